@@ -1,1 +1,3 @@
+//! What an operator of Towline is, and every operator that ships with it.
 
+pub mod contract;

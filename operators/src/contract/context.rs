@@ -1,0 +1,97 @@
+//! What an operator may ask of its surroundings while it runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datafusion::prelude::SessionContext;
+
+use super::error::{OperatorError, Result};
+
+/// Receives the progress of one node. Implemented by the engine.
+pub trait ProgressSink: Send + Sync {
+    /// A new phase begins: `unit` is what is counted (`rows`, `users`), `total` how many there will be, if known.
+    fn begin(&self, unit: &str, total: Option<u64>);
+    /// `n` more are done.
+    fn advance(&self, n: u64);
+    /// A line about the present state (`epoch 2/5, loss 6.21`).
+    fn note(&self, text: &str);
+}
+
+/// Where work is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The first CUDA device.
+    Cuda,
+}
+
+/// Asks a running operator to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks everything that holds this flag to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// `Err(Cancelled)` if somebody asked.
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(OperatorError::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// What a task gets from the engine.
+#[derive(Clone)]
+pub struct Context {
+    /// For progress bars and lines.
+    pub progress: Arc<dyn ProgressSink>,
+    /// To be asked often: at least a few times a second.
+    pub cancel: Cancel,
+    /// An empty folder of this task's own, on the file system of the store; it is deleted afterwards.
+    pub temp: PathBuf,
+    /// A DataFusion session with every function that pipelines may use.
+    pub session: SessionContext,
+    /// To wait for futures: tasks run on a thread of their own, where blocking is allowed.
+    pub runtime: tokio::runtime::Handle,
+    /// How many threads the task may use.
+    pub threads: usize,
+    /// Where tensors live.
+    pub device: Device,
+}
+
+impl Context {
+    /// A path for a new file in the temporary folder.
+    pub fn temp_file(&self, name: &str) -> PathBuf {
+        self.temp.join(name)
+    }
+
+    /// The temporary folder.
+    pub fn temp(&self) -> &Path {
+        &self.temp
+    }
+}
+
+/// What table operators and fits get from the engine.
+#[derive(Clone)]
+pub struct TableContext {
+    /// The session that their plans are built in.
+    pub session: SessionContext,
+    /// To wait for futures where an API is only async.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// What type propagation gets from the engine. Nothing but the schema of a source may be read.
+#[derive(Clone)]
+pub struct TypeContext {
+    /// A session to plan SQL against schemas.
+    pub session: SessionContext,
+}
