@@ -1,1 +1,3 @@
+//! Towline: one YAML file in, a finished batch of recommendations out.
 
+pub mod document;

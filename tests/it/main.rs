@@ -1,1 +1,3 @@
-fn main(){}
+//! The behaviour of the whole, in one binary.
+
+mod documents;
