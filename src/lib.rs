@@ -1,3 +1,4 @@
 //! Towline: one YAML file in, a finished batch of recommendations out.
 
 pub mod document;
+pub mod store;

@@ -30,9 +30,17 @@ pub fn load(sources: &mut SourceMap, name: &str, bytes: &[u8]) -> (FileId, Resul
 
 /// What no parser needs to see: the cause is plain, and its own message would not say it.
 fn unreadable(file: FileId, bytes: &[u8], text: &str) -> Option<Diagnostic> {
-    let at = |start: usize, end: usize| Span { file, start, end: end.min(text.len()) };
+    let at = |start: usize, end: usize| Span {
+        file,
+        start,
+        end: end.min(text.len()),
+    };
     if bytes.len() > MAX_BYTES {
-        return Some(Diagnostic::error("bad-yaml", None, "the file is larger than 16 MiB: this is not a pipeline"));
+        return Some(Diagnostic::error(
+            "bad-yaml",
+            None,
+            "the file is larger than 16 MiB: this is not a pipeline",
+        ));
     }
     if let Err(error) = std::str::from_utf8(bytes) {
         let offset = error.valid_up_to();
@@ -47,19 +55,27 @@ fn unreadable(file: FileId, bytes: &[u8], text: &str) -> Option<Diagnostic> {
     }
     if text.trim().is_empty() {
         return Some(
-            Diagnostic::error("bad-yaml", None, "the file is empty").help("`towline init` writes a pipeline to start from"),
+            Diagnostic::error("bad-yaml", None, "the file is empty")
+                .help("`towline init` writes a pipeline to start from"),
         );
     }
     let mut start = 0;
     for line in text.split_inclusive('\n') {
         if line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ") {
             return Some(
-                Diagnostic::error("bad-yaml", at(start, start + line.trim_end().len()), "a merge conflict is not resolved")
-                    .help("choose one side and delete the lines with <<<<<<<, ======= and >>>>>>>"),
+                Diagnostic::error(
+                    "bad-yaml",
+                    at(start, start + line.trim_end().len()),
+                    "a merge conflict is not resolved",
+                )
+                .help("choose one side and delete the lines with <<<<<<<, ======= and >>>>>>>"),
             );
         }
         let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-        if let Some(tab) = line[..indent].find('\t').filter(|_| !line.trim().is_empty() && !line.trim().starts_with('#')) {
+        if let Some(tab) = line[..indent]
+            .find('\t')
+            .filter(|_| !line.trim().is_empty() && !line.trim().starts_with('#'))
+        {
             return Some(
                 Diagnostic::error("bad-yaml", at(start + tab, start + tab + 1), "a tab indents this line")
                     .help("YAML is indented with spaces"),
@@ -71,8 +87,18 @@ fn unreadable(file: FileId, bytes: &[u8], text: &str) -> Option<Diagnostic> {
 }
 
 enum Frame {
-    Sequence { start: Span, anchor: usize, items: Vec<Value> },
-    Mapping { start: Span, anchor: usize, entries: Vec<(Key, Value)>, merges: Vec<Value>, key: Option<Key> },
+    Sequence {
+        start: Span,
+        anchor: usize,
+        items: Vec<Value>,
+    },
+    Mapping {
+        start: Span,
+        anchor: usize,
+        entries: Vec<(Key, Value)>,
+        merges: Vec<Value>,
+        key: Option<Key>,
+    },
 }
 
 struct Builder {
@@ -105,17 +131,26 @@ impl Builder {
             match next {
                 Ok((event, span)) => {
                     let range = span.byte_range().unwrap_or(0..0);
-                    let span = Span { file: self.file, start: range.start.min(self.length), end: range.end.min(self.length) };
+                    let span = Span {
+                        file: self.file,
+                        start: range.start.min(self.length),
+                        end: range.end.min(self.length),
+                    };
                     if !self.event(event, span, text) {
                         return;
                     }
                 }
                 Err(error) => {
                     let offset = error.marker().byte_offset().unwrap_or(self.length).min(self.length);
-                    let span = Span { file: self.file, start: offset, end: offset };
+                    let span = Span {
+                        file: self.file,
+                        start: offset,
+                        end: offset,
+                    };
                     self.diagnostics.push(
-                        Diagnostic::error("bad-yaml", span, format!("this is not valid YAML: {}", error.info()))
-                            .help("look at the indentation, the quotes and the colons of this line and the one before it"),
+                        Diagnostic::error("bad-yaml", span, format!("this is not valid YAML: {}", error.info())).help(
+                            "look at the indentation, the quotes and the colons of this line and the one before it",
+                        ),
                     );
                     return;
                 }
@@ -143,8 +178,17 @@ impl Builder {
                     None => ValueKind::String(content.into_owned()),
                 };
                 // The parser ends a scalar of several lines after its final line break.
-                let trimmed = text.get(span.start..span.end).map_or(span.end, |t| span.start + t.trim_end().len());
-                return self.value(Value { kind, span: Span { end: trimmed, ..span } }, anchor, 1);
+                let trimmed = text
+                    .get(span.start..span.end)
+                    .map_or(span.end, |t| span.start + t.trim_end().len());
+                return self.value(
+                    Value {
+                        kind,
+                        span: Span { end: trimmed, ..span },
+                    },
+                    anchor,
+                    1,
+                );
             }
             Event::Alias(anchor) => {
                 let Some((value, size)) = self.anchors.get(&anchor).cloned() else {
@@ -155,12 +199,22 @@ impl Builder {
                 return self.value(value, 0, size);
             }
             Event::SequenceStart(_, anchor, _) => {
-                self.stack.push(Frame::Sequence { start: span, anchor, items: Vec::new() });
+                self.stack.push(Frame::Sequence {
+                    start: span,
+                    anchor,
+                    items: Vec::new(),
+                });
                 return self.depth_is_fine(span);
             }
             Event::MappingStart(_, anchor, _) => {
                 let (entries, merges) = (Vec::new(), Vec::new());
-                self.stack.push(Frame::Mapping { start: span, anchor, entries, merges, key: None });
+                self.stack.push(Frame::Mapping {
+                    start: span,
+                    anchor,
+                    entries,
+                    merges,
+                    key: None,
+                });
                 return self.depth_is_fine(span);
             }
             Event::SequenceEnd | Event::MappingEnd => return self.close(span, text),
@@ -182,8 +236,18 @@ impl Builder {
         let Some(frame) = self.stack.pop() else { return true };
         let (kind, start, anchor) = match frame {
             Frame::Sequence { start, anchor, items } => (ValueKind::Sequence(items), start, anchor),
-            Frame::Mapping { start, anchor, mut entries, merges, .. } => {
-                for (key, value) in merges.iter().filter_map(Value::as_mapping).flat_map(|mapping| &mapping.0) {
+            Frame::Mapping {
+                start,
+                anchor,
+                mut entries,
+                merges,
+                ..
+            } => {
+                for (key, value) in merges
+                    .iter()
+                    .filter_map(Value::as_mapping)
+                    .flat_map(|mapping| &mapping.0)
+                {
                     if !entries.iter().any(|(k, _)| k.text == key.text) {
                         entries.push((key.clone(), value.clone()));
                     }
@@ -191,8 +255,13 @@ impl Builder {
                 (ValueKind::Mapping(Mapping(entries)), start, anchor)
             }
         };
-        let inner = text.get(start.start..end.end.max(start.start)).map_or(0, |t| t.trim_end().len());
-        let span = Span { end: start.start + inner, ..start };
+        let inner = text
+            .get(start.start..end.end.max(start.start))
+            .map_or(0, |t| t.trim_end().len());
+        let span = Span {
+            end: start.start + inner,
+            ..start
+        };
         let value = Value { kind, span };
         let size = if anchor > 0 { count(&value) } else { 1 };
         self.value(value, anchor, size)
@@ -203,7 +272,8 @@ impl Builder {
         self.values += size;
         if self.values > MAX_VALUES {
             let message = "the aliases of this file expand to more values than any pipeline has";
-            self.diagnostics.push(Diagnostic::error("alias-bomb", value.span, message));
+            self.diagnostics
+                .push(Diagnostic::error("alias-bomb", value.span, message));
             return false;
         }
         if anchor > 0 {
@@ -212,12 +282,15 @@ impl Builder {
         match self.stack.last_mut() {
             None => self.root = Some(value),
             Some(Frame::Sequence { items, .. }) => items.push(value),
-            Some(Frame::Mapping { entries, merges, key, .. }) => match key.take() {
+            Some(Frame::Mapping {
+                entries, merges, key, ..
+            }) => match key.take() {
                 None => match key_text(&value) {
                     Some(text) => *key = Some(Key { text, span: value.span }),
                     None => {
                         let message = format!("a key must be a text, not {}", value.describe());
-                        self.diagnostics.push(Diagnostic::error("bad-yaml", value.span, message));
+                        self.diagnostics
+                            .push(Diagnostic::error("bad-yaml", value.span, message));
                         return false;
                     }
                 },
@@ -227,10 +300,14 @@ impl Builder {
                 },
                 Some(name) => match entries.iter().find(|(k, _)| k.text == name.text) {
                     Some((first, _)) => self.diagnostics.push(
-                        Diagnostic::error("duplicate-key", name.span, format!("the key `{}` is here twice", name.text))
-                            .label("again here")
-                            .related(first.span, "first here")
-                            .help("delete one of them, or rename it"),
+                        Diagnostic::error(
+                            "duplicate-key",
+                            name.span,
+                            format!("the key `{}` is here twice", name.text),
+                        )
+                        .label("again here")
+                        .related(first.span, "first here")
+                        .help("delete one of them, or rename it"),
                     ),
                     None => entries.push((name, value)),
                 },
@@ -242,9 +319,11 @@ impl Builder {
     fn finish(self) -> Result<Value, Vec<Diagnostic>> {
         match self.root {
             Some(root) if self.diagnostics.is_empty() => Ok(root),
-            None if self.diagnostics.is_empty() => {
-                Err(vec![Diagnostic::error("bad-yaml", None, "the file has no content but comments")])
-            }
+            None if self.diagnostics.is_empty() => Err(vec![Diagnostic::error(
+                "bad-yaml",
+                None,
+                "the file has no content but comments",
+            )]),
             _ => Err(self.diagnostics),
         }
     }

@@ -18,7 +18,10 @@ pub struct Style {
 pub fn render(sources: &SourceMap, diagnostics: &[Diagnostic], style: Style) -> String {
     let mut sorted: Vec<&Diagnostic> = diagnostics.iter().collect();
     sorted.sort_by_key(|d| (d.span, d.severity, d.code));
-    sorted.into_iter().map(|diagnostic| one(sources, diagnostic, style)).collect()
+    sorted
+        .into_iter()
+        .map(|diagnostic| one(sources, diagnostic, style))
+        .collect()
 }
 
 fn one(sources: &SourceMap, diagnostic: &Diagnostic, style: Style) -> String {
@@ -42,21 +45,36 @@ fn one(sources: &SourceMap, diagnostic: &Diagnostic, style: Style) -> String {
 }
 
 fn snippet(sources: &SourceMap, diagnostic: &Diagnostic, span: Span, style: Style) -> String {
-    let theme = if style.color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(120).with_context_lines(1);
+    let theme = if style.color {
+        GraphicalTheme::unicode()
+    } else {
+        GraphicalTheme::unicode_nocolor()
+    };
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_width(120)
+        .with_context_lines(1);
     let places = std::iter::once((span, diagnostic.label.clone())).chain(diagnostic.related.iter().cloned());
     let labels: Vec<LabeledSpan> = places
         .filter(|(place, _)| place.file == span.file)
         .map(|(place, label)| LabeledSpan::new_with_span(Some(label), place.start..place.end))
         .collect();
-    let severity = if diagnostic.is_error() { Level::Error } else { Level::Warning };
-    let bare = MietteDiagnostic::new(String::new()).with_severity(severity).with_labels(labels);
+    let severity = if diagnostic.is_error() {
+        Level::Error
+    } else {
+        Level::Warning
+    };
+    let bare = MietteDiagnostic::new(String::new())
+        .with_severity(severity)
+        .with_labels(labels);
     let source = NamedSource::new(sources.name(span.file), sources.text(span.file).to_owned());
     let report = Report::new(bare).with_source_code(source);
     let mut text = String::new();
     // Writing to a string cannot fail, and a snippet that could not be drawn is not worth an error of its own.
     let _ = handler.render_report(&mut text, report.as_ref());
-    text.lines().filter(|line| line.contains(['│', '╭', '╰', '─', '·'])).map(|line| format!("{}\n", line.trim_end())).collect()
+    text.lines()
+        .filter(|line| line.contains(['│', '╭', '╰', '─', '·']))
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
 }
 
 /// `2 errors, 1 warning`.

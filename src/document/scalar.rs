@@ -21,7 +21,11 @@ pub fn resolve_plain(text: &str) -> ValueKind {
 
 fn integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let radix = |prefix, radix| digits.strip_prefix(prefix).and_then(|d| i64::from_str_radix(d, radix).ok());
+    let radix = |prefix, radix| {
+        digits
+            .strip_prefix(prefix)
+            .and_then(|d| i64::from_str_radix(d, radix).ok())
+    };
     if let Some(number) = radix("0x", 16).or_else(|| radix("0o", 8)) {
         return (digits.len() == text.len()).then_some(number);
     }
@@ -29,12 +33,18 @@ fn integer(text: &str) -> Option<i64> {
         && digits.ends_with(|c: char| c.is_ascii_digit())
         && !digits.contains("__")
         && digits.chars().all(|c| c.is_ascii_digit() || c == '_');
-    if plain { text.replace('_', "").parse().ok() } else { None }
+    if plain {
+        text.replace('_', "").parse().ok()
+    } else {
+        None
+    }
 }
 
 fn float(text: &str) -> Option<f64> {
     let numeric = text.contains(|c: char| c.is_ascii_digit())
-        && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E'));
+        && text
+            .chars()
+            .all(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E'));
     if numeric { text.parse().ok() } else { None }
 }
 

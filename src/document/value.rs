@@ -65,17 +65,29 @@ impl Mapping {
 impl Value {
     /// The text, if it is text.
     pub fn as_str(&self) -> Option<&str> {
-        if let ValueKind::String(text) = &self.kind { Some(text) } else { None }
+        if let ValueKind::String(text) = &self.kind {
+            Some(text)
+        } else {
+            None
+        }
     }
 
     /// The mapping, if it is one.
     pub fn as_mapping(&self) -> Option<&Mapping> {
-        if let ValueKind::Mapping(mapping) = &self.kind { Some(mapping) } else { None }
+        if let ValueKind::Mapping(mapping) = &self.kind {
+            Some(mapping)
+        } else {
+            None
+        }
     }
 
     /// The list, if it is one.
     pub fn as_sequence(&self) -> Option<&[Value]> {
-        if let ValueKind::Sequence(items) = &self.kind { Some(items) } else { None }
+        if let ValueKind::Sequence(items) = &self.kind {
+            Some(items)
+        } else {
+            None
+        }
     }
 
     /// What it is, for messages: `a list`, `the text`.
@@ -100,9 +112,13 @@ impl Value {
             ValueKind::Float(number) => Json::from(*number),
             ValueKind::String(text) => Json::String(text.clone()),
             ValueKind::Sequence(items) => Json::Array(items.iter().map(Value::to_json).collect()),
-            ValueKind::Mapping(mapping) => {
-                Json::Object(mapping.0.iter().map(|(key, value)| (key.text.clone(), value.to_json())).collect())
-            }
+            ValueKind::Mapping(mapping) => Json::Object(
+                mapping
+                    .0
+                    .iter()
+                    .map(|(key, value)| (key.text.clone(), value.to_json()))
+                    .collect(),
+            ),
         }
     }
 

@@ -1,0 +1,110 @@
+//! What a key produced.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use towline_operators::contract::{ModelType, Receipt, Report, Schema};
+
+/// A file in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    /// BLAKE3 of its content, in hex.
+    pub digest: String,
+    /// Its length.
+    pub bytes: u64,
+    /// The ending of its name.
+    pub extension: String,
+}
+
+/// A split of a stored dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSplit {
+    /// Its name.
+    pub name: String,
+    /// Its Parquet file.
+    pub blob: Blob,
+    /// Its number of rows.
+    pub rows: u64,
+}
+
+/// What was stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Content {
+    /// A dataset.
+    Dataset {
+        /// Columns with tags and domains.
+        schema: Schema,
+        /// The splits, in order.
+        splits: Vec<StoredSplit>,
+        /// The vocabularies that the domains name.
+        vocabularies: Vec<Blob>,
+    },
+    /// What a fit learnt.
+    State {
+        /// Its tables, by name.
+        tables: BTreeMap<String, Blob>,
+        /// Its facts.
+        facts: BTreeMap<String, Value>,
+    },
+    /// A model.
+    Model {
+        /// What it was trained on.
+        model_type: ModelType,
+        /// Its description.
+        description: Value,
+        /// Its files, by name.
+        files: BTreeMap<String, Blob>,
+        /// The vocabularies of its categorical columns.
+        vocabularies: Vec<Blob>,
+    },
+    /// Named numbers: those of the entry.
+    Metrics,
+    /// What a sink published.
+    Receipt {
+        /// The receipt.
+        receipt: Receipt,
+    },
+}
+
+/// What a key produced, with the JSON that was hashed into the key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// BLAKE3 of `parts`, in hex.
+    pub key: String,
+    /// Everything that could change the output.
+    pub parts: Value,
+    /// What was stored.
+    pub content: Content,
+    /// Numbers about the work.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, f64>,
+    /// What a person wants to see.
+    #[serde(default)]
+    pub report: Report,
+    /// How long the work took, in seconds.
+    pub seconds: f64,
+}
+
+impl Entry {
+    /// The files that the entry needs.
+    pub fn blobs(&self) -> Vec<&Blob> {
+        match &self.content {
+            Content::Dataset {
+                splits, vocabularies, ..
+            } => splits.iter().map(|split| &split.blob).chain(vocabularies).collect(),
+            Content::State { tables, .. } => tables.values().collect(),
+            Content::Model {
+                files, vocabularies, ..
+            } => files.values().chain(vocabularies).collect(),
+            Content::Metrics | Content::Receipt { .. } => Vec::new(),
+        }
+    }
+
+    /// Digest of what was stored: entries with equal contents have equal digests, whatever their keys.
+    pub fn content_digest(&self) -> String {
+        let content = serde_json::to_value(&self.content).unwrap_or(Value::Null);
+        super::digest_json(&serde_json::json!({ "content": content, "metrics": self.metrics }))
+    }
+}
