@@ -1,4 +1,5 @@
 //! Towline: one YAML file in, a finished batch of recommendations out.
 
 pub mod document;
+pub mod pipeline;
 pub mod store;
