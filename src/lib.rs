@@ -2,4 +2,6 @@
 
 pub mod document;
 pub mod pipeline;
+pub mod plan;
+pub mod run;
 pub mod store;

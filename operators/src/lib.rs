@@ -1,3 +1,15 @@
 //! What an operator of Towline is, and every operator that ships with it.
 
 pub mod contract;
+
+use contract::Registry;
+
+/// The operator that `a + b` stands for.
+pub const CONCAT: &str = "Concat";
+/// The operator that a chain without a step (`x: clicks[user_id]`) stands for.
+pub const SELECT: &str = "Select";
+
+/// Every operator that ships with Towline. Adding one takes its file and a line here.
+pub fn builtin() -> Registry {
+    Registry::default()
+}

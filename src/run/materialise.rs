@@ -1,0 +1,180 @@
+//! From lazy to stored, and from stored back to lazy.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use datafusion::prelude::ParquetReadOptions;
+use futures::StreamExt;
+use towline_operators::contract::{
+    DatasetFiles, LazyDataset, LazyTable, OperatorError, ProgressSink, Report, Schema, TableFile, TableWriter,
+    Vocabulary,
+};
+
+use super::execute::{Failure, Runner};
+use crate::plan::Fingerprint;
+use crate::store::{Blob, Content, Entry, StoredSplit};
+
+impl Runner {
+    /// The stored form of a lazy dataset: from the store if its rows are there, else computed and published.
+    pub(super) fn stored(
+        &self,
+        node: usize,
+        lazy: &LazyDataset,
+        recipe: &str,
+        progress: &dyn ProgressSink,
+    ) -> Result<(Entry, DatasetFiles), Failure> {
+        let fingerprint = Fingerprint::of_rows(recipe);
+        if let Some(entry) = self.reusable(node, "rows", &fingerprint) {
+            let files = self.files(&entry)?;
+            return Ok((entry, files));
+        }
+        self.refuse_in_plan(node, "rows", &fingerprint)?;
+        let start = Instant::now();
+        let temp = self.store.temp_dir()?;
+        let mut splits = Vec::new();
+        for (name, table) in &lazy.splits {
+            let path = temp.path().join(format!("{}.parquet", splits.len()));
+            progress.begin("rows", None);
+            let file = self.write(table, &lazy.schema, &path, progress)?;
+            let blob = self.store.publish_blob(&file.path, "parquet")?;
+            splits.push(StoredSplit {
+                name: name.clone(),
+                blob,
+                rows: file.rows,
+            });
+        }
+        let vocabularies = self.blobs_of(&lazy.vocabularies)?;
+        let content = Content::Dataset {
+            schema: lazy.schema.clone(),
+            splits,
+            vocabularies,
+        };
+        let entry = self.publish(
+            node,
+            "rows",
+            &fingerprint,
+            content,
+            BTreeMap::new(),
+            Report::default(),
+            start,
+        )?;
+        let files = self.files(&entry)?;
+        Ok((entry, files))
+    }
+
+    fn write(
+        &self,
+        table: &LazyTable,
+        schema: &Schema,
+        path: &std::path::Path,
+        progress: &dyn ProgressSink,
+    ) -> Result<TableFile, Failure> {
+        let frame = table.to_frame()?;
+        let arrow_schema = schema.to_arrow();
+        let mut writer = TableWriter::create(path, Arc::clone(&arrow_schema))?;
+        self.runtime.block_on(async {
+            let mut stream = frame.execute_stream().await.map_err(OperatorError::from)?;
+            while let Some(batch) = stream.next().await {
+                self.cancel.check()?;
+                let batch = batch.map_err(OperatorError::from)?;
+                progress.advance(batch.num_rows() as u64);
+                writer.write(&conform(&batch, &arrow_schema)?)?;
+            }
+            Ok::<_, Failure>(())
+        })?;
+        Ok(writer.finish()?)
+    }
+
+    /// A stored dataset as tasks see it.
+    pub(super) fn files(&self, entry: &Entry) -> Result<DatasetFiles, Failure> {
+        let Content::Dataset {
+            schema,
+            splits,
+            vocabularies,
+        } = &entry.content
+        else {
+            return Err(Failure::from(OperatorError::invalid(
+                "the store has something else than a dataset here",
+            )));
+        };
+        let splits = splits
+            .iter()
+            .map(|split| {
+                (
+                    split.name.clone(),
+                    TableFile {
+                        path: self.store.blob_path(&split.blob),
+                        rows: split.rows,
+                    },
+                )
+            })
+            .collect();
+        Ok(DatasetFiles {
+            schema: schema.clone(),
+            splits,
+            vocabularies: self.open_vocabularies(vocabularies),
+        })
+    }
+
+    /// A stored dataset as plans see it.
+    pub(super) fn scan(&self, files: &DatasetFiles) -> Result<LazyDataset, Failure> {
+        let mut splits = Vec::new();
+        for (name, table) in &files.splits {
+            let path = table.path.to_string_lossy().into_owned();
+            let read = self.session.read_parquet(path, ParquetReadOptions::default());
+            let frame = self.runtime.block_on(read).map_err(OperatorError::from)?;
+            splits.push((name.clone(), LazyTable::from_frame(frame)));
+        }
+        Ok(LazyDataset {
+            schema: files.schema.clone(),
+            splits,
+            vocabularies: files.vocabularies.clone(),
+        })
+    }
+
+    pub(super) fn open_vocabularies(&self, blobs: &[Blob]) -> BTreeMap<String, Vocabulary> {
+        blobs
+            .iter()
+            .map(|blob| (blob.digest.clone(), Vocabulary::at(&self.store.blob_path(blob))))
+            .collect()
+    }
+
+    /// The blobs of vocabularies that lie in the store already.
+    pub(super) fn blobs_of(&self, vocabularies: &BTreeMap<String, Vocabulary>) -> Result<Vec<Blob>, Failure> {
+        let mut out = Vec::new();
+        for (digest, vocabulary) in vocabularies {
+            let path: PathBuf = vocabulary.path().to_owned();
+            let bytes = std::fs::metadata(&path).map_err(OperatorError::io(&path))?.len();
+            out.push(Blob {
+                digest: digest.clone(),
+                bytes,
+                extension: "parquet".to_owned(),
+            });
+        }
+        Ok(out)
+    }
+}
+
+/// The batch under the declared schema: the same columns, their types cast where a plan chose another encoding.
+fn conform(batch: &RecordBatch, schema: &arrow::datatypes::SchemaRef) -> Result<RecordBatch, OperatorError> {
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let column = batch.column_by_name(field.name()).ok_or_else(|| {
+                OperatorError::invalid(format!("the plan did not produce the column `{}`", field.name()))
+            })?;
+            Ok(cast(column, field.data_type())?)
+        })
+        .collect::<Result<Vec<_>, OperatorError>>()?;
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns,
+        &options,
+    )?)
+}
