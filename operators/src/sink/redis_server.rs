@@ -81,7 +81,8 @@ impl Server {
         Ok(chunk.len() as u64)
     }
 
-    /// The error in words that help. What the client says about addresses and credentials is left out: it may quote them.
+    /// The error in words that help. What the client says about addresses and credentials is left out: it may quote
+    /// them.
     fn failed(&self, error: &RedisError) -> OperatorError {
         let what = if error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("WRONGPASS") {
             "the server refuses the user name or the password; check the credentials in `url`".to_owned()

@@ -29,8 +29,8 @@ const MAX_IN_FLIGHT: usize = 16;
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedisSink {
-    /// The server: `redis://[[user]:password@]host[:port][/database]`. `${secret.NAME}` in place of the password is read
-    /// when it is used, and taken as it is. `embedded` needs no server: the keys go into the file `path`.
+    /// The server: `redis://[[user]:password@]host[:port][/database]`. `${secret.NAME}` in place of the password is
+    /// read when it is used, and taken as it is. `embedded` needs no server: the keys go into the file `path`.
     #[serde(default = "default_url", serialize_with = "redis_url::serialize")]
     pub url: String,
     /// The file of the embedded store (redb, table `keys`). A new batch replaces it as a whole.
@@ -165,8 +165,8 @@ impl RedisSink {
         details.insert("key".to_owned(), json!(self.key));
         for (name, count, what) in [
             ("null_users", census.null_users, "rows have no user (missing or out of vocabulary) and were not written"),
-            ("null_key_fields", census.null_fields, "rows have a missing value in a column of the key and were not written"),
-            ("null_recommendations", dropped, "recommendations were missing values and were left out of their lists"),
+            ("null_key_fields", census.null_fields, "rows lack a value in a column of the key and were not written"),
+            ("null_recommendations", dropped, "recommendations have no value and were left out of their lists"),
         ] {
             details.insert(name.to_owned(), json!(count));
             if count > 0 {

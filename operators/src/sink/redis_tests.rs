@@ -6,15 +6,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatchReader};
+use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatchReader, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Int64Type};
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{Database, ReadableDatabase, ReadableTable};
 use serde_json::json;
 use tempfile::{TempDir, tempdir};
 
 use super::testing::{inputs, receipt, test_context, write_table};
 use super::{KEYS_TABLE, RedisSink};
-use crate::contract::{Column, DatasetFiles, Descriptor, OperatorError, Schema, Tag, Task, parse};
+use crate::contract::{
+    Column, DatasetFiles, Descriptor, Domain, OperatorError, Schema, Tag, Task, Vocabulary, parse,
+};
 
 fn sink(config: &serde_json::Value) -> RedisSink {
     parse(config).unwrap()
@@ -43,15 +45,12 @@ struct RedisServer {
 }
 
 impl RedisServer {
-    fn start(password: Option<&str>) -> Self {
+    fn start(options: &[&str]) -> Self {
         let folder = tempdir().unwrap();
         let port = free_port();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        command.arg("--dir").arg(folder.path()).stdout(Stdio::null());
-        if let Some(password) = password {
-            command.args(["--requirepass", password]);
-        }
+        command.arg("--dir").arg(folder.path()).args(options).stdout(Stdio::null());
         let child = command.spawn().expect("redis-server must be installed to run this test");
         let server = RedisServer { child, port, _folder: folder };
         for _ in 0..200 {
@@ -92,6 +91,14 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
+/// Everything in an embedded store, in order of the keys.
+fn stored(path: &Path) -> Vec<(String, String)> {
+    let database = Database::open(path).unwrap();
+    let table = database.begin_read().unwrap().open_table(KEYS_TABLE).unwrap();
+    let entries = table.iter().unwrap().map(Result::unwrap);
+    entries.map(|(k, v)| (k.value().to_owned(), String::from_utf8(v.value().to_vec()).unwrap())).collect()
+}
+
 fn expected(count: i64) -> Vec<(String, String)> {
     let mut entries: Vec<(String, String)> = (0..count)
         .map(|u| u * 10)
@@ -114,17 +121,7 @@ fn an_embedded_batch_replaces_the_one_before() {
         assert_eq!(receipt.details["null_users"], 1);
         assert_eq!(receipt.files[&path], std::fs::metadata(&path).unwrap().len());
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
-
-        let database = Database::open(&path).unwrap();
-        let table = database.begin_read().unwrap().open_table(KEYS_TABLE).unwrap();
-        assert_eq!(table.len().unwrap(), count as u64);
-        let found: Vec<(String, String)> = table
-            .iter()
-            .unwrap()
-            .map(|entry| entry.unwrap())
-            .map(|(k, v)| (k.value().to_owned(), String::from_utf8(v.value().to_vec()).unwrap()))
-            .collect();
-        assert_eq!(found, expected(count));
+        assert_eq!(stored(&path), expected(count));
     }
 }
 
@@ -142,7 +139,7 @@ fn two_rows_of_one_user_are_refused_before_anything_is_written() {
 
 #[test]
 fn writes_each_of_3000_users_once() {
-    let server = RedisServer::start(None);
+    let server = RedisServer::start(&[]);
     let folder = tempdir().unwrap();
     let (context, _keep) = test_context();
     let sink = sink(&json!({ "url": server.url(""), "chunk": 100 }));
@@ -152,10 +149,57 @@ fn writes_each_of_3000_users_once() {
 }
 
 #[test]
+fn a_refused_write_fails_the_run_in_the_words_of_the_server() {
+    let server = RedisServer::start(&["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"]);
+    let folder = tempdir().unwrap();
+    let (context, _keep) = test_context();
+    let run = sink(&json!({ "url": server.url("") })).run(&inputs(users(folder.path(), 5000)), &context);
+    let error = run.unwrap_err().to_string();
+    assert!(error.starts_with(&server.url("")) && error.contains("maxmemory"), "{error}");
+}
+
+#[test]
+fn encoded_ids_are_written_as_they_came_and_unknown_users_not_at_all() {
+    let folder = tempdir().unwrap();
+    let (context, _keep) = test_context();
+    let vocabulary = folder.path().join("vocabulary.parquet");
+    write_table(
+        &vocabulary,
+        vec![
+            ("id", Arc::new(Int64Array::from(vec![1, 2, 3, 4]))),
+            ("value", Arc::new(StringArray::from(vec![None, None, Some("x"), Some("y")]))),
+            ("count", Arc::new(UInt64Array::from(vec![0, 0, 2, 1]))),
+        ],
+    );
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(vec![
+        Some(vec![Some(4), Some(2)]),
+        Some(vec![Some(3)]),
+        Some(vec![Some(3), Some(4)]),
+    ]);
+    // The second user is out of vocabulary.
+    let mut data = dataset(folder.path(), Arc::new(Int64Array::from(vec![3, 2, 4])), Arc::new(lists));
+    for column in &mut data.schema.columns {
+        column.domain = Some(Domain { name: "id".into(), size: Some(5), vocabulary: Some("v".into()) });
+    }
+    data.vocabularies.insert("v".into(), Vocabulary::at(&vocabulary));
+    let path = folder.path().join("store.redb");
+    let output = sink(&json!({ "path": path })).run(&inputs(data), &context).unwrap();
+    let receipt = receipt(&output);
+    assert_eq!((receipt.records, &receipt.details["null_users"]), (2, &json!(1)));
+    assert_eq!(receipt.details["null_recommendations"], 1);
+    assert_eq!(output.report.warnings.len(), 2);
+    let expected = [
+        ("USER:x".to_owned(), r#"{"user_id": "x", "recommendations": ["y"]}"#.to_owned()),
+        ("USER:y".to_owned(), r#"{"user_id": "y", "recommendations": ["x", "y"]}"#.to_owned()),
+    ];
+    assert_eq!(stored(&path), expected);
+}
+
+#[test]
 fn passwords_come_from_secrets_and_show_up_nowhere() {
     // Cargo sets this variable for every test.
     let password = env!("CARGO_PKG_NAME");
-    let server = RedisServer::start(Some(password));
+    let server = RedisServer::start(&["--requirepass", password]);
     let folder = tempdir().unwrap();
     let (context, _keep) = test_context();
     let run = |url: &str| sink(&json!({ "url": url })).run(&inputs(users(folder.path(), 5)), &context);
