@@ -1,5 +1,6 @@
 //! Towline: one YAML file in, a finished batch of recommendations out.
 
+pub mod cli;
 pub mod document;
 pub mod pipeline;
 pub mod plan;

@@ -1,3 +1,5 @@
 //! The command `towline`.
 
-fn main() {}
+fn main() -> towline::cli::Exit {
+    towline::cli::main()
+}

@@ -1,6 +1,7 @@
 //! What an operator of Towline is, and every operator that ships with it.
 
 pub mod contract;
+pub mod sink;
 
 use contract::Registry;
 
@@ -12,4 +13,6 @@ pub const SELECT: &str = "Select";
 /// Every operator that ships with Towline. Adding one takes its file and a line here.
 pub fn builtin() -> Registry {
     Registry::default()
+        .with::<sink::ParquetExport>()
+        .with::<sink::RedisSink>()
 }

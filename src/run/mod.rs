@@ -7,6 +7,7 @@ mod progress;
 mod record;
 mod schedule;
 
+pub(crate) use execute::session;
 pub use execute::{Failure, NodeValue, Work};
 pub use progress::{Progress, ProgressMode};
 pub use record::{NodeRecord, NodeStatus, RunRecord};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use towline_operators::contract::Report;
 
 /// Counts up when the meaning of a field changes.
-pub const RECORD_VERSION: u32 = 1;
+pub(super) const RECORD_VERSION: u32 = 1;
 
 /// How a node ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,63 @@
+//! The embedded store: a file in the format of redb that holds one whole batch.
+//!
+//! A batch is written to a new file which then takes the place of the old one: readers see one batch or the other, and
+//! keys of users that are gone do not linger.
+
+use std::path::Path;
+
+use redb::{Database, TableDefinition};
+
+use super::atomic_file::AtomicFile;
+use super::entries::Entry;
+use crate::contract::{Context, OperatorError, Result};
+
+/// The table of the embedded store: from key to document.
+pub const KEYS_TABLE: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("keys");
+
+/// The pages that redb may hold in memory; its own default is a gigabyte.
+const CACHE_BYTES: usize = 128 << 20;
+
+/// Writes all entries as the store at `path`. Returns how many keys it holds and the size of the file.
+pub(super) fn publish(
+    path: &Path,
+    chunks: impl Iterator<Item = Result<Vec<Entry>>>,
+    context: &Context,
+) -> Result<(u64, u64)> {
+    let file = AtomicFile::create(path)?;
+    let written = fill(&file, path, chunks, context)?;
+    Ok((written, file.publish()?))
+}
+
+fn fill(
+    file: &AtomicFile,
+    path: &Path,
+    chunks: impl Iterator<Item = Result<Vec<Entry>>>,
+    context: &Context,
+) -> Result<u64> {
+    let mut written = 0;
+    let database = Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create(file.path())
+        .map_err(failed(path))?;
+    let transaction = database.begin_write().map_err(failed(path))?;
+    {
+        let mut table = transaction.open_table(KEYS_TABLE).map_err(failed(path))?;
+        for chunk in chunks {
+            context.cancel.check()?;
+            let chunk = chunk?;
+            for entry in &chunk {
+                table
+                    .insert(entry.key.as_str(), entry.value.as_slice())
+                    .map_err(failed(path))?;
+            }
+            written += chunk.len() as u64;
+            context.progress.advance(chunk.len() as u64);
+        }
+    }
+    transaction.commit().map_err(failed(path))?;
+    Ok(written)
+}
+
+fn failed<E: Into<redb::Error>>(path: &Path) -> impl Fn(E) -> OperatorError {
+    move |error| OperatorError::invalid(format!("{}: cannot write the store: {}", path.display(), error.into()))
+}

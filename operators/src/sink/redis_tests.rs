@@ -1,0 +1,372 @@
+//! `RedisSink` against its two stores; the server is a real one, started here.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatchReader, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, Int64Type};
+use redb::{Database, ReadableDatabase, ReadableTable};
+use serde_json::json;
+use tempfile::{TempDir, tempdir};
+
+use super::testing::{inputs, receipt, test_context, write_table};
+use super::{KEYS_TABLE, RedisSink};
+use crate::contract::{Column, DatasetFiles, Descriptor, Domain, OperatorError, Schema, Tag, Task, Vocabulary, parse};
+
+fn sink(config: &serde_json::Value) -> RedisSink {
+    parse(config).unwrap()
+}
+
+/// Users 0, 10, 20, ... with the recommendations (u, u + 1); one row more has no user.
+fn users(folder: &Path, count: i64) -> DatasetFiles {
+    let ids = Int64Array::from_iter((0..count).map(|u| Some(u * 10)).chain([None]));
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(
+        (0..=count).map(|u| Some(vec![Some(u * 10), Some(u * 10 + 1)])),
+    );
+    dataset(folder, Arc::new(ids), Arc::new(lists))
+}
+
+fn dataset(folder: &Path, ids: ArrayRef, lists: ArrayRef) -> DatasetFiles {
+    let table = write_table(
+        &folder.join("rows.parquet"),
+        vec![("user_id", ids), ("recommendations", lists)],
+    );
+    let mut schema = Schema::from_arrow(&table.batches(None).unwrap().schema());
+    schema.columns[0].tags.extend([Tag::User, Tag::Id]);
+    DatasetFiles {
+        schema,
+        splits: vec![("train".into(), table)],
+        vocabularies: [].into(),
+    }
+}
+
+struct RedisServer {
+    child: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl RedisServer {
+    fn start(options: &[&str]) -> Self {
+        let folder = tempdir().unwrap();
+        let port = free_port();
+        let mut command = Command::new("redis-server");
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
+        command
+            .arg("--dir")
+            .arg(folder.path())
+            .args(options)
+            .stdout(Stdio::null());
+        let child = command
+            .spawn()
+            .expect("redis-server must be installed to run this test");
+        let server = RedisServer {
+            child,
+            port,
+            _folder: folder,
+        };
+        for _ in 0..200 {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+                return server;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("redis-server did not start");
+    }
+
+    fn url(&self, credentials: &str) -> String {
+        format!("redis://{credentials}127.0.0.1:{}/0", self.port)
+    }
+
+    /// Every key with its value, in order.
+    fn contents(&self, credentials: &str) -> Vec<(String, String)> {
+        let (context, _keep) = test_context();
+        context.runtime.block_on(async {
+            let client = redis::Client::open(self.url(credentials)).unwrap();
+            let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+            let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+            keys.sort();
+            let values: Vec<String> = redis::cmd("MGET")
+                .arg(&keys)
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+            keys.into_iter().zip(values).collect()
+        })
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Everything in an embedded store, in order of the keys.
+fn stored(path: &Path) -> Vec<(String, String)> {
+    let database = Database::open(path).unwrap();
+    let table = database.begin_read().unwrap().open_table(KEYS_TABLE).unwrap();
+    let entries = table.iter().unwrap().map(Result::unwrap);
+    entries
+        .map(|(k, v)| (k.value().to_owned(), String::from_utf8(v.value().to_vec()).unwrap()))
+        .collect()
+}
+
+fn expected(count: i64) -> Vec<(String, String)> {
+    let mut entries: Vec<(String, String)> = (0..count)
+        .map(|u| u * 10)
+        .map(|u| {
+            (
+                format!("USER:{u}"),
+                format!(r#"{{"user_id": {u}, "recommendations": [{u}, {}]}}"#, u + 1),
+            )
+        })
+        .collect();
+    entries.sort();
+    entries
+}
+
+#[test]
+fn an_embedded_batch_replaces_the_one_before() {
+    let folder = tempdir().unwrap();
+    let (context, _keep) = test_context();
+    let path = folder.path().join("new/store.redb");
+    let sink = sink(&json!({ "path": path, "chunk": 7 }));
+    for count in [20, 12] {
+        let output = sink.run(&inputs(users(folder.path(), count)), &context).unwrap();
+        let receipt = receipt(&output);
+        assert_eq!(receipt.records, count as u64);
+        assert_eq!(receipt.details["null_users"], 1);
+        assert_eq!(receipt.files[&path], std::fs::metadata(&path).unwrap().len());
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert_eq!(stored(&path), expected(count));
+    }
+}
+
+#[test]
+fn two_rows_of_one_user_are_refused_before_anything_is_written() {
+    let folder = tempdir().unwrap();
+    let (context, _keep) = test_context();
+    let path = folder.path().join("store.redb");
+    let mut data = users(folder.path(), 3);
+    data.splits.push(("valid".into(), data.splits[0].1.clone()));
+    let error = sink(&json!({ "path": path })).run(&inputs(data), &context).unwrap_err();
+    assert!(error.to_string().contains("`USER:0`"), "{error}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn writes_each_of_3000_users_once() {
+    let server = RedisServer::start(&[]);
+    let folder = tempdir().unwrap();
+    let (context, _keep) = test_context();
+    let sink = sink(&json!({ "url": server.url(""), "chunk": 100 }));
+    let output = sink.run(&inputs(users(folder.path(), 3000)), &context).unwrap();
+    assert_eq!(receipt(&output).records, 3000);
+    assert_eq!(server.contents(""), expected(3000));
+}
+
+#[test]
+fn a_refused_write_fails_the_run_in_the_words_of_the_server() {
+    let server = RedisServer::start(&["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"]);
+    let folder = tempdir().unwrap();
+    let (context, _keep) = test_context();
+    let run = sink(&json!({ "url": server.url("") })).run(&inputs(users(folder.path(), 5000)), &context);
+    let error = run.unwrap_err().to_string();
+    assert!(
+        error.starts_with(&server.url("")) && error.contains("maxmemory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn encoded_ids_are_written_as_they_came_and_unknown_users_not_at_all() {
+    let folder = tempdir().unwrap();
+    let (context, _keep) = test_context();
+    let vocabulary = folder.path().join("vocabulary.parquet");
+    write_table(
+        &vocabulary,
+        vec![
+            ("id", Arc::new(Int64Array::from(vec![1, 2, 3, 4]))),
+            (
+                "value",
+                Arc::new(StringArray::from(vec![None, None, Some("x"), Some("y")])),
+            ),
+            ("count", Arc::new(UInt64Array::from(vec![0, 0, 2, 1]))),
+        ],
+    );
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(vec![
+        Some(vec![Some(4), Some(2)]),
+        Some(vec![Some(3)]),
+        Some(vec![Some(3), Some(4)]),
+    ]);
+    // The second user is out of vocabulary.
+    let mut data = dataset(
+        folder.path(),
+        Arc::new(Int64Array::from(vec![3, 2, 4])),
+        Arc::new(lists),
+    );
+    for column in &mut data.schema.columns {
+        column.domain = Some(Domain {
+            name: "id".into(),
+            size: Some(5),
+            vocabulary: Some("v".into()),
+        });
+    }
+    data.vocabularies.insert("v".into(), Vocabulary::at(&vocabulary));
+    let path = folder.path().join("store.redb");
+    let output = sink(&json!({ "path": path })).run(&inputs(data), &context).unwrap();
+    let receipt = receipt(&output);
+    assert_eq!((receipt.records, &receipt.details["null_users"]), (2, &json!(1)));
+    assert_eq!(receipt.details["null_recommendations"], 1);
+    assert_eq!(output.report.warnings.len(), 2);
+    let expected = [
+        (
+            "USER:x".to_owned(),
+            r#"{"user_id": "x", "recommendations": ["y"]}"#.to_owned(),
+        ),
+        (
+            "USER:y".to_owned(),
+            r#"{"user_id": "y", "recommendations": ["x", "y"]}"#.to_owned(),
+        ),
+    ];
+    assert_eq!(stored(&path), expected);
+}
+
+#[test]
+fn passwords_come_from_secrets_and_show_up_nowhere() {
+    // Cargo sets this variable for every test.
+    let password = env!("CARGO_PKG_NAME");
+    let server = RedisServer::start(&["--requirepass", password]);
+    let folder = tempdir().unwrap();
+    let (context, _keep) = test_context();
+    let run = |url: &str| sink(&json!({ "url": url })).run(&inputs(users(folder.path(), 5)), &context);
+
+    let output = run(&server.url(":${secret.CARGO_PKG_NAME}@")).unwrap();
+    assert_eq!(server.contents(&format!(":{password}@")), expected(5));
+    assert_eq!(receipt(&output).target, server.url("***@"));
+    assert!(!format!("{output:?}").contains(password));
+
+    let error = run(&server.url(":hunter2@")).unwrap_err();
+    assert!(matches!(error, OperatorError::Server(_)));
+    let text = format!("{error} {error:?}");
+    assert!(
+        text.contains("refuses the user name or the password") && !text.contains("hunter2"),
+        "{text}"
+    );
+
+    let error = run(&server.url("")).unwrap_err();
+    assert!(error.to_string().contains("wants a password"), "{error}");
+}
+
+#[test]
+fn a_server_that_is_down_is_said_to_be() {
+    let folder = tempdir().unwrap();
+    let (context, _keep) = test_context();
+    let url = format!("redis://:hunter2@127.0.0.1:{}", free_port());
+    let error = sink(&json!({ "url": url }))
+        .run(&inputs(users(folder.path(), 5)), &context)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("is the server running") && !error.contains("hunter2"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_interrupted_run_does_not_wait_for_a_server_that_hangs() {
+    // Accepts connections (the kernel does) and never answers.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let folder = tempdir().unwrap();
+    let (context, _keep) = test_context();
+    let cancel = context.cancel.clone();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        cancel.cancel();
+    });
+    let started = std::time::Instant::now();
+    let url = format!("redis://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let error = sink(&json!({ "url": url }))
+        .run(&inputs(users(folder.path(), 5)), &context)
+        .unwrap_err();
+    thread.join().unwrap();
+    assert!(matches!(error, OperatorError::Cancelled), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn the_cache_key_has_no_password() {
+    let config = json!({ "url": "redis://me:hunter2@host" });
+    let built = Descriptor::of::<RedisSink>().build(&config).unwrap();
+    assert_eq!(
+        built.cache_config,
+        json!({ "url": "redis://***@host", "path": "output/recommendations.redb", "key": "USER:{user_id}" })
+    );
+    assert!(!format!("{:?}", built.operator).contains("hunter2"));
+
+    let problems = Descriptor::of::<RedisSink>()
+        .build(&json!({ "url": "http://me:hunter2@host" }))
+        .err()
+        .unwrap();
+    assert_eq!(problems[0].code, "bad-config");
+    assert!(!format!("{problems:?}").contains("hunter2"));
+}
+
+#[test]
+fn slips_are_found_without_a_run() {
+    let list = DataType::new_list(DataType::Int64, true);
+    let user = Column::new("user_id", DataType::Int64, true)
+        .with_tag(Tag::User)
+        .with_tag(Tag::Id);
+    let good = Schema {
+        columns: vec![user.clone(), Column::new("recommendations", list, true)],
+    };
+    let codes = |key: &str, schema: &Schema| {
+        let problems = sink(&json!({ "key": key })).problems(schema);
+        problems
+            .into_iter()
+            .map(|problem| (problem.code, problem.help.unwrap_or_default()))
+            .collect::<Vec<_>>()
+    };
+    assert!(codes("USER:{user_id}", &good).is_empty());
+    assert_eq!(
+        codes("USER:{usr_id}", &good),
+        [("unknown-column", "did you mean `user_id`?".to_owned())]
+    );
+    assert_eq!(codes("USER", &good)[0].0, "bad-config");
+    assert_eq!(codes("{recommendations}", &good)[0].0, "bad-config");
+    assert_eq!(
+        codes("{user_id}", &Schema { columns: vec![user] })[0].0,
+        "unknown-column"
+    );
+
+    let untagged = Schema {
+        columns: vec![
+            Column::new("user_id", DataType::Float64, true),
+            Column::new("recommendations", DataType::Int64, true),
+        ],
+    };
+    assert_eq!(codes("{user_id}", &untagged).len(), 3);
+}

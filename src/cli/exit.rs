@@ -1,0 +1,37 @@
+//! Exit codes: constants, in one place, documented.
+
+use std::process::{ExitCode, Termination};
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: everything went well.
+    Fine,
+    /// 1: a node failed.
+    Failed,
+    /// 2: the pipeline or the command line is invalid; nothing ran.
+    Invalid,
+    /// 3: a check failed (`plan --check` found something to run).
+    Check,
+    /// 130: interrupted.
+    Interrupted,
+}
+
+impl Exit {
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Fine => 0,
+            Exit::Failed => 1,
+            Exit::Invalid => 2,
+            Exit::Check => 3,
+            Exit::Interrupted => 130,
+        }
+    }
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+}

@@ -1,0 +1,79 @@
+//! From a file to a pipeline whose every node has a type, with what is wrong told on standard error.
+
+use std::path::Path;
+
+use towline_operators::contract::{Registry, TypeContext};
+use towline_operators::{CONCAT, SELECT, builtin};
+
+use super::{Exit, PipelineArguments, style};
+use crate::document::{Diagnostic, SourceMap, render, summary};
+use crate::pipeline::{LoadOptions, Override, Pipeline, load_file};
+use crate::plan::{TypedNode, propagate};
+use crate::store::Store;
+
+/// What validation found.
+pub(super) struct Checked {
+    pub(super) sources: SourceMap,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// The pipeline and its typed nodes, if there was no error.
+    pub(super) valid: Option<(Pipeline, Vec<TypedNode>)>,
+}
+
+pub(super) fn check(file: &Path, overrides: &[Override], registry: &Registry) -> Checked {
+    let env = |name: &str| std::env::var(name).ok();
+    let options = LoadOptions {
+        concat: CONCAT,
+        select: SELECT,
+        overrides,
+        env: &env,
+    };
+    let loaded = load_file(file, &options);
+    let mut diagnostics = loaded.diagnostics;
+    let mut valid = None;
+    if let Some(pipeline) = loaded.pipeline {
+        let context = TypeContext {
+            session: crate::run::session(),
+        };
+        let typed = propagate(pipeline, registry, &context);
+        diagnostics.extend(typed.diagnostics);
+        valid = typed
+            .nodes
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .map(|nodes| (typed.pipeline, nodes));
+    }
+    let valid = valid.filter(|_| !diagnostics.iter().any(Diagnostic::is_error));
+    Checked {
+        sources: loaded.sources,
+        diagnostics,
+        valid,
+    }
+}
+
+impl Checked {
+    /// Tells what was found on standard error.
+    pub(super) fn tell(&self, file: &Path) {
+        if !self.diagnostics.is_empty() {
+            eprint!(
+                "{}",
+                render(&self.sources, &self.diagnostics, style(&std::io::stderr()))
+            );
+            eprintln!("{} in {}", summary(&self.diagnostics), file.display());
+        }
+    }
+}
+
+/// The pipeline of a command's arguments, or the exit after its errors were told.
+pub(super) fn pipeline(arguments: &PipelineArguments) -> Result<(Pipeline, Vec<TypedNode>), Exit> {
+    let checked = check(&arguments.file, &arguments.overrides, &builtin());
+    checked.tell(&arguments.file);
+    checked.valid.ok_or(Exit::Invalid)
+}
+
+/// The store of a command's arguments, or the exit after its error was told.
+pub(super) fn store(arguments: &PipelineArguments) -> Result<Store, Exit> {
+    Store::open(&arguments.store).map_err(|error| {
+        eprintln!("error: {error}");
+        Exit::Failed
+    })
+}

@@ -1,0 +1,107 @@
+//! The command line: one file per command.
+
+mod exit;
+mod graph;
+mod load;
+mod ops;
+mod plan;
+mod run;
+mod show;
+mod tables;
+mod validate;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::document::Style;
+use crate::pipeline::Override;
+
+pub use exit::Exit;
+
+/// One YAML file in, a finished batch of recommendations out.
+#[derive(Debug, Parser)]
+#[command(name = "towline", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a pipeline; what has not changed is reused.
+    Run(run::Arguments),
+    /// Say what a run would do, and why.
+    Plan(plan::Arguments),
+    /// Find everything that is wrong with pipelines, without reading data.
+    Validate(validate::Arguments),
+    /// Draw the graph of a pipeline.
+    Graph(graph::Arguments),
+    /// Show what a node produced: its schema and its first rows.
+    Show(show::Arguments),
+    /// List the operators, or document one.
+    Ops(ops::Arguments),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What every command that reads a pipeline takes.
+#[derive(Debug, clap::Args)]
+struct PipelineArguments {
+    /// The pipeline.
+    file: PathBuf,
+    /// Replace a value: `--set vars.rows=1000`. The path must exist.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    overrides: Vec<Override>,
+    /// Where artifacts are kept.
+    #[arg(long, value_name = "FOLDER", default_value = ".towline")]
+    store: PathBuf,
+}
+
+/// When colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GraphFormat {
+    /// Indented text.
+    Text,
+    /// Mermaid, for Markdown.
+    Mermaid,
+    /// Graphviz.
+    Dot,
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { Exit::Invalid } else { Exit::Fine };
+            // Where even the usage cannot be printed there is nobody to tell.
+            let _ = error.print();
+            return code;
+        }
+    };
+    match cli.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Graph(arguments) => graph::run(&arguments),
+        Command::Show(arguments) => show::run(&arguments),
+        Command::Ops(arguments) => ops::run(&arguments),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "towline", &mut std::io::stdout());
+            Exit::Fine
+        }
+    }
+}
+
+/// Colours go to a terminal whose user has not refused them.
+fn style(stream: &impl IsTerminal) -> Style {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Style {
+        color: stream.is_terminal() && !refused,
+    }
+}

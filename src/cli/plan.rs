@@ -1,0 +1,81 @@
+//! `towline plan FILE`
+
+use super::{Exit, PipelineArguments, load, run, tables};
+use crate::run::NodeStatus;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pipeline: PipelineArguments,
+    /// Exit with 3 if anything would run.
+    #[arg(long)]
+    check: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline) {
+        Ok(valid) => valid,
+        Err(exit) => return exit,
+    };
+    let store = match load::store(&arguments.pipeline) {
+        Ok(store) => store,
+        Err(exit) => return exit,
+    };
+    let columns: Vec<String> = nodes.iter().map(|node| columns(&node.output)).collect();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no threads to plan on: {error}");
+            return Exit::Failed;
+        }
+    };
+    let record = runtime.block_on(crate::run::plan(pipeline, nodes, store, run::options(None, true)));
+    let rows = record
+        .nodes
+        .iter()
+        .zip(columns)
+        .map(|(node, columns)| {
+            let action = match node.status {
+                NodeStatus::Reused => "reuse",
+                NodeStatus::Ran => "run",
+                NodeStatus::Skipped | NodeStatus::Failed => "fail",
+            };
+            vec![
+                node.name.clone(),
+                node.operator.clone(),
+                action.to_owned(),
+                node.reason.clone(),
+                columns,
+            ]
+        })
+        .collect();
+    print!(
+        "{}",
+        tables::table(&["node", "operator", "action", "why", "output"], rows)
+    );
+    let runs = record.nodes.len() - record.count(NodeStatus::Reused);
+    println!("\n{runs} of {} nodes would run", record.nodes.len());
+    if record.count(NodeStatus::Failed) > 0 {
+        Exit::Failed
+    } else if arguments.check && runs > 0 {
+        Exit::Check
+    } else {
+        Exit::Fine
+    }
+}
+
+fn columns(output: &towline_operators::contract::NodeType) -> String {
+    use towline_operators::contract::NodeType;
+    match output {
+        NodeType::Dataset(dataset) => {
+            let names: Vec<&str> = dataset.schema.names().collect();
+            let shown = names.iter().take(4).copied().collect::<Vec<_>>().join(", ");
+            if names.len() > 4 {
+                format!("{shown} and {} more", names.len() - 4)
+            } else {
+                shown
+            }
+        }
+        other => other.kind().to_string(),
+    }
+}

@@ -1,0 +1,120 @@
+//! `towline run FILE`
+
+use std::io::IsTerminal;
+
+use towline_operators::contract::{Cancel, Device};
+
+use super::{Exit, PipelineArguments, load, tables};
+use crate::run::{NodeStatus, Progress, ProgressMode, RunOptions, RunRecord};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pipeline: PipelineArguments,
+    /// How many nodes may run at once.
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<usize>,
+    /// Show nothing but errors and the summary.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// The options of a run; `jobs` at once, each with all processors.
+pub(super) fn options(jobs: Option<usize>, quiet: bool) -> RunOptions {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mode = match (quiet, std::io::stderr().is_terminal()) {
+        (true, _) => ProgressMode::Quiet,
+        (false, true) => ProgressMode::Bars,
+        (false, false) => ProgressMode::Lines,
+    };
+    RunOptions {
+        jobs: jobs.unwrap_or(processors),
+        threads: processors,
+        device: Device::Cpu,
+        cancel: Cancel::default(),
+        progress: Progress::new(mode),
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline) {
+        Ok(valid) => valid,
+        Err(exit) => return exit,
+    };
+    let store = match load::store(&arguments.pipeline) {
+        Ok(store) => store,
+        Err(exit) => return exit,
+    };
+    let options = options(arguments.jobs, arguments.quiet);
+    let cancel = options.cancel.clone();
+    let handler = move || {
+        if cancel.is_cancelled() {
+            // The second time somebody means it. Nothing half-written has a name that anything reads.
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+        eprintln!("stopping; once more stops at once");
+        cancel.cancel();
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        eprintln!("warning: Ctrl-C will not be handled: {error}");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no threads to run on: {error}");
+            return Exit::Failed;
+        }
+    };
+    let record = runtime.block_on(crate::run::run(pipeline, nodes, store, options));
+    print!("{}", summary(&record));
+    if record.interrupted {
+        Exit::Interrupted
+    } else if record.count(NodeStatus::Failed) > 0 {
+        Exit::Failed
+    } else {
+        Exit::Fine
+    }
+}
+
+/// What a person wants to know after a run.
+fn summary(record: &RunRecord) -> String {
+    let mut out = String::new();
+    for node in record.nodes.iter().filter(|node| node.report != Default::default()) {
+        out.push_str(&format!("\n{} ({})\n", node.name, node.operator));
+        for (name, value) in &node.report.facts {
+            out.push_str(&format!("  {name}: {value}\n"));
+        }
+        for warning in &node.report.warnings {
+            out.push_str(&format!("  warning: {warning}\n"));
+        }
+        for table in &node.report.tables {
+            out.push_str(&format!("  {}\n", table.title));
+            let heads: Vec<&str> = table.columns.iter().map(String::as_str).collect();
+            out.push_str(&tables::table(&heads, table.rows.clone()));
+        }
+    }
+    let failed: Vec<_> = record
+        .nodes
+        .iter()
+        .filter(|node| node.status == NodeStatus::Failed)
+        .collect();
+    for node in &failed {
+        out.push_str(&format!(
+            "\n{} ({}) failed: {}\n",
+            node.name, node.operator, node.reason
+        ));
+    }
+    let memory = record
+        .peak_memory
+        .map_or_else(String::new, |bytes| format!(", {} MB peak", bytes / 1_000_000));
+    out.push_str(&format!(
+        "\n{}: {} ran, {} reused, {} failed, {} skipped in {}{memory}\n",
+        record.pipeline,
+        record.count(NodeStatus::Ran),
+        record.count(NodeStatus::Reused),
+        failed.len(),
+        record.count(NodeStatus::Skipped),
+        tables::seconds(record.seconds),
+    ));
+    out
+}
