@@ -7,7 +7,11 @@ use anyhow::{Context, Result, bail};
 
 /// The version that `tch` is made for, and the two CUDA libraries that this wheel's `libtorch_cpu.so` loads; it needs
 /// nothing else of CUDA.
-const WHEELS: [&str; 3] = ["torch==2.13.0", "nvidia-cuda-cupti==13.0.*", "nvidia-cuda-runtime==13.0.*"];
+const WHEELS: [&str; 3] = [
+    "torch==2.13.0",
+    "nvidia-cuda-cupti==13.0.*",
+    "nvidia-cuda-runtime==13.0.*",
+];
 
 /// Written last, so that an interrupted set-up is done again.
 const STAMP: &str = "towline-setup";
@@ -29,7 +33,19 @@ pub(crate) fn set_up() -> Result<()> {
     }
     let wheels = target.join("wheels");
     println!("libtorch: fetching {} with pip (about 540 MB)", WHEELS.join(", "));
-    python(["-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest"], &wheels, &WHEELS)?;
+    python(
+        [
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--disable-pip-version-check",
+            "--dest",
+        ],
+        &wheels,
+        &WHEELS,
+    )?;
     python(["-c", include_str!("extract_libtorch.py")], &wheels, &[])?;
     std::fs::remove_dir_all(&wheels)?;
     std::fs::write(target.join(STAMP), stamp)?;

@@ -68,7 +68,11 @@ pub struct Output {
 impl Output {
     /// A result with neither metrics nor report.
     pub fn new(result: TaskResult) -> Self {
-        Output { result, metrics: BTreeMap::new(), report: Report::default() }
+        Output {
+            result,
+            metrics: BTreeMap::new(),
+            report: Report::default(),
+        }
     }
 }
 

@@ -12,7 +12,10 @@ use super::suggest;
 /// The configuration in `value`, or everything that is wrong with it.
 pub fn parse<T: DeserializeOwned + schemars::JsonSchema>(value: &Value) -> Result<T, Vec<Problem>> {
     let schema = schemars::schema_for!(T).to_value();
-    let mut walk = Walk { root: &schema, problems: Vec::new() };
+    let mut walk = Walk {
+        root: &schema,
+        problems: Vec::new(),
+    };
     walk.value(&schema, value, &mut Vec::new());
     if !walk.problems.is_empty() {
         return Err(walk.problems);
@@ -47,7 +50,12 @@ impl Walk<'_> {
             return;
         }
         if !type_matches(&schema, value) {
-            self.report(path, "wrong-type", format!("expected {}, found {}", describe(&schema), found(value)), None);
+            self.report(
+                path,
+                "wrong-type",
+                format!("expected {}, found {}", describe(&schema), found(value)),
+                None,
+            );
             return;
         }
         match value {
@@ -70,7 +78,10 @@ impl Walk<'_> {
     fn alternative(&mut self, options: &[Value], value: &Value, path: &mut Vec<PathSegment>) {
         let mut best: Option<Vec<Problem>> = None;
         for option in options {
-            let mut trial = Walk { root: self.root, problems: Vec::new() };
+            let mut trial = Walk {
+                root: self.root,
+                problems: Vec::new(),
+            };
             trial.value(option, value, path);
             if trial.problems.is_empty() {
                 return;
@@ -128,7 +139,10 @@ impl Walk<'_> {
         }
         let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
         for key in required.filter_map(Value::as_str).filter(|key| !map.contains_key(*key)) {
-            let help = properties.get(key).and_then(|p| p.get("description")).and_then(Value::as_str);
+            let help = properties
+                .get(key)
+                .and_then(|p| p.get("description"))
+                .and_then(Value::as_str);
             let help = help.map(|doc| format!("`{key}`: {}", doc.replace('\n', " ")));
             self.report(path, "missing-key", format!("the parameter `{key}` is missing"), help);
         }
@@ -137,19 +151,38 @@ impl Walk<'_> {
     fn range(&mut self, schema: &Value, value: &Value, path: &[PathSegment]) {
         let Some(number) = value.as_f64() else { return };
         let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
-        let complaint = match (bound("minimum"), bound("exclusiveMinimum"), bound("maximum"), bound("exclusiveMaximum")) {
+        let complaint = match (
+            bound("minimum"),
+            bound("exclusiveMinimum"),
+            bound("maximum"),
+            bound("exclusiveMaximum"),
+        ) {
             (Some(min), ..) if number < min => format!("must be at least {min}"),
             (_, Some(min), ..) if number <= min => format!("must be more than {min}"),
             (_, _, Some(max), _) if number > max => format!("must be at most {max}"),
             (_, _, _, Some(max)) if number >= max => format!("must be less than {max}"),
             _ => return,
         };
-        self.report(path, "out-of-range", format!("{value} is out of range: it {complaint}"), None);
+        self.report(
+            path,
+            "out-of-range",
+            format!("{value} is out of range: it {complaint}"),
+            None,
+        );
     }
 
     fn report(&mut self, path: &[PathSegment], code: &'static str, message: String, help: Option<String>) {
-        let site = if path.is_empty() { Site::Node } else { Site::Config(path.to_vec()) };
-        self.problems.push(Problem { code, site, message, help });
+        let site = if path.is_empty() {
+            Site::Node
+        } else {
+            Site::Config(path.to_vec())
+        };
+        self.problems.push(Problem {
+            code,
+            site,
+            message,
+            help,
+        });
     }
 }
 
@@ -207,9 +240,13 @@ fn describe(schema: &Value) -> String {
     };
     match schema.get("type") {
         Some(Value::String(name)) => one(name).to_owned(),
-        Some(Value::Array(names)) => {
-            names.iter().filter_map(Value::as_str).filter(|n| *n != "null").map(one).collect::<Vec<_>>().join(" or ")
-        }
+        Some(Value::Array(names)) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|n| *n != "null")
+            .map(one)
+            .collect::<Vec<_>>()
+            .join(" or "),
         _ => words(schema).map_or_else(|| "another shape".to_owned(), |words| words.join(" or ")),
     }
 }

@@ -45,7 +45,11 @@ impl Cancel {
 
     /// `Err(Cancelled)` if somebody asked.
     pub fn check(&self) -> Result<()> {
-        if self.is_cancelled() { Err(OperatorError::Cancelled) } else { Ok(()) }
+        if self.is_cancelled() {
+            Err(OperatorError::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -41,7 +41,12 @@ pub struct Problem {
 impl Problem {
     /// A problem of the node as a whole.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Problem { code, site: Site::Node, message: message.into(), help: None }
+        Problem {
+            code,
+            site: Site::Node,
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// The same problem, at the value under the top-level config key `key`.

@@ -33,8 +33,7 @@ impl TableFile {
     /// `None` reads all columns.
     pub fn batches(&self, columns: Option<&[&str]>) -> Result<ParquetRecordBatchReader> {
         let file = File::open(&self.path).map_err(OperatorError::io(&self.path))?;
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::try_new(file).map_err(OperatorError::parquet(&self.path))?;
+        let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(OperatorError::parquet(&self.path))?;
         if let Some(columns) = columns {
             let roots = builder
                 .schema()
@@ -47,7 +46,10 @@ impl TableFile {
             let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
             builder = builder.with_projection(mask);
         }
-        builder.with_batch_size(BATCH_ROWS).build().map_err(OperatorError::parquet(&self.path))
+        builder
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(OperatorError::parquet(&self.path))
     }
 }
 
@@ -65,7 +67,10 @@ pub struct DatasetFiles {
 impl DatasetFiles {
     /// The split of that name.
     pub fn split(&self, name: &str) -> Option<&TableFile> {
-        self.splits.iter().find(|(split, _)| split == name).map(|(_, table)| table)
+        self.splits
+            .iter()
+            .find(|(split, _)| split == name)
+            .map(|(_, table)| table)
     }
 
     /// The vocabulary that decodes the column `name`, if it is encoded and its vocabulary is known.
@@ -102,7 +107,11 @@ impl TableWriter {
     pub fn with_properties(path: &Path, schema: SchemaRef, properties: WriterProperties) -> Result<Self> {
         let file = File::create(path).map_err(OperatorError::io(path))?;
         let writer = ArrowWriter::try_new(file, schema, Some(properties)).map_err(OperatorError::parquet(path))?;
-        Ok(TableWriter { path: path.to_owned(), writer, rows: 0 })
+        Ok(TableWriter {
+            path: path.to_owned(),
+            writer,
+            rows: 0,
+        })
     }
 
     /// Appends rows.
@@ -115,6 +124,9 @@ impl TableWriter {
     pub fn finish(self) -> Result<TableFile> {
         let file = self.writer.into_inner().map_err(OperatorError::parquet(&self.path))?;
         file.sync_all().map_err(OperatorError::io(&self.path))?;
-        Ok(TableFile { path: self.path, rows: self.rows })
+        Ok(TableFile {
+            path: self.path,
+            rows: self.rows,
+        })
     }
 }

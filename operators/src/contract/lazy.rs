@@ -27,7 +27,10 @@ pub struct NamedExpr {
 impl NamedExpr {
     /// A reference to the base column `name` under its own name. Case is kept.
     pub fn column(name: &str) -> Self {
-        NamedExpr { name: name.to_owned(), expr: Expr::Column(ColumnRef::new_unqualified(name)) }
+        NamedExpr {
+            name: name.to_owned(),
+            expr: Expr::Column(ColumnRef::new_unqualified(name)),
+        }
     }
 }
 
@@ -43,13 +46,22 @@ pub struct LazyTable {
 impl LazyTable {
     /// All columns of a data frame, as they are.
     pub fn from_frame(base: DataFrame) -> Self {
-        let columns = base.schema().fields().iter().map(|field| NamedExpr::column(field.name())).collect();
+        let columns = base
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| NamedExpr::column(field.name()))
+            .collect();
         LazyTable { base, columns }
     }
 
     /// The table as one data frame: a projection over the rows.
     pub fn to_frame(&self) -> Result<DataFrame> {
-        let exprs = self.columns.iter().map(|column| column.expr.clone().alias(&column.name)).collect::<Vec<_>>();
+        let exprs = self
+            .columns
+            .iter()
+            .map(|column| column.expr.clone().alias(&column.name))
+            .collect::<Vec<_>>();
         Ok(self.base.clone().select(exprs)?)
     }
 
@@ -73,7 +85,10 @@ pub struct LazyDataset {
 impl LazyDataset {
     /// The split of that name.
     pub fn split(&self, name: &str) -> Option<&LazyTable> {
-        self.splits.iter().find(|(split, _)| split == name).map(|(_, table)| table)
+        self.splits
+            .iter()
+            .find(|(split, _)| split == name)
+            .map(|(_, table)| table)
     }
 
     /// The names of the splits, in order.

@@ -16,9 +16,7 @@ mod tags;
 mod types;
 mod vocabulary;
 
-pub use artifact::{
-    Artifact, ModelFiles, Output, Receipt, Report, ReportTable, State, StateTable, TaskResult,
-};
+pub use artifact::{Artifact, ModelFiles, Output, Receipt, Report, ReportTable, State, StateTable, TaskResult};
 pub use config::parse;
 pub use context::{Cancel, Context, Device, ProgressSink, TableContext, TypeContext};
 pub use error::{OperatorError, PathSegment, Problem, Result, Site};

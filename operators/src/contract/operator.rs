@@ -45,12 +45,24 @@ pub struct Port {
 impl Port {
     /// A required port for one dataset.
     pub const fn dataset(name: &'static str, doc: &'static str) -> Self {
-        Port { name, kind: Kind::Dataset, required: true, many: false, doc }
+        Port {
+            name,
+            kind: Kind::Dataset,
+            required: true,
+            many: false,
+            doc,
+        }
     }
 
     /// A required port for one model.
     pub const fn model(name: &'static str, doc: &'static str) -> Self {
-        Port { name, kind: Kind::Model, required: true, many: false, doc }
+        Port {
+            name,
+            kind: Kind::Model,
+            required: true,
+            many: false,
+            doc,
+        }
     }
 
     /// The same port, but the operator can do without.
@@ -122,7 +134,10 @@ pub trait Operator: Debug + Send + Sync {
 
     /// For effects: whether what an earlier run published is still there, as far as can be told cheaply.
     fn still_published(&self, receipt: &Receipt) -> bool {
-        receipt.files.iter().all(|(path, size)| std::fs::metadata(path).is_ok_and(|meta| meta.len() == *size))
+        receipt
+            .files
+            .iter()
+            .all(|(path, size)| std::fs::metadata(path).is_ok_and(|meta| meta.len() == *size))
     }
 }
 

@@ -26,7 +26,16 @@ pub fn model_at<'a>(inputs: &'a Inputs<NodeType>, port: &str) -> Result<&'a Mode
 
 /// Every dataset type that is connected, in order.
 pub fn datasets(inputs: &Inputs<NodeType>) -> Vec<&DatasetType> {
-    inputs.values().filter_map(|value| if let NodeType::Dataset(d) = value { Some(d) } else { None }).collect()
+    inputs
+        .values()
+        .filter_map(|value| {
+            if let NodeType::Dataset(d) = value {
+                Some(d)
+            } else {
+                None
+            }
+        })
+        .collect()
 }
 
 /// The stored dataset on `port`.
@@ -46,9 +55,18 @@ pub fn model_files_at<'a>(inputs: &'a Inputs<Artifact>, port: &str) -> Result<&'
 }
 
 fn wrong_kind(port: &str, wanted: &str, found: &NodeType) -> Vec<Problem> {
-    vec![Problem::new("bad-input", format!("`{port}` takes a {wanted}, not a {}", found.kind())).at_port(port)]
+    vec![
+        Problem::new(
+            "bad-input",
+            format!("`{port}` takes a {wanted}, not a {}", found.kind()),
+        )
+        .at_port(port),
+    ]
 }
 
 fn unconnected(port: &str, wanted: &str) -> Vec<Problem> {
-    vec![Problem::new("bad-input", format!("nothing is connected to `{port}`, which takes a {wanted}"))]
+    vec![Problem::new(
+        "bad-input",
+        format!("nothing is connected to `{port}`, which takes a {wanted}"),
+    )]
 }

@@ -39,7 +39,9 @@ pub struct Built {
 
 impl std::fmt::Debug for Descriptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Descriptor").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Descriptor")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,7 +66,11 @@ impl Descriptor {
 
     /// The operator's documentation: the doc comment of its type.
     pub fn doc(&self) -> String {
-        (self.schema)().get("description").and_then(Value::as_str).unwrap_or_default().to_owned()
+        (self.schema)()
+            .get("description")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -74,14 +80,21 @@ fn build<T: Describe>(config: &Value) -> Result<Built, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut cache_config = serde_json::to_value(&operator)
-        .map_err(|error| vec![Problem::new("bad-config", format!("cannot be written as JSON: {error}"))])?;
+    let mut cache_config = serde_json::to_value(&operator).map_err(|error| {
+        vec![Problem::new(
+            "bad-config",
+            format!("cannot be written as JSON: {error}"),
+        )]
+    })?;
     if let Value::Object(map) = &mut cache_config {
         for key in T::CACHE_IGNORE {
             map.remove(*key);
         }
     }
-    Ok(Built { operator: Arc::new(operator), cache_config })
+    Ok(Built {
+        operator: Arc::new(operator),
+        cache_config,
+    })
 }
 
 /// The operators that pipelines may use, by name.

@@ -37,7 +37,13 @@ pub struct Column {
 impl Column {
     /// A column with neither tags nor domain.
     pub fn new(name: impl Into<String>, data_type: DataType, nullable: bool) -> Self {
-        Column { name: name.into(), data_type, nullable, tags: BTreeSet::new(), domain: None }
+        Column {
+            name: name.into(),
+            data_type,
+            nullable,
+            tags: BTreeSet::new(),
+            domain: None,
+        }
     }
 
     /// The same column with one tag more.
@@ -62,7 +68,10 @@ impl Column {
 
     /// Whether a row holds several values.
     pub fn is_list(&self) -> bool {
-        matches!(self.data_type, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..))
+        matches!(
+            self.data_type,
+            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
+        )
     }
 }
 
@@ -76,15 +85,21 @@ pub struct Schema {
 impl Schema {
     /// A schema without tags, from Arrow's.
     pub fn from_arrow(schema: &arrow::datatypes::Schema) -> Self {
-        let columns =
-            schema.fields().iter().map(|f| Column::new(f.name(), f.data_type().clone(), f.is_nullable())).collect();
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|f| Column::new(f.name(), f.data_type().clone(), f.is_nullable()))
+            .collect();
         Schema { columns }
     }
 
     /// The Arrow half of this schema.
     pub fn to_arrow(&self) -> SchemaRef {
-        let fields: Vec<Field> =
-            self.columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable)).collect();
+        let fields: Vec<Field> = self
+            .columns
+            .iter()
+            .map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable))
+            .collect();
         Arc::new(arrow::datatypes::Schema::new(fields))
     }
 

@@ -9,7 +9,11 @@ pub fn sentence(word: &str, known: &[&str], what: &str) -> String {
         return format!("there are no {what}");
     }
     let shown: Vec<String> = known.iter().take(12).map(|name| format!("`{name}`")).collect();
-    let more = if known.len() > shown.len() { format!(" and {} more", known.len() - shown.len()) } else { String::new() };
+    let more = if known.len() > shown.len() {
+        format!(" and {} more", known.len() - shown.len())
+    } else {
+        String::new()
+    };
     format!("the {what} are {}{more}", shown.join(", "))
 }
 
@@ -18,7 +22,12 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).clamp(1, 3);
     known
         .iter()
-        .map(|&name| (strsim::damerau_levenshtein(&word.to_lowercase(), &name.to_lowercase()), name))
+        .map(|&name| {
+            (
+                strsim::damerau_levenshtein(&word.to_lowercase(), &name.to_lowercase()),
+                name,
+            )
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)

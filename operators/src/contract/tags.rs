@@ -82,7 +82,9 @@ impl Tag {
             (Tag::Embedding, Tag::Id),
             (Tag::Embedding, Tag::Categorical),
         ];
-        PAIRS.iter().any(|&(a, b)| (self, other) == (a, b) || (self, other) == (b, a))
+        PAIRS
+            .iter()
+            .any(|&(a, b)| (self, other) == (a, b) || (self, other) == (b, a))
     }
 }
 
@@ -101,11 +103,15 @@ impl FromStr for Tag {
     type Err = UnknownTag;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Tag::ALL.into_iter().find(|tag| tag.as_str() == word).ok_or_else(|| UnknownTag(word.to_owned()))
+        Tag::ALL
+            .into_iter()
+            .find(|tag| tag.as_str() == word)
+            .ok_or_else(|| UnknownTag(word.to_owned()))
     }
 }
 
 /// The first pair of tags of `tags` that contradict each other, if any.
 pub fn contradiction(tags: &BTreeSet<Tag>) -> Option<(Tag, Tag)> {
-    tags.iter().find_map(|&a| tags.iter().find(|&&b| a < b && a.contradicts(b)).map(|&b| (a, b)))
+    tags.iter()
+        .find_map(|&a| tags.iter().find(|&&b| a < b && a.contradicts(b)).map(|&b| (a, b)))
 }

@@ -41,7 +41,10 @@ pub struct VocabularyTable {
 impl Vocabulary {
     /// The vocabulary stored at `path`; nothing is read yet.
     pub fn at(path: &Path) -> Self {
-        Vocabulary { path: path.to_owned(), table: Arc::default() }
+        Vocabulary {
+            path: path.to_owned(),
+            table: Arc::default(),
+        }
     }
 
     /// Where the file is.
@@ -61,16 +64,23 @@ impl Vocabulary {
 
 impl VocabularyTable {
     fn read(path: &Path) -> Result<Self> {
-        let file = TableFile { path: path.to_owned(), rows: 0 };
+        let file = TableFile {
+            path: path.to_owned(),
+            rows: 0,
+        };
         let mut ids: Vec<i64> = Vec::new();
         let mut values: Vec<ArrayRef> = Vec::new();
         let mut counts = vec![0];
         for batch in file.batches(None)? {
             let batch = batch?;
             let (Some(id), Some(value), Some(count)) = (
-                batch.column_by_name("id").and_then(|c| c.as_primitive_opt::<Int64Type>()),
+                batch
+                    .column_by_name("id")
+                    .and_then(|c| c.as_primitive_opt::<Int64Type>()),
                 batch.column_by_name("value"),
-                batch.column_by_name("count").and_then(|c| c.as_primitive_opt::<UInt64Type>()),
+                batch
+                    .column_by_name("count")
+                    .and_then(|c| c.as_primitive_opt::<UInt64Type>()),
             ) else {
                 return Err(not_a_vocabulary(path));
             };
@@ -84,7 +94,11 @@ impl VocabularyTable {
         let parts: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
         let values = concat(&parts)?;
         let first_value_id = (1 + (0..values.len()).take_while(|&row| values.is_null(row)).count()) as i64;
-        Ok(VocabularyTable { values, counts, first_value_id })
+        Ok(VocabularyTable {
+            values,
+            counts,
+            first_value_id,
+        })
     }
 
     /// Number of ids, padding and the other reserved ones included: ids are `0..size`.
@@ -110,8 +124,10 @@ impl VocabularyTable {
     /// The original values of `ids`, in their order; null for reserved ids and for ids that are not in the vocabulary.
     pub fn decode(&self, ids: &[i64]) -> Result<ArrayRef> {
         let size = self.size() as i64;
-        let rows: UInt64Array =
-            ids.iter().map(|&id| (id >= self.first_value_id && id < size).then(|| (id - 1) as u64)).collect();
+        let rows: UInt64Array = ids
+            .iter()
+            .map(|&id| (id >= self.first_value_id && id < size).then(|| (id - 1) as u64))
+            .collect();
         Ok(take(self.values.as_ref(), &rows, None)?)
     }
 
