@@ -1,3 +1,6 @@
 //! What an operator of Towline is, and every operator that ships with it.
 
 pub mod contract;
+pub mod feature;
+pub mod source;
+pub mod table;
