@@ -1,8 +1,11 @@
 //! What an operator of Towline is, and every operator that ships with it.
 
 pub mod contract;
+pub mod feature;
 pub mod retrieval;
 pub mod sink;
+pub mod source;
+pub mod table;
 
 use contract::Registry;
 
@@ -14,6 +17,22 @@ pub const SELECT: &str = "Select";
 /// Every operator that ships with Towline. Adding one takes its file and a line here.
 pub fn builtin() -> Registry {
     let registry = Registry::default()
+        .with::<source::CsvSource>()
+        .with::<source::ParquetSource>()
+        .with::<source::SyntheticAliCcp>()
+        .with::<table::Concat>()
+        .with::<table::Filter>()
+        .with::<table::Rename>()
+        .with::<table::Select>()
+        .with::<table::Split>()
+        .with::<table::Sql>()
+        .with::<table::UniqueRows>()
+        .with::<feature::AddTags>()
+        .with::<feature::Categorify>()
+        .with::<feature::TagAsItemFeatures>()
+        .with::<feature::TagAsItemID>()
+        .with::<feature::TagAsUserFeatures>()
+        .with::<feature::TagAsUserID>()
         .with::<sink::ParquetExport>()
         .with::<sink::RedisSink>()
         .with::<retrieval::Encode>()

@@ -1,0 +1,10 @@
+//! Operators that bring data in.
+
+mod csv;
+mod location;
+mod parquet;
+mod synthetic_ali_ccp;
+
+pub use csv::CsvSource;
+pub use parquet::ParquetSource;
+pub use synthetic_ali_ccp::SyntheticAliCcp;

@@ -1,0 +1,71 @@
+//! `Select`: keeps some columns.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::planning::duplicates;
+use crate::contract::{
+    Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem, Purity,
+    Result, Schema, TypeContext, dataset_at,
+};
+
+/// Keeps the named columns, in the order in which they are named.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Select {
+    /// The columns to keep.
+    pub columns: Vec<String>,
+}
+
+impl Describe for Select {
+    const NAME: &'static str = "Select";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to choose from.")];
+    const EXAMPLE: &'static str = "op: Select\ninput: interactions\nwith: { columns: [user_id, item_id] }\n";
+
+    fn check(&self) -> Vec<Problem> {
+        let problems = duplicates(self.columns.iter().map(String::as_str));
+        problems.into_iter().map(|problem| problem.at("columns")).collect()
+    }
+}
+
+impl Operator for Select {
+    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let input = dataset_at(inputs, "input")?;
+        let mut columns = Vec::new();
+        let mut problems = Vec::new();
+        for (index, name) in self.columns.iter().enumerate() {
+            match input.schema.get(name) {
+                Some(column) => columns.push(column.clone()),
+                None => problems.push(Problem::unknown_column(name, &input.schema).at_index("columns", index)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(NodeType::Dataset(DatasetType {
+            schema: Schema { columns },
+            splits: input.splits.clone(),
+        }))
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Columns(self)
+    }
+}
+
+impl Columns for Select {
+    fn project(&self, inputs: &[&[NamedExpr]]) -> Result<Vec<NamedExpr>> {
+        let find = |name: &String| {
+            let column = inputs
+                .iter()
+                .flat_map(|columns| columns.iter())
+                .find(|column| column.name == *name);
+            column
+                .cloned()
+                .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+        };
+        self.columns.iter().map(find).collect()
+    }
+}
