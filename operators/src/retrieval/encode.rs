@@ -46,7 +46,7 @@ impl Describe for Encode {
     const PORTS: &'static [Port] = &[
         Port::model("model", "The model that encodes."),
         Port::dataset(
-            "queries",
+            "data",
             "The users, with the columns of the model's query side; not needed for items.",
         )
         .optional(),
@@ -61,7 +61,7 @@ impl Operator for Encode {
             Side::Item => (&model.item_id, Tag::Item),
             Side::Query => {
                 let wanted: Vec<&Column> = model.query.columns.iter().collect();
-                let problems = mismatches(&wanted, &dataset_at(inputs, "queries")?.schema, "queries");
+                let problems = mismatches(&wanted, &dataset_at(inputs, "data")?.schema, "data");
                 if !problems.is_empty() {
                     return Err(problems);
                 }
@@ -107,8 +107,8 @@ impl Task for Encode {
                 )
             }
             Side::Query => {
-                let queries = file_dataset_at(inputs, "queries")?;
-                let users = Users::read(queries, None, &model, "queries", &context.cancel)?;
+                let queries = file_dataset_at(inputs, "data")?;
+                let users = Users::read(queries, None, &model, "data", &context.cancel)?;
                 let embeddings = model
                     .towers
                     .query
