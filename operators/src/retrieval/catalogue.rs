@@ -1,0 +1,112 @@
+//! The catalogue: every item that was trained on, with its features and how often it occurred.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, UInt64Type};
+
+use super::columns::EncodedTable;
+use super::ids::Originals;
+use crate::contract::{Cancel, Column, OperatorError, Result, Schema, TableFile, TableWriter};
+
+/// The file of a model's catalogue.
+pub(crate) const ITEMS: &str = "items.parquet";
+/// Its column of occurrences; the underscore keeps it apart from the item's own columns.
+const COUNT: &str = "_count";
+
+/// The distinct items of a table, by encoded id.
+#[derive(Debug, Clone)]
+pub(crate) struct Items {
+    table: EncodedTable,
+    counts: Vec<u64>,
+    columns: Schema,
+    item_id: String,
+}
+
+impl Items {
+    /// The items of `train`; the features are those of an item's first row.
+    pub(crate) fn collect(train: &EncodedTable, columns: &Schema, item_id: &str) -> Result<Self> {
+        let mut found: BTreeMap<i64, (usize, u64)> = BTreeMap::new();
+        for (row, &id) in train.single(item_id)?.iter().enumerate() {
+            found.entry(id).or_insert((row, 0)).1 += 1;
+        }
+        let rows: Vec<usize> = found.values().map(|(row, _)| *row).collect();
+        let table = train.project(&columns.columns)?.select(&rows);
+        let counts = found.values().map(|(_, count)| *count).collect();
+        Ok(Items { table, counts, columns: columns.clone(), item_id: item_id.to_owned() })
+    }
+
+    /// Writes them as Parquet, in order of the encoded id.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let mut schema = self.columns.clone();
+        schema.columns.push(Column::new(COUNT, DataType::UInt64, false));
+        let mut arrays = self.table.to_arrow()?;
+        arrays.push(Arc::new(UInt64Array::from(self.counts.clone())));
+        let fields = schema.columns.iter().zip(&arrays);
+        let fields: Vec<_> = fields
+            .map(|(c, array)| arrow::datatypes::Field::new(&c.name, array.data_type().clone(), c.nullable))
+            .collect();
+        let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+        let mut writer = TableWriter::create(path, Arc::clone(&schema))?;
+        writer.write(&RecordBatch::try_new(schema, arrays)?)?;
+        writer.finish().map(|_| ())
+    }
+
+    /// Reads what [`Items::write`] wrote.
+    pub(crate) fn read(path: &Path, columns: &Schema, item_id: &str, cancel: &Cancel) -> Result<Self> {
+        let file = TableFile { path: path.to_owned(), rows: 0 };
+        let table = EncodedTable::read([&file], &columns.columns.iter().collect::<Vec<_>>(), cancel)?;
+        let mut counts = Vec::with_capacity(table.rows);
+        for batch in file.batches(Some(&[COUNT]))? {
+            let batch = batch?;
+            let column = batch.column_by_name(COUNT).and_then(|column| column.as_primitive_opt::<UInt64Type>());
+            let column = column.ok_or_else(|| OperatorError::invalid("the model's catalogue has no counts"))?;
+            counts.extend_from_slice(column.values());
+        }
+        Ok(Items { table, counts, columns: columns.clone(), item_id: item_id.to_owned() })
+    }
+}
+
+/// The items that can be recommended (reserved ids cannot), by original id: the order in which ties are broken.
+#[derive(Debug, Clone)]
+pub(crate) struct Catalogue {
+    /// Their features.
+    pub(crate) table: EncodedTable,
+    /// Their original ids.
+    pub(crate) original: ArrayRef,
+    /// Row by encoded id.
+    pub(crate) rows: HashMap<i64, u32>,
+    counts: Vec<u64>,
+}
+
+impl Catalogue {
+    /// The catalogue of these items.
+    pub(crate) fn new(items: &Items, originals: &Originals) -> Result<Self> {
+        let all = items.table.single(&items.item_id)?;
+        let kept: Vec<usize> = (0..all.len()).filter(|&row| !originals.is_reserved(all[row])).collect();
+        let ids: Vec<i64> = kept.iter().map(|&row| all[row]).collect();
+        let order = originals.ascending(&ids)?;
+        let places: Vec<usize> = order.iter().map(|&place| kept[place]).collect();
+        let ids: Vec<i64> = order.iter().map(|&place| ids[place]).collect();
+        Ok(Catalogue {
+            table: items.table.select(&places),
+            original: originals.decode(&ids)?,
+            rows: ids.iter().enumerate().map(|(row, &id)| (id, row as u32)).collect(),
+            counts: places.iter().map(|&place| items.counts[place]).collect(),
+        })
+    }
+
+    /// Number of items.
+    pub(crate) fn len(&self) -> usize {
+        self.original.len()
+    }
+
+    /// All rows, most frequent first, ties by original id.
+    pub(crate) fn by_popularity(&self) -> Vec<u32> {
+        let mut rows: Vec<u32> = (0..self.len() as u32).collect();
+        rows.sort_by_key(|&row| std::cmp::Reverse(self.counts[row as usize]));
+        rows
+    }
+}
