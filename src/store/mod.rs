@@ -123,7 +123,12 @@ impl Store {
     pub fn remember_node(&self, pipeline: &str, node: &str, entry: &Entry) -> Result<()> {
         let folder = self.root.join("nodes").join(file_name(pipeline));
         fs::create_dir_all(&folder).map_err(at(&folder))?;
-        self.write_json(&folder.join(format!("{}.json", file_name(node))), &entry.key)
+        let path = folder.join(format!("{}.json", file_name(node)));
+        // Writing and syncing what is there already would be most of the time of a run that has nothing to do.
+        if read_json::<String>(&path).is_some_and(|key| key == entry.key) {
+            return Ok(());
+        }
+        self.write_json(&path, &entry.key)
     }
 
     /// The entry that a node stood for when it last ran or was reused.

@@ -181,7 +181,7 @@ impl Cases {
             let seen = seen.by(*user);
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(query as u64);
-            let amount = (k + seen.len()).min(catalogue.len());
+            let amount = k.saturating_add(seen.len()).min(catalogue.len());
             let drawn = rand::seq::index::sample(&mut rng, catalogue.len(), amount);
             drawn
                 .iter()

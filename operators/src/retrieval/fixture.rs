@@ -121,7 +121,8 @@ impl Fixture {
                 Arc::new(tastes),
                 Arc::new(Int64Array::from(item)),
             ];
-            let mut writer = TableWriter::create(&folder.path().join(split), schema().to_arrow()).unwrap();
+            let mut writer =
+                TableWriter::create(&folder.path().join(format!("{split}.parquet")), schema().to_arrow()).unwrap();
             writer
                 .write(&RecordBatch::try_new(schema().to_arrow(), columns).unwrap())
                 .unwrap();
@@ -141,7 +142,7 @@ impl Fixture {
 
     /// A context with a temporary folder of that name.
     pub(crate) fn context(&self, name: &str) -> Context {
-        let temp = self.folder.path().join(name);
+        let temp = self.folder.path().join(format!("temp-{name}"));
         std::fs::create_dir_all(&temp).unwrap();
         Context {
             progress: Arc::new(Quiet),
@@ -149,7 +150,7 @@ impl Fixture {
             temp,
             session: datafusion::prelude::SessionContext::new(),
             runtime: self.runtime.handle().clone(),
-            threads: 2,
+            threads: 1,
             device: Device::Cpu,
         }
     }

@@ -3,6 +3,9 @@
 //! Only training (and the TorchScript part of an export) needs libtorch. Encoding, scoring and evaluation compute the
 //! towers in plain Rust, so their results are the same on every machine and with any number of threads.
 
+// What only training uses (writing weights, collecting a catalogue) stands beside what reads it.
+#![cfg_attr(not(feature = "torch"), allow(dead_code))]
+
 mod catalogue;
 mod columns;
 mod encode;
@@ -23,6 +26,8 @@ mod top_k_encode;
 #[cfg(feature = "torch")]
 mod torch_towers;
 mod towers;
+#[cfg(feature = "torch")]
+mod training;
 #[cfg(feature = "torch")]
 mod two_tower_train;
 mod users;

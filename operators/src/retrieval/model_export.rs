@@ -25,7 +25,7 @@ use crate::contract::{
 /// TorchScript (where Towline was built with libtorch): one int64 tensor per column, [batch], or [batch, length] padded
 /// with 0.
 ///
-/// The folder is replaced as a whole: a reader sees the old or the new model, never a mixture.
+/// The folder is replaced as a whole, by renaming: a reader never sees a mixture of the old and the new model.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelExport {

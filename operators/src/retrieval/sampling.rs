@@ -43,18 +43,63 @@ impl Sampling {
             .collect()
     }
 
-    /// For each row of a batch, the other rows whose item is the row's own item or another positive of its user.
-    pub(crate) fn false_negatives(&self, users: &[i64], items: &[i64]) -> Vec<Vec<u32>> {
-        let mut places: HashMap<i64, Vec<u32>> = HashMap::new();
+    /// Which rows of a batch are no negatives for which others: those with the row's own item, or with another positive
+    /// of its user. A user's rows share one line, so that few users with many positives stay cheap.
+    pub(crate) fn mask(&self, users: &[i64], items: &[i64]) -> Mask {
+        let batch = items.len();
+        let mut places: HashMap<i64, Vec<usize>> = HashMap::new();
         for (place, &item) in items.iter().enumerate() {
-            places.entry(item).or_default().push(place as u32);
+            places.entry(item).or_default().push(place);
         }
-        let of = |(row, (user, item)): (usize, (&i64, &i64))| {
-            let own = std::slice::from_ref(item);
-            let positives = self.positives.get(user).map_or(own, Vec::as_slice);
-            let masked = positives.iter().filter_map(|item| places.get(item)).flatten().copied();
-            masked.filter(|&place| place as usize != row).collect()
+        let mut lines: HashMap<(Option<i64>, Option<i64>), i64> = HashMap::new();
+        let mut mask = Mask {
+            lines: Vec::new(),
+            line_of: Vec::with_capacity(batch),
         };
-        users.iter().zip(items).enumerate().map(of).collect()
+        for (user, item) in users.iter().zip(items) {
+            let (key, positives) = match self.positives.get(user) {
+                Some(positives) => ((Some(*user), None), positives.as_slice()),
+                None => ((None, Some(*item)), std::slice::from_ref(item)),
+            };
+            let next = lines.len() as i64;
+            let line = *lines.entry(key).or_insert_with(|| {
+                let start = mask.lines.len();
+                mask.lines.resize(start + batch, 0);
+                for &place in positives.iter().filter_map(|item| places.get(item)).flatten() {
+                    mask.lines[start + place] = 1;
+                }
+                next
+            });
+            mask.line_of.push(line);
+        }
+        mask
+    }
+}
+
+/// Which rows of a batch are no negatives for which others.
+#[derive(Debug)]
+pub(crate) struct Mask {
+    /// Row-major [lines, batch]: 1 for a row that is no negative.
+    pub(crate) lines: Vec<u8>,
+    /// The line of each row of the batch. It marks the row itself, too.
+    pub(crate) line_of: Vec<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_items_and_other_positives_are_no_negatives() {
+        let originals = Originals::without_vocabulary();
+        // User 5 likes items 1 and 2, user 6 likes 3; id 0 is nobody.
+        let sampling = Sampling::new(&[5, 5, 6, 0], &[1, 2, 3, 1], &originals);
+        let mask = sampling.mask(&[5, 6, 0, 5], &[1, 3, 1, 2]);
+        let line = |row: usize| &mask.lines[mask.line_of[row] as usize * 4..][..4];
+        assert_eq!(line(0), [1, 0, 1, 1]);
+        assert_eq!(line(1), [0, 1, 0, 0]);
+        assert_eq!(line(2), [1, 0, 1, 0]);
+        assert_eq!(line(3), line(0));
+        assert!((sampling.log_q(&[1])[0] - 0.5_f32.ln()).abs() < 1e-6);
     }
 }

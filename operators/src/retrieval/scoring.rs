@@ -84,6 +84,7 @@ impl Candidates<'_> {
         done: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<Vec<Scored>>> {
         let count = queries.len() / self.dim;
+        let k = k.min(self.embeddings.len() / self.dim);
         let mut out: Vec<Vec<Scored>> = vec![Vec::new(); count];
         std::thread::scope(|scope| {
             let mut rest = out.as_mut_slice();

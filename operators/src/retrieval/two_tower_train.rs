@@ -7,19 +7,18 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 use tch::nn::{self, OptimizerConfig, VarStore};
 
 use super::catalogue::{Catalogue, ITEMS, Items};
 use super::columns::EncodedTable;
 use super::evaluation::Cases;
 use super::ids::Originals;
-use super::loss::sampled_softmax;
 use super::sampling::Sampling;
 use super::seen::Seen;
 use super::sides::Sides;
 use super::torch_towers::{TorchTower, torch};
 use super::towers::{EmbeddingShape, Normalize, Tower, TowerShape, Towers, WEIGHTS};
+use super::training::Training;
 use super::users::unknown_split;
 use crate::contract::{
     Artifact, Column, Context, DEFAULT_SPLIT, DatasetFiles, Describe, Device, Form, Inputs, ModelType, NodeType,
@@ -193,17 +192,6 @@ impl Operator for TwoTowerTrain {
     }
 }
 
-/// Everything that stays the same over the epochs.
-struct Training<'a> {
-    config: &'a TwoTowerTrain,
-    context: &'a Context,
-    train: &'a EncodedTable,
-    users: &'a [i64],
-    items: &'a [i64],
-    sampling: Sampling,
-    device: tch::Device,
-}
-
 impl TwoTowerTrain {
     fn validation<'a>(&'a self, mut splits: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         let wanted = self.validate_on.as_deref().unwrap_or("valid");
@@ -270,65 +258,6 @@ fn sides(dataset: &DatasetFiles) -> Result<Sides> {
     })
 }
 
-impl Training<'_> {
-    /// One step; returns the loss.
-    fn step(
-        &self,
-        query: &TorchTower,
-        item: &TorchTower,
-        optimizer: &mut nn::Optimizer,
-        rows: &[usize],
-    ) -> Result<f64> {
-        let users: Vec<i64> = rows.iter().map(|&row| self.users[row]).collect();
-        let items: Vec<i64> = rows.iter().map(|&row| self.items[row]).collect();
-        let q = query.forward(self.train, rows, self.device)?;
-        let v = item.forward(self.train, rows, self.device)?;
-        let log_q = if self.config.logq {
-            self.sampling.log_q(&items)
-        } else {
-            vec![0.0; items.len()]
-        };
-        let masked = self.sampling.false_negatives(&users, &items);
-        let mut learn = || {
-            let log_q = Tensor::f_from_slice(&log_q)?.f_to_device(self.device)?;
-            let gradients = sampled_softmax(&q, &v, self.config.temperature(), &log_q, &masked)?;
-            optimizer.zero_grad();
-            // The gradient of this sum by the weights is that of the loss.
-            let by_query = q.f_mul(&gradients.query)?.f_sum(tch::Kind::Float)?;
-            let by_item = v.f_mul(&gradients.item)?.f_sum(tch::Kind::Float)?;
-            by_query.f_add(&by_item)?.f_backward()?;
-            optimizer.step();
-            Ok(gradients.loss)
-        };
-        learn().map_err(torch)
-    }
-
-    /// One pass; returns the mean loss.
-    fn epoch(
-        &self,
-        query: &TorchTower,
-        item: &TorchTower,
-        optimizer: &mut nn::Optimizer,
-        order: &[usize],
-    ) -> Result<f64> {
-        let (mut sum, mut count) = (0.0, 0);
-        // A row alone has no negatives.
-        for rows in order.chunks(self.config.batch_size).filter(|rows| rows.len() > 1) {
-            self.context.cancel.check()?;
-            let loss = self.step(query, item, optimizer, rows)?;
-            if !loss.is_finite() {
-                return Err(OperatorError::invalid(
-                    "the loss is not a number any more: lower `learning_rate`",
-                ));
-            }
-            sum += loss * rows.len() as f64;
-            count += rows.len();
-            self.context.progress.advance(rows.len() as u64);
-        }
-        Ok(sum / count as f64)
-    }
-}
-
 impl Task for TwoTowerTrain {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let dataset = file_dataset_at(inputs, "input")?;
@@ -379,7 +308,9 @@ impl Task for TwoTowerTrain {
         let (user_ids, item_ids) = (train.single(&sides.user_id)?, train.single(&sides.item_id)?);
         let sampling = Sampling::new(user_ids, item_ids, &users);
         let training = Training {
-            config: self,
+            batch_size: self.batch_size,
+            temperature: self.temperature(),
+            logq: self.logq,
             context,
             train: &train,
             users: user_ids,
