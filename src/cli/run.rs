@@ -79,7 +79,11 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 /// What a person wants to know after a run.
 fn summary(record: &RunRecord) -> String {
     let mut out = String::new();
-    for node in record.nodes.iter().filter(|node| node.report != Default::default()) {
+    for node in record
+        .nodes
+        .iter()
+        .filter(|node| node.report != towline_operators::contract::Report::default())
+    {
         out.push_str(&format!("\n{} ({})\n", node.name, node.operator));
         for (name, value) in &node.report.facts {
             out.push_str(&format!("  {name}: {value}\n"));

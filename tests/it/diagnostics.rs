@@ -1,0 +1,142 @@
+//! What is wrong with a pipeline is told at its place, all of it at once.
+
+use crate::workspace::{Workspace, stderr};
+
+/// The header lines of what `validate` says about a pipeline with these nodes.
+fn complaints(nodes: &str) -> Vec<String> {
+    let workspace = Workspace::new();
+    workspace.write("p.yaml", &format!("version: 1\nnodes:\n{nodes}"));
+    let output = workspace.towline(&["validate", "p.yaml"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    stderr(&output)
+        .lines()
+        .filter(|line| line.starts_with("error[") || line.starts_with("warning["))
+        .map(str::to_owned)
+        .collect()
+}
+
+const SOURCE: &str = "  rows: { op: SyntheticAliCcp, with: { rows: 1000 } }\n";
+
+#[test]
+fn slips_in_different_nodes_are_all_found_in_one_pass() {
+    let found = complaints(&format!(
+        "{SOURCE}  a: {{ op: Filtr, input: rows }}\n  b: {{ op: Filter, input: rows, with: {{ wher: x }} }}\n  c: rows[usr_id] >> Categorify\n"
+    ));
+    assert_eq!(
+        found,
+        [
+            "error[unknown-operator] p.yaml:4:12: there is no operator `Filtr`",
+            "error[missing-key] p.yaml:5:35: in the node `b`, Filter: the parameter `where` is missing",
+            "error[unknown-key] p.yaml:5:37: in the node `b`, Filter: there is no parameter `wher`",
+            "error[unknown-column] p.yaml:6:11: there is no column `usr_id`",
+        ]
+    );
+}
+
+#[test]
+fn a_cycle_is_told_with_its_path() {
+    let found = complaints("  a: b >> Categorify\n  b: c >> Categorify\n  c: a >> Categorify\n");
+    assert_eq!(
+        found,
+        ["error[cycle] p.yaml:3:3: these nodes need each other: a -> c -> b -> a"]
+    );
+}
+
+#[test]
+fn names_that_do_not_exist_get_a_hint() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "p.yaml",
+        &format!("version: 1\nnodes:\n{SOURCE}  a: row[user_id] >> Categorify\n"),
+    );
+    let text = stderr(&workspace.towline(&["validate", "p.yaml"]));
+    assert!(
+        text.contains("error[unknown-node] p.yaml:4:6: there is no node `row`"),
+        "{text}"
+    );
+    assert!(text.contains("help: did you mean `rows`?"), "{text}");
+}
+
+#[test]
+fn columns_of_other_rows_cannot_be_joined_by_position() {
+    let found = complaints(&format!(
+        "{SOURCE}  few: {{ op: Filter, input: rows, with: {{ where: click = 1 }} }}\n  all: rows[user_id] + few[item_id]\n"
+    ));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("error[unrelated-rows] p.yaml:5:24"), "{found:?}");
+}
+
+#[test]
+fn a_wrong_column_in_sql_and_a_tag_that_contradicts_are_static_errors() {
+    let found = complaints(&format!(
+        "{SOURCE}  few: {{ op: Filter, input: rows, with: {{ where: clicks = 1 }} }}\n  tagged: rows[user_id] >> AddTags(tags=[continuous, id])\n"
+    ));
+    assert!(
+        found
+            .iter()
+            .any(|line| line.starts_with("error[unknown-column]") && line.contains("clicks")),
+        "{found:?}"
+    );
+    assert!(
+        found.iter().any(|line| line.starts_with("error[tag-conflict]")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_setting_that_does_not_exist_is_an_error() {
+    let workspace = Workspace::new();
+    workspace.write("p.yaml", &format!("version: 1\nvars: {{ rows: 1 }}\nnodes:\n{SOURCE}"));
+    let output = workspace.towline(&["validate", "p.yaml", "--set", "vars.row=2"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("--set vars.row: there is no `row`"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(stderr(&output).contains("did you mean `rows`?"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_absent_file_and_text_that_is_no_pipeline_are_told() {
+    let workspace = Workspace::new();
+    let output = workspace.towline(&["validate", "absent.yaml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("cannot read the pipeline absent.yaml"),
+        "{}",
+        stderr(&output)
+    );
+    workspace.write("p.yaml", "just text\n");
+    let output = workspace.towline(&["validate", "p.yaml"]);
+    assert!(
+        stderr(&output).contains("a pipeline is a mapping"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn every_operator_has_documented_parameters_and_an_example_that_parses() {
+    for operator in towline_operators::builtin().iter() {
+        assert!(!operator.doc().is_empty(), "{} has no documentation", operator.name);
+        let schema = (operator.schema)();
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let documented = property.get("description").is_some();
+            assert!(
+                documented,
+                "{}: the parameter {name} has no documentation",
+                operator.name
+            );
+        }
+        let mut sources = towline::document::SourceMap::default();
+        let (_, example) = towline::document::load(&mut sources, "example", operator.example.as_bytes());
+        let example = example
+            .unwrap_or_else(|errors| panic!("{}: {errors:?}", operator.name))
+            .to_json();
+        assert_eq!(example["op"], operator.name);
+        let config = example.get("with").cloned().unwrap_or_else(|| serde_json::json!({}));
+        let problems = operator.build(&config).err().unwrap_or_default();
+        assert!(problems.is_empty(), "{}: {problems:?}", operator.name);
+    }
+}
