@@ -26,8 +26,8 @@ fn slips_in_different_nodes_are_all_found_in_one_pass() {
         found,
         [
             "error[unknown-operator] p.yaml:4:12: there is no operator `Filtr`",
-            "error[missing-key] p.yaml:5:35: in the node `b`, Filter: the parameter `where` is missing",
-            "error[unknown-key] p.yaml:5:37: in the node `b`, Filter: there is no parameter `wher`",
+            "error[missing-key] p.yaml:5:12: in the node `b`, Filter: the parameter `where` is missing",
+            "error[unknown-key] p.yaml:5:41: in the node `b`, Filter: there is no parameter `wher`",
             "error[unknown-column] p.yaml:6:11: there is no column `usr_id`",
         ]
     );

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::workspace::{Workspace, stderr, stdout};
 
@@ -11,7 +11,7 @@ const SEED: &str = include_str!("../../pipelines/offline_batch_recsys.yaml");
 const MOVIELENS: &str = include_str!("../../pipelines/movielens.yaml");
 
 fn published(path: &Path) -> Vec<(String, serde_json::Value)> {
-    let database = Database::open(path).expect("the embedded store opens");
+    let database = ReadOnlyDatabase::open(path).expect("the embedded store opens");
     let read = database.begin_read().expect("it can be read");
     let definition: TableDefinition<&str, &[u8]> = TableDefinition::new("keys");
     let table = read.open_table(definition).expect("it has keys");

@@ -55,7 +55,7 @@ pub(crate) fn set_up() -> Result<()> {
 
 /// Whether LIBTORCH was set by the user: cargo's own setting names the folder that the set-up fills.
 fn users_own(target: &Path) -> bool {
-    std::env::var_os("LIBTORCH").is_some_and(|path| PathBuf::from(path) != target)
+    std::env::var_os("LIBTORCH").is_some_and(|path| std::path::Path::new(&path) != target)
 }
 
 fn workspace() -> PathBuf {

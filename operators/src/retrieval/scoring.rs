@@ -178,7 +178,7 @@ mod tests {
             let (queries, rest) = values.split_at(users * dim);
             let embeddings = &rest[..items * dim];
             let excluded: Vec<u32> = excluded.into_iter().collect();
-            let exclude = |query: usize| -> &[u32] { if query % 2 == 0 { &excluded } else { &[] } };
+            let exclude = |query: usize| -> &[u32] { if query.is_multiple_of(2) { &excluded } else { &[] } };
             let candidates = Candidates { embeddings, dim };
             let found = candidates.top_k(queries, k, &exclude, threads, &Cancel::default(), &|_| {}).unwrap();
             prop_assert_eq!(found.len(), users);

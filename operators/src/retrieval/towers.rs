@@ -125,7 +125,9 @@ impl Tower {
                         target.copy_from_slice(&scratch.0);
                         if normalize == Normalize::L2 {
                             let length = dot(target, target).sqrt().max(1e-12);
-                            target.iter_mut().for_each(|x| *x /= length);
+                            for x in target.iter_mut() {
+                                *x /= length;
+                            }
                         }
                     }
                 });

@@ -22,7 +22,7 @@ fn sink(config: &serde_json::Value) -> RedisSink {
 
 /// Users 0, 10, 20, ... with the recommendations (u, u + 1); one row more has no user.
 fn users(folder: &Path, count: i64) -> DatasetFiles {
-    let ids = Int64Array::from_iter((0..count).map(|u| Some(u * 10)).chain([None]));
+    let ids = (0..count).map(|u| Some(u * 10)).chain([None]).collect::<Int64Array>();
     let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(
         (0..=count).map(|u| Some(vec![Some(u * 10), Some(u * 10 + 1)])),
     );
