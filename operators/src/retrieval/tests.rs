@@ -153,7 +153,7 @@ fn embeddings_give_the_scores() {
         Artifact::Model(model(train(&fixture, "train"))),
         Artifact::Dataset(fixture.dataset.clone()),
     );
-    let ports = inputs(vec![("model", model), ("data", data)]);
+    let ports = inputs(vec![("model", model), ("data", data.clone()), ("queries", data)]);
     let run = |side: &str| {
         table(
             &config::<Encode>(json!({ "side": side }))
