@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{Event, Parser, ScalarStyle, options};
 
 use super::diagnostic::Diagnostic;
 use super::scalar::resolve_plain;
@@ -127,7 +127,9 @@ impl Builder {
     }
 
     fn read(&mut self, text: &str) {
-        for next in Parser::new_from_str(text) {
+        // Nobody reads the comments here, and the parser refuses more than a few dozen in a row while it collects them.
+        let options = options! { emit_comments: false };
+        for next in Parser::new_from_str_with_options(text, options) {
             match next {
                 Ok((event, span)) => {
                     let range = span.byte_range().unwrap_or(0..0);

@@ -87,6 +87,14 @@ fn columns_count_characters() {
     assert!(first_line("{ ä: 1, ä: 2 }\n".as_bytes()).contains("p.yaml:1:9"));
 }
 
+#[test]
+fn any_number_of_comments_may_stand_in_a_row() {
+    let mut sources = SourceMap::default();
+    let text = format!("{}a: 1\n", "# a comment\n".repeat(500));
+    let (_, value) = load(&mut sources, "p.yaml", text.as_bytes());
+    assert_eq!(value.expect("valid").to_json(), serde_json::json!({ "a": 1 }));
+}
+
 proptest! {
     #[test]
     fn no_input_panics_and_every_place_is_in_the_file(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
