@@ -77,3 +77,19 @@ pub(super) fn store(arguments: &PipelineArguments) -> Result<Store, Exit> {
         Exit::Failed
     })
 }
+
+/// Everything that a command needs to run or plan: the typed pipeline, its store, and threads.
+pub(super) fn ready(
+    arguments: &PipelineArguments,
+) -> Result<(Pipeline, Vec<TypedNode>, Store, tokio::runtime::Runtime), Exit> {
+    let (pipeline, nodes) = pipeline(arguments)?;
+    let store = store(arguments)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            eprintln!("error: no threads to run on: {error}");
+            Exit::Failed
+        })?;
+    Ok((pipeline, nodes, store, runtime))
+}

@@ -13,22 +13,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline) {
-        Ok(valid) => valid,
-        Err(exit) => return exit,
-    };
-    let store = match load::store(&arguments.pipeline) {
-        Ok(store) => store,
+    let (pipeline, nodes, store, runtime) = match load::ready(&arguments.pipeline) {
+        Ok(ready) => ready,
         Err(exit) => return exit,
     };
     let columns: Vec<String> = nodes.iter().map(|node| columns(&node.output)).collect();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: no threads to plan on: {error}");
-            return Exit::Failed;
-        }
-    };
     let record = runtime.block_on(crate::run::plan(pipeline, nodes, store, run::options(None, true)));
     let rows = record
         .nodes

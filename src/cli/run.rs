@@ -37,12 +37,8 @@ pub(super) fn options(jobs: Option<usize>, quiet: bool) -> RunOptions {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline) {
-        Ok(valid) => valid,
-        Err(exit) => return exit,
-    };
-    let store = match load::store(&arguments.pipeline) {
-        Ok(store) => store,
+    let (pipeline, nodes, store, runtime) = match load::ready(&arguments.pipeline) {
+        Ok(ready) => ready,
         Err(exit) => return exit,
     };
     let options = options(arguments.jobs, arguments.quiet);
@@ -58,13 +54,6 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     if let Err(error) = ctrlc::set_handler(handler) {
         eprintln!("warning: Ctrl-C will not be handled: {error}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: no threads to run on: {error}");
-            return Exit::Failed;
-        }
-    };
     let record = runtime.block_on(crate::run::run(pipeline, nodes, store, options));
     print!("{}", summary(&record));
     if record.interrupted {
