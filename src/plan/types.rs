@@ -116,7 +116,11 @@ fn node_type(
         }
     }
     let rows = match built.operator.form() {
-        Form::Columns(_) | Form::Stateful(_) => {
+        Form::Stateful(_) => rows.into_iter().next().unwrap_or(Rows {
+            node: index,
+            split: None,
+        }),
+        Form::Columns(_) => {
             if let Some(other) = rows.iter().position(|other| other != &rows[0]) {
                 let message = format!(
                     "in the node `{}`, these columns belong to other rows than the first",

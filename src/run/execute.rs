@@ -98,12 +98,7 @@ impl Runner {
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
         let typed = &self.nodes[index];
-        let references = self.pipeline.nodes[index].inputs.references();
-        let inputs = typed
-            .bindings
-            .iter()
-            .map(|binding| self.selected(&inputs[binding.reference], references[binding.reference]))
-            .collect::<Vec<_>>();
+        let inputs = self.connected(index, inputs);
         let table_context = TableContext {
             session: self.session.clone(),
             runtime: self.runtime.clone(),
@@ -125,7 +120,7 @@ impl Runner {
                 self.rows(index, lazy, recipe, source.in_place(), progress)
             }
             Form::Columns(columns) => {
-                let recipe = self.recipe(typed, "columns", &inputs, &[]);
+                let recipe = self.recipe(typed, "columns", &inputs, &[])?;
                 let datasets = lazies(&inputs);
                 let Some(first) = datasets.first() else {
                     return Err(OperatorError::invalid("nothing is connected").into());
@@ -154,7 +149,7 @@ impl Runner {
                 self.kept(index, lazy, recipe, progress)
             }
             Form::Table(table) => {
-                let recipe = self.recipe(typed, "table", &inputs, &[]);
+                let recipe = self.recipe(typed, "table", &inputs, &[])?;
                 let datasets = lazies(&inputs);
                 let vocabularies = datasets.iter().flat_map(|d| d.vocabularies.clone()).collect();
                 let connected = Inputs(self.labelled(index, datasets.into_iter().cloned()));
@@ -170,14 +165,14 @@ impl Runner {
                 let Some((state, digest)) = state else {
                     return Err(OperatorError::invalid("the fit of this node did not run").into());
                 };
-                let recipe = self.recipe(typed, "apply", &inputs, &[digest]);
+                let recipe = self.recipe(typed, "apply", &inputs, &[digest])?;
                 let datasets = lazies(&inputs);
                 let Some(input) = datasets.first() else {
                     return Err(OperatorError::invalid("nothing is connected").into());
                 };
                 let mut splits = Vec::new();
                 for (name, table) in &input.splits {
-                    let columns = stateful.project(&state, &input.schema, &table.columns)?;
+                    let columns = stateful.project(&state, &input.schema, name, &table.columns)?;
                     splits.push((
                         name.clone(),
                         LazyTable {
@@ -291,6 +286,7 @@ impl Runner {
             artifacts.push(artifact);
             digests.push((binding.label.clone().unwrap_or_else(|| binding.port.to_owned()), digest));
         }
+        digests.extend(self.outside(typed)?);
         let fingerprint = Fingerprint::of_step(&typed.descriptor, &typed.built, "task", &digests);
         if let Some(entry) = self
             .reusable(index, "task", &fingerprint)
@@ -411,8 +407,32 @@ impl Runner {
         Ok(NodeValue::Other { artifact, digest })
     }
 
+    /// What is connected to a node, by binding; `inputs` are the outputs that its references name.
+    pub(super) fn connected(&self, index: usize, inputs: &[NodeValue]) -> Vec<NodeValue> {
+        let references = self.pipeline.nodes[index].inputs.references();
+        let bindings = self.nodes[index].bindings.iter();
+        bindings
+            .map(|binding| self.selected(&inputs[binding.reference], references[binding.reference]))
+            .collect()
+    }
+
+    /// Digests of what decides a node's output beside its inputs and its configuration.
+    pub(super) fn outside(&self, typed: &TypedNode) -> Result<Vec<(String, String)>, Failure> {
+        let outside = typed.built.operator.outside()?;
+        let mut digests = Vec::new();
+        for path in &outside.files {
+            digests.push(("file".to_owned(), self.store.source_digest(path)?));
+        }
+        for name in outside.variables {
+            // The value may be a secret: only its digest is kept.
+            let value = std::env::var_os(&name).map(|value| value.to_string_lossy().into_owned());
+            digests.push((format!("env.{name}"), crate::store::digest_json(&value.into())));
+        }
+        Ok(digests)
+    }
+
     /// What a reference takes of a node's output.
-    pub(super) fn selected(&self, value: &NodeValue, reference: &Reference) -> NodeValue {
+    fn selected(&self, value: &NodeValue, reference: &Reference) -> NodeValue {
         let NodeValue::Dataset { lazy, recipe } = value else {
             return value.clone();
         };
@@ -460,7 +480,13 @@ impl Runner {
         schema
     }
 
-    fn recipe(&self, typed: &TypedNode, role: &str, inputs: &[NodeValue], extra: &[String]) -> String {
+    fn recipe(
+        &self,
+        typed: &TypedNode,
+        role: &str,
+        inputs: &[NodeValue],
+        extra: &[String],
+    ) -> Result<String, Failure> {
         let mut digests: Vec<(String, String)> = typed
             .bindings
             .iter()
@@ -473,10 +499,11 @@ impl Runner {
             })
             .collect();
         digests.extend(extra.iter().map(|digest| ("state".to_owned(), digest.clone())));
-        Fingerprint::of_step(&typed.descriptor, &typed.built, role, &digests).key()
+        digests.extend(self.outside(typed)?);
+        Ok(Fingerprint::of_step(&typed.descriptor, &typed.built, role, &digests).key())
     }
 
-    fn labelled<T>(&self, index: usize, values: impl Iterator<Item = T>) -> Vec<Input<T>> {
+    pub(super) fn labelled<T>(&self, index: usize, values: impl Iterator<Item = T>) -> Vec<Input<T>> {
         let node = &self.pipeline.nodes[index];
         let references = node.inputs.references();
         let label = |binding: &crate::plan::Binding| {

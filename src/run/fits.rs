@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use towline_operators::contract::{
-    Fitter, Form, LazyTable, OperatorError, ProgressSink, Report, State, StateTable, Vocabulary,
+    FitContext, Fitter, Form, Inputs, LazyTable, OperatorError, ProgressSink, Report, State, StateTable, Vocabulary,
 };
 
-use super::execute::{Failure, NodeValue, Runner, lazies};
+use super::execute::{Failure, NodeValue, Runner, digest, lazies};
 use crate::plan::Fingerprint;
 use crate::store::{Content, Entry};
 
@@ -18,6 +18,7 @@ struct Learner {
     fingerprint: Fingerprint,
     fitter: Box<dyn Fitter>,
     columns: std::ops::Range<usize>,
+    temp: tempfile::TempDir,
 }
 
 /// What each node's fit came to.
@@ -26,12 +27,12 @@ pub(super) type Fitted = Vec<(usize, Result<(State, String), Failure>)>;
 impl Runner {
     /// The states of nodes whose inputs are columns of the same rows. Those in the store are taken from there; the rest
     /// see every row of the split in one scan.
-    pub(super) fn fit(&self, members: &[(usize, NodeValue)], progress: &dyn ProgressSink) -> Fitted {
+    pub(super) fn fit(&self, members: &[(usize, Vec<NodeValue>)], progress: &dyn ProgressSink) -> Fitted {
         let mut done: Fitted = Vec::new();
         let mut learners = Vec::new();
         let mut scan: Option<LazyTable> = None;
-        for (node, value) in members {
-            match self.learner(*node, value, &mut scan) {
+        for (node, inputs) in members {
+            match self.learner(*node, inputs, &mut scan) {
                 Ok(Ok(entry)) => done.push((*node, Ok(self.state(&entry)))),
                 Ok(Err(learner)) => learners.push(learner),
                 Err(failure) => done.push((*node, Err(failure))),
@@ -66,19 +67,23 @@ impl Runner {
     fn learner(
         &self,
         node: usize,
-        value: &NodeValue,
+        inputs: &[NodeValue],
         scan: &mut Option<LazyTable>,
     ) -> Result<Result<Entry, Learner>, Failure> {
         let typed = &self.nodes[node];
-        let (Form::Stateful(stateful), NodeValue::Dataset { lazy, recipe }) = (typed.built.operator.form(), value)
+        let (Form::Stateful(stateful), Some(NodeValue::Dataset { lazy, recipe })) =
+            (typed.built.operator.form(), inputs.first())
         else {
             return Err(OperatorError::invalid("only a dataset can be learnt from").into());
         };
         let split = stateful.fit_on();
-        let digests = [
+        let mut digests = vec![
             ("input".to_owned(), recipe.clone()),
             ("split".to_owned(), split.to_owned()),
         ];
+        let others = typed.bindings.iter().zip(inputs).skip(1);
+        digests.extend(others.map(|(binding, value)| (binding.port.to_owned(), digest(value))));
+        digests.extend(self.outside(typed)?);
         let fingerprint = Fingerprint::of_step(&typed.descriptor, &typed.built, "fit", &digests);
         if let Some(entry) = self.reusable(node, "fit", &fingerprint) {
             return Ok(Ok(entry));
@@ -101,13 +106,21 @@ impl Runner {
             column.name = format!("{}", scan.columns.len());
             scan.columns.push(column);
         }
-        let fitter = stateful.fitter(&lazy.schema)?;
+        let temp = self.store.temp_dir()?;
+        let connected = Inputs(self.labelled(node, lazies(inputs).into_iter().cloned()));
+        let context = FitContext {
+            inputs: &connected,
+            temp: temp.path(),
+            threads: self.threads,
+        };
+        let fitter = stateful.fitter(&lazy.schema, &context)?;
         let columns = start..scan.columns.len();
         Ok(Err(Learner {
             node,
             fingerprint,
             fitter,
             columns,
+            temp,
         }))
     }
 
@@ -143,8 +156,7 @@ impl Runner {
     }
 
     fn finish(&self, learner: Learner, start: Instant) -> Result<(State, String), Failure> {
-        let temp = self.store.temp_dir()?;
-        let output = learner.fitter.finish(temp.path())?;
+        let output = learner.fitter.finish(learner.temp.path())?;
         let content = Content::State {
             tables: self.publish_files(output.tables)?,
             facts: output.facts,

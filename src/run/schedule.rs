@@ -136,7 +136,7 @@ impl Schedule {
 
     fn start_ready(&mut self, jobs: &mut JoinSet<Done>) {
         let order = self.runner.pipeline.order.clone();
-        let mut groups: BTreeMap<(usize, Option<String>, String), Vec<(usize, NodeValue)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(usize, Option<String>, String), Vec<(usize, Vec<NodeValue>)>> = BTreeMap::new();
         for node in order {
             if jobs.len() >= self.options.jobs.max(1) || self.options.cancel.is_cancelled() {
                 break;
@@ -151,9 +151,8 @@ impl Schedule {
                 .filter(|_| !self.states.contains_key(&node));
             self.started.insert(node);
             if let Some(key) = key {
-                let reference = self.runner.pipeline.nodes[node].inputs.references()[0].clone();
-                let value = self.runner.selected(&inputs[0], &reference);
-                groups.entry(key).or_default().push((node, value));
+                let connected = self.runner.connected(node, &inputs);
+                groups.entry(key).or_default().push((node, connected));
                 continue;
             }
             let state = self.states.get(&node).cloned();
