@@ -52,7 +52,7 @@ fn read(path: &std::path::Path) -> Vec<[i64; 3]> {
     let mut rows = Vec::new();
     for batch in file.batches(None).expect("it is Parquet") {
         let batch = batch.expect("it is whole");
-        let columns: Vec<_> = batch.columns().iter().map(|c| c.as_primitive::<Int64Type>()).collect();
+        let columns: Vec<_> = batch.columns().iter().map(AsArray::as_primitive::<Int64Type>).collect();
         rows.extend((0..batch.num_rows()).map(|row| [0, 1, 2].map(|column: usize| columns[column].value(row))));
     }
     rows

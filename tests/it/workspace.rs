@@ -67,9 +67,9 @@ impl Workspace {
             for entry in std::fs::read_dir(folder).expect("it is a folder") {
                 let path = entry.expect("it can be listed").path();
                 if path.is_dir() {
-                    folders.push(path)
+                    folders.push(path);
                 } else {
-                    files.push(path)
+                    files.push(path);
                 }
             }
         }
