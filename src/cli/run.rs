@@ -101,10 +101,11 @@ fn summary(record: &RunRecord) -> String {
         .peak_memory
         .map_or_else(String::new, |bytes| format!(", {} MB peak", bytes / 1_000_000));
     out.push_str(&format!(
-        "\n{}: {} ran, {} reused, {} failed, {} skipped in {}{memory}\n",
+        "\n{}: {} ran, {} reused, {} fused, {} failed, {} skipped in {}{memory}\n",
         record.pipeline,
         record.count(NodeStatus::Ran),
         record.count(NodeStatus::Reused),
+        record.count(NodeStatus::Fused),
         failed.len(),
         record.count(NodeStatus::Skipped),
         tables::seconds(record.seconds),

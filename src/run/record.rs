@@ -16,6 +16,8 @@ pub enum NodeStatus {
     Ran,
     /// Everything it has to give was in the store.
     Reused,
+    /// It has no work of its own: it is a part of the plans of what reads it.
+    Fused,
     /// It failed.
     Failed,
     /// Something that it needs failed, or the run was interrupted.
