@@ -9,6 +9,7 @@ mod plan;
 mod run;
 mod sample;
 mod show;
+mod summary;
 mod tables;
 mod validate;
 

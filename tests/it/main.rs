@@ -1,6 +1,7 @@
 //! The behaviour of the whole, in one binary.
 
 mod bad_input;
+mod broken_operator;
 mod diagnostics;
 mod documents;
 mod interruption;

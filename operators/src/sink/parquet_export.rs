@@ -137,7 +137,6 @@ impl Task for ParquetExport {
         let mut report = Report::default();
         report.facts.push(("rows".to_owned(), rows.to_string()));
         report.facts.push(("files".to_owned(), receipt.files.len().to_string()));
-        report.facts.push(("target".to_owned(), receipt.target.clone()));
         export.reserved.retain(|_, count| *count > 0);
         for (column, count) in &export.reserved {
             report.warnings.push(format!(
