@@ -1,7 +1,10 @@
 //! What an operator of Towline is, and every operator that ships with it.
 
+mod array_function;
 pub mod contract;
 pub mod feature;
+#[cfg(test)]
+mod harness;
 pub mod retrieval;
 pub mod sink;
 pub mod source;
@@ -28,11 +31,20 @@ pub fn builtin() -> Registry {
         .with::<table::Sql>()
         .with::<table::UniqueRows>()
         .with::<feature::AddTags>()
+        .with::<feature::Bucketize>()
         .with::<feature::Categorify>()
+        .with::<feature::Clip>()
+        .with::<feature::FillMissing>()
+        .with::<feature::HashBucket>()
+        .with::<feature::HashedCross>()
+        .with::<feature::JoinGroupStats>()
+        .with::<feature::LogOp>()
+        .with::<feature::Normalize>()
         .with::<feature::TagAsItemFeatures>()
         .with::<feature::TagAsItemID>()
         .with::<feature::TagAsUserFeatures>()
         .with::<feature::TagAsUserID>()
+        .with::<feature::TargetEncode>()
         .with::<sink::ParquetExport>()
         .with::<sink::RedisSink>()
         .with::<retrieval::Encode>()

@@ -1,21 +1,20 @@
 //! Fits: siblings that learn from the same rows share one scan.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
-
 use futures::StreamExt;
 use towline_operators::contract::{
-    FitContext, Fitter, Form, Inputs, LazyTable, OperatorError, ProgressSink, Report, State, StateTable, Vocabulary,
+    FitContext, Fitter, Form, Inputs, LazyTable, OperatorError, ProgressSink, State, StateTable, Vocabulary,
 };
 
-use super::execute::{Failure, NodeValue, Runner, digest, lazies};
+use super::reuse::{Claim, Made, Making, Piece, Role};
+use super::runner::{Failure, Runner};
+use super::value::{NodeValue, lazies};
 use crate::plan::Fingerprint;
 use crate::store::{Content, Entry};
 
 /// A fit that has to run.
 struct Learner {
     node: usize,
-    fingerprint: Fingerprint,
+    making: Making,
     fitter: Box<dyn Fitter>,
     columns: std::ops::Range<usize>,
     temp: tempfile::TempDir,
@@ -38,7 +37,6 @@ impl Runner {
                 Err(failure) => done.push((*node, Err(failure))),
             }
         }
-        let start = Instant::now();
         let nodes: Vec<usize> = learners.iter().map(|learner| learner.node).collect();
         match scan.map(|table| self.scan_for(&table, &mut learners, progress)) {
             Some(Err(failure)) => {
@@ -59,7 +57,7 @@ impl Runner {
             None => {}
         }
         for learner in learners {
-            done.push((learner.node, self.finish(learner, start)));
+            done.push((learner.node, self.finish(learner)));
         }
         done
     }
@@ -71,7 +69,7 @@ impl Runner {
         scan: &mut Option<LazyTable>,
     ) -> Result<Result<Entry, Learner>, Failure> {
         let typed = &self.nodes[node];
-        let (Form::Stateful(stateful), Some(NodeValue::Dataset { lazy, recipe })) =
+        let (Form::Stateful(stateful), Some(NodeValue::Dataset { lazy, recipe, .. })) =
             (typed.built.operator.form(), inputs.first())
         else {
             return Err(OperatorError::invalid("only a dataset can be learnt from").into());
@@ -82,13 +80,18 @@ impl Runner {
             ("split".to_owned(), split.to_owned()),
         ];
         let others = typed.bindings.iter().zip(inputs).skip(1);
-        digests.extend(others.map(|(binding, value)| (binding.port.to_owned(), digest(value))));
+        digests.extend(others.map(|(binding, value)| (binding.port.to_owned(), value.digest().to_owned())));
         digests.extend(self.outside(typed)?);
-        let fingerprint = Fingerprint::of_step(&typed.descriptor, &typed.built, "fit", &digests);
-        if let Some(entry) = self.reusable(node, "fit", &fingerprint) {
-            return Ok(Ok(entry));
-        }
-        self.refuse_in_plan(node, "fit", &fingerprint)?;
+        let role = Role::Fit;
+        let piece = Piece {
+            node,
+            role,
+            fingerprint: Fingerprint::of_step(&typed.descriptor, &typed.built, role.word(), &digests),
+        };
+        let making = match self.claim(piece)? {
+            Claim::Done(entry) => return Ok(Ok(entry)),
+            Claim::Make(making) => making,
+        };
         let Some(table) = lazy.split(split) else {
             return Err(OperatorError::invalid(format!("there is no split `{split}` to fit on")).into());
         };
@@ -117,7 +120,7 @@ impl Runner {
         let columns = start..scan.columns.len();
         Ok(Err(Learner {
             node,
-            fingerprint,
+            making,
             fitter,
             columns,
             temp,
@@ -155,22 +158,13 @@ impl Runner {
         Ok(failed)
     }
 
-    fn finish(&self, learner: Learner, start: Instant) -> Result<(State, String), Failure> {
+    fn finish(&self, learner: Learner) -> Result<(State, String), Failure> {
         let output = learner.fitter.finish(learner.temp.path())?;
         let content = Content::State {
             tables: self.publish_files(output.tables)?,
             facts: output.facts,
         };
-        let (metrics, report) = (BTreeMap::new(), Report::default());
-        let entry = self.publish(
-            learner.node,
-            "fit",
-            &learner.fingerprint,
-            content,
-            metrics,
-            report,
-            start,
-        )?;
+        let entry = self.publish(learner.making, Made::from(content))?;
         Ok(self.state(&entry))
     }
 

@@ -64,15 +64,17 @@ impl Vocabulary {
         Ok(Arc::clone(self.table.get_or_init(|| table)))
     }
 
-    /// What `make` makes of the vocabulary, for example an index: made once, however many splits ask for it.
-    pub fn derived<T: Any + Send + Sync>(&self, make: impl FnOnce(&VocabularyTable) -> Result<T>) -> Result<Arc<T>> {
+    /// What `make` makes of the file, for example an index: made once, however many splits ask for it.
+    pub fn derived<T: Any + Send + Sync>(&self, make: impl FnOnce(&Vocabulary) -> Result<T>) -> Result<Arc<T>> {
         if let Some(known) = self.derived.get()
             && let Ok(known) = Arc::clone(known).downcast::<T>()
         {
             return Ok(known);
         }
-        let made = Arc::new(make(self.load()?.as_ref())?);
-        let kept = self.derived.get_or_init(|| Arc::clone(&made) as Arc<dyn Any + Send + Sync>);
+        let made = Arc::new(make(self)?);
+        let kept = self
+            .derived
+            .get_or_init(|| Arc::clone(&made) as Arc<dyn Any + Send + Sync>);
         Ok(Arc::clone(kept).downcast::<T>().unwrap_or(made))
     }
 }

@@ -6,7 +6,9 @@ use crate::contract::Problem;
 /// `B`.
 pub(super) fn byte_size(text: &str) -> Option<usize> {
     let text = text.trim();
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let number: f64 = number.parse().ok()?;
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
@@ -26,7 +28,11 @@ pub(super) fn byte_size(text: &str) -> Option<usize> {
 pub(super) fn problem(text: Option<&str>, key: &str) -> Option<Problem> {
     let text = text.filter(|text| byte_size(text).is_none())?;
     let message = format!("`{text}` is not an amount of memory");
-    Some(Problem::new("bad-config", message).at(key).help("write it as in `512MB` or `2GiB`"))
+    Some(
+        Problem::new("bad-config", message)
+            .at(key)
+            .help("write it as in `512MB` or `2GiB`"),
+    )
 }
 
 #[cfg(test)]

@@ -113,7 +113,13 @@ impl Counter {
     pub(super) fn update(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let columns = columns
             .iter()
-            .map(|column| if is_list(column.data_type()) { elements(column) } else { Ok(Arc::clone(column)) })
+            .map(|column| {
+                if is_list(column.data_type()) {
+                    elements(column)
+                } else {
+                    Ok(Arc::clone(column))
+                }
+            })
             .collect::<Result<Vec<_>>>()?;
         match (self.values.keys(&columns)?, &mut self.counts) {
             (Keys::Numbers(keys), Counts::Numbers { small, large, runs }) => {
@@ -138,7 +144,11 @@ impl Counter {
                     *taken = 0;
                 }
             }
-            _ => return Err(OperatorError::invalid("the column changed its type between two batches")),
+            _ => {
+                return Err(OperatorError::invalid(
+                    "the column changed its type between two batches",
+                ));
+            }
         }
         Ok(())
     }
@@ -188,8 +198,11 @@ fn count_numbers(keys: &Int64Array, small: &mut Vec<u64>, large: &mut HashMap<i6
     }
 }
 
-pub(super) fn is_list(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..))
+pub(in crate::feature) fn is_list(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
+    )
 }
 
 /// The elements of all lists that are there, in order.
@@ -207,7 +220,7 @@ fn elements(array: &ArrayRef) -> Result<ArrayRef> {
 }
 
 /// Lists of any kind as lists with 32-bit offsets.
-pub(super) fn as_list(array: &ArrayRef) -> Result<ArrayRef> {
+pub(in crate::feature) fn as_list(array: &ArrayRef) -> Result<ArrayRef> {
     let field = match array.data_type() {
         DataType::List(_) => return Ok(Arc::clone(array)),
         DataType::LargeList(field) | DataType::FixedSizeList(field, _) => Arc::clone(field),

@@ -17,7 +17,7 @@ use super::keys::{Keys, Values};
 use crate::contract::{NULL_ID, OOV_ID, OperatorError, PADDING_ID, Result, Vocabulary, VocabularyTable};
 
 /// The Arrow type of an encoded column.
-pub(super) fn encoded_type(is_list: bool) -> DataType {
+pub(in crate::feature) fn encoded_type(is_list: bool) -> DataType {
     if is_list {
         DataType::List(Arc::new(Field::new_list_field(DataType::Int64, true)))
     } else {
@@ -109,7 +109,11 @@ impl Lookup {
     }
 
     fn to_buckets(&self, keys: &Keys, ids: &mut [i64]) -> Result<()> {
-        let missed: UInt32Array = (0..).zip(ids.iter()).filter(|(_, id)| **id == PADDING_ID).map(|(row, _)| row).collect();
+        let missed: UInt32Array = (0..)
+            .zip(ids.iter())
+            .filter(|(_, id)| **id == PADDING_ID)
+            .map(|(row, _)| row)
+            .collect();
         let keys = match keys {
             Keys::Numbers(keys) => Keys::Numbers(take(keys, &missed, None)?.as_primitive::<Int64Type>().clone()),
             Keys::Bytes(keys) => Keys::Bytes(take(keys, &missed, None)?.as_binary::<i32>().clone()),
@@ -154,7 +158,7 @@ impl Encode {
         Ok(Encode {
             name: format!("categorify_{digest}"),
             columns: columns.to_vec(),
-            lookup: vocabulary.derived(Lookup::new)?,
+            lookup: vocabulary.derived(|vocabulary| Lookup::new(vocabulary.load()?.as_ref()))?,
             signature: Signature::variadic_any(Volatility::Immutable),
         })
     }

@@ -36,8 +36,15 @@ impl Counting {
             OperatorError::invalid(format!("column `{}`: {error}", names.join("`, `")))
         };
         if self.combo {
-            let columns: Vec<ArrayRef> = self.columns.iter().map(|(place, _)| batch.column(*place).clone()).collect();
-            return self.counter.update(&columns).map_err(|error| named(&self.columns, error));
+            let columns: Vec<ArrayRef> = self
+                .columns
+                .iter()
+                .map(|(place, _)| batch.column(*place).clone())
+                .collect();
+            return self
+                .counter
+                .update(&columns)
+                .map_err(|error| named(&self.columns, error));
         }
         for column in &self.columns {
             let array = std::slice::from_ref(batch.column(column.0));
@@ -72,7 +79,10 @@ impl Worker {
     fn start(units: Vec<Counting>, folder: PathBuf) -> Self {
         let (batches, receiver) = sync_channel(WAITING);
         let thread = std::thread::spawn(move || count(units, &receiver, &folder));
-        Worker { batches: Some(batches), thread: Some(thread) }
+        Worker {
+            batches: Some(batches),
+            thread: Some(thread),
+        }
     }
 
     fn join(&mut self) -> Written {
@@ -80,7 +90,9 @@ impl Worker {
         let Some(thread) = self.thread.take() else {
             return Err(OperatorError::invalid("the fit has ended already"));
         };
-        thread.join().unwrap_or_else(|_| Err(OperatorError::invalid("a thread of the fit broke down")))
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(OperatorError::invalid("a thread of the fit broke down")))
     }
 }
 
@@ -106,7 +118,10 @@ impl Fit {
         for (index, unit) in units.into_iter().enumerate() {
             shares[index % threads].push(unit);
         }
-        let workers = shares.into_iter().map(|share| Worker::start(share, folder.to_owned())).collect();
+        let workers = shares
+            .into_iter()
+            .map(|share| Worker::start(share, folder.to_owned()))
+            .collect();
         Fit { workers }
     }
 }
@@ -114,7 +129,10 @@ impl Fit {
 impl Fitter for Fit {
     fn update(&mut self, batch: &RecordBatch) -> Result<()> {
         for worker in &mut self.workers {
-            let sent = worker.batches.as_ref().is_some_and(|batches| batches.send(batch.clone()).is_ok());
+            let sent = worker
+                .batches
+                .as_ref()
+                .is_some_and(|batches| batches.send(batch.clone()).is_ok());
             if !sent {
                 worker.join()?;
                 return Err(OperatorError::invalid("a thread of the fit ended early"));
@@ -140,6 +158,12 @@ impl Fitter for Fit {
 fn file_name(name: &str) -> String {
     let safe = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     name.chars()
-        .map(|c| if safe(c) { c.to_string() } else { format!("%{:X}", u32::from(c)) })
+        .map(|c| {
+            if safe(c) {
+                c.to_string()
+            } else {
+                format!("%{:X}", u32::from(c))
+            }
+        })
         .collect()
 }

@@ -44,34 +44,64 @@ impl Found {
     /// file with a column `value`, or with one column only.
     pub(super) fn in_file(path: &Path, column: &str) -> Result<Self> {
         let place = path.display().to_string();
-        let csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        let csv = path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
         if csv {
             let values = csv_values(path)?;
-            return Ok(Found { values, first_id: None, own: None, place });
+            return Ok(Found {
+                values,
+                first_id: None,
+                own: None,
+                place,
+            });
         }
         let file = File::open(path).map_err(OperatorError::io(path))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(OperatorError::parquet(path))?;
-        let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
-        if ["id", "value", "count"].iter().all(|name| names.iter().any(|n| n == name)) {
-            return Ok(Found { place, ..Found::in_node(&Vocabulary::at(path), column)? });
+        let names: Vec<String> = builder
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
+        if ["id", "value", "count"]
+            .iter()
+            .all(|name| names.iter().any(|n| n == name))
+        {
+            return Ok(Found {
+                place,
+                ..Found::in_node(&Vocabulary::at(path), column)?
+            });
         }
         let metadata = builder.metadata().file_metadata().key_value_metadata();
         let pandas = metadata.into_iter().flatten().find(|entry| entry.key == "pandas");
         let first_id = pandas.and_then(|entry| range_start(entry.value.as_deref()?));
-        let wanted = [column, "value"].into_iter().find(|name| names.iter().any(|n| n == name));
+        let wanted = [column, "value"]
+            .into_iter()
+            .find(|name| names.iter().any(|n| n == name));
         let index = match (wanted, names.as_slice()) {
             (Some(name), _) => names.iter().position(|n| n == name),
             (None, [_]) => Some(0),
             (None, _) => None,
         };
         let Some(index) = index else {
-            let message = format!("{place}: no column `{column}` or `value`; there are {}", names.join(", "));
+            let message = format!(
+                "{place}: no column `{column}` or `value`; there are {}",
+                names.join(", ")
+            );
             return Err(OperatorError::invalid(message));
         };
         let data_type = builder.schema().field(index).data_type().clone();
         let reader = builder.build().map_err(OperatorError::parquet(path))?;
-        let parts = reader.map(|batch| Ok(batch?.column(index).clone())).collect::<Result<Vec<ArrayRef>>>()?;
-        Ok(Found { values: join(&parts, &data_type)?, first_id, own: None, place })
+        let parts = reader
+            .map(|batch| Ok(batch?.column(index).clone()))
+            .collect::<Result<Vec<ArrayRef>>>()?;
+        Ok(Found {
+            values: join(&parts, &data_type)?,
+            first_id,
+            own: None,
+            place,
+        })
     }
 
     /// The values as keys; refused if they are of another type, come twice, are missing or start at another id.
@@ -86,7 +116,10 @@ impl Found {
             return Err(OperatorError::invalid(message));
         }
         let wanted = values.data_type();
-        let options = CastOptions { safe: false, ..CastOptions::default() };
+        let options = CastOptions {
+            safe: false,
+            ..CastOptions::default()
+        };
         let cast = cast_with_options(&self.values, &wanted, &options).map_err(|error| {
             let found = self.values.data_type();
             OperatorError::invalid(format!(
@@ -95,9 +128,7 @@ impl Found {
             ))
         })?;
         let parts = match (values, cast.data_type()) {
-            (Values::Tuple { .. }, DataType::Struct(_)) => {
-                arrow::array::AsArray::as_struct(&cast).columns().to_vec()
-            }
+            (Values::Tuple { .. }, DataType::Struct(_)) => arrow::array::AsArray::as_struct(&cast).columns().to_vec(),
             _ => vec![cast],
         };
         let keys = values.keys(&parts)?;
@@ -114,7 +145,10 @@ impl Found {
             return Err(OperatorError::invalid(format!("{}: a value is missing", self.place)));
         }
         if distinct < all {
-            return Err(OperatorError::invalid(format!("{}: a value is there twice", self.place)));
+            return Err(OperatorError::invalid(format!(
+                "{}: a value is there twice",
+                self.place
+            )));
         }
         Ok(())
     }
@@ -132,7 +166,11 @@ fn join(parts: &[ArrayRef], data_type: &DataType) -> Result<ArrayRef> {
 fn range_start(pandas: &str) -> Option<i64> {
     let metadata: serde_json::Value = serde_json::from_str(pandas).ok()?;
     let index = metadata.get("index_columns")?.get(0)?;
-    if index.get("kind")?.as_str()? == "range" { index.get("start")?.as_i64() } else { None }
+    if index.get("kind")?.as_str()? == "range" {
+        index.get("start")?.as_i64()
+    } else {
+        None
+    }
 }
 
 fn csv_values(path: &Path) -> Result<ArrayRef> {
@@ -140,15 +178,23 @@ fn csv_values(path: &Path) -> Result<ArrayRef> {
     let format = arrow::csv::reader::Format::default().with_header(true);
     let (guess, _) = format.infer_schema(file, Some(1))?;
     let names: Vec<&str> = guess.fields().iter().map(|field| field.name().as_str()).collect();
-    let index = names.iter().position(|name| *name == "value").or_else(|| (names.len() == 1).then_some(0));
+    let index = names
+        .iter()
+        .position(|name| *name == "value")
+        .or_else(|| (names.len() == 1).then_some(0));
     let Some(index) = index else {
         let message = format!("{}: no column `value`; there are {}", path.display(), names.join(", "));
         return Err(OperatorError::invalid(message));
     };
-    let text = guess.fields().iter().map(|field| field.as_ref().clone().with_data_type(DataType::Utf8));
+    let text = guess
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_data_type(DataType::Utf8));
     let schema = std::sync::Arc::new(arrow::datatypes::Schema::new(text.collect::<Vec<_>>()));
     let file = File::open(path).map_err(OperatorError::io(path))?;
     let reader = arrow::csv::ReaderBuilder::new(schema).with_format(format).build(file)?;
-    let parts = reader.map(|batch| Ok(batch?.column(index).clone())).collect::<Result<Vec<ArrayRef>>>()?;
+    let parts = reader
+        .map(|batch| Ok(batch?.column(index).clone()))
+        .collect::<Result<Vec<ArrayRef>>>()?;
     join(&parts, &DataType::Utf8)
 }

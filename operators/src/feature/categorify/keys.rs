@@ -16,7 +16,7 @@ use crate::contract::{OperatorError, Result};
 
 /// Values as keys; null stands for null and NaN, and for tuples without any value.
 #[derive(Debug)]
-pub(super) enum Keys {
+pub(in crate::feature) enum Keys {
     /// Integers, booleans, dates, times and floats.
     Numbers(Int64Array),
     /// Strings and tuples.
@@ -25,7 +25,7 @@ pub(super) enum Keys {
 
 /// What the values of a vocabulary are.
 #[derive(Debug)]
-pub(super) enum Values {
+pub(in crate::feature) enum Values {
     /// Numbers of this type.
     Number(DataType),
     /// Strings.
@@ -40,7 +40,7 @@ pub(super) enum Values {
 }
 
 /// The type in which values of `data_type` are kept, or `None` if they cannot be encoded.
-pub(super) fn value_type(data_type: &DataType) -> Option<DataType> {
+pub(in crate::feature) fn value_type(data_type: &DataType) -> Option<DataType> {
     match data_type {
         DataType::Dictionary(_, values) => value_type(values),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(DataType::Utf8),
@@ -73,7 +73,7 @@ pub(super) fn shared_type(a: &DataType, b: &DataType) -> Option<DataType> {
 
 impl Values {
     /// Values of one column.
-    pub(super) fn of(kept: &DataType) -> Self {
+    pub(in crate::feature) fn of(kept: &DataType) -> Self {
         if *kept == DataType::Utf8 {
             Values::Text
         } else {
@@ -82,26 +82,32 @@ impl Values {
     }
 
     /// Tuples of columns that are kept under these names and types.
-    pub(super) fn tuple(columns: &[(String, DataType)]) -> Result<Self> {
-        let fields: Fields = columns.iter().map(|(name, kept)| Field::new(name, kept.clone(), true)).collect();
+    pub(in crate::feature) fn tuple(columns: &[(String, DataType)]) -> Result<Self> {
+        let fields: Fields = columns
+            .iter()
+            .map(|(name, kept)| Field::new(name, kept.clone(), true))
+            .collect();
         let sort = columns.iter().map(|(_, kept)| SortField::new(kept.clone())).collect();
         let converter = Arc::new(RowConverter::new(sort)?);
         Ok(Values::Tuple { fields, converter })
     }
 
     /// What the values of a vocabulary are whose `value` column has this type.
-    pub(super) fn of_vocabulary(stored: &DataType) -> Result<Self> {
+    pub(in crate::feature) fn of_vocabulary(stored: &DataType) -> Result<Self> {
         if let DataType::Struct(fields) = stored {
-            let columns: Vec<_> = fields.iter().map(|field| (field.name().clone(), field.data_type().clone())).collect();
+            let columns: Vec<_> = fields
+                .iter()
+                .map(|field| (field.name().clone(), field.data_type().clone()))
+                .collect();
             return Self::tuple(&columns);
         }
-        let kept = value_type(stored)
-            .ok_or_else(|| OperatorError::invalid(format!("a vocabulary cannot hold {stored}")))?;
+        let kept =
+            value_type(stored).ok_or_else(|| OperatorError::invalid(format!("a vocabulary cannot hold {stored}")))?;
         Ok(Self::of(&kept))
     }
 
     /// The Arrow type of the vocabulary's `value` column.
-    pub(super) fn data_type(&self) -> DataType {
+    pub(in crate::feature) fn data_type(&self) -> DataType {
         match self {
             Values::Number(kept) => kept.clone(),
             Values::Text => DataType::Utf8,
@@ -110,23 +116,26 @@ impl Values {
     }
 
     /// Whether values of columns with these types can be looked up here.
-    pub(super) fn accepts(&self, types: &[&DataType]) -> bool {
+    pub(in crate::feature) fn accepts(&self, types: &[&DataType]) -> bool {
         let fits = |kept: &DataType, found: &DataType| {
-            value_type(found).is_some_and(|found| {
-                found == *kept || (is_small_integer(&found) && is_small_integer(kept))
-            })
+            value_type(found)
+                .is_some_and(|found| found == *kept || (is_small_integer(&found) && is_small_integer(kept)))
         };
         match self {
             Values::Number(kept) => types.iter().all(|found| fits(kept, found)),
             Values::Text => types.iter().all(|found| fits(&DataType::Utf8, found)),
             Values::Tuple { fields, .. } => {
-                fields.len() == types.len() && fields.iter().zip(types).all(|(field, found)| fits(field.data_type(), found))
+                fields.len() == types.len()
+                    && fields
+                        .iter()
+                        .zip(types)
+                        .all(|(field, found)| fits(field.data_type(), found))
             }
         }
     }
 
     /// The values as keys: one column, or those of the tuple.
-    pub(super) fn keys(&self, columns: &[ArrayRef]) -> Result<Keys> {
+    pub(in crate::feature) fn keys(&self, columns: &[ArrayRef]) -> Result<Keys> {
         match (self, columns) {
             (Values::Number(kept), [column]) => Ok(Keys::Numbers(numbers(column, kept)?)),
             (Values::Text, [column]) => {
@@ -152,7 +161,7 @@ impl Values {
     }
 
     /// The values that `keys` came from: the inverse of [`Values::keys`].
-    pub(super) fn array(&self, keys: &Keys) -> Result<ArrayRef> {
+    pub(in crate::feature) fn array(&self, keys: &Keys) -> Result<ArrayRef> {
         match (self, keys) {
             (Values::Number(kept), Keys::Numbers(numbers)) => values_of(numbers, kept),
             (Values::Text, Keys::Bytes(bytes)) => Ok(Arc::new(StringArray::try_from_binary(bytes.clone())?)),
@@ -169,11 +178,13 @@ impl Values {
     /// eight bytes, little-endian, of the integer, of the days or ticks, or of the IEEE 754 double; for tuples the
     /// elements one after the other, each a 0 if it is missing, else a 1 and its bytes, those of text after their number
     /// as eight bytes.
-    pub(super) fn hashes(&self, keys: &Keys) -> Result<Vec<u64>> {
+    pub(in crate::feature) fn hashes(&self, keys: &Keys) -> Result<Vec<u64>> {
         match (self, keys) {
-            (Values::Number(kept), Keys::Numbers(numbers)) => {
-                Ok(numbers.values().iter().map(|key| xxh3_64(&canonical(*key, kept))).collect())
-            }
+            (Values::Number(kept), Keys::Numbers(numbers)) => Ok(numbers
+                .values()
+                .iter()
+                .map(|key| xxh3_64(&canonical(*key, kept)))
+                .collect()),
             (Values::Text, Keys::Bytes(text)) => Ok(text.iter().map(|v| v.map_or(0, xxh3_64)).collect()),
             (Values::Tuple { fields, .. }, keys) => {
                 let tuples = self.array(keys)?;
@@ -283,7 +294,9 @@ mod tests {
         for array in arrays {
             let values = Values::of(array.data_type());
             let keys = values.keys(std::slice::from_ref(&array)).unwrap();
-            let Keys::Numbers(numbers) = &keys else { panic!("numbers") };
+            let Keys::Numbers(numbers) = &keys else {
+                panic!("numbers")
+            };
             assert!(numbers.values().is_sorted());
             assert_eq!(&values.array(&keys).unwrap(), &array);
         }
@@ -314,6 +327,9 @@ mod tests {
         let three = Keys::Bytes(bytes.slice(0, 3));
         assert_eq!(values.hashes(&three).unwrap()[1], xxh3_64(&second));
         let back = values.array(&three).unwrap();
-        assert_eq!(back.as_struct().column(0).as_ref(), &Int32Array::from(vec![None, Some(-1), Some(2)]));
+        assert_eq!(
+            back.as_struct().column(0).as_ref(),
+            &Int32Array::from(vec![None, Some(-1), Some(2)])
+        );
     }
 }

@@ -1,10 +1,10 @@
 //! `Categorify`: categories as small integers.
 
-mod count;
-mod encode;
+pub(super) mod count;
+pub(super) mod encode;
 mod fit;
 mod given;
-mod keys;
+pub(super) mod keys;
 mod rank;
 mod spill;
 mod units;
@@ -27,9 +27,9 @@ use super::fit_split::{default_split, unknown_split};
 use super::per_column::PerColumn;
 use super::tagging::tagged;
 use crate::contract::{
-    Column, DatasetType, Describe, Domain, FitContext, Fitter, Form, Inputs, NamedExpr, NodeType, OOV_ID,
-    Operator, OperatorError, Outside, Port, Problem, Purity, Result, Schema, State, StateTable, Stateful, Tag,
-    TypeContext, dataset_at,
+    Column, DatasetType, Describe, Domain, FitContext, Fitter, Form, Inputs, NamedExpr, NodeType, OOV_ID, Operator,
+    OperatorError, Outside, Port, Problem, Purity, Result, Schema, State, StateTable, Stateful, Tag, TypeContext,
+    dataset_at,
 };
 
 /// Encodes the columns of its input as small integers, one vocabulary per column unless `joint` or `combo` says otherwise.
@@ -106,7 +106,11 @@ impl Describe for Categorify {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[
         Port::dataset("input", "The columns to encode."),
-        Port::dataset("vocabulary", "A dataset whose columns of the same names are encoded already.").optional(),
+        Port::dataset(
+            "vocabulary",
+            "A dataset whose columns of the same names are encoded already.",
+        )
+        .optional(),
     ];
     const CACHE_IGNORE: &'static [&'static str] = &["memory_limit", "vocabulary"];
     const EXAMPLE: &'static str = "op: Categorify\ninput: clicks[item_brand]\nwith: { min_count: 2 }\n";
@@ -125,9 +129,12 @@ impl Describe for Categorify {
         let smallest = self.max_size.as_ref().and_then(|size| size.values().into_iter().min());
         if let Some(size) = smallest.filter(|size| *size < least) {
             problems.push(
-                Problem::new("out-of-range", format!("{size} ids leave none for values: {} are reserved", least - 1))
-                    .at("max_size")
-                    .help(format!("use at least {least}, or fewer `oov_buckets`")),
+                Problem::new(
+                    "out-of-range",
+                    format!("{size} ids leave none for values: {} are reserved", least - 1),
+                )
+                .at("max_size")
+                .help(format!("use at least {least}, or fewer `oov_buckets`")),
             );
         }
         if self.optional && !self.grow {
@@ -160,15 +167,27 @@ impl Categorify {
             ("oov_buckets", self.oov_buckets.names()),
             ("vocabulary", self.vocabulary.keys().map(String::as_str).collect()),
         ];
-        let unknown = settings.into_iter().flat_map(|(key, names)| names.into_iter().map(move |name| (key, name)));
+        let unknown = settings
+            .into_iter()
+            .flat_map(|(key, names)| names.into_iter().map(move |name| (key, name)));
         unknown
             .filter(|(_, name)| !units.iter().any(|unit| unit.name == *name))
-            .map(|(key, name)| match units.iter().find(|unit| unit.columns.iter().any(|column| column == name)) {
-                Some(unit) => {
-                    let message = format!("column `{name}` has no vocabulary of its own: it is part of `{}`", unit.name);
-                    Problem::new("conflict", message).at(key).help(format!("give it for `{}`", unit.name))
+            .map(|(key, name)| {
+                match units
+                    .iter()
+                    .find(|unit| unit.columns.iter().any(|column| column == name))
+                {
+                    Some(unit) => {
+                        let message = format!(
+                            "column `{name}` has no vocabulary of its own: it is part of `{}`",
+                            unit.name
+                        );
+                        Problem::new("conflict", message)
+                            .at(key)
+                            .help(format!("give it for `{}`", unit.name))
+                    }
+                    None => Problem::unknown_column(name, schema).at(key),
                 }
-                None => Problem::unknown_column(name, schema).at(key),
             })
             .collect()
     }
@@ -181,7 +200,9 @@ impl Categorify {
 
     /// The domain of a vocabulary: that of the node it comes from where it stays the same.
     fn domain(&self, unit: &Unit, others: Option<&Schema>) -> Domain {
-        let taken = others.filter(|_| !self.grow).and_then(|schema| schema.get(&unit.name)?.domain.clone());
+        let taken = others
+            .filter(|_| !self.grow)
+            .and_then(|schema| schema.get(&unit.name)?.domain.clone());
         taken.unwrap_or(Domain {
             name: unit.name.clone(),
             size: None,
@@ -189,17 +210,28 @@ impl Categorify {
         })
     }
 
-    fn counting(&self, unit: &Unit, input: &Schema, context: &FitContext<'_>, share: Option<usize>) -> Result<Counting> {
+    fn counting(
+        &self,
+        unit: &Unit,
+        input: &Schema,
+        context: &FitContext<'_>,
+        share: Option<usize>,
+    ) -> Result<Counting> {
         let limits = self.limits(&unit.name);
         let values = unit.values()?;
-        let mut found = self.file(&unit.name).map(|path| Found::in_file(path, &unit.name)).transpose()?;
+        let mut found = self
+            .file(&unit.name)
+            .map(|path| Found::in_file(path, &unit.name))
+            .transpose()?;
         if let Some(other) = context.inputs.get("vocabulary")
             && let Some(domain) = other.schema.get(&unit.name).and_then(|column| column.domain.as_ref())
         {
             let digest = domain.vocabulary.as_ref();
-            let vocabulary = digest.and_then(|digest| other.vocabularies.get(digest)).ok_or_else(|| {
-                OperatorError::invalid(format!("the column `{}` on `vocabulary` has no vocabulary", unit.name))
-            })?;
+            let vocabulary = digest
+                .and_then(|digest| other.vocabularies.get(digest))
+                .ok_or_else(|| {
+                    OperatorError::invalid(format!("the column `{}` on `vocabulary` has no vocabulary", unit.name))
+                })?;
             found = Some(Found::in_node(vocabulary, &unit.name)?);
         }
         let keys = found.as_ref().map(|found| found.keys(&values, limits)).transpose()?;
@@ -233,7 +265,11 @@ impl Operator for Categorify {
             }
         };
         problems.extend(self.unknown_names(&units, &input.schema));
-        let missing = |unit: &&Unit| self.vocabulary.get(&unit.name).is_some_and(|path| !Path::new(path).exists());
+        let missing = |unit: &&Unit| {
+            self.vocabulary
+                .get(&unit.name)
+                .is_some_and(|path| !Path::new(path).exists())
+        };
         for unit in units.iter().filter(missing).filter(|_| !self.optional) {
             let message = format!("there is no file `{}`", self.vocabulary[&unit.name]);
             problems.push(Problem::new("no-file", message).at("vocabulary"));
@@ -243,7 +279,9 @@ impl Operator for Categorify {
             _ => None,
         };
         if let Some(others) = others
-            && !units.iter().any(|unit| others.get(&unit.name).is_some_and(|column| column.domain.is_some()))
+            && !units
+                .iter()
+                .any(|unit| others.get(&unit.name).is_some_and(|column| column.domain.is_some()))
         {
             let message = "no column on `vocabulary` has the name of one to encode and is encoded itself";
             problems.push(Problem::new("bad-input", message).at_port("vocabulary"));
@@ -253,7 +291,10 @@ impl Operator for Categorify {
         }
         let mut schema = Schema::default();
         for column in &input.schema.columns {
-            let Some(unit) = units.iter().find(|unit| !unit.combo && unit.columns.contains(&column.name)) else {
+            let Some(unit) = units
+                .iter()
+                .find(|unit| !unit.combo && unit.columns.contains(&column.name))
+            else {
                 continue;
             };
             let list = column.is_list();
@@ -285,8 +326,16 @@ impl Operator for Categorify {
     }
 
     fn outside(&self) -> Result<Outside> {
-        let files = self.vocabulary.keys().filter_map(|name| self.file(name)).map(PathBuf::from).collect();
-        Ok(Outside { files, ..Outside::default() })
+        let files = self
+            .vocabulary
+            .keys()
+            .filter_map(|name| self.file(name))
+            .map(PathBuf::from)
+            .collect();
+        Ok(Outside {
+            files,
+            ..Outside::default()
+        })
     }
 }
 
@@ -317,10 +366,13 @@ impl Stateful for Categorify {
             let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
             Ok(column.expr.clone())
         };
-        let encoded = |name: &str, unit: &Unit, columns: &[String]| {
+        let encoded = |name: &str, unit: &Unit, columns: &[String]| -> Result<NamedExpr> {
             let table = table(state, &unit.name)?;
             let encode = Encode::new(columns, &table.digest, &table.vocabulary)?;
-            let types: Vec<_> = columns.iter().filter_map(|name| Some(input.get(name)?.element_type())).collect();
+            let types: Vec<_> = columns
+                .iter()
+                .filter_map(|name| Some(input.get(name)?.element_type()))
+                .collect();
             encode.accept(&types)?;
             let arguments = columns.iter().map(expr).collect::<Result<Vec<_>>>()?;
             Ok(NamedExpr {
@@ -330,7 +382,9 @@ impl Stateful for Categorify {
         };
         let mut out = Vec::new();
         for column in columns {
-            let unit = units.iter().find(|unit| !unit.combo && unit.columns.contains(&column.name));
+            let unit = units
+                .iter()
+                .find(|unit| !unit.combo && unit.columns.contains(&column.name));
             if let Some(unit) = unit {
                 out.push(encoded(&column.name, unit, std::slice::from_ref(&column.name))?);
             }
@@ -360,7 +414,9 @@ impl Stateful for Categorify {
 
 fn table<'a>(state: &'a State, name: &str) -> Result<&'a StateTable> {
     state.tables.get(name).ok_or_else(|| {
-        OperatorError::invalid(format!("column `{name}` has no vocabulary: it was not there when the fit ran"))
+        OperatorError::invalid(format!(
+            "column `{name}` has no vocabulary: it was not there when the fit ran"
+        ))
     })
 }
 
@@ -371,3 +427,5 @@ fn invalid(problems: &[Problem]) -> OperatorError {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole_tests;

@@ -92,7 +92,11 @@ impl Ranking<'_> {
         let grow = given.as_ref().is_none_or(|given| given.grow);
         let first: Vec<K> = given.map(|given| keys_of(&given.keys)).unwrap_or_default();
         let mut known: HashMap<K, u64> = first.iter().map(|key| (key.clone(), 0)).collect();
-        let room = if grow { self.limits.room().saturating_sub(first.len()) } else { 0 };
+        let room = if grow {
+            self.limits.room().saturating_sub(first.len())
+        } else {
+            0
+        };
         match tally {
             Tally::Memory(entries) => {
                 let mut entries = take_known(entries, &mut known);
@@ -144,7 +148,11 @@ impl Ranking<'_> {
         let mut chosen = Runs::in_folder(self.folder);
         let (mut place, mut block, mut beyond) = (0, Vec::new(), Vec::new());
         ranked.ranked(|key: K, count| {
-            let (list, full): (&mut Vec<_>, _) = if place < room { (&mut block, most) } else { (&mut beyond, BLOCK) };
+            let (list, full): (&mut Vec<_>, _) = if place < room {
+                (&mut block, most)
+            } else {
+                (&mut beyond, BLOCK)
+            };
             list.push((key, count));
             if list.len() == full {
                 let list = std::mem::take(list);
@@ -249,7 +257,8 @@ impl Writer {
         let ids = Int64Array::from_iter_values((self.next..).take(counts.len()));
         self.next += counts.len() as i64;
         let columns: Vec<ArrayRef> = vec![Arc::new(ids), values, Arc::new(UInt64Array::from(counts))];
-        self.file.write(&RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+        self.file
+            .write(&RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
     fn finish(self) -> Result<()> {

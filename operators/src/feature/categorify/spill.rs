@@ -60,7 +60,9 @@ impl Runs {
                 .and_then(|()| writer.write_all(&count.to_le_bytes()))
                 .map_err(fail(&self.folder))?;
         }
-        let file = writer.into_inner().map_err(|error| fail(&self.folder)(error.into_error()))?;
+        let file = writer
+            .into_inner()
+            .map_err(|error| fail(&self.folder)(error.into_error()))?;
         self.files.push(file);
         Ok(())
     }

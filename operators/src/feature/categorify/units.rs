@@ -78,7 +78,12 @@ pub(super) fn units(
         let unit = units.iter_mut().find(|unit| group.is_some() && unit.name == *name);
         let Some(unit) = unit else {
             let (name, columns) = (name.clone(), vec![column.name.clone()]);
-            units.push(Unit { name, columns, kept: vec![kept], combo: false });
+            units.push(Unit {
+                name,
+                columns,
+                kept: vec![kept],
+                combo: false,
+            });
             continue;
         };
         match shared_type(&unit.kept[0], &kept) {
@@ -98,18 +103,32 @@ pub(super) fn units(
     for (name, columns) in combo {
         let parts: Vec<&Column> = columns.iter().filter_map(|column| schema.get(column)).collect();
         if let Some(list) = parts.iter().find(|column| column.is_list()) {
-            let message = format!("column `{}` holds lists, which cannot be part of a combination", list.name);
+            let message = format!(
+                "column `{}` holds lists, which cannot be part of a combination",
+                list.name
+            );
             problems.push(Problem::new("wrong-type", message).at("combo"));
             continue;
         }
-        let kept = parts.iter().filter_map(|column| value_type(&column.data_type)).collect();
-        units.push(Unit { name: name.clone(), columns: columns.clone(), kept, combo: true });
+        let kept = parts
+            .iter()
+            .filter_map(|column| value_type(&column.data_type))
+            .collect();
+        units.push(Unit {
+            name: name.clone(),
+            columns: columns.clone(),
+            kept,
+            combo: true,
+        });
     }
     if problems.is_empty() { Ok(units) } else { Err(problems) }
 }
 
 fn not_encodable(column: &Column) -> Problem {
-    let message = format!("column `{}` holds {}, which cannot be encoded", column.name, column.data_type);
+    let message = format!(
+        "column `{}` holds {}, which cannot be encoded",
+        column.name, column.data_type
+    );
     Problem::new("wrong-type", message)
         .at_port("input")
         .help("integers, strings, booleans, dates and lists of them can be encoded")
