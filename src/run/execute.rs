@@ -497,7 +497,7 @@ impl Runner {
 
     /// The entry of a key, if the node may reuse it.
     pub(super) fn reusable(&self, index: usize, role: &str, fingerprint: &Fingerprint) -> Option<Entry> {
-        if self.pipeline.nodes[index].cache == CacheMode::Never {
+        if self.pipeline.nodes[index].settings.cache == CacheMode::Never {
             return None;
         }
         let entry = self.store.entry(&fingerprint.key())?;
