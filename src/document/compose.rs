@@ -273,15 +273,13 @@ impl Composer<'_> {
     fn scan_error(&mut self, error: &ScanError) {
         let start = self.boundary(error.marker().byte_offset());
         let line = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let indent = &self.text[line..];
-        let indent = &indent[..indent.len() - indent.trim_start_matches([' ', '\t']).len()];
         let mut span = Span {
             file: self.file,
             start,
             end: start,
         };
-        let diagnostic = if let Some(tab) = indent.find('\t') {
-            (span.start, span.end) = (line + tab, line + indent.len());
+        let diagnostic = if let Some(tab) = tab_indent(&self.text[line..]) {
+            (span.start, span.end) = (line + tab.start, line + tab.end);
             Diagnostic::error(Code::BadYaml, "a tab in the indentation").help("YAML is indented with spaces only")
         } else if *error.kind() == ErrorKind::RecursionLimitExceeded {
             Diagnostic::error(Code::TooDeep, format!("collections nest more than {MAX_DEPTH} deep"))
@@ -317,4 +315,17 @@ fn null(span: Span) -> Value {
         kind: ValueKind::Null,
         span,
     }
+}
+
+/// The tabs that indent the first line of a text, or the second: a scalar of several lines fails where it begins.
+fn tab_indent(text: &str) -> Option<std::ops::Range<usize>> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n').take(2) {
+        let indent = &line[..line.len() - line.trim_start_matches([' ', '\t']).len()];
+        if let Some(tab) = indent.find('\t') {
+            return Some(start + tab..start + indent.len());
+        }
+        start += line.len();
+    }
+    None
 }

@@ -187,6 +187,7 @@ fn what_is_no_document_is_refused() {
     refused("a: 1\n---\nb: 2\n", Code::BadYaml, "---", "a second document");
     refused("a: \0\n", Code::BadYaml, "\0", "NUL");
     refused("a:\n\tb: 1\n", Code::BadYaml, "\t", "a tab in the indentation");
+    refused("a: 1\n\tb: 1\n", Code::BadYaml, "\t", "a tab in the indentation");
     refused("a: [1\n", Code::BadYaml, "", "not valid YAML");
     refused("[a]: 1\n", Code::BadYaml, "[a]", "must be text, not a list");
     refused(": 1\n", Code::BadYaml, "", "without a key");
