@@ -272,7 +272,7 @@ impl Operator for Categorify {
         };
         for unit in units.iter().filter(missing).filter(|_| !self.optional) {
             let message = format!("there is no file `{}`", self.vocabulary[&unit.name]);
-            problems.push(Problem::new("no-file", message).at("vocabulary"));
+            problems.push(Problem::new("bad-source", message).at("vocabulary"));
         }
         let others = match inputs.get("vocabulary") {
             Some(NodeType::Dataset(dataset)) => Some(&dataset.schema),

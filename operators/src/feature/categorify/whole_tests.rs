@@ -169,7 +169,7 @@ fn a_given_vocabulary_is_closed_unless_it_grows() {
     assert_eq!(ran.schema.get("item").unwrap().domain.clone().unwrap().size, Some(8));
 
     let missing = json!({"vocabulary": {"item": "nowhere.parquet"}, "grow": true});
-    assert_eq!(codes::<Categorify>(missing, &[("input", data.clone())]), ["no-file"]);
+    assert_eq!(codes::<Categorify>(missing, &[("input", data.clone())]), ["bad-source"]);
     let first_day = json!({"vocabulary": {"item": "nowhere.parquet"}, "grow": true, "optional": true});
     assert_eq!(ids(&categorify(first_day, data.clone()), "item"), [3, 4, 4, 5, 3, 3]);
     let buckets = json!({"vocabulary": {"item": today}, "oov_buckets": 4});
