@@ -165,7 +165,7 @@ fn typed<T: Describe>(
     inputs: &[(&str, Data)],
 ) -> Result<(crate::contract::Built, NodeType), Vec<Problem>> {
     let built = Descriptor::of::<T>().build(&config)?;
-    let types = labelled::<T, _>(inputs, |data| data.node_type());
+    let types = labelled::<T, _>(inputs, Data::node_type);
     let output = built
         .operator
         .output_type(&types, &TypeContext { session: session() })?;
@@ -342,7 +342,9 @@ fn files(data: &Data, folder: &std::path::Path) -> DatasetFiles {
     let folder = tempfile::tempdir_in(folder).unwrap().keep();
     let splits = data.splits.iter().map(|(name, batches)| {
         let mut writer = TableWriter::create(&folder.join(format!("{name}.parquet")), data.schema.to_arrow()).unwrap();
-        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        for batch in batches {
+            writer.write(batch).unwrap();
+        }
         (name.clone(), writer.finish().unwrap())
     });
     DatasetFiles {

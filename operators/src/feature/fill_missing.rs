@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::columns_of::{each_column, unknown};
+use super::columns_of::each_column;
 use super::fit_split::{default_split, unknown_split};
 use super::quantile::{Bins, exact};
 use crate::array_function::array_function;
@@ -162,14 +162,13 @@ impl Operator for FillMissing {
         if let (true, NodeType::Dataset(dataset)) = (self.indicator, &mut output) {
             for column in &input.schema.columns {
                 let name = format!("{}_filled", column.name);
-                if !unknown([name.as_str()], &dataset.schema, "").is_empty() {
-                    let mut flag = Column::new(name, DataType::Boolean, false);
-                    flag.tags = column.tags.iter().copied().filter(|tag| tag.is_side()).collect();
-                    dataset.schema.columns.push(flag);
-                } else {
+                if dataset.schema.get(&name).is_some() {
                     let message = format!("there is a column `{name}` already");
                     return Err(vec![Problem::new("duplicate-column", message).at("indicator")]);
                 }
+                let mut flag = Column::new(name, DataType::Boolean, false);
+                flag.tags = column.tags.iter().copied().filter(|tag| tag.is_side()).collect();
+                dataset.schema.columns.push(flag);
             }
         }
         Ok(output)

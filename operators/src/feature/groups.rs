@@ -154,7 +154,7 @@ impl GroupTable {
         if self.rows.is_empty() {
             return Ok(UInt32Array::new_null(columns.first().map_or(0, Array::len)));
         }
-        let types: Vec<&DataType> = columns.iter().map(|column| column.data_type()).collect();
+        let types: Vec<&DataType> = columns.iter().map(Array::data_type).collect();
         if !self.values.accepts(&types) {
             let found: Vec<String> = types.iter().map(ToString::to_string).collect();
             let message = format!(

@@ -364,7 +364,7 @@ impl Summaries {
         } else {
             None
         };
-        let whole = whole.as_ref().map(|whole| whole.as_primitive::<Int64Type>());
+        let whole = whole.as_ref().map(AsArray::as_primitive::<Int64Type>);
         for (row, group) in groups.iter().enumerate() {
             if floats.is_valid(row) && !floats.value(row).is_nan() {
                 let integer = whole.map_or(0, |whole| whole.value(row));

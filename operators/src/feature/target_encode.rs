@@ -331,7 +331,7 @@ impl Means {
         let everything = total(self.all.iter().copied());
         let last = arrays.last().filter(|_| self.learnt_from);
         let own = last.map(|last| cast(last, &DataType::Float64)).transpose()?;
-        let own = own.as_ref().map(|own| own.as_primitive::<Float64Type>());
+        let own = own.as_ref().map(AsArray::as_primitive::<Float64Type>);
         let mean = |row: usize| {
             let place = places.is_valid(row).then(|| places.value(row) as usize);
             let mut group = total((0..self.all.len()).map(|part| sum_at(place, part)));

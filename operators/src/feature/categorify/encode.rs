@@ -191,7 +191,7 @@ impl Encode {
     }
 
     fn values(&self, columns: &[ArrayRef]) -> Result<Int64Array> {
-        let types: Vec<&DataType> = columns.iter().map(|column| column.data_type()).collect();
+        let types: Vec<&DataType> = columns.iter().map(Array::data_type).collect();
         self.accept(&types)?;
         self.lookup.encode(columns)
     }

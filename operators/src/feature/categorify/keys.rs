@@ -151,7 +151,7 @@ impl Values {
                 let rows = converter.convert_columns(&canonical)?;
                 let length = columns.first().map_or(0, Array::len);
                 let any = |row: usize| canonical.iter().any(|column| column.is_valid(row));
-                let nulls = NullBuffer::from_iter((0..length).map(any));
+                let nulls = (0..length).map(any).collect::<NullBuffer>();
                 let bytes = rows.try_into_binary()?;
                 let (offsets, values, _) = bytes.into_parts();
                 Ok(Keys::Bytes(BinaryArray::try_new(offsets, values, Some(nulls))?))

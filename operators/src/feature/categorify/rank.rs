@@ -103,7 +103,7 @@ impl Ranking<'_> {
                 entries.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
                 let frequent = entries.partition_point(|(_, count)| *count >= self.limits.min_count);
                 let rare = entries.split_off(frequent.min(room));
-                self.to_buckets(&rare)?;
+                self.spread(&rare)?;
                 let mut writer = self.start(&first, &known)?;
                 for block in entries.chunks(BLOCK) {
                     writer.block(&self.values, block)?;
@@ -131,7 +131,7 @@ impl Ranking<'_> {
             } else if count < self.limits.min_count || room == 0 {
                 rare.push((key, count));
                 if rare.len() == BLOCK {
-                    self.to_buckets(&std::mem::take(&mut rare))?;
+                    self.spread(&std::mem::take(&mut rare))?;
                 }
             } else {
                 frequent.push((key, count));
@@ -142,7 +142,7 @@ impl Ranking<'_> {
             Ok(())
         })?;
         ranked.write_ranked(frequent)?;
-        self.to_buckets(&rare)?;
+        self.spread(&rare)?;
         // The buckets' counts come first in the file, but only the whole ranking says what does not get an id. Values
         // beyond the room are the end of it: a first pass counts them, a second one writes the rest.
         let mut chosen = Runs::in_folder(self.folder);
@@ -159,14 +159,14 @@ impl Ranking<'_> {
                 if place < room {
                     chosen.write_ranked(list)?;
                 } else {
-                    self.to_buckets(&list)?;
+                    self.spread(&list)?;
                 }
             }
             place += 1;
             Ok(())
         })?;
         chosen.write_ranked(block)?;
-        self.to_buckets(&beyond)?;
+        self.spread(&beyond)?;
         let mut writer = self.start(first, &known)?;
         let mut block = Vec::with_capacity(BLOCK);
         chosen.ranked(|key: K, count| {
@@ -181,7 +181,7 @@ impl Ranking<'_> {
     }
 
     /// Adds the occurrences of values without an id to those of their buckets.
-    fn to_buckets<K: Key>(&mut self, rare: &[(K, u64)]) -> Result<()> {
+    fn spread<K: Key>(&mut self, rare: &[(K, u64)]) -> Result<()> {
         for block in rare.chunks(BLOCK) {
             let hashes = self.values.hashes(&K::collect(block))?;
             for ((_, count), hash) in block.iter().zip(hashes) {

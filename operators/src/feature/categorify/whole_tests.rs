@@ -414,7 +414,9 @@ fn it_equals_nvtabular_up_to_the_order_of_equal_counts() {
         assert_eq!(ours.len(), theirs.len(), "{name}");
         let counts = |ids: &[i64]| {
             let mut counts = BTreeMap::new();
-            ids.iter().for_each(|id| *counts.entry(*id).or_insert(0_u64) += 1);
+            for id in ids {
+                *counts.entry(*id).or_insert(0_u64) += 1;
+            }
             counts
         };
         assert_eq!(counts(&ours), counts(&theirs), "{name}: every id occurs as often");
