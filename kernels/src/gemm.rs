@@ -54,7 +54,6 @@ const DEPTH: usize = 128;
 ///
 /// # Panics
 /// If a slice is too short for its matrix.
-#[expect(clippy::too_many_arguments, reason = "a product has three matrices and three sizes")]
 pub fn gemm(
     isa: Isa,
     (m, k, n): (usize, usize, usize),

@@ -6,6 +6,11 @@
 //!
 //! The one crate of the workspace with `unsafe` code; it is kept to the matrix kernels and the dispatch.
 
+// The body of a kernel has to be part of each version that `by_isa` compiles, and takes slices rather than structures.
+#![allow(clippy::inline_always, clippy::too_many_arguments)]
+// Matrices and their sizes are called as in the literature.
+#![allow(clippy::many_single_char_names)]
+
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_x86;

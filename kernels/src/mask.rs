@@ -93,7 +93,9 @@ impl Mask {
             });
             self.line_of.push(line);
         }
-        candidates.iter().for_each(|item| self.head[*item as usize] = 0);
+        for item in candidates {
+            self.head[*item as usize] = 0;
+        }
     }
 
     /// The line of a row of the batch.

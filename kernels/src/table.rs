@@ -356,8 +356,9 @@ mod tests {
 
     fn bag(rows: &[&[i64]]) -> Bag {
         let mut offsets = vec![0];
-        rows.iter()
-            .for_each(|row| offsets.push(offsets[offsets.len() - 1] + row.len()));
+        for row in rows {
+            offsets.push(offsets[offsets.len() - 1] + row.len());
+        }
         let mut bag = Bag::default();
         bag.fill_lists(&(0..rows.len()).collect::<Vec<_>>(), &offsets, &rows.concat(), 0);
         bag

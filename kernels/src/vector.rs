@@ -22,7 +22,9 @@ by_isa! {
 #[inline(always)]
 fn relu_body(rows: &mut [f32]) {
     // A NaN stays one, so that it is found.
-    rows.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x });
+    for x in rows {
+        *x = if *x < 0.0 { 0.0 } else { *x };
+    }
 }
 
 by_isa! {
@@ -57,7 +59,9 @@ by_isa! {
 
 #[inline(always)]
 fn scale_body(rows: &mut [f32], factor: f32) {
-    rows.iter_mut().for_each(|x| *x *= factor);
+    for x in rows {
+        *x *= factor;
+    }
 }
 
 by_isa! {
@@ -82,7 +86,9 @@ pub fn normalize_rows(rows: &mut [f32], width: usize, lengths: &mut Vec<f32>) {
     for row in rows.chunks_exact_mut(width) {
         let length = dot(row, row).sqrt().max(SHORTEST);
         lengths.push(length);
-        row.iter_mut().for_each(|x| *x /= length);
+        for x in row {
+            *x /= length;
+        }
     }
 }
 

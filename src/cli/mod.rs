@@ -2,11 +2,14 @@
 
 mod exit;
 mod graph;
+mod init;
 mod load;
 mod ops;
 mod plan;
 mod run;
+mod sample;
 mod show;
+mod summary;
 mod tables;
 mod validate;
 
@@ -40,6 +43,8 @@ enum Command {
     Graph(graph::Arguments),
     /// Show what a node produced: its schema and its first rows.
     Show(show::Arguments),
+    /// Write a starter pipeline and a sample of data.
+    Init(init::Arguments),
     /// List the operators, or document one.
     Ops(ops::Arguments),
     /// Print a completion script for a shell.
@@ -90,6 +95,7 @@ pub fn main() -> Exit {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Ops(arguments) => ops::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "towline", &mut std::io::stdout());

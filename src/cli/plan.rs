@@ -26,6 +26,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         .map(|(node, columns)| {
             let action = match node.status {
                 NodeStatus::Reused => "reuse",
+                NodeStatus::Fused => "fuse",
                 NodeStatus::Ran => "run",
                 NodeStatus::Skipped | NodeStatus::Failed => "fail",
             };
@@ -42,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         "{}",
         tables::table(&["node", "operator", "action", "why", "output"], rows)
     );
-    let runs = record.nodes.len() - record.count(NodeStatus::Reused);
+    let runs = record.nodes.len() - record.count(NodeStatus::Reused) - record.count(NodeStatus::Fused);
     println!("\n{runs} of {} nodes would run", record.nodes.len());
     if record.count(NodeStatus::Failed) > 0 {
         Exit::Failed

@@ -1,21 +1,20 @@
 //! Fits: siblings that learn from the same rows share one scan.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
-
 use futures::StreamExt;
 use towline_operators::contract::{
-    Fitter, Form, LazyTable, OperatorError, ProgressSink, Report, State, StateTable, Vocabulary,
+    Fitter, Form, LazyTable, OperatorError, ProgressSink, State, StateTable, Vocabulary,
 };
 
-use super::execute::{Failure, NodeValue, Runner, lazies};
+use super::reuse::{Claim, Made, Making, Piece, Role};
+use super::runner::{Failure, Runner};
+use super::value::{NodeValue, lazies};
 use crate::plan::Fingerprint;
 use crate::store::{Content, Entry};
 
 /// A fit that has to run.
 struct Learner {
     node: usize,
-    fingerprint: Fingerprint,
+    making: Making,
     fitter: Box<dyn Fitter>,
     columns: std::ops::Range<usize>,
 }
@@ -37,7 +36,6 @@ impl Runner {
                 Err(failure) => done.push((*node, Err(failure))),
             }
         }
-        let start = Instant::now();
         let nodes: Vec<usize> = learners.iter().map(|learner| learner.node).collect();
         match scan.map(|table| self.scan_for(&table, &mut learners, progress)) {
             Some(Err(failure)) => {
@@ -58,7 +56,7 @@ impl Runner {
             None => {}
         }
         for learner in learners {
-            done.push((learner.node, self.finish(learner, start)));
+            done.push((learner.node, self.finish(learner)));
         }
         done
     }
@@ -70,7 +68,7 @@ impl Runner {
         scan: &mut Option<LazyTable>,
     ) -> Result<Result<Entry, Learner>, Failure> {
         let typed = &self.nodes[node];
-        let (Form::Stateful(stateful), NodeValue::Dataset { lazy, recipe }) = (typed.built.operator.form(), value)
+        let (Form::Stateful(stateful), NodeValue::Dataset { lazy, recipe, .. }) = (typed.built.operator.form(), value)
         else {
             return Err(OperatorError::invalid("only a dataset can be learnt from").into());
         };
@@ -79,11 +77,16 @@ impl Runner {
             ("input".to_owned(), recipe.clone()),
             ("split".to_owned(), split.to_owned()),
         ];
-        let fingerprint = Fingerprint::of_step(&typed.descriptor, &typed.built, "fit", &digests);
-        if let Some(entry) = self.reusable(node, "fit", &fingerprint) {
-            return Ok(Ok(entry));
-        }
-        self.refuse_in_plan(node, "fit", &fingerprint)?;
+        let role = Role::Fit;
+        let piece = Piece {
+            node,
+            role,
+            fingerprint: Fingerprint::of_step(&typed.descriptor, &typed.built, role.word(), &digests),
+        };
+        let making = match self.claim(piece)? {
+            Claim::Done(entry) => return Ok(Ok(entry)),
+            Claim::Make(making) => making,
+        };
         let Some(table) = lazy.split(split) else {
             return Err(OperatorError::invalid(format!("there is no split `{split}` to fit on")).into());
         };
@@ -105,7 +108,7 @@ impl Runner {
         let columns = start..scan.columns.len();
         Ok(Err(Learner {
             node,
-            fingerprint,
+            making,
             fitter,
             columns,
         }))
@@ -142,23 +145,14 @@ impl Runner {
         Ok(failed)
     }
 
-    fn finish(&self, learner: Learner, start: Instant) -> Result<(State, String), Failure> {
+    fn finish(&self, learner: Learner) -> Result<(State, String), Failure> {
         let temp = self.store.temp_dir()?;
         let output = learner.fitter.finish(temp.path())?;
         let content = Content::State {
             tables: self.publish_files(output.tables)?,
             facts: output.facts,
         };
-        let (metrics, report) = (BTreeMap::new(), Report::default());
-        let entry = self.publish(
-            learner.node,
-            "fit",
-            &learner.fingerprint,
-            content,
-            metrics,
-            report,
-            start,
-        )?;
+        let entry = self.publish(learner.making, Made::from(content))?;
         Ok(self.state(&entry))
     }
 

@@ -3,22 +3,78 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt;
 use towline_operators::contract::{
-    DatasetFiles, LazyDataset, LazyTable, OperatorError, ProgressSink, Report, Schema, TableFile, TableWriter,
-    Vocabulary,
+    DatasetFiles, Form, LazyDataset, LazyTable, OperatorError, ProgressSink, Schema, TableFile, TableWriter, Vocabulary,
 };
 
-use super::execute::{Failure, Runner};
+use super::reuse::{Made, Piece, Role};
+use super::runner::{Failure, Runner};
+use super::value::{NodeValue, StoredDataset};
 use crate::plan::Fingerprint;
 use crate::store::{Blob, Content, Entry, StoredSplit};
 
 impl Runner {
+    /// A dataset with new rows: stored, so that all that descends from it reads the same rows, unless it can be read in
+    /// place or its only reader makes new rows of its own and so can take the plan as it is.
+    pub(super) fn new_rows(
+        &self,
+        index: usize,
+        lazy: LazyDataset,
+        recipe: String,
+        in_place: bool,
+        progress: &dyn ProgressSink,
+    ) -> Result<NodeValue, Failure> {
+        let readers = self.readers(index);
+        let fuses = matches!(readers.as_slice(), [(reader, _)]
+            if matches!(self.nodes[*reader].built.operator.form(), Form::Table(_)));
+        if in_place || fuses {
+            let stored = None;
+            return Ok(NodeValue::Dataset { lazy, recipe, stored });
+        }
+        let stored = self.stored(index, &lazy, &recipe, progress)?;
+        Ok(NodeValue::Dataset {
+            lazy: self.scan(&stored.files)?,
+            recipe: stored.digest.clone(),
+            stored: Some(stored),
+        })
+    }
+
+    /// A dataset whose rows are those of its input: it stays a projection of them, and is stored as well where a task
+    /// reads all of it, or nothing does, since then it is a result.
+    pub(super) fn same_rows(
+        &self,
+        index: usize,
+        lazy: LazyDataset,
+        recipe: String,
+        progress: &dyn ProgressSink,
+    ) -> Result<NodeValue, Failure> {
+        let readers = self.readers(index);
+        let task_reads = readers
+            .iter()
+            .any(|(reader, whole)| *whole && matches!(self.nodes[*reader].built.operator.form(), Form::Task(_)));
+        let stored = if task_reads || readers.is_empty() {
+            Some(self.stored(index, &lazy, &recipe, progress)?)
+        } else {
+            None
+        };
+        Ok(NodeValue::Dataset { lazy, recipe, stored })
+    }
+
+    /// The nodes that read this one's output, and whether they read all of it.
+    fn readers(&self, index: usize) -> Vec<(usize, bool)> {
+        let mut out = Vec::new();
+        for (reader, node) in self.pipeline.nodes.iter().enumerate() {
+            let own = node.inputs.references().into_iter().filter(|r| r.node == index);
+            out.extend(own.map(|r| (reader, r.columns.is_none() && r.split.is_none())));
+        }
+        out
+    }
+
     /// The stored form of a lazy dataset: from the store if its rows are there, else computed and published.
     pub(super) fn stored(
         &self,
@@ -26,44 +82,47 @@ impl Runner {
         lazy: &LazyDataset,
         recipe: &str,
         progress: &dyn ProgressSink,
-    ) -> Result<(Entry, DatasetFiles), Failure> {
-        let fingerprint = Fingerprint::of_rows(recipe);
-        if let Some(entry) = self.reusable(node, "rows", &fingerprint) {
-            let files = self.files(&entry)?;
-            return Ok((entry, files));
-        }
-        self.refuse_in_plan(node, "rows", &fingerprint)?;
-        let start = Instant::now();
-        let temp = self.store.temp_dir()?;
-        let mut splits = Vec::new();
-        for (name, table) in &lazy.splits {
-            let path = temp.path().join(format!("{}.parquet", splits.len()));
-            progress.begin("rows", None);
-            let file = self.write(table, &lazy.schema, &path, progress)?;
-            let blob = self.store.publish_blob(&file.path, "parquet")?;
-            splits.push(StoredSplit {
-                name: name.clone(),
-                blob,
-                rows: file.rows,
-            });
-        }
-        let vocabularies = self.blobs_of(&lazy.vocabularies)?;
-        let content = Content::Dataset {
-            schema: lazy.schema.clone(),
-            splits,
-            vocabularies,
-        };
-        let entry = self.publish(
+    ) -> Result<StoredDataset, Failure> {
+        let piece = Piece {
             node,
-            "rows",
-            &fingerprint,
-            content,
-            BTreeMap::new(),
-            Report::default(),
-            start,
-        )?;
+            role: Role::Rows,
+            fingerprint: Fingerprint::of_rows(recipe),
+        };
+        let entry = self.produce(piece, || {
+            let temp = self.store.temp_dir()?;
+            let mut splits = Vec::new();
+            for (name, table) in &lazy.splits {
+                let path = temp.path().join(format!("{}.parquet", splits.len()));
+                progress.begin("rows", None);
+                let file = self.write(table, &lazy.schema, &path, progress)?;
+                let blob = self.store.publish_blob(&file.path, "parquet")?;
+                splits.push(StoredSplit {
+                    name: name.clone(),
+                    blob,
+                    rows: file.rows,
+                });
+            }
+            Ok(Made::from(Content::Dataset {
+                schema: lazy.schema.clone(),
+                splits,
+                vocabularies: self.blobs_of(&lazy.vocabularies)?,
+            }))
+        })?;
         let files = self.files(&entry)?;
-        Ok((entry, files))
+        self.note(node, |work| work.rows = Some(files.rows()));
+        let digest = entry.content_digest();
+        Ok(StoredDataset { files, digest })
+    }
+
+    /// A stored dataset as those that depend on it see it.
+    pub(super) fn dataset_of(&self, entry: &Entry) -> Result<NodeValue, Failure> {
+        let files = self.files(entry)?;
+        let digest = entry.content_digest();
+        Ok(NodeValue::Dataset {
+            lazy: self.scan(&files)?,
+            recipe: digest.clone(),
+            stored: Some(StoredDataset { files, digest }),
+        })
     }
 
     fn write(
@@ -90,7 +149,7 @@ impl Runner {
     }
 
     /// A stored dataset as tasks see it.
-    pub(super) fn files(&self, entry: &Entry) -> Result<DatasetFiles, Failure> {
+    fn files(&self, entry: &Entry) -> Result<DatasetFiles, Failure> {
         let Content::Dataset {
             schema,
             splits,
@@ -121,7 +180,7 @@ impl Runner {
     }
 
     /// A stored dataset as plans see it.
-    pub(super) fn scan(&self, files: &DatasetFiles) -> Result<LazyDataset, Failure> {
+    fn scan(&self, files: &DatasetFiles) -> Result<LazyDataset, Failure> {
         let mut splits = Vec::new();
         for (name, table) in &files.splits {
             let path = table.path.to_string_lossy().into_owned();

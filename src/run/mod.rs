@@ -1,14 +1,20 @@
 //! Running a plan.
 
-mod execute;
 mod fits;
+mod forms;
 mod materialise;
 mod progress;
 mod record;
+mod reuse;
+mod runner;
 mod schedule;
+mod session;
+mod task;
+mod value;
 
-pub(crate) use execute::session;
-pub use execute::{Failure, NodeValue, Work};
 pub use progress::{Progress, ProgressMode};
 pub use record::{NodeRecord, NodeStatus, RunRecord};
+pub use runner::{Failure, Work};
 pub use schedule::{RunOptions, plan, run};
+pub(crate) use session::session;
+pub use value::{NodeValue, StoredDataset};

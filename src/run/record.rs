@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use towline_operators::contract::Report;
+use towline_operators::contract::{Receipt, Report};
 
 /// Counts up when the meaning of a field changes.
 pub(super) const RECORD_VERSION: u32 = 1;
@@ -16,6 +16,8 @@ pub enum NodeStatus {
     Ran,
     /// Everything it has to give was in the store.
     Reused,
+    /// It has no work of its own: it is a part of the plans of what reads it.
+    Fused,
     /// It failed.
     Failed,
     /// Something that it needs failed, or the run was interrupted.
@@ -41,6 +43,9 @@ pub struct NodeRecord {
     pub metrics: BTreeMap<String, f64>,
     /// What a person wants to see.
     pub report: Report,
+    /// What it did outside the store.
+    #[serde(default)]
+    pub receipt: Option<Receipt>,
 }
 
 /// What happened in a run.

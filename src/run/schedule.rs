@@ -1,7 +1,8 @@
 //! The scheduler: what is ready runs, as many at once as `jobs` allows; what depends on a failure is skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use petgraph::Direction;
@@ -9,9 +10,11 @@ use petgraph::graph::NodeIndex;
 use tokio::task::JoinSet;
 use towline_operators::contract::{Cancel, Device, OperatorError, State};
 
-use super::execute::{Failure, NodeValue, Runner, Work};
+use super::fits::Fitted;
 use super::progress::Progress;
 use super::record::{NodeRecord, NodeStatus, RECORD_VERSION, RunRecord, peak_memory};
+use super::runner::{Failure, Runner, Work};
+use super::value::NodeValue;
 use crate::pipeline::Pipeline;
 use crate::plan::TypedNode;
 use crate::store::Store;
@@ -34,7 +37,29 @@ pub struct RunOptions {
 /// The end of a job: a node's value, or the states of nodes that learnt together.
 enum Done {
     Node(usize, Result<NodeValue, Failure>, f64),
-    Fits(Vec<(usize, Result<(State, String), Failure>)>, f64),
+    Fits(Fitted, f64),
+}
+
+/// Nodes whose fits can share a scan: the node that made their rows, the split that was selected, the split to fit on.
+type FitKey = (usize, Option<String>, String);
+
+/// How a node ended, why, and how long it took.
+#[derive(Clone)]
+struct Ended {
+    status: NodeStatus,
+    reason: String,
+    seconds: f64,
+}
+
+impl Ended {
+    fn at_once(status: NodeStatus, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Ended {
+            status,
+            reason,
+            seconds: 0.0,
+        }
+    }
 }
 
 struct Schedule {
@@ -42,68 +67,52 @@ struct Schedule {
     options: RunOptions,
     values: Vec<Option<NodeValue>>,
     states: BTreeMap<usize, (State, String)>,
-    ended: BTreeMap<usize, (NodeStatus, String, f64)>,
+    ended: BTreeMap<usize, Ended>,
     started: BTreeSet<usize>,
-    fitting: BTreeSet<usize>,
-    seconds: BTreeMap<usize, f64>,
+    fit_seconds: BTreeMap<usize, f64>,
 }
 
 /// Runs a pipeline whose every node has a type. What finished is in the store, whatever happens after it.
 pub async fn run(pipeline: Pipeline, nodes: Vec<TypedNode>, store: Store, options: RunOptions) -> RunRecord {
-    go(pipeline, nodes, store, options, false).await
+    let runner = Arc::new(Runner::new(pipeline, nodes, store, &options, false));
+    let progress = options.progress.clone();
+    let record = go(Arc::clone(&runner), options).await;
+    // A record that cannot be written is told, but the work is done and stays done.
+    if let Err(error) = runner.store.write_run(&record.id, &record) {
+        progress.line(&format!("warning: the run record was not written: {error}"));
+    }
+    record
 }
 
 /// What a run would do, without doing it: `Reused`, or `Ran` with the reason. Fits in the store that only need
 /// applying are applied; nothing is written.
 pub async fn plan(pipeline: Pipeline, nodes: Vec<TypedNode>, store: Store, options: RunOptions) -> RunRecord {
-    go(pipeline, nodes, store, options, true).await
+    go(Arc::new(Runner::new(pipeline, nodes, store, &options, true)), options).await
 }
 
-async fn go(
-    pipeline: Pipeline,
-    nodes: Vec<TypedNode>,
-    store: Store,
-    options: RunOptions,
-    plan_only: bool,
-) -> RunRecord {
+async fn go(runner: Arc<Runner>, options: RunOptions) -> RunRecord {
     let start = Instant::now();
-    let started = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let count = nodes.len();
-    let runner = Arc::new(Runner {
-        pipeline,
-        nodes,
-        store,
-        session: super::execute::session(),
-        runtime: tokio::runtime::Handle::current(),
-        cancel: options.cancel.clone(),
-        plan_only,
-        threads: options.threads,
-        device: options.device,
-        work: Mutex::default(),
-    });
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut schedule = Schedule {
-        runner: Arc::clone(&runner),
+        values: vec![None; runner.nodes.len()],
+        runner,
         options,
-        values: vec![None; count],
         states: BTreeMap::new(),
         ended: BTreeMap::new(),
         started: BTreeSet::new(),
-        fitting: BTreeSet::new(),
-        seconds: BTreeMap::new(),
+        fit_seconds: BTreeMap::new(),
     };
     schedule.work().await;
-    let mut record = schedule.record(started, start.elapsed().as_secs_f64());
-    if !plan_only {
-        // A record that cannot be written is told, but the work is done and stays done.
-        if let Err(error) = runner.store.write_run(&record.id, &record) {
-            let warning = format!("warning: the run record was not written: {error}");
-            schedule.options.progress.line(&warning);
-        }
-        record.interrupted = schedule.options.cancel.is_cancelled();
+    RunRecord {
+        version: RECORD_VERSION,
+        id: format!("{:020}", since_1970.as_nanos()),
+        pipeline: schedule.runner.pipeline.name.clone(),
+        started: since_1970.as_secs(),
+        seconds: start.elapsed().as_secs_f64(),
+        peak_memory: peak_memory(),
+        interrupted: schedule.options.cancel.is_cancelled(),
+        nodes: (0..schedule.values.len()).map(|node| schedule.record(node)).collect(),
     }
-    record
 }
 
 impl Schedule {
@@ -114,75 +123,77 @@ impl Schedule {
             let Some(done) = jobs.join_next().await else { return };
             match done {
                 Ok(Done::Node(node, result, seconds)) => self.end(node, result, seconds),
-                Ok(Done::Fits(fits, seconds)) => {
-                    for (node, result) in fits {
-                        self.fitting.remove(&node);
-                        self.seconds.insert(node, seconds);
-                        match result {
-                            Ok(state) => {
-                                self.states.insert(node, state);
-                                self.started.remove(&node);
-                            }
-                            Err(failure) => self.end(node, Err(failure), 0.0),
-                        }
-                    }
-                }
-                // A job that panicked is a defect of an operator; the nodes it stood for stay unfinished and are told
-                // as failed in the record.
-                Err(error) => self.options.progress.line(&format!("a node broke down: {error}")),
+                Ok(Done::Fits(fits, seconds)) => self.fitted(fits, seconds),
+                // Jobs catch their panics and are never aborted.
+                Err(error) => self.options.progress.line(&format!("a job was lost: {error}")),
             }
         }
     }
 
+    /// Starts what can be started: nodes one by one, and in one job each the fits that can share a scan.
     fn start_ready(&mut self, jobs: &mut JoinSet<Done>) {
-        let order = self.runner.pipeline.order.clone();
-        let mut groups: BTreeMap<(usize, Option<String>, String), Vec<(usize, NodeValue)>> = BTreeMap::new();
-        for node in order {
+        let mut groups: BTreeMap<FitKey, Vec<(usize, NodeValue)>> = BTreeMap::new();
+        for node in self.runner.pipeline.order.clone() {
             if jobs.len() >= self.options.jobs.max(1) || self.options.cancel.is_cancelled() {
                 break;
             }
             if self.started.contains(&node) || self.ended.contains_key(&node) || !self.is_ready(node) {
                 continue;
             }
-            let inputs = self.inputs(node);
-            let key = self
-                .runner
-                .fit_key(node, &inputs)
-                .filter(|_| !self.states.contains_key(&node));
             self.started.insert(node);
-            if let Some(key) = key {
-                let reference = self.runner.pipeline.nodes[node].inputs.references()[0].clone();
-                let value = self.runner.selected(&inputs[0], &reference);
-                groups.entry(key).or_default().push((node, value));
-                continue;
+            let inputs = self.inputs(node);
+            let fit = self.runner.fit_key(node, &inputs);
+            match fit.filter(|_| !self.states.contains_key(&node)) {
+                Some(key) => {
+                    let value = inputs[0].selected(self.runner.pipeline.nodes[node].inputs.references()[0]);
+                    groups.entry(key).or_default().push((node, value));
+                }
+                None => self.start_node(jobs, node, inputs),
             }
-            let state = self.states.get(&node).cloned();
-            self.spawn(jobs, node, inputs, state);
         }
         for members in groups.into_values() {
-            self.fitting.extend(members.iter().map(|(node, _)| *node));
-            let runner = Arc::clone(&self.runner);
-            let names: Vec<&str> = members
-                .iter()
-                .map(|(n, _)| self.runner.pipeline.nodes[*n].name.as_str())
-                .collect();
-            let progress = self.options.progress.node(&format!("fit {}", names.join(", ")));
-            jobs.spawn_blocking(move || {
-                let start = Instant::now();
-                let fits = runner.fit(&members, progress.as_ref());
-                Done::Fits(fits, start.elapsed().as_secs_f64())
-            });
+            self.start_fits(jobs, members);
         }
     }
 
-    fn spawn(&self, jobs: &mut JoinSet<Done>, node: usize, inputs: Vec<NodeValue>, state: Option<(State, String)>) {
+    fn start_node(&self, jobs: &mut JoinSet<Done>, node: usize, inputs: Vec<NodeValue>) {
         let runner = Arc::clone(&self.runner);
-        let progress = self.options.progress.node(&self.runner.pipeline.nodes[node].name);
+        let state = self.states.get(&node).cloned();
+        let progress = self.options.progress.node(runner.name(node));
         jobs.spawn_blocking(move || {
             let start = Instant::now();
-            let result = runner.node(node, &inputs, state, &progress);
-            Done::Node(node, result, start.elapsed().as_secs_f64())
+            let result = guarded(|| runner.node(node, &inputs, state, &progress));
+            Done::Node(node, result.and_then(|result| result), start.elapsed().as_secs_f64())
         });
+    }
+
+    fn start_fits(&self, jobs: &mut JoinSet<Done>, members: Vec<(usize, NodeValue)>) {
+        let runner = Arc::clone(&self.runner);
+        let names: Vec<&str> = members.iter().map(|(node, _)| runner.name(*node)).collect();
+        let progress = self.options.progress.node(&format!("fit {}", names.join(", ")));
+        jobs.spawn_blocking(move || {
+            let start = Instant::now();
+            let fits = guarded(|| runner.fit(&members, progress.as_ref())).unwrap_or_else(|failure| {
+                let text = failure.to_string();
+                let broken = |(node, _): &(usize, NodeValue)| (*node, Err(Failure::Panic(text.clone())));
+                members.iter().map(broken).collect()
+            });
+            Done::Fits(fits, start.elapsed().as_secs_f64())
+        });
+    }
+
+    /// Nodes that have learnt are ready once more: what they learnt is to be applied.
+    fn fitted(&mut self, fits: Fitted, seconds: f64) {
+        for (node, result) in fits {
+            self.fit_seconds.insert(node, seconds);
+            match result {
+                Ok(state) => {
+                    self.states.insert(node, state);
+                    self.started.remove(&node);
+                }
+                Err(failure) => self.end(node, Err(failure), 0.0),
+            }
+        }
     }
 
     fn needs(&self, node: usize) -> Vec<usize> {
@@ -199,19 +210,19 @@ impl Schedule {
         let broken = needs.iter().find(|need| {
             self.ended
                 .get(need)
-                .is_some_and(|(status, ..)| matches!(status, NodeStatus::Failed | NodeStatus::Skipped))
+                .is_some_and(|ended| matches!(ended.status, NodeStatus::Failed | NodeStatus::Skipped))
         });
         if let Some(&broken) = broken {
-            let reason = format!("`{}` did not finish", self.runner.pipeline.nodes[broken].name);
-            self.ended.insert(node, (NodeStatus::Skipped, reason, 0.0));
+            let reason = format!("`{}` did not finish", self.runner.name(broken));
+            self.ended.insert(node, Ended::at_once(NodeStatus::Skipped, reason));
             return false;
         }
         let unplanned = needs
             .iter()
             .find(|need| self.values[**need].is_none() && self.ended.contains_key(need));
         if let Some(&need) = unplanned.filter(|_| self.runner.plan_only) {
-            let reason = format!("`{}` would run", self.runner.pipeline.nodes[need].name);
-            self.ended.insert(node, (NodeStatus::Ran, reason, 0.0));
+            let reason = format!("`{}` would run", self.runner.name(need));
+            self.ended.insert(node, Ended::at_once(NodeStatus::Ran, reason));
             return false;
         }
         needs.iter().all(|need| self.values[*need].is_some())
@@ -226,16 +237,17 @@ impl Schedule {
     }
 
     fn end(&mut self, node: usize, result: Result<NodeValue, Failure>, seconds: f64) {
-        let seconds = seconds + self.seconds.get(&node).copied().unwrap_or_default();
-        let work = self.work_of(node);
-        let name = self.runner.pipeline.nodes[node].name.clone();
+        let seconds = seconds + self.fit_seconds.get(&node).copied().unwrap_or_default();
+        let work = self.runner.work_of(node);
         let (status, reason) = match result {
             Ok(value) => {
                 self.values[node] = Some(value);
                 if work.ran {
                     (NodeStatus::Ran, work.reason)
-                } else {
+                } else if work.reused {
                     (NodeStatus::Reused, String::new())
+                } else {
+                    (NodeStatus::Fused, "part of what reads it".to_owned())
                 }
             }
             Err(Failure::WouldRun(reason)) => (NodeStatus::Ran, reason),
@@ -243,67 +255,65 @@ impl Schedule {
             Err(failure) => (NodeStatus::Failed, failure.to_string()),
         };
         if !self.runner.plan_only {
+            let name = self.runner.name(node);
             match status {
                 NodeStatus::Ran => self
                     .options
                     .progress
                     .line(&format!("  ran     {name} ({seconds:.1} s)")),
-                NodeStatus::Reused => {}
+                NodeStatus::Reused | NodeStatus::Fused => {}
                 NodeStatus::Failed => self.options.progress.line(&format!("  FAILED  {name}: {reason}")),
                 NodeStatus::Skipped => self.options.progress.line(&format!("  skipped {name}: {reason}")),
             }
         }
-        self.ended.insert(node, (status, reason, seconds));
-    }
-
-    fn work_of(&self, node: usize) -> Work {
-        let work = self.runner.work.lock().unwrap_or_else(PoisonError::into_inner);
-        work.get(&node).cloned().unwrap_or_default()
-    }
-
-    fn record(&self, started: u64, seconds: f64) -> RunRecord {
-        let pipeline = &self.runner.pipeline;
-        let mut nodes = Vec::new();
-        for (index, node) in pipeline.nodes.iter().enumerate() {
-            let unfinished = || {
-                let cancelled = self.options.cancel.is_cancelled();
-                let broke = self.started.contains(&index) && !cancelled;
-                let status = if broke { NodeStatus::Failed } else { NodeStatus::Skipped };
-                let reason = if broke {
-                    "the operator broke down"
-                } else {
-                    "interrupted"
-                };
-                (status, reason.to_owned(), 0.0)
-            };
-            let (status, reason, seconds) = self.ended.get(&index).cloned().unwrap_or_else(unfinished);
-            let Work {
-                rows, metrics, report, ..
-            } = self.work_of(index);
-            let (name, operator) = (node.name.clone(), node.op.value.clone());
-            nodes.push(NodeRecord {
-                name,
-                operator,
+        self.ended.insert(
+            node,
+            Ended {
                 status,
                 reason,
                 seconds,
-                rows,
-                metrics,
-                report,
-            });
-        }
-        let nanos = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_nanos());
-        RunRecord {
-            version: RECORD_VERSION,
-            id: format!("{nanos:020}"),
-            pipeline: pipeline.name.clone(),
-            started,
+            },
+        );
+    }
+
+    fn record(&self, index: usize) -> NodeRecord {
+        let node = &self.runner.pipeline.nodes[index];
+        let interrupted = || Ended::at_once(NodeStatus::Skipped, "interrupted");
+        let Ended {
+            status,
+            reason,
             seconds,
-            peak_memory: peak_memory(),
-            interrupted: self.options.cancel.is_cancelled(),
-            nodes,
+        } = self.ended.get(&index).cloned().unwrap_or_else(interrupted);
+        let Work {
+            rows,
+            metrics,
+            report,
+            receipt,
+            ..
+        } = self.runner.work_of(index);
+        NodeRecord {
+            name: node.name.clone(),
+            operator: node.op.value.clone(),
+            status,
+            reason,
+            seconds,
+            rows,
+            metrics,
+            report,
+            receipt,
         }
     }
+}
+
+/// The result of an operator's work; a panic in it is a failure of the node and of nothing else.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
+    // What the work shares with other nodes is behind locks whose poison is ignored, and every change under them is
+    // complete on its own.
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Failure::Panic(text.unwrap_or_else(|| "it did not say why".to_owned()))
+    })
 }

@@ -115,7 +115,7 @@ fn a_failing_node_stops_only_what_depends_on_it() {
     let output = workspace.towline(&["run", "p.yaml"]);
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
     assert!(
-        stdout(&output).contains("2 ran, 0 reused, 1 failed, 1 skipped"),
+        stdout(&output).contains("2 ran, 0 reused, 0 fused, 1 failed, 1 skipped"),
         "{}",
         stdout(&output)
     );

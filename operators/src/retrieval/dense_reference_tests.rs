@@ -1,7 +1,5 @@
 //! Training against PyTorch's dense Adam with autograd over the full matrix of scores.
 
-use std::collections::BTreeSet;
-
 use arrow::datatypes::DataType;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -24,6 +22,7 @@ use crate::contract::{Cancel, Column, Context, Device as Place};
 
 const BATCH: usize = 128;
 const STEPS: usize = 200;
+const LEARNING_RATE: f64 = 0.003;
 
 struct Data {
     table: EncodedTable,
@@ -35,7 +34,12 @@ struct Data {
 fn data() -> Data {
     let mut rng = ChaCha8Rng::seed_from_u64(17);
     let rows = BATCH * STEPS / 4;
-    let mut columns = vec![("user", Vec::new()), ("group", Vec::new()), ("item", Vec::new()), ("brand", Vec::new())];
+    let mut columns = vec![
+        ("user", Vec::new()),
+        ("group", Vec::new()),
+        ("item", Vec::new()),
+        ("brand", Vec::new()),
+    ];
     for _ in 0..rows {
         let user = 1 + (rng.random::<f64>().powi(3) * 900.0) as i64;
         let group = user % 6;
@@ -45,7 +49,10 @@ fn data() -> Data {
         }
     }
     let column = |name: &str| Column::new(name, DataType::Int64, false);
-    let table = columns.iter().map(|(name, ids)| ((*name).to_owned(), Ids::Single(ids.clone()))).collect();
+    let table = columns
+        .iter()
+        .map(|(name, ids)| ((*name).to_owned(), Ids::Single(ids.clone())))
+        .collect();
     Data {
         table: EncodedTable::of(table, rows),
         columns,
@@ -67,10 +74,20 @@ fn towers(layers: &[usize], normalize: Normalize) -> Towers {
             dim: 16,
             pooling: Pool::Mean,
         });
-        Tower::init(TowerShape { embeddings: embeddings.to_vec(), layers: layers.to_vec() }, &mut rng)
+        Tower::init(
+            TowerShape {
+                embeddings: embeddings.to_vec(),
+                layers: layers.to_vec(),
+            },
+            &mut rng,
+        )
     };
     let query = tower([("user", 902), ("group", 8)]);
-    Towers { normalize, query, item: tower([("item", 310), ("brand", 13)]) }
+    Towers {
+        normalize,
+        query,
+        item: tower([("item", 310), ("brand", 13)]),
+    }
 }
 
 struct TorchTower {
@@ -87,11 +104,16 @@ impl TorchTower {
         let tables = tower.shape.embeddings.iter().zip(&tower.tables);
         let layers = tower.layers.iter().enumerate();
         TorchTower {
-            tables: tables.map(|(shape, table)| matrix(shape.column.clone(), table, shape.rows)).collect(),
+            tables: tables
+                .map(|(shape, table)| matrix(shape.column.clone(), table, shape.rows))
+                .collect(),
             layers: layers
                 .map(|(index, layer)| {
                     let weight = matrix(format!("weight{index}"), &layer.weight, layer.bias.len());
-                    (weight, variables.var_copy(&format!("bias{index}"), &Tensor::from_slice(&layer.bias)))
+                    (
+                        weight,
+                        variables.var_copy(&format!("bias{index}"), &Tensor::from_slice(&layer.bias)),
+                    )
                 })
                 .collect(),
             normalize,
@@ -99,9 +121,17 @@ impl TorchTower {
     }
 
     fn forward(&self, columns: &[Tensor]) -> Tensor {
-        let parts: Vec<Tensor> =
-            self.tables.iter().zip(columns).map(|(table, ids)| table.index_select(0, ids)).collect();
-        let mut x = if self.layers.is_empty() { &parts[0] + &parts[1] } else { Tensor::cat(&parts, 1) };
+        let parts: Vec<Tensor> = self
+            .tables
+            .iter()
+            .zip(columns)
+            .map(|(table, ids)| table.index_select(0, ids))
+            .collect();
+        let mut x = if self.layers.is_empty() {
+            &parts[0] + &parts[1]
+        } else {
+            Tensor::cat(&parts, 1)
+        };
         for (index, (weight, bias)) in self.layers.iter().enumerate() {
             x = x.linear(weight, Some(bias));
             if index + 1 < self.layers.len() {
@@ -120,11 +150,21 @@ fn dense(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64, 
     let variables = VarStore::new(Device::Cpu);
     let query = TorchTower::new(&towers.query, towers.normalize, &(variables.root() / "query"));
     let item = TorchTower::new(&towers.item, towers.normalize, &(variables.root() / "item"));
-    let mut adam = nn::Adam { wd: decay, ..nn::Adam::default() }.build(&variables, 0.01).unwrap();
+    let mut adam = nn::Adam {
+        wd: decay,
+        ..nn::Adam::default()
+    }
+    .build(&variables, LEARNING_RATE)
+    .unwrap();
     let (users, items) = (&data.columns[0].1, &data.columns[2].1);
-    let liked: BTreeSet<(i64, i64)> = users.iter().copied().zip(items.iter().copied()).collect();
+    let mut liked = vec![false; 902 * 310];
+    for (user, item) in users.iter().zip(items) {
+        liked[(user * 310 + item) as usize] = true;
+    }
     let count = |item: i64| items.iter().filter(|other| **other == item).count() as f64;
-    let log_q: Vec<f64> = (0..310).map(|item| (count(item).max(1.0) / items.len() as f64).ln()).collect();
+    let log_q: Vec<f64> = (0..310)
+        .map(|item| (count(item).max(1.0) / items.len() as f64).ln())
+        .collect();
     let mut losses = Vec::new();
     for rows in orders.iter().flat_map(|order| order.chunks(BATCH)) {
         let ids = |column: usize| {
@@ -135,7 +175,7 @@ fn dense(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64, 
         let mut mask = vec![0.0_f32; rows.len() * rows.len()];
         for (i, &row) in rows.iter().enumerate() {
             for (j, &other) in rows.iter().enumerate() {
-                if i != j && liked.contains(&(users[row], items[other])) {
+                if i != j && liked[(users[row] * 310 + items[other]) as usize] {
                     mask[i * rows.len() + j] = f32::NEG_INFINITY;
                 }
             }
@@ -164,9 +204,24 @@ fn network(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64
         threads: 2,
         device: Place::Cpu,
     };
-    let schedule = Schedule { peak: 0.01, warm_up: 0, cosine: None };
-    let decay = if decay > 0.0 { Decay::Coupled(decay) } else { Decay::None };
-    let step = Step { rule: Rule::Adam { beta1: 0.9, beta2: 0.999 }, decay, schedule };
+    let schedule = Schedule {
+        peak: LEARNING_RATE,
+        warm_up: 0,
+        cosine: None,
+    };
+    let decay = if decay > 0.0 {
+        Decay::Coupled(decay)
+    } else {
+        Decay::None
+    };
+    let step = Step {
+        rule: Rule::Adam {
+            beta1: 0.9,
+            beta2: 0.999,
+        },
+        decay,
+        schedule,
+    };
     let mut network = Network::new(towers, step, None, 2);
     let mut training = Training {
         batch_size: BATCH,
@@ -182,11 +237,14 @@ fn network(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64
     };
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let batches = orders.iter().flat_map(|order| order.chunks(BATCH));
-    batches.map(|rows| training.epoch(&mut network, rows, &mut rng).unwrap()).collect()
+    batches
+        .map(|rows| training.epoch(&mut network, rows, &mut rng).unwrap())
+        .collect()
 }
 
 #[test]
 fn after_two_hundred_steps_the_loss_is_that_of_dense_adam() {
+    tch::set_num_threads(1);
     let data = data();
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut order: Vec<usize> = (0..data.table.rows).collect();
@@ -207,8 +265,16 @@ fn after_two_hundred_steps_the_loss_is_that_of_dense_adam() {
         assert_eq!((expected.len(), found.len()), (STEPS, STEPS));
         let mean = |losses: &[f64]| losses[STEPS - 40..].iter().sum::<f64>() / 40.0;
         let (expected_end, found_end) = (mean(&expected), mean(&found));
-        assert!(expected_end < expected[0] - 0.5, "nothing was learnt: {} {expected_end}", expected[0]);
+        assert!(
+            expected_end < expected[0] - 0.5,
+            "nothing was learnt: {} {expected_end}",
+            expected[0]
+        );
         assert!((expected[0] - found[0]).abs() < 1e-4, "{} {}", expected[0], found[0]);
-        assert!((expected_end - found_end).abs() < 0.005, "{layers:?}: dense {expected_end}, found {found_end}");
+        println!("{layers:?}: dense {expected_end}, found {found_end}");
+        assert!(
+            (expected_end - found_end).abs() < 0.005,
+            "{layers:?}: dense {expected_end}, found {found_end}"
+        );
     }
 }

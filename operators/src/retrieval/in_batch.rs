@@ -145,7 +145,7 @@ impl Shard {
                 dim,
                 false,
             );
-            by_query.iter_mut().for_each(|x| *x *= scale);
+            towline_kernels::scale(isa, by_query, scale);
             let p = Strided::columns(&self.scores, stride);
             gemm(
                 isa,

@@ -284,7 +284,7 @@ impl Network {
     pub(crate) fn download(&mut self, towers: &mut Towers) {
         let (isa, step, history) = (self.isa, &self.step, &self.history);
         in_parallel(self.threads, self.slots.iter_mut().collect(), |slot| {
-            slot.table.flush(isa, step, history)
+            slot.table.flush(isa, step, history);
         });
         self.query.download(&self.slots, &mut towers.query);
         self.item.download(&self.slots, &mut towers.item);

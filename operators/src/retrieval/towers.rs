@@ -290,7 +290,9 @@ fn pool_row(table: &[f32], ids: &[i64], pooling: Pool, out: &mut [f32]) {
         count += 1.0;
     }
     if pooling == Pool::Mean && count > 1.0 {
-        out.iter_mut().for_each(|x| *x /= count);
+        for x in out {
+            *x /= count;
+        }
     }
 }
 

@@ -1,0 +1,101 @@
+//! What the jobs of a run share.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use datafusion::prelude::SessionContext;
+use towline_operators::contract::{Cancel, Device, OperatorError, Receipt, Report};
+
+use crate::pipeline::Pipeline;
+use crate::plan::TypedNode;
+use crate::store::{Store, StoreError};
+
+/// Why a node has no output.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The operator failed.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Only a plan was asked for, and the node would run.
+    #[error("{0}")]
+    WouldRun(String),
+    /// The operator panicked.
+    #[error("the operator broke down, which is a defect of it: {0}")]
+    Panic(String),
+}
+
+/// What was done for a node.
+#[derive(Clone, Default)]
+pub struct Work {
+    /// Whether anything ran.
+    pub ran: bool,
+    /// Whether anything came out of the store.
+    pub reused: bool,
+    /// Why it ran, in words.
+    pub reason: String,
+    /// Rows of the output, where they were counted.
+    pub rows: Option<u64>,
+    /// Its metrics.
+    pub metrics: BTreeMap<String, f64>,
+    /// What a person wants to see.
+    pub report: Report,
+    /// What it did outside the store.
+    pub receipt: Option<Receipt>,
+}
+
+/// Brings outputs about. Shared by all threads of a run.
+pub(super) struct Runner {
+    pub(super) pipeline: Pipeline,
+    pub(super) nodes: Vec<TypedNode>,
+    pub(super) store: Store,
+    pub(super) session: SessionContext,
+    pub(super) runtime: tokio::runtime::Handle,
+    pub(super) cancel: Cancel,
+    pub(super) plan_only: bool,
+    pub(super) threads: usize,
+    pub(super) device: Device,
+    work: Mutex<BTreeMap<usize, Work>>,
+}
+
+impl Runner {
+    pub(super) fn new(
+        pipeline: Pipeline,
+        nodes: Vec<TypedNode>,
+        store: Store,
+        options: &super::RunOptions,
+        plan_only: bool,
+    ) -> Self {
+        Runner {
+            pipeline,
+            nodes,
+            store,
+            session: super::session(),
+            runtime: tokio::runtime::Handle::current(),
+            cancel: options.cancel.clone(),
+            plan_only,
+            threads: options.threads,
+            device: options.device,
+            work: Mutex::default(),
+        }
+    }
+
+    /// Takes down something about what was done for a node.
+    pub(super) fn note(&self, node: usize, change: impl FnOnce(&mut Work)) {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        change(work.entry(node).or_default());
+    }
+
+    /// What was done for a node so far.
+    pub(super) fn work_of(&self, node: usize) -> Work {
+        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        work.get(&node).cloned().unwrap_or_default()
+    }
+
+    /// The name of a node.
+    pub(super) fn name(&self, node: usize) -> &str {
+        &self.pipeline.nodes[node].name
+    }
+}

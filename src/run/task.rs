@@ -1,0 +1,167 @@
+//! Tasks: training, encoding, publishing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use towline_operators::contract::{
+    Artifact, Context, Inputs, ModelFiles, OperatorError, Output, ProgressSink, Task, TaskResult,
+};
+
+use super::reuse::{Made, Piece, Role};
+use super::runner::{Failure, Runner};
+use super::value::NodeValue;
+use crate::plan::Fingerprint;
+use crate::store::{Blob, Content, Entry, StoredSplit};
+
+impl Runner {
+    pub(super) fn task(
+        &self,
+        index: usize,
+        task: &dyn Task,
+        inputs: &[NodeValue],
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<NodeValue, Failure> {
+        let typed = &self.nodes[index];
+        let mut artifacts = Vec::new();
+        let mut digests = Vec::new();
+        for (binding, value) in typed.bindings.iter().zip(inputs) {
+            let (artifact, digest) = self.readable(index, value, progress.as_ref())?;
+            artifacts.push(artifact);
+            digests.push((binding.key().to_owned(), digest));
+        }
+        let role = Role::Task;
+        let piece = Piece {
+            node: index,
+            role,
+            fingerprint: Fingerprint::of_step(&typed.descriptor, &typed.built, role.word(), &digests),
+        };
+        let entry = self.produce(piece, || {
+            let temp = self.store.temp_dir()?;
+            let connected = Inputs(self.labelled(index, artifacts.into_iter()));
+            let Output {
+                result,
+                metrics,
+                report,
+            } = task.run(&connected, &self.context(temp.path(), progress))?;
+            let content = self.content(result)?;
+            Ok(Made {
+                content,
+                metrics,
+                report,
+            })
+        })?;
+        self.value_of(&entry)
+    }
+
+    /// A value as a task reads it, and the digest of its content.
+    fn readable(
+        &self,
+        index: usize,
+        value: &NodeValue,
+        progress: &dyn ProgressSink,
+    ) -> Result<(Artifact, String), Failure> {
+        Ok(match value {
+            NodeValue::Dataset {
+                stored: Some(stored), ..
+            } => (Artifact::Dataset(stored.files.clone()), stored.digest.clone()),
+            NodeValue::Dataset { lazy, recipe, .. } => {
+                let stored = self.stored(index, lazy, recipe, progress)?;
+                (Artifact::Dataset(stored.files), stored.digest)
+            }
+            NodeValue::Other { artifact, digest } => (artifact.clone(), digest.clone()),
+        })
+    }
+
+    fn context(&self, temp: &Path, progress: &Arc<dyn ProgressSink>) -> Context {
+        Context {
+            progress: Arc::clone(progress),
+            cancel: self.cancel.clone(),
+            temp: temp.to_owned(),
+            session: self.session.clone(),
+            runtime: self.runtime.clone(),
+            threads: self.threads,
+            device: self.device,
+        }
+    }
+
+    fn content(&self, result: TaskResult) -> Result<Content, Failure> {
+        Ok(match result {
+            TaskResult::Dataset {
+                schema,
+                splits,
+                vocabularies,
+            } => {
+                let mut stored = Vec::new();
+                for (name, path) in splits {
+                    let rows = rows_of(&path)?;
+                    let blob = self.store.publish_blob(&path, "parquet")?;
+                    stored.push(StoredSplit { name, blob, rows });
+                }
+                Content::Dataset {
+                    schema,
+                    splits: stored,
+                    vocabularies: self.blobs_of(&vocabularies)?,
+                }
+            }
+            TaskResult::Model {
+                model_type,
+                description,
+                files,
+                vocabularies,
+            } => Content::Model {
+                model_type,
+                description,
+                files: self.publish_files(files)?,
+                vocabularies: self.blobs_of(&vocabularies)?,
+            },
+            TaskResult::Metrics => Content::Metrics,
+            TaskResult::Receipt(receipt) => Content::Receipt { receipt },
+        })
+    }
+
+    pub(super) fn publish_files(&self, files: BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, Blob>, Failure> {
+        files
+            .into_iter()
+            .map(|(name, path)| {
+                let extension = path
+                    .extension()
+                    .map_or_else(|| "bin".to_owned(), |e| e.to_string_lossy().into_owned());
+                Ok((name, self.store.publish_blob(&path, &extension)?))
+            })
+            .collect()
+    }
+
+    /// What an entry stands for, for those that depend on it.
+    fn value_of(&self, entry: &Entry) -> Result<NodeValue, Failure> {
+        let digest = entry.content_digest();
+        let artifact = match &entry.content {
+            Content::Dataset { .. } => return self.dataset_of(entry),
+            Content::Model {
+                model_type,
+                description,
+                files,
+                vocabularies,
+            } => Artifact::Model(ModelFiles {
+                digest: digest.clone(),
+                model_type: model_type.clone(),
+                description: description.clone(),
+                files: files
+                    .iter()
+                    .map(|(name, blob)| (name.clone(), self.store.blob_path(blob)))
+                    .collect(),
+                vocabularies: self.open_vocabularies(vocabularies),
+            }),
+            Content::Receipt { receipt } => Artifact::Receipt(receipt.clone()),
+            Content::Metrics | Content::State { .. } => Artifact::Metrics(entry.metrics.clone()),
+        };
+        Ok(NodeValue::Other { artifact, digest })
+    }
+}
+
+fn rows_of(path: &Path) -> Result<u64, Failure> {
+    let file = std::fs::File::open(path).map_err(OperatorError::io(path))?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(OperatorError::parquet(path))?;
+    Ok(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or_default())
+}

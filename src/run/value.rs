@@ -1,0 +1,89 @@
+//! What a node's output is for those that depend on it, and what a reference takes of it.
+
+use towline_operators::contract::{Artifact, DatasetFiles, LazyDataset};
+
+use crate::pipeline::Reference;
+use crate::plan::{Fingerprint, selected_names};
+
+/// What a node's output is, for those that depend on it.
+#[derive(Clone)]
+pub enum NodeValue {
+    /// A dataset; `recipe` stands for its content.
+    Dataset {
+        /// Its columns, lazily.
+        lazy: LazyDataset,
+        /// Digest of how it comes about: stored content, and the steps on top of it.
+        recipe: String,
+        /// Its rows in the store, where they were put there for a task to read.
+        stored: Option<StoredDataset>,
+    },
+    /// Anything else.
+    Other {
+        /// What it is.
+        artifact: Artifact,
+        /// Digest of its content.
+        digest: String,
+    },
+}
+
+/// A dataset whose rows lie in the store.
+#[derive(Clone)]
+pub struct StoredDataset {
+    /// The files.
+    pub files: DatasetFiles,
+    /// Digest of the content.
+    pub digest: String,
+}
+
+impl NodeValue {
+    /// What stands for its content in the fingerprints of those that depend on it.
+    pub(super) fn digest(&self) -> &str {
+        match self {
+            NodeValue::Dataset { recipe, .. } => recipe,
+            NodeValue::Other { digest, .. } => digest,
+        }
+    }
+
+    /// The dataset, if it is one.
+    pub(super) fn lazy(&self) -> Option<&LazyDataset> {
+        match self {
+            NodeValue::Dataset { lazy, .. } => Some(lazy),
+            NodeValue::Other { .. } => None,
+        }
+    }
+
+    /// What a reference takes of it.
+    pub(super) fn selected(&self, reference: &Reference) -> NodeValue {
+        let NodeValue::Dataset { lazy, recipe, .. } = self else {
+            return self.clone();
+        };
+        let names = selected_names(&lazy.schema, reference);
+        let split = reference.split.as_ref().map(|split| split.value.as_str());
+        if names.is_none() && split.is_none() {
+            return self.clone();
+        }
+        let mut lazy = lazy.clone();
+        if let Some(split) = split {
+            lazy.splits.retain(|(name, _)| name == split);
+        }
+        if let Some(names) = &names {
+            lazy.schema.columns = names.iter().filter_map(|name| lazy.schema.get(name).cloned()).collect();
+            for (_, table) in &mut lazy.splits {
+                let picked = names
+                    .iter()
+                    .filter_map(|name| table.columns.iter().find(|c| c.name == *name).cloned());
+                table.columns = picked.collect();
+            }
+        }
+        NodeValue::Dataset {
+            lazy,
+            recipe: Fingerprint::of_selection(recipe, names.as_deref(), split).key(),
+            stored: None,
+        }
+    }
+}
+
+/// The datasets among these values.
+pub(super) fn lazies(values: &[NodeValue]) -> Vec<&LazyDataset> {
+    values.iter().filter_map(NodeValue::lazy).collect()
+}
