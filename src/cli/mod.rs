@@ -1,11 +1,14 @@
 //! The command line: one file per command.
 
+mod diff;
 mod exit;
 mod graph;
+mod history;
 mod load;
 mod ops;
 mod plan;
 mod run;
+mod runs;
 mod show;
 mod tables;
 mod validate;
@@ -40,6 +43,10 @@ enum Command {
     Graph(graph::Arguments),
     /// Show what a node produced: its schema and its first rows.
     Show(show::Arguments),
+    /// List the runs, with their times, what they reused, and metrics.
+    History(history::Arguments),
+    /// Say what changed from one run to another: configuration, inputs, metrics, outputs.
+    Diff(diff::Arguments),
     /// List the operators, or document one.
     Ops(ops::Arguments),
     /// Print a completion script for a shell.
@@ -90,6 +97,8 @@ pub fn main() -> Exit {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
+        Command::History(arguments) => history::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Ops(arguments) => ops::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "towline", &mut std::io::stdout());
