@@ -4,12 +4,15 @@ mod diff;
 mod exit;
 mod graph;
 mod history;
+mod init;
 mod load;
 mod ops;
 mod plan;
 mod run;
 mod runs;
+mod sample;
 mod show;
+mod summary;
 mod tables;
 mod validate;
 
@@ -47,6 +50,8 @@ enum Command {
     History(history::Arguments),
     /// Say what changed from one run to another: configuration, inputs, metrics, outputs.
     Diff(diff::Arguments),
+    /// Write a starter pipeline and a sample of data.
+    Init(init::Arguments),
     /// List the operators, or document one.
     Ops(ops::Arguments),
     /// Print a completion script for a shell.
@@ -99,6 +104,7 @@ pub fn main() -> Exit {
         Command::Show(arguments) => show::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Ops(arguments) => ops::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "towline", &mut std::io::stdout());

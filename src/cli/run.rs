@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 
 use towline_operators::contract::{Cancel, Device};
 
-use super::{Exit, PipelineArguments, load, tables};
-use crate::run::{NodeStatus, Progress, ProgressMode, RunOptions, RunRecord};
+use super::{Exit, PipelineArguments, load, summary};
+use crate::run::{NodeStatus, Progress, ProgressMode, RunOptions};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         eprintln!("warning: Ctrl-C will not be handled: {error}");
     }
     let record = runtime.block_on(crate::run::run(pipeline, nodes, store, options));
-    print!("{}", summary(&record));
+    print!("{}", summary::of(&record));
     if record.interrupted {
         Exit::Interrupted
     } else if record.count(NodeStatus::Failed) > 0 {
@@ -63,52 +63,4 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     } else {
         Exit::Fine
     }
-}
-
-/// What a person wants to know after a run.
-fn summary(record: &RunRecord) -> String {
-    let mut out = String::new();
-    for node in record
-        .nodes
-        .iter()
-        .filter(|node| node.report != towline_operators::contract::Report::default())
-    {
-        out.push_str(&format!("\n{} ({})\n", node.name, node.operator));
-        for (name, value) in &node.report.facts {
-            out.push_str(&format!("  {name}: {value}\n"));
-        }
-        for warning in &node.report.warnings {
-            out.push_str(&format!("  warning: {warning}\n"));
-        }
-        for table in &node.report.tables {
-            out.push_str(&format!("  {}\n", table.title));
-            let heads: Vec<&str> = table.columns.iter().map(String::as_str).collect();
-            out.push_str(&tables::table(&heads, table.rows.clone()));
-        }
-    }
-    let failed: Vec<_> = record
-        .nodes
-        .iter()
-        .filter(|node| node.status == NodeStatus::Failed)
-        .collect();
-    for node in &failed {
-        out.push_str(&format!(
-            "\n{} ({}) failed: {}\n",
-            node.name, node.operator, node.reason
-        ));
-    }
-    let memory = record
-        .peak_memory
-        .map_or_else(String::new, |bytes| format!(", {} MB peak", bytes / 1_000_000));
-    out.push_str(&format!(
-        "\n{}: {} ran, {} reused, {} fused, {} failed, {} skipped in {}{memory}\n",
-        record.pipeline,
-        record.count(NodeStatus::Ran),
-        record.count(NodeStatus::Reused),
-        record.count(NodeStatus::Fused),
-        failed.len(),
-        record.count(NodeStatus::Skipped),
-        tables::seconds(record.seconds),
-    ));
-    out
 }

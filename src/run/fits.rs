@@ -78,9 +78,12 @@ impl Runner {
         match scan.map(|table| self.scan_for(&table, &mut learners, progress)) {
             Some(Err(failure)) => {
                 let cancelled = matches!(failure, Failure::Operator(OperatorError::Cancelled));
-                let error = || match cancelled {
-                    true => OperatorError::Cancelled,
-                    false => OperatorError::invalid(failure.to_string()),
+                let error = || {
+                    if cancelled {
+                        OperatorError::Cancelled
+                    } else {
+                        OperatorError::invalid(failure.to_string())
+                    }
                 };
                 done.extend(learners.iter().map(|learner| (learner.node, Err(error().into()))));
                 return;

@@ -206,7 +206,10 @@ impl Runner {
         };
         let operator = &self.nodes[piece.node].built.operator;
         if !operator.still_published(receipt) {
-            Err(format!("what it published is gone: {}", receipt.target))
+            Err(format!(
+                "what it published is gone or has another size: {}",
+                receipt.target
+            ))
         } else if !self.store.is_published(&place, &entry.key) {
             Err(format!("something else was published since: {}", receipt.target))
         } else {

@@ -24,7 +24,7 @@ pub struct Lock(Held);
 #[derive(Debug)]
 enum Held {
     File { file: File, path: PathBuf },
-    Lease(Lease),
+    Lease(#[expect(dead_code, reason = "the lease is held until it is dropped")] Lease),
 }
 
 impl Lock {

@@ -1,7 +1,14 @@
 //! The behaviour of the whole, in one binary.
 
+mod bad_input;
 mod broken_operator;
 mod diagnostics;
 mod documents;
+mod interruption;
 mod pipelines;
+mod publishing;
+mod redis_server;
+mod reruns;
+mod sources;
+mod starter;
 mod workspace;

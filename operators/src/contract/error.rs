@@ -63,6 +63,17 @@ impl Problem {
         self
     }
 
+    /// The same problem of a configuration that stands under the key `key` of another.
+    #[must_use]
+    pub fn within(mut self, key: &str) -> Self {
+        match &mut self.site {
+            Site::Config(path) | Site::ConfigKey(path) => path.insert(0, PathSegment::Key(key.to_owned())),
+            Site::Node => self.site = Site::Config(vec![PathSegment::Key(key.to_owned())]),
+            Site::Port(_) => {}
+        }
+        self
+    }
+
     /// The same problem, at what is connected to `port`.
     #[must_use]
     pub fn at_port(mut self, port: &str) -> Self {

@@ -167,9 +167,9 @@ impl Task for ModelExport {
             let size = fs::metadata(&path).map_err(OperatorError::io(&path))?.len();
             files.insert(path, size);
         }
-        let facts = vec![("files".to_owned(), names.join(", "))];
+        let facts = vec![("files".to_owned(), names.len().to_string())];
         let receipt = Receipt {
-            target: target.display().to_string(),
+            target: self.path.display().to_string(),
             records: names.len() as u64,
             files,
             details: [("model".to_owned(), Value::String(model.digest.clone()))].into(),

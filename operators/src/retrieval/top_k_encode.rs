@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float32Array, ListArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, ListArray, RecordBatch, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +18,14 @@ use super::sides::{interaction_columns, mismatches};
 use super::users::{Users, unknown_split};
 use crate::contract::{
     Artifact, BATCH_ROWS, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator,
-    Output, Port, Problem, Purity, Report, Result, Schema, TableWriter, Tag, Task, TaskResult, TypeContext, dataset_at,
-    file_dataset_at, model_at, model_files_at,
+    Output, Port, Problem, Purity, Report, ReportTable, Result, Schema, TableWriter, Tag, Task, TaskResult,
+    TypeContext, dataset_at, file_dataset_at, model_at, model_files_at,
 };
+
+/// Users in the sample that a run shows.
+const SAMPLE: usize = 5;
+/// Items of each of them.
+const SAMPLE_ITEMS: usize = 10;
 
 /// Recommends to every user of a dataset the `k` items that score best, searched exactly over the model's whole
 /// catalogue.
@@ -126,6 +132,21 @@ fn lists(found: &[Vec<Scored>], original: &ArrayRef) -> Result<(ArrayRef, ArrayR
     Ok((lists(take(original.as_ref(), &rows, None)?)?, lists(Arc::new(scores))?))
 }
 
+/// Users with their lists, as a person reads them.
+fn rows_of_sample(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
+    let options = FormatOptions::default();
+    let users = ArrayFormatter::try_new(batch.column(0), &options)?;
+    let lists = batch.column(1).as_list::<i32>();
+    let row = |row: usize| -> Result<Vec<String>> {
+        let items = lists.value(row);
+        let shown = items.slice(0, items.len().min(SAMPLE_ITEMS));
+        let formatter = ArrayFormatter::try_new(&shown, &options)?;
+        let items: Vec<String> = (0..shown.len()).map(|item| formatter.value(item).to_string()).collect();
+        Ok(vec![users.value(row).to_string(), items.join(", ")])
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
+
 impl Task for TopKEncode {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let model = LoadedModel::load(model_files_at(inputs, "model")?, &context.cancel)?;
@@ -153,6 +174,7 @@ impl Task for TopKEncode {
         );
         let path = context.temp_file("recommendations.parquet");
         let mut writer = TableWriter::create(&path, schema.to_arrow())?;
+        let mut sample = Vec::new();
         context.progress.begin("users", Some(users.ids.len() as u64));
         for start in (0..users.ids.len()).step_by(BATCH_ROWS) {
             let rows: Vec<usize> = (start..(start + BATCH_ROWS).min(users.ids.len())).collect();
@@ -166,7 +188,13 @@ impl Task for TopKEncode {
             let found = candidates.top_k(&embeddings, self.k, &exclude, context.threads, &context.cancel, &done)?;
             let (recommendations, scores) = lists(&found, original)?;
             let columns = vec![users.original.slice(start, rows.len()), recommendations, scores];
-            writer.write(&RecordBatch::try_new(schema.to_arrow(), columns)?)?;
+            let batch = RecordBatch::try_new(schema.to_arrow(), columns)?;
+            writer.write(&batch)?;
+            if sample.len() < SAMPLE {
+                sample.extend(rows_of_sample(
+                    &batch.slice(0, batch.num_rows().min(SAMPLE - sample.len())),
+                )?);
+            }
         }
         writer.finish()?;
         let facts = vec![
@@ -188,6 +216,11 @@ impl Task for TopKEncode {
             metrics: metrics.into(),
             report: Report {
                 facts,
+                tables: vec![ReportTable {
+                    title: "a sample, best first".to_owned(),
+                    columns: vec![model.model_type.user_id.clone(), "recommendations".to_owned()],
+                    rows: sample,
+                }],
                 ..Report::default()
             },
         })

@@ -135,8 +135,8 @@ impl Task for ParquetExport {
             details: BTreeMap::new(),
         };
         let mut report = Report::default();
-        report.facts.push(("files".to_owned(), receipt.files.len().to_string()));
         report.facts.push(("rows".to_owned(), rows.to_string()));
+        report.facts.push(("files".to_owned(), receipt.files.len().to_string()));
         export.reserved.retain(|_, count| *count > 0);
         for (column, count) in &export.reserved {
             report.warnings.push(format!(

@@ -175,7 +175,6 @@ impl RedisSink {
     fn receipt(&self, target: String, written: u64, census: &Census, dropped: u64) -> (Receipt, Report) {
         let mut report = Report::default();
         report.facts.push(("keys".to_owned(), written.to_string()));
-        report.facts.push(("target".to_owned(), target.clone()));
         let mut details = BTreeMap::new();
         details.insert("key".to_owned(), json!(self.key));
         for (name, count, what) in [

@@ -11,11 +11,12 @@ use datafusion::prelude::CsvReadOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::location::{SplitFiles, all_files, check, common_schema, locate, run_time, table};
+use super::location::{SplitFiles, all_files, check, common_schema, dataset_type, divided, locate, run_time, table};
 use crate::contract::{
-    DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema,
-    Source, TableContext, TypeContext,
+    Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
+    TableContext, TypeContext,
 };
+use crate::table::Split;
 
 /// How many rows the types of columns are guessed from.
 const INFER_ROWS: usize = 10_000;
@@ -32,6 +33,10 @@ pub struct CsvSource {
     /// Where the rows of each split are: `{ train: data/train.csv, valid: data/valid.csv }`.
     #[serde(default)]
     pub splits: Option<BTreeMap<String, String>>,
+    /// With `path`: how to divide its rows into splits, in the words of the operator Split: by `fraction` (with `seed` and
+    /// `key`), by `time`, or with `leave_last` by order within a key.
+    #[serde(default)]
+    pub split: Option<Split>,
     /// The character between two values; one ASCII character.
     #[serde(default = "comma")]
     pub delimiter: String,
@@ -115,7 +120,7 @@ impl Describe for CsvSource {
     const EXAMPLE: &'static str = "op: CsvSource\nwith: { path: data/ratings.csv, schema: { movieId: int64 } }\n";
 
     fn check(&self) -> Vec<Problem> {
-        let mut problems = check(self.path.as_ref(), self.splits.as_ref());
+        let mut problems = check(self.path.as_ref(), self.splits.as_ref(), self.split.as_ref());
         if self.delimiter_byte().is_none() {
             problems.push(Problem::new("bad-config", "the delimiter must be one ASCII character").at("delimiter"));
         }
@@ -134,7 +139,7 @@ impl Describe for CsvSource {
 }
 
 impl Operator for CsvSource {
-    fn output_type(&self, _: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+    fn output_type(&self, _: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let splits = self.locate()?;
         let schema = Schema::from_arrow(common_schema(&splits, |path| self.schema_of(path))?.as_ref());
         let unknown = self
@@ -148,10 +153,7 @@ impl Operator for CsvSource {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(NodeType::Dataset(DatasetType {
-            schema,
-            splits: splits.into_iter().map(|split| split.name).collect(),
-        }))
+        dataset_type(splits, schema, self.split.as_ref(), context).map(NodeType::Dataset)
     }
 
     fn form(&self) -> Form<'_> {
@@ -168,7 +170,7 @@ impl Source for CsvSource {
         let splits = run_time(self.locate())?;
         let schema = run_time(common_schema(&splits, |path| self.schema_of(path)))?;
         let state = context.session.state();
-        splits
+        let frames = splits
             .into_iter()
             .map(|split| {
                 // A quoted value may hold line breaks, so that a file cannot be cut at any line break.
@@ -183,7 +185,8 @@ impl Source for CsvSource {
                     table(&context.session, &split.files, schema.clone(), options)?,
                 ))
             })
-            .collect()
+            .collect::<Result<_>>()?;
+        divided(frames, self.split.as_ref(), context)
     }
 }
 

@@ -10,7 +10,11 @@ use datafusion::dataframe::DataFrame;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::prelude::SessionContext;
 
-use crate::contract::{DEFAULT_SPLIT, OperatorError, PathSegment, Problem, Result, Site};
+use crate::contract::{
+    DEFAULT_SPLIT, DatasetType, Describe, OperatorError, PathSegment, Problem, Result, Schema, Site, TableContext,
+    TypeContext,
+};
+use crate::table::Split;
 
 /// The files of one split, in order.
 pub(super) struct SplitFiles {
@@ -19,8 +23,29 @@ pub(super) struct SplitFiles {
     site: Site,
 }
 
-/// The problem if not exactly one of `path` and `splits` is given.
-pub(super) fn check(path: Option<&String>, splits: Option<&BTreeMap<String, String>>) -> Vec<Problem> {
+/// What is wrong with where the files are and how they are divided: exactly one of `path` and `splits` is given, and
+/// only what is not divided by files can be divided by rows.
+pub(super) fn check(
+    path: Option<&String>,
+    splits: Option<&BTreeMap<String, String>>,
+    split: Option<&Split>,
+) -> Vec<Problem> {
+    let mut problems = check_place(path, splits);
+    if let Some(split) = split {
+        if splits.is_some() {
+            let message = "`splits` says which files each split has, so that there is nothing left to split";
+            problems.push(
+                Problem::new("conflict", message)
+                    .at("split")
+                    .help("give `path` with `split`"),
+            );
+        }
+        problems.extend(split.check().into_iter().map(|problem| problem.within("split")));
+    }
+    problems
+}
+
+fn check_place(path: Option<&String>, splits: Option<&BTreeMap<String, String>>) -> Vec<Problem> {
     match (path, splits) {
         (Some(_), Some(_)) => vec![Problem::new("conflict", "give one of `path` and `splits`, not both").at("splits")],
         (None, None) => vec![Problem::new(
@@ -175,6 +200,40 @@ fn difference(known: &[Field], other: &[Field]) -> Option<String> {
         b.name(),
         b.data_type()
     ))
+}
+
+/// The type of a source with these files, whose rows `split` may divide.
+pub(super) fn dataset_type(
+    files: Vec<SplitFiles>,
+    schema: Schema,
+    split: Option<&Split>,
+    context: &TypeContext,
+) -> Result<DatasetType, Vec<Problem>> {
+    let splits = match split {
+        Some(split) => split.names_of_splits(&schema, context).map_err(|problems| {
+            problems
+                .into_iter()
+                .map(|problem| problem.within("split"))
+                .collect::<Vec<_>>()
+        })?,
+        None => files.into_iter().map(|split| split.name).collect(),
+    };
+    Ok(DatasetType { schema, splits })
+}
+
+/// The splits of the files, or those that `split` makes of the one there is.
+pub(super) fn divided(
+    mut frames: Vec<(String, DataFrame)>,
+    split: Option<&Split>,
+    context: &TableContext,
+) -> Result<Vec<(String, DataFrame)>> {
+    match (split, frames.pop()) {
+        (Some(split), Some((_, frame))) => {
+            let schema = Schema::from_arrow(frame.schema().as_arrow());
+            split.divide(&schema, &frame, context)
+        }
+        (_, last) => Ok(frames.into_iter().chain(last).collect()),
+    }
 }
 
 /// The files as one table of this schema.

@@ -12,11 +12,12 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::location::{SplitFiles, all_files, check, common_schema, locate, run_time, table};
+use super::location::{SplitFiles, all_files, check, common_schema, dataset_type, divided, locate, run_time, table};
 use crate::contract::{
-    DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema,
-    Source, TableContext, TypeContext,
+    Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
+    TableContext, TypeContext,
 };
+use crate::table::Split;
 
 /// Reads Parquet files. Give `path`, or `splits`. A place is a file, a folder (all its `.parquet` files) or a glob
 /// (`data/part-*.parquet`); all files must have the same columns.
@@ -29,6 +30,10 @@ pub struct ParquetSource {
     /// Where the rows of each split are: `{ train: data/train.parquet, valid: data/valid.parquet }`.
     #[serde(default)]
     pub splits: Option<BTreeMap<String, String>>,
+    /// With `path`: how to divide its rows into splits, in the words of the operator Split: by `fraction` (with `seed` and
+    /// `key`), by `time`, or with `leave_last` by order within a key.
+    #[serde(default)]
+    pub split: Option<Split>,
 }
 
 impl ParquetSource {
@@ -53,18 +58,15 @@ impl Describe for ParquetSource {
         "op: ParquetSource\nwith: { splits: { train: data/train.parquet, valid: data/valid.parquet } }\n";
 
     fn check(&self) -> Vec<Problem> {
-        check(self.path.as_ref(), self.splits.as_ref())
+        check(self.path.as_ref(), self.splits.as_ref(), self.split.as_ref())
     }
 }
 
 impl Operator for ParquetSource {
-    fn output_type(&self, _: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+    fn output_type(&self, _: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let splits = self.locate()?;
         let schema = Schema::from_arrow(common_schema(&splits, schema_of)?.as_ref());
-        Ok(NodeType::Dataset(DatasetType {
-            schema,
-            splits: splits.into_iter().map(|split| split.name).collect(),
-        }))
+        dataset_type(splits, schema, self.split.as_ref(), context).map(NodeType::Dataset)
     }
 
     fn form(&self) -> Form<'_> {
@@ -81,7 +83,7 @@ impl Source for ParquetSource {
         let splits = run_time(self.locate())?;
         let schema = run_time(common_schema(&splits, schema_of))?;
         let state = context.session.state();
-        splits
+        let frames = splits
             .into_iter()
             .map(|split| {
                 let options = ParquetReadOptions::default()
@@ -92,11 +94,12 @@ impl Source for ParquetSource {
                     table(&context.session, &split.files, schema.clone(), options)?,
                 ))
             })
-            .collect()
+            .collect::<Result<_>>()?;
+        divided(frames, self.split.as_ref(), context)
     }
 
     fn in_place(&self) -> bool {
-        true
+        self.split.is_none()
     }
 }
 
@@ -109,6 +112,7 @@ mod tests {
         let source = ParquetSource {
             path: Some("no/such/file.parquet".into()),
             splits: None,
+            split: None,
         };
         let context = TypeContext {
             session: datafusion::prelude::SessionContext::new(),
@@ -118,7 +122,8 @@ mod tests {
         assert_eq!(
             ParquetSource {
                 path: None,
-                splits: None
+                splits: None,
+                split: None
             }
             .check()[0]
                 .code,
@@ -153,6 +158,7 @@ mod tests {
         let source = ParquetSource {
             path: None,
             splits: Some(splits),
+            split: None,
         };
         let NodeType::Dataset(found) = source.output_type(&Inputs(Vec::new()), &types).unwrap() else {
             panic!("a dataset")

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::contract::{
     Artifact, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError,
-    Output, Port, Problem, Purity, Result, Schema, TableWriter, Task, TaskResult, TypeContext,
+    Output, Port, Problem, Purity, Report, Result, Schema, TableWriter, Task, TaskResult, TypeContext,
 };
 
 /// Rows that are drawn from one random stream: a fixed number, so that the data does not depend on the threads.
@@ -323,11 +323,25 @@ impl Task for SyntheticAliCcp {
             .into_iter()
             .map(|(name, _, writer)| Ok((name, writer.finish()?.path)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Output::new(TaskResult::Dataset {
+        let facts = self
+            .sizes()
+            .into_iter()
+            .map(|(name, rows)| (format!("rows of {name}"), rows.to_string()));
+        let report = Report {
+            facts: std::iter::once(("rows".to_owned(), self.rows.to_string()))
+                .chain(facts)
+                .collect(),
+            ..Report::default()
+        };
+        let result = TaskResult::Dataset {
             schema,
             splits,
             vocabularies: BTreeMap::new(),
-        }))
+        };
+        Ok(Output {
+            report,
+            ..Output::new(result)
+        })
     }
 }
 

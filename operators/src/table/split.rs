@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::planning::{plan_query, problem, quoted, quoted_list, rowless};
 use super::split_hash::RowPlace;
 use crate::contract::{
-    DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, LazyTable, NodeType, Operator, OperatorError,
-    PathSegment, Port, Problem, Purity, Result, Schema, Site, Table, TableContext, TypeContext, dataset_at,
+    DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, PathSegment,
+    Port, Problem, Purity, Result, Schema, Site, Table, TableContext, TypeContext, dataset_at,
 };
 
 /// The split that holds what was set aside.
@@ -152,11 +152,15 @@ impl Split {
         }
     }
 
-    fn by_chance(&self, fraction: &BTreeMap<String, f64>, table: &LazyTable) -> Result<Vec<(String, DataFrame)>> {
-        let frame = table.to_frame()?;
+    fn by_chance(
+        &self,
+        fraction: &BTreeMap<String, f64>,
+        schema: &Schema,
+        frame: &DataFrame,
+    ) -> Result<Vec<(String, DataFrame)>> {
         let names: Vec<&str> = match &self.key {
             Some(key) => vec![key.as_str()],
-            None => table.columns.iter().map(|column| column.name.as_str()).collect(),
+            None => schema.names().collect(),
         };
         let columns = names
             .into_iter()
@@ -168,6 +172,59 @@ impl Split {
             .map(|(name, from, to)| {
                 let inside = place.clone().gt_eq(lit(from)).and(place.clone().lt(lit(to)));
                 Ok((name.to_owned(), frame.clone().filter(inside)?))
+            })
+            .collect()
+    }
+
+    /// The names of the splits that rows with these columns are divided into, or everything that is wrong.
+    pub(crate) fn names_of_splits(&self, schema: &Schema, context: &TypeContext) -> Result<Vec<String>, Vec<Problem>> {
+        let mut named: Vec<(&String, Vec<&str>)> = self.key.iter().map(|key| (key, vec!["key"])).collect();
+        if let Some(leave_last) = &self.leave_last {
+            named.push((&leave_last.key, vec!["leave_last", "key"]));
+            named.push((&leave_last.order_by, vec!["leave_last", "order_by"]));
+        }
+        named.extend(self.time.iter().map(|time| (&time.column, vec!["time", "column"])));
+        let unknown = named.into_iter().filter(|(name, _)| schema.get(name).is_none());
+        let problems: Vec<Problem> = unknown
+            .map(|(name, path)| Problem {
+                site: Site::Config(path.into_iter().map(|key| PathSegment::Key(key.to_owned())).collect()),
+                ..Problem::unknown_column(name, schema)
+            })
+            .collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        for query in self.queries(schema).into_iter().flatten() {
+            let key = if self.time.is_some() { "time" } else { "leave_last" };
+            plan_query(&context.session, vec![("input", rowless(schema))], &query)
+                .map_err(|error| vec![problem(&error, &[schema], key)])?;
+        }
+        Ok(match &self.fraction {
+            Some(fraction) => Split::ranges(fraction)
+                .into_iter()
+                .map(|(name, ..)| name.to_owned())
+                .collect(),
+            None => vec![DEFAULT_SPLIT.to_owned(), VALID.to_owned()],
+        })
+    }
+
+    /// The rows, divided.
+    pub(crate) fn divide(
+        &self,
+        schema: &Schema,
+        frame: &DataFrame,
+        context: &TableContext,
+    ) -> Result<Vec<(String, DataFrame)>> {
+        if let Some(fraction) = &self.fraction {
+            return self.by_chance(fraction, schema, frame);
+        }
+        let queries = self.queries(schema).into_iter().flatten();
+        [DEFAULT_SPLIT, VALID]
+            .into_iter()
+            .zip(queries)
+            .map(|(name, query)| {
+                let frame = plan_query(&context.session, vec![("input", frame.clone().into_view())], &query)?;
+                Ok((name.to_owned(), frame))
             })
             .collect()
     }
@@ -215,42 +272,17 @@ impl Describe for Split {
 impl Operator for Split {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let input = dataset_at(inputs, "input")?;
-        let mut problems = Vec::new();
+        let splits = self.names_of_splits(&input.schema, context);
         if input.splits.len() != 1 {
             let message = format!("the input is split already: {}", input.splits.join(", "));
-            problems.push(Problem::new("bad-input", message).at_port("input"));
+            let already = Problem::new("bad-input", message).at_port("input");
+            return Err(std::iter::once(already)
+                .chain(splits.err().unwrap_or_default())
+                .collect());
         }
-        let mut named: Vec<(&String, Vec<&str>)> = self.key.iter().map(|key| (key, vec!["key"])).collect();
-        if let Some(leave_last) = &self.leave_last {
-            named.push((&leave_last.key, vec!["leave_last", "key"]));
-            named.push((&leave_last.order_by, vec!["leave_last", "order_by"]));
-        }
-        named.extend(self.time.iter().map(|time| (&time.column, vec!["time", "column"])));
-        for (name, path) in named.into_iter().filter(|(name, _)| input.schema.get(name).is_none()) {
-            let path = path.into_iter().map(|key| PathSegment::Key(key.to_owned())).collect();
-            problems.push(Problem {
-                site: Site::Config(path),
-                ..Problem::unknown_column(name, &input.schema)
-            });
-        }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        for query in self.queries(&input.schema).into_iter().flatten() {
-            let key = if self.time.is_some() { "time" } else { "leave_last" };
-            plan_query(&context.session, vec![("input", rowless(&input.schema))], &query)
-                .map_err(|error| vec![problem(&error, &[&input.schema], key)])?;
-        }
-        let splits = match &self.fraction {
-            Some(fraction) => Split::ranges(fraction)
-                .into_iter()
-                .map(|(name, ..)| name.to_owned())
-                .collect(),
-            None => vec![DEFAULT_SPLIT.to_owned(), VALID.to_owned()],
-        };
         Ok(NodeType::Dataset(DatasetType {
             schema: input.schema.clone(),
-            splits,
+            splits: splits?,
         }))
     }
 
@@ -267,17 +299,6 @@ impl Table for Split {
         let Some((_, table)) = input.splits.first() else {
             return Err(OperatorError::invalid("the input has no splits"));
         };
-        if let Some(fraction) = &self.fraction {
-            return self.by_chance(fraction, table);
-        }
-        let queries = self.queries(&input.schema).into_iter().flatten();
-        [DEFAULT_SPLIT, VALID]
-            .into_iter()
-            .zip(queries)
-            .map(|(name, query)| {
-                let frame = plan_query(&context.session, vec![("input", table.to_frame()?.into_view())], &query)?;
-                Ok((name.to_owned(), frame))
-            })
-            .collect()
+        self.divide(&input.schema, &table.to_frame()?, context)
     }
 }

@@ -1,0 +1,78 @@
+//! What a person wants to know after a run: what each node has to say, where the outputs are, and how it went.
+
+use towline_operators::contract::Report;
+
+use super::tables;
+use crate::plan::grouped;
+use crate::run::{NodeRecord, NodeStatus, RunRecord};
+
+/// The summary of a run.
+pub(super) fn of(record: &RunRecord) -> String {
+    let mut out = String::new();
+    for node in record.nodes.iter().filter(|node| node.report != Report::default()) {
+        out.push_str(&told(node));
+    }
+    out.push_str(&outputs(record));
+    for node in record.nodes.iter().filter(|node| node.status == NodeStatus::Failed) {
+        out.push_str(&format!(
+            "\n{} ({}) failed: {}\n",
+            node.name, node.operator, node.reason
+        ));
+    }
+    out.push_str(&close(record));
+    out
+}
+
+fn told(node: &NodeRecord) -> String {
+    let facts: Vec<String> = node
+        .report
+        .facts
+        .iter()
+        .map(|(name, value)| format!("{name} {}", value.parse().map_or_else(|_| value.clone(), grouped)))
+        .collect();
+    let mut out = format!("\n{} ({}): {}\n", node.name, node.operator, facts.join(", "));
+    for warning in &node.report.warnings {
+        out.push_str(&format!("  warning: {warning}\n"));
+    }
+    for table in &node.report.tables {
+        out.push_str(&format!("  {}\n", table.title));
+        let heads: Vec<&str> = table.columns.iter().map(String::as_str).collect();
+        out.push_str(&tables::table(&heads, table.rows.clone()));
+    }
+    out
+}
+
+fn outputs(record: &RunRecord) -> String {
+    let rows: Vec<Vec<String>> = record
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            let receipt = node.receipt.as_ref()?;
+            let records = grouped(receipt.records);
+            Some(vec![node.name.clone(), records, receipt.target.clone()])
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\noutputs\n{}", tables::table(&["node", "records", "where"], rows))
+}
+
+fn close(record: &RunRecord) -> String {
+    let counts = [
+        NodeStatus::Ran,
+        NodeStatus::Reused,
+        NodeStatus::Fused,
+        NodeStatus::Failed,
+        NodeStatus::Skipped,
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|status| format!("{} {}", record.count(*status), status.word()))
+        .collect();
+    let memory = record
+        .peak_memory
+        .map_or_else(String::new, |bytes| format!(", {} MB peak", bytes / 1_000_000));
+    let time = tables::seconds(record.seconds);
+    format!("\n{}: {} in {time}{memory}\n", record.pipeline, counts.join(", "))
+}

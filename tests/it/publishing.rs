@@ -1,0 +1,99 @@
+//! Publishing to a real server through a pipeline.
+
+use std::collections::BTreeMap;
+
+use crate::redis_server::{RedisServer, free_port};
+use crate::workspace::{Workspace, stderr, stdout};
+
+const PASSWORD: &str = "open-sesame-7391";
+
+/// Users 1 to 4, one of them without an id, and what each may like.
+const PIPELINE: &str = "\
+version: 1
+nodes:
+  rows: { op: CsvSource, with: { path: rows.csv } }
+  user: rows[user] >> Categorify(min_count=2) >> TagAsUserID
+  item: rows[item] >> Categorify >> TagAsItemID
+  features: user + item
+  model: { op: TwoTowerTrain, input: features, with: { layers: [8], batch_size: 16, epochs: 1 } }
+  lists: { op: TopKEncode, inputs: { model: model, queries: features }, with: { k: 2 } }
+  publish: { op: RedisSink, input: lists, with: { url: \"${env.URL}\", key: \"USER:{user}\" } }
+";
+
+/// User 4 occurs once and is out of vocabulary, and one row has no user at all.
+const ROWS: &str = "user,item\n1,10\n1,11\n2,10\n2,12\n3,11\n3,12\n4,10\n,11\n";
+
+fn workspace() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("p.yaml", PIPELINE);
+    workspace.write("rows.csv", ROWS);
+    workspace
+}
+
+#[test]
+fn every_known_user_is_one_key_and_the_password_is_nowhere() {
+    let server = RedisServer::start(PASSWORD);
+    let workspace = workspace();
+    let url = format!("redis://:${{secret.PASSWORD}}@127.0.0.1:{}", server.port());
+    let output = workspace.towline_with(&["run", "p.yaml"], &[("URL", &url), ("PASSWORD", PASSWORD)]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+
+    let mut keys: Vec<String> = server.ask(PASSWORD, &["KEYS", "*"]);
+    keys.sort();
+    assert_eq!(keys, ["USER:1", "USER:2", "USER:3"], "{}", stdout(&output));
+    for key in &keys {
+        let document: String = server.ask(PASSWORD, &["GET", key]);
+        let document: BTreeMap<String, serde_json::Value> = serde_json::from_str(&document).expect("JSON");
+        assert_eq!(document.keys().collect::<Vec<_>>(), ["recommendations", "user"]);
+        assert_eq!(format!("USER:{}", document["user"]), *key);
+        for item in document["recommendations"].as_array().expect("a list") {
+            assert!([10, 11, 12].contains(&item.as_i64().expect("a whole number")), "{item}");
+        }
+    }
+    let told = stdout(&output) + &stderr(&output);
+    assert!(!told.contains(PASSWORD), "{told}");
+    let kept = workspace.texts_below(".towline");
+    assert!(!kept.is_empty());
+    assert!(kept.iter().all(|text| !text.contains(PASSWORD)));
+}
+
+#[test]
+fn a_server_that_is_down_or_refuses_the_password_is_told_and_what_was_made_stays() {
+    let workspace = workspace();
+    let url = format!("redis://127.0.0.1:{}", free_port());
+    let output = workspace.towline_with(&["run", "p.yaml"], &[("URL", &url)]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("is the server running there"),
+        "{}",
+        stdout(&output)
+    );
+
+    let server = RedisServer::start(PASSWORD);
+    for (user, expected) in [
+        ("", "wants a password"),
+        (":wrong@", "refuses the user name or the password"),
+    ] {
+        let url = format!("redis://{user}127.0.0.1:{}", server.port());
+        let output = workspace.towline_with(&["run", "p.yaml"], &[("URL", &url)]);
+        assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+        assert!(stdout(&output).contains(expected), "{}", stdout(&output));
+        assert!(!stdout(&output).contains("wrong@"), "{}", stdout(&output));
+        let ran: Vec<String> = stderr(&output).lines().map(str::to_owned).collect();
+        assert!(
+            ran.iter().all(|line| !line.contains("ran     model")),
+            "the model is reused: {ran:?}"
+        );
+    }
+    let size: u64 = server.ask(PASSWORD, &["DBSIZE"]);
+    assert_eq!(size, 0);
+}
+
+#[test]
+fn a_secret_that_is_not_set_is_told_by_its_name() {
+    let workspace = workspace();
+    let url = "redis://:${secret.NOT_SET_ANYWHERE}@127.0.0.1:1";
+    let output = workspace.towline_with(&["run", "p.yaml"], &[("URL", url)]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(stdout(&output).contains("NOT_SET_ANYWHERE"), "{}", stdout(&output));
+}
