@@ -5,6 +5,7 @@ mod fingerprint;
 mod origin;
 mod placement;
 mod reasons;
+mod select;
 mod types;
 
 pub use bind::Binding;
@@ -13,5 +14,5 @@ pub use origin::{Explanation, Origin, OriginNote, Step};
 pub use placement::{Placement, placements};
 pub use reasons::changes;
 pub(crate) use reasons::{compare, grouped};
-pub(crate) use types::selected_names;
+pub(crate) use select::selected_names;
 pub use types::{Rows, TypedNode, TypedPipeline, propagate};

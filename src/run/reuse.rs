@@ -186,7 +186,7 @@ impl Runner {
 
     /// The entry of a piece of work, or why there is none that can be reused.
     fn reusable(&self, piece: &Piece, key: &str) -> Result<Entry, String> {
-        if self.pipeline.nodes[piece.node].cache == CacheMode::Never {
+        if self.pipeline.nodes[piece.node].settings.cache == CacheMode::Never {
             return Err("cache: never".to_owned());
         }
         match self.store.lookup(key) {
