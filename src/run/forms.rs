@@ -11,7 +11,7 @@ use towline_operators::contract::{
 
 use super::runner::{Failure, Runner};
 use super::value::{NodeValue, lazies};
-use crate::plan::{Binding, Fingerprint, TypedNode};
+use crate::plan::{Binding, Fingerprint, InputPart, Origin, Step};
 use crate::store::digest_json;
 
 impl Runner {
@@ -20,11 +20,18 @@ impl Runner {
         &self,
         index: usize,
         inputs: &[NodeValue],
-        state: Option<(State, String)>,
+        state: Option<(State, Origin)>,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
         let typed = &self.nodes[index];
+        let references = self.pipeline.nodes[index].inputs.references();
         let inputs = self.connected(index, inputs);
+        let connected = |(binding, value): (&Binding, &NodeValue)| {
+            let node = self.name(references[binding.reference].node);
+            (node.to_owned(), value.origin().digest().to_owned())
+        };
+        let connected = typed.bindings.iter().zip(&inputs).map(connected).collect();
+        self.note(index, |work| work.inputs = connected);
         match typed.built.operator.form() {
             Form::Source(source) => self.source(index, source, progress),
             Form::Columns(columns) => self.columns(index, columns, &inputs, progress),
@@ -44,18 +51,25 @@ impl Runner {
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
         let typed = &self.nodes[index];
-        let files = source.files()?;
-        let digests = files
-            .iter()
-            .map(|path| Ok(("file".to_owned(), self.store.source_digest(path)?)))
-            .collect::<Result<Vec<_>, Failure>>()?;
-        let recipe = Fingerprint::of_step(&typed.descriptor, &typed.built, "read", &digests).key();
+        let mut files = Vec::new();
+        for path in source.files()? {
+            let file = self.store.source(&path)?;
+            let place = path.display().to_string();
+            self.note(index, |work| work.inputs.push((place, file.digest.clone())));
+            files.push(Origin::file(&path, &file.digest, file.bytes()));
+            self.watch(file);
+        }
+        let parts = files.iter().map(|file| file.part("file", None)).collect();
+        let step = Step::new(
+            files,
+            Fingerprint::of_operator(&typed.descriptor, &typed.built, "read", parts),
+        );
         let lazy = LazyDataset {
             schema: self.schema(index, &[]),
             splits: frames(source.read(&self.table_context())?),
             vocabularies: BTreeMap::new(),
         };
-        self.new_rows(index, lazy, recipe, source.in_place(), progress.as_ref())
+        self.new_rows(index, lazy, step, progress.as_ref())
     }
 
     fn columns(
@@ -65,7 +79,8 @@ impl Runner {
         inputs: &[NodeValue],
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
-        let recipe = self.recipe(index, "columns", inputs, None)?;
+        let step = self.step(index, "columns", inputs.iter().map(NodeValue::origin))?;
+        let rows = inputs.first().and_then(|input| input.origin().rows());
         let datasets = lazies(inputs);
         let first = datasets.first().ok_or_else(unconnected)?;
         let mut splits = Vec::new();
@@ -84,7 +99,7 @@ impl Runner {
             splits,
             vocabularies: datasets.iter().flat_map(|d| d.vocabularies.clone()).collect(),
         };
-        self.same_rows(index, lazy, recipe, progress.as_ref())
+        self.same_rows(index, lazy, step, rows, progress.as_ref())
     }
 
     fn table(
@@ -94,7 +109,7 @@ impl Runner {
         inputs: &[NodeValue],
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
-        let recipe = self.recipe(index, "table", inputs, None)?;
+        let step = self.step(index, "table", inputs.iter().map(NodeValue::origin))?;
         let datasets = lazies(inputs);
         let vocabularies = datasets.iter().flat_map(|d| d.vocabularies.clone()).collect();
         let connected = Inputs(self.labelled(index, datasets.into_iter().cloned()));
@@ -103,7 +118,7 @@ impl Runner {
             splits: frames(table.apply(&connected, &self.table_context())?),
             vocabularies,
         };
-        self.new_rows(index, lazy, recipe, false, progress.as_ref())
+        self.new_rows(index, lazy, step, progress.as_ref())
     }
 
     /// What a fit learnt, applied to every split.
@@ -111,11 +126,13 @@ impl Runner {
         &self,
         index: usize,
         stateful: &dyn Stateful,
-        (state, digest): &(State, String),
+        (state, learnt_origin): &(State, Origin),
         inputs: &[NodeValue],
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
-        let recipe = self.recipe(index, "apply", inputs, Some(digest))?;
+        let mut step = self.step(index, "apply", inputs.iter().map(NodeValue::origin))?;
+        step.add("state", learnt_origin);
+        let rows = inputs.first().and_then(|input| input.origin().rows());
         let datasets = lazies(inputs);
         let input = datasets.first().ok_or_else(unconnected)?;
         let mut splits = Vec::new();
@@ -147,7 +164,7 @@ impl Runner {
             splits,
             vocabularies,
         };
-        self.same_rows(index, lazy, recipe, progress.as_ref())
+        self.same_rows(index, lazy, step, rows, progress.as_ref())
     }
 
     fn table_context(&self) -> TableContext {
@@ -162,40 +179,44 @@ impl Runner {
         let NodeType::Dataset(dataset) = &self.nodes[index].output else {
             return Schema::default();
         };
-        let mut schema = dataset.schema.clone();
-        let known: Vec<_> = lazies(inputs)
-            .into_iter()
-            .flat_map(|d| &d.schema.columns)
-            .filter_map(|c| c.domain.as_ref())
-            .collect();
-        for domain in schema.columns.iter_mut().filter_map(|column| column.domain.as_mut()) {
-            if let Some(found) = known
-                .iter()
-                .find(|found| found.name == domain.name && found.vocabulary.is_some())
-            {
-                domain.clone_from(found);
-            }
-        }
-        schema
+        with_known_domains(&dataset.schema, lazies(inputs).into_iter().map(|lazy| &lazy.schema))
     }
 
-    fn recipe(
+    /// A step of a node on what is connected to it.
+    pub(super) fn step<'a>(
         &self,
         index: usize,
         role: &str,
-        inputs: &[NodeValue],
-        state: Option<&String>,
-    ) -> Result<String, Failure> {
+        inputs: impl Iterator<Item = &'a Origin>,
+    ) -> Result<Step, Failure> {
         let typed = &self.nodes[index];
-        let mut digests: Vec<(String, String)> = typed
-            .bindings
-            .iter()
-            .zip(inputs)
-            .map(|(binding, value)| (binding.key().to_owned(), value.digest().to_owned()))
-            .collect();
-        digests.extend(state.map(|digest| ("state".to_owned(), digest.clone())));
-        digests.extend(self.outside(typed)?);
-        Ok(Fingerprint::of_step(&typed.descriptor, &typed.built, role, &digests).key())
+        let inputs: Vec<Origin> = inputs.cloned().collect();
+        let parts = self.labelled(index, inputs.iter()).into_iter().map(|input| {
+            let named = typed
+                .descriptor
+                .ports
+                .iter()
+                .any(|port| port.name == input.port && port.named);
+            input.value.part(input.port, named.then_some(input.label.as_str()))
+        });
+        let parts: Vec<InputPart> = parts.collect();
+        let mut step = Step::new(
+            inputs,
+            Fingerprint::of_operator(&typed.descriptor, &typed.built, role, parts),
+        );
+        let outside = typed.built.operator.outside()?;
+        for path in &outside.files {
+            let file = self.store.source(path)?;
+            step.add("file", &Origin::file(path, &file.digest, file.bytes()));
+            self.watch(file);
+        }
+        for name in outside.variables {
+            // The value may be a secret: only its digest is kept.
+            let value = std::env::var_os(&name).map(|value| value.to_string_lossy().into_owned());
+            let label = format!("the environment variable {name}");
+            step.add(&name, &Origin::stored(&label, &digest_json(&value.into()), None, None));
+        }
+        Ok(step)
     }
 
     /// What is connected to a node, by binding; `inputs` are the outputs that its references name.
@@ -205,21 +226,6 @@ impl Runner {
         bindings
             .map(|binding| inputs[binding.reference].selected(references[binding.reference]))
             .collect()
-    }
-
-    /// Digests of what decides a node's output beside its inputs and its configuration.
-    pub(super) fn outside(&self, typed: &TypedNode) -> Result<Vec<(String, String)>, Failure> {
-        let outside = typed.built.operator.outside()?;
-        let mut digests = Vec::new();
-        for path in &outside.files {
-            digests.push(("file".to_owned(), self.store.source_digest(path)?));
-        }
-        for name in outside.variables {
-            // The value may be a secret: only its digest is kept.
-            let value = std::env::var_os(&name).map(|value| value.to_string_lossy().into_owned());
-            digests.push((format!("env.{name}"), digest_json(&value.into())));
-        }
-        Ok(digests)
     }
 
     /// What is connected to a node, under the names that its operator knows it by.
@@ -240,6 +246,22 @@ impl Runner {
             })
             .collect()
     }
+}
+
+/// A static schema with what the fits behind its inputs have found about their domains.
+pub(super) fn with_known_domains<'a>(schema: &Schema, inputs: impl Iterator<Item = &'a Schema>) -> Schema {
+    let mut schema = schema.clone();
+    let known: Vec<_> = inputs
+        .flat_map(|input| &input.columns)
+        .filter_map(|column| column.domain.as_ref())
+        .collect();
+    for domain in schema.columns.iter_mut().filter_map(|column| column.domain.as_mut()) {
+        let found = known.iter().find(|found| found.name == domain.name && found.vocabulary.is_some());
+        if let Some(found) = found {
+            domain.clone_from(found);
+        }
+    }
+    schema
 }
 
 fn unconnected() -> OperatorError {
