@@ -256,7 +256,9 @@ pub(super) fn with_known_domains<'a>(schema: &Schema, inputs: impl Iterator<Item
         .filter_map(|column| column.domain.as_ref())
         .collect();
     for domain in schema.columns.iter_mut().filter_map(|column| column.domain.as_mut()) {
-        let found = known.iter().find(|found| found.name == domain.name && found.vocabulary.is_some());
+        let found = known
+            .iter()
+            .find(|found| found.name == domain.name && found.vocabulary.is_some());
         if let Some(found) = found {
             domain.clone_from(found);
         }

@@ -25,6 +25,8 @@ pub struct Descriptor {
     pub schema: fn() -> Value,
     /// A node as one writes it.
     pub example: &'static str,
+    /// What does the same in NVTabular or Merlin.
+    pub nvtabular: &'static [&'static str],
     build: fn(&Value) -> Result<Built, Vec<Problem>>,
     assumed_type: fn(&Inputs<NodeType>) -> Option<NodeType>,
 }
@@ -57,6 +59,7 @@ impl Descriptor {
             ports: T::PORTS,
             schema: || schemars::schema_for!(T).to_value(),
             example: T::EXAMPLE,
+            nvtabular: T::NVTABULAR,
             build: build::<T>,
             assumed_type: T::assumed_type,
         }

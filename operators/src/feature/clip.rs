@@ -33,6 +33,7 @@ impl Describe for Clip {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
     const EXAMPLE: &'static str = "op: Clip\ninput: clicks[price]\nwith: { min: 0, max: 1000 }\n";
+    const NVTABULAR: &'static [&'static str] = &["Clip"];
 
     fn check(&self) -> Vec<Problem> {
         match (self.min, self.max) {

@@ -112,8 +112,9 @@ impl Describe for Categorify {
         )
         .optional(),
     ];
-    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit", "vocabulary"];
+    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
     const EXAMPLE: &'static str = "op: Categorify\ninput: clicks[item_brand]\nwith: { min_count: 2 }\n";
+    const NVTABULAR: &'static [&'static str] = &["Categorify"];
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
