@@ -7,7 +7,7 @@ use towline_operators::{CONCAT, SELECT, builtin};
 
 use super::{Exit, PipelineArguments, style};
 use crate::document::{Diagnostic, SourceMap, render, summary};
-use crate::pipeline::{LoadOptions, Override, Pipeline, load_file};
+use crate::pipeline::{ChainOperators, LoadOptions, Override, Pipeline, load_file};
 use crate::plan::{TypedNode, propagate};
 use crate::store::Store;
 
@@ -22,10 +22,12 @@ pub(super) struct Checked {
 pub(super) fn check(file: &Path, overrides: &[Override], registry: &Registry) -> Checked {
     let env = |name: &str| std::env::var(name).ok();
     let options = LoadOptions {
-        concat: CONCAT,
-        select: SELECT,
-        overrides,
         env: &env,
+        overrides,
+        operators: ChainOperators {
+            concat: CONCAT,
+            select: SELECT,
+        },
     };
     let loaded = load_file(file, &options);
     let mut diagnostics = loaded.diagnostics;

@@ -1,91 +1,100 @@
-//! What is wrong, where, and what to do.
+//! What is wrong with a document, where, and what would mend it.
 
-use std::fmt;
+use super::{Code, Span};
 
-use super::source_map::Span;
+/// After so many diagnostics about one file, further ones need no hint: looking for it could take longer than reading.
+pub const HINTED: usize = 500;
 
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Whether a diagnostic keeps the pipeline from being used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
-    /// The pipeline cannot run.
+    /// The pipeline can't run.
     Error,
-    /// It can, but is probably not what was meant.
+    /// The pipeline can run; this is probably a mistake.
     Warning,
 }
 
-/// A stable name for a kind of diagnostic, in kebab-case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Code(pub &'static str);
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+impl Severity {
+    /// The lower-case word that people and machine formats read.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
     }
 }
 
-/// One thing that is wrong.
+/// One finding about a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Its kind.
+    /// The kind of problem.
     pub code: Code,
-    /// How bad it is.
+    /// Whether it stops the pipeline.
     pub severity: Severity,
-    /// What is wrong; names the node and the parameter where there are any.
+    /// The problem in one sentence, complete without the snippet.
     pub message: String,
-    /// Where; absent if it is about the file as a whole.
+    /// Where it is; absent for problems with the file as a whole or with the command line.
     pub span: Option<Span>,
-    /// Written at the place.
+    /// A few words that stand beside the marked text.
     pub label: String,
-    /// What to do.
+    /// What to do about it.
     pub help: Option<String>,
-    /// Other places that matter, each with a label.
+    /// Other places that belong to the problem, each with a few words.
     pub related: Vec<(Span, String)>,
 }
 
 impl Diagnostic {
-    /// An error.
-    pub fn error(code: &'static str, span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
-        Diagnostic {
-            code: Code(code),
-            severity: Severity::Error,
-            message: message.into(),
-            span: span.into(),
-            label: "here".to_owned(),
+    /// A problem that stops the pipeline.
+    pub fn error(code: Code, message: impl Into<String>) -> Self {
+        Self::new(code, Severity::Error, message.into())
+    }
+
+    /// A probable mistake.
+    pub fn warning(code: Code, message: impl Into<String>) -> Self {
+        Self::new(code, Severity::Warning, message.into())
+    }
+
+    fn new(code: Code, severity: Severity, message: String) -> Self {
+        Self {
+            code,
+            severity,
+            message,
+            span: None,
+            label: String::new(),
             help: None,
             related: Vec::new(),
         }
     }
 
-    /// A warning.
-    pub fn warning(code: &'static str, span: impl Into<Option<Span>>, message: impl Into<String>) -> Self {
-        Diagnostic {
-            severity: Severity::Warning,
-            ..Self::error(code, span, message)
-        }
+    /// Puts the diagnostic at a place.
+    #[must_use]
+    pub fn at(mut self, span: Span) -> Self {
+        self.span = Some(span);
+        self
     }
 
-    /// The same with a text at the place.
+    /// Sets the words beside the marked text.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    /// The same with a line of help.
+    /// Sets what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// The same with another place.
+    /// Adds another place that belongs to the problem.
     #[must_use]
     pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
         self.related.push((span, label.into()));
         self
     }
 
-    /// Whether it stops a run.
+    /// Whether it stops the pipeline.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

@@ -1,356 +1,121 @@
-//! From text to a tree. Nothing here recurses over the input: depth and size are bounded.
+//! From bytes to a tree: what can be refused before the parser sees it, then the parser.
 
-use std::collections::HashMap;
+use super::{Code, Diagnostic, FileId, SourceMap, Span, Value, compose::compose};
 
-use granit_parser::{Event, Parser, ScalarStyle, options};
-
-use super::diagnostic::Diagnostic;
-use super::scalar::resolve_plain;
-use super::source_map::{FileId, SourceMap, Span};
-use super::value::{Key, Mapping, Value, ValueKind};
-
-/// The deepest nesting that is read; pipelines need less than ten.
-const MAX_DEPTH: usize = 100;
-/// Values that aliases may expand to; far more than any pipeline, far less than an alias bomb.
-const MAX_VALUES: usize = 200_000;
-/// The largest file that is read.
 const MAX_BYTES: usize = 16 << 20;
 
-/// The document in `bytes`, or everything that is wrong with it. The text is kept in `sources` in either case.
-pub fn load(sources: &mut SourceMap, name: &str, bytes: &[u8]) -> (FileId, Result<Value, Vec<Diagnostic>>) {
-    let text = String::from_utf8_lossy(bytes);
-    let file = sources.add(name, text.as_ref());
-    if let Some(problem) = unreadable(file, bytes, &text) {
-        return (file, Err(vec![problem]));
-    }
-    let mut builder = Builder::new(file, text.len());
-    builder.read(&text);
-    (file, builder.finish())
+/// What [`parse`] makes of a text.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The text, in the source map.
+    pub file: FileId,
+    /// The tree, if enough of it is sound to look for more mistakes in it; it may exist beside errors.
+    pub value: Option<Value>,
+    /// Everything found.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
-/// What no parser needs to see: the cause is plain, and its own message would not say it.
-fn unreadable(file: FileId, bytes: &[u8], text: &str) -> Option<Diagnostic> {
-    let at = |start: usize, end: usize| Span {
+/// Reads a YAML document into a tree, or says everything that is wrong with it.
+pub fn load(map: &mut SourceMap, name: &str, bytes: &[u8]) -> Result<Value, Vec<Diagnostic>> {
+    let parsed = parse(map, name, bytes);
+    match parsed.value {
+        Some(value) if !parsed.diagnostics.iter().any(Diagnostic::is_error) => Ok(value),
+        _ => Err(parsed.diagnostics),
+    }
+}
+
+/// Reads a YAML document; unlike [`load`] it keeps a tree that has mistakes, such as duplicate keys, which don't keep
+/// the rest from being checked.
+pub fn parse(map: &mut SourceMap, name: &str, bytes: &[u8]) -> Parsed {
+    let failed = |file, diagnostic| Parsed {
         file,
-        start,
-        end: end.min(text.len()),
+        value: None,
+        diagnostics: vec![diagnostic],
     };
     if bytes.len() > MAX_BYTES {
-        return Some(Diagnostic::error(
-            "bad-yaml",
-            None,
-            "the file is larger than 16 MiB: this is not a pipeline",
-        ));
+        let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", bytes.len());
+        let file = map.add(name.to_owned(), String::new());
+        return failed(file, Diagnostic::error(Code::BadYaml, message));
     }
-    if let Err(error) = std::str::from_utf8(bytes) {
-        let offset = error.valid_up_to();
-        return Some(
-            Diagnostic::error("bad-yaml", at(offset, offset + 1), "the file is not UTF-8 text")
-                .help("save it as UTF-8; a pipeline is a YAML text file"),
-        );
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+        Err(error) => {
+            // Up to the first bad byte the lossy text is the file, so that byte's offset is right in it.
+            let file = map.add(name.to_owned(), String::from_utf8_lossy(bytes).into_owned());
+            return failed(file, not_utf8(file, bytes, error.valid_up_to()));
+        }
+    };
+    let file = map.add(name.to_owned(), text.to_owned());
+    let refused = refuse(file, text);
+    if !refused.is_empty() {
+        return Parsed {
+            file,
+            value: None,
+            diagnostics: refused,
+        };
     }
-    if let Some(offset) = text.find('\0') {
-        let message = "the file has a NUL byte: it is not a text file";
-        return Some(Diagnostic::error("bad-yaml", at(offset, offset + 1), message));
+    let (value, diagnostics) = compose(file, text);
+    Parsed {
+        file,
+        value,
+        diagnostics,
     }
-    if text.trim().is_empty() {
-        return Some(
-            Diagnostic::error("bad-yaml", None, "the file is empty")
-                .help("`towline init` writes a pipeline to start from"),
-        );
+}
+
+fn not_utf8(file: FileId, bytes: &[u8], valid: usize) -> Diagnostic {
+    let help = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        "the file looks like UTF-16; save it as UTF-8"
+    } else {
+        "save the file as UTF-8"
+    };
+    Diagnostic::error(Code::BadYaml, "the file is not UTF-8 text")
+        .at(Span {
+            file,
+            start: valid,
+            end: valid + char::REPLACEMENT_CHARACTER.len_utf8(),
+        })
+        .label("the first byte that is not")
+        .help(help)
+}
+
+/// Mistakes that the parser would report as something else, or not at all.
+fn refuse(file: FileId, text: &str) -> Vec<Diagnostic> {
+    if let Some(at) = text.find('\0') {
+        let span = Span {
+            file,
+            start: at,
+            end: at + 1,
+        };
+        return vec![
+            Diagnostic::error(
+                Code::BadYaml,
+                "the file holds a NUL character, so it is probably not text",
+            )
+            .at(span),
+        ];
     }
+    conflict_markers(file, text)
+}
+
+fn conflict_markers(file: FileId, text: &str) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
     let mut start = 0;
     for line in text.split_inclusive('\n') {
-        if line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ") {
-            return Some(
-                Diagnostic::error(
-                    "bad-yaml",
-                    at(start, start + line.trim_end().len()),
-                    "a merge conflict is not resolved",
-                )
-                .help("choose one side and delete the lines with <<<<<<<, ======= and >>>>>>>"),
-            );
-        }
-        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-        if let Some(tab) = line[..indent]
-            .find('\t')
-            .filter(|_| !line.trim().is_empty() && !line.trim().starts_with('#'))
-        {
-            return Some(
-                Diagnostic::error("bad-yaml", at(start + tab, start + tab + 1), "a tab indents this line")
-                    .help("YAML is indented with spaces"),
+        let bare = line.trim_end();
+        let marker = |sign: &str| {
+            bare.strip_prefix(sign)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        if marker("<<<<<<<") || marker(">>>>>>>") {
+            let end = start + bare.len();
+            found.push(
+                Diagnostic::error(Code::BadYaml, "an unresolved git merge conflict")
+                    .at(Span { file, start, end })
+                    .label("left by the merge")
+                    .help("choose one side and remove the lines with the markers"),
             );
         }
         start += line.len();
     }
-    None
-}
-
-enum Frame {
-    Sequence {
-        start: Span,
-        anchor: usize,
-        items: Vec<Value>,
-    },
-    Mapping {
-        start: Span,
-        anchor: usize,
-        entries: Vec<(Key, Value)>,
-        merges: Vec<Value>,
-        key: Option<Key>,
-    },
-}
-
-struct Builder {
-    file: FileId,
-    length: usize,
-    stack: Vec<Frame>,
-    anchors: HashMap<usize, (Value, usize)>,
-    values: usize,
-    documents: usize,
-    root: Option<Value>,
-    diagnostics: Vec<Diagnostic>,
-}
-
-impl Builder {
-    fn new(file: FileId, length: usize) -> Self {
-        Builder {
-            file,
-            length,
-            stack: Vec::new(),
-            anchors: HashMap::new(),
-            values: 0,
-            documents: 0,
-            root: None,
-            diagnostics: Vec::new(),
-        }
-    }
-
-    fn read(&mut self, text: &str) {
-        // Nobody reads the comments here, and the parser refuses more than a few dozen in a row while it collects them.
-        let options = options! { emit_comments: false };
-        for next in Parser::new_from_str_with_options(text, options) {
-            match next {
-                Ok((event, span)) => {
-                    let range = span.byte_range().unwrap_or(0..0);
-                    let span = Span {
-                        file: self.file,
-                        start: range.start.min(self.length),
-                        end: range.end.min(self.length),
-                    };
-                    if !self.event(event, span, text) {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    let offset = error.marker().byte_offset().unwrap_or(self.length).min(self.length);
-                    let span = Span {
-                        file: self.file,
-                        start: offset,
-                        end: offset,
-                    };
-                    self.diagnostics.push(
-                        Diagnostic::error("bad-yaml", span, format!("this is not valid YAML: {}", error.info())).help(
-                            "look at the indentation, the quotes and the colons of this line and the one before it",
-                        ),
-                    );
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Takes one event; false if there is no use in going on.
-    fn event(&mut self, event: Event<'_>, span: Span, text: &str) -> bool {
-        match event {
-            Event::DocumentStart(..) => {
-                self.documents += 1;
-                if self.documents > 1 {
-                    let message = "a second document begins here: a pipeline is one document";
-                    self.diagnostics.push(Diagnostic::error("bad-yaml", span, message));
-                    return false;
-                }
-            }
-            Event::Scalar(content, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain;
-                let kind = match tag.as_ref().and_then(|tag| tag.core_suffix()) {
-                    Some("str") => ValueKind::String(content.into_owned()),
-                    Some(_) => resolve_plain(&content),
-                    None if plain => resolve_plain(&content),
-                    None => ValueKind::String(content.into_owned()),
-                };
-                // The parser ends a scalar of several lines after its final line break.
-                let trimmed = text
-                    .get(span.start..span.end)
-                    .map_or(span.end, |t| span.start + t.trim_end().len());
-                return self.value(
-                    Value {
-                        kind,
-                        span: Span { end: trimmed, ..span },
-                    },
-                    anchor,
-                    1,
-                );
-            }
-            Event::Alias(anchor) => {
-                let Some((value, size)) = self.anchors.get(&anchor).cloned() else {
-                    let message = "an alias refers to a value that it is part of";
-                    self.diagnostics.push(Diagnostic::error("bad-yaml", span, message));
-                    return false;
-                };
-                return self.value(value, 0, size);
-            }
-            Event::SequenceStart(_, anchor, _) => {
-                self.stack.push(Frame::Sequence {
-                    start: span,
-                    anchor,
-                    items: Vec::new(),
-                });
-                return self.depth_is_fine(span);
-            }
-            Event::MappingStart(_, anchor, _) => {
-                let (entries, merges) = (Vec::new(), Vec::new());
-                self.stack.push(Frame::Mapping {
-                    start: span,
-                    anchor,
-                    entries,
-                    merges,
-                    key: None,
-                });
-                return self.depth_is_fine(span);
-            }
-            Event::SequenceEnd | Event::MappingEnd => return self.close(span, text),
-            _ => {}
-        }
-        true
-    }
-
-    fn depth_is_fine(&mut self, span: Span) -> bool {
-        if self.stack.len() > MAX_DEPTH {
-            let message = format!("values are nested more than {MAX_DEPTH} deep here");
-            self.diagnostics.push(Diagnostic::error("too-deep", span, message));
-            return false;
-        }
-        true
-    }
-
-    fn close(&mut self, end: Span, text: &str) -> bool {
-        let Some(frame) = self.stack.pop() else { return true };
-        let (kind, start, anchor) = match frame {
-            Frame::Sequence { start, anchor, items } => (ValueKind::Sequence(items), start, anchor),
-            Frame::Mapping {
-                start,
-                anchor,
-                mut entries,
-                merges,
-                ..
-            } => {
-                for (key, value) in merges
-                    .iter()
-                    .filter_map(Value::as_mapping)
-                    .flat_map(|mapping| &mapping.0)
-                {
-                    if !entries.iter().any(|(k, _)| k.text == key.text) {
-                        entries.push((key.clone(), value.clone()));
-                    }
-                }
-                (ValueKind::Mapping(Mapping(entries)), start, anchor)
-            }
-        };
-        let inner = text
-            .get(start.start..end.end.max(start.start))
-            .map_or(0, |t| t.trim_end().len());
-        let span = Span {
-            end: start.start + inner,
-            ..start
-        };
-        let value = Value { kind, span };
-        let size = if anchor > 0 { count(&value) } else { 1 };
-        self.value(value, anchor, size)
-    }
-
-    /// Puts a finished value where it belongs. `size` is what it adds to the budget of values.
-    fn value(&mut self, value: Value, anchor: usize, size: usize) -> bool {
-        self.values += size;
-        if self.values > MAX_VALUES {
-            let message = "the aliases of this file expand to more values than any pipeline has";
-            self.diagnostics
-                .push(Diagnostic::error("alias-bomb", value.span, message));
-            return false;
-        }
-        if anchor > 0 {
-            self.anchors.insert(anchor, (value.clone(), count(&value)));
-        }
-        match self.stack.last_mut() {
-            None => self.root = Some(value),
-            Some(Frame::Sequence { items, .. }) => items.push(value),
-            Some(Frame::Mapping {
-                entries, merges, key, ..
-            }) => match key.take() {
-                None => match key_text(&value) {
-                    Some(text) => *key = Some(Key { text, span: value.span }),
-                    None => {
-                        let message = format!("a key must be a text, not {}", value.describe());
-                        self.diagnostics
-                            .push(Diagnostic::error("bad-yaml", value.span, message));
-                        return false;
-                    }
-                },
-                Some(name) if name.text == "<<" => match value.kind {
-                    ValueKind::Sequence(items) => merges.extend(items),
-                    _ => merges.push(value),
-                },
-                Some(name) => match entries.iter().find(|(k, _)| k.text == name.text) {
-                    Some((first, _)) => self.diagnostics.push(
-                        Diagnostic::error(
-                            "duplicate-key",
-                            name.span,
-                            format!("the key `{}` is here twice", name.text),
-                        )
-                        .label("again here")
-                        .related(first.span, "first here")
-                        .help("delete one of them, or rename it"),
-                    ),
-                    None => entries.push((name, value)),
-                },
-            },
-        }
-        true
-    }
-
-    fn finish(self) -> Result<Value, Vec<Diagnostic>> {
-        match self.root {
-            Some(root) if self.diagnostics.is_empty() => Ok(root),
-            None if self.diagnostics.is_empty() => Err(vec![Diagnostic::error(
-                "bad-yaml",
-                None,
-                "the file has no content but comments",
-            )]),
-            _ => Err(self.diagnostics),
-        }
-    }
-}
-
-fn key_text(value: &Value) -> Option<String> {
-    match &value.kind {
-        ValueKind::String(text) => Some(text.clone()),
-        ValueKind::Bool(flag) => Some(flag.to_string()),
-        ValueKind::Int(number) => Some(number.to_string()),
-        _ => None,
-    }
-}
-
-/// Values in a tree; depth is bounded by [`MAX_DEPTH`] times the aliases that nest, which the budget bounds.
-fn count(value: &Value) -> usize {
-    let mut total = 0;
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
-        total += 1;
-        match &value.kind {
-            ValueKind::Sequence(items) => open.extend(items),
-            ValueKind::Mapping(mapping) => open.extend(mapping.0.iter().map(|(_, v)| v)),
-            _ => {}
-        }
-    }
-    total
+    found
 }

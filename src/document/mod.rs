@@ -1,15 +1,28 @@
-//! YAML text to a tree in which every value keeps its place, and diagnostics that point into it.
+//! YAML text, read into a tree in which every value keeps its place, and the diagnostics that point back into it.
 
+mod codes;
+mod compose;
 mod diagnostic;
 mod load;
+mod open_mapping;
 mod render;
 mod scalar;
-mod source_map;
+mod source;
+#[cfg(test)]
+mod tests;
 mod value;
 
-pub use diagnostic::{Code, Diagnostic, Severity};
-pub use load::load;
+pub use codes::Code;
+pub use diagnostic::{Diagnostic, HINTED, Severity};
+pub use load::{Parsed, load, parse};
 pub use render::{Style, render, summary};
-pub use scalar::resolve_plain;
-pub use source_map::{FileId, SourceMap, Span};
+pub(crate) use scalar::shorten;
+pub use scalar::{IntegerTooLarge, resolve as resolve_scalar};
+pub use source::{FileId, Placement, SourceMap, Span, Spanned};
 pub use value::{Key, Mapping, Value, ValueKind};
+
+/// How deeply collections may nest, aliases and variables included.
+pub const MAX_DEPTH: usize = 200;
+
+/// How much aliases and variables may add to a document, in nodes (a long string counts as several).
+pub const MAX_EXPANSION: usize = 100_000;

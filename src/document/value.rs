@@ -1,144 +1,226 @@
-//! The tree: values that know where they stand.
+//! The tree: what a document holds, each value with its place.
 
 use towline_operators::contract::PathSegment;
 
-use super::source_map::Span;
+use super::{Span, Spanned};
 
-/// A value and its place.
+/// A value and where it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Value {
-    /// What it is.
+    /// What the value is.
     pub kind: ValueKind,
-    /// Where it stands.
+    /// Where it is written.
     pub span: Span,
 }
 
 /// What a value is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ValueKind {
-    /// `null`, `~`, or nothing at all.
+    /// Nothing: `null`, `~` or an empty place.
     Null,
-    /// `true`, `false`.
+    /// `true` or `false`.
     Bool(bool),
-    /// A whole number.
+    /// An integer in the range of `i64`.
     Int(i64),
-    /// A number with a fraction or an exponent, or a whole number beyond 64 bits.
+    /// An integer above the range of `i64`.
+    UInt(u64),
+    /// A number with a fraction or an exponent, an infinity, or not a number.
     Float(f64),
     /// Text.
     String(String),
     /// A list.
     Sequence(Vec<Value>),
-    /// Keys and values, in the order of the file.
+    /// Keys with values, in the order in which they are written.
     Mapping(Mapping),
 }
 
-/// A key and its place.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Key {
-    /// The key.
-    pub text: String,
-    /// Where it stands.
-    pub span: Span,
+/// The key of a mapping: text, and where it is written.
+pub type Key = Spanned<String>;
+
+/// Keys with values, in the order in which they are written; each key occurs once.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Mapping {
+    /// The entries in order.
+    pub entries: Vec<(Key, Value)>,
 }
 
-/// Keys and values, in the order of the file; keys are unique.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Mapping(pub Vec<(Key, Value)>);
-
 impl Mapping {
-    /// The value under `key`.
+    /// The value under a key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.entry(key).map(|(_, value)| value)
     }
 
-    /// Key and value under `key`.
-    pub fn entry(&self, key: &str) -> Option<&(Key, Value)> {
-        self.0.iter().find(|(k, _)| k.text == key)
+    /// The key as written, and its value.
+    pub fn entry(&self, key: &str) -> Option<(&Key, &Value)> {
+        self.entries
+            .iter()
+            .find(|(candidate, _)| candidate.value == key)
+            .map(|(key, value)| (key, value))
     }
 
-    /// The keys, in order.
-    pub fn keys(&self) -> Vec<&str> {
-        self.0.iter().map(|(key, _)| key.text.as_str()).collect()
+    /// The keys in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(key, _)| key.value.as_str())
     }
 }
 
 impl Value {
-    /// The text, if it is text.
+    /// A mapping without entries.
+    pub fn empty_mapping(span: Span) -> Self {
+        Self {
+            kind: ValueKind::Mapping(Mapping::default()),
+            span,
+        }
+    }
+
+    /// The text, if the value is text.
     pub fn as_str(&self) -> Option<&str> {
-        if let ValueKind::String(text) = &self.kind {
-            Some(text)
-        } else {
-            None
+        match &self.kind {
+            ValueKind::String(text) => Some(text),
+            _ => None,
         }
     }
 
-    /// The mapping, if it is one.
+    /// The entries, if the value is a mapping.
     pub fn as_mapping(&self) -> Option<&Mapping> {
-        if let ValueKind::Mapping(mapping) = &self.kind {
-            Some(mapping)
-        } else {
-            None
+        match &self.kind {
+            ValueKind::Mapping(mapping) => Some(mapping),
+            _ => None,
         }
     }
 
-    /// The list, if it is one.
-    pub fn as_sequence(&self) -> Option<&[Value]> {
-        if let ValueKind::Sequence(items) = &self.kind {
-            Some(items)
-        } else {
-            None
+    /// The items, if the value is a sequence.
+    pub fn as_sequence(&self) -> Option<&[Self]> {
+        match &self.kind {
+            ValueKind::Sequence(items) => Some(items),
+            _ => None,
         }
     }
 
-    /// What it is, for messages: `a list`, `the text`.
-    pub fn describe(&self) -> &'static str {
-        match self.kind {
+    /// What the value is, in the words of a diagnostic: `a string`, `an integer`.
+    pub fn kind_name(&self) -> &'static str {
+        match &self.kind {
             ValueKind::Null => "nothing",
-            ValueKind::Bool(_) => "true or false",
-            ValueKind::Int(_) | ValueKind::Float(_) => "a number",
-            ValueKind::String(_) => "a text",
+            ValueKind::Bool(_) => "a boolean",
+            ValueKind::Int(_) | ValueKind::UInt(_) => "an integer",
+            ValueKind::Float(_) => "a number",
+            ValueKind::String(_) => "a string",
             ValueKind::Sequence(_) => "a list",
             ValueKind::Mapping(_) => "a mapping",
         }
     }
 
-    /// The value without its places. A number that JSON cannot hold (`.inf`) becomes null.
+    /// The same value as JSON. JSON has no infinities and no NaN: they become the strings that YAML writes for them.
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
         match &self.kind {
             ValueKind::Null => Json::Null,
-            ValueKind::Bool(flag) => Json::Bool(*flag),
-            ValueKind::Int(number) => Json::from(*number),
-            ValueKind::Float(number) => Json::from(*number),
-            ValueKind::String(text) => Json::String(text.clone()),
-            ValueKind::Sequence(items) => Json::Array(items.iter().map(Value::to_json).collect()),
+            ValueKind::Bool(value) => Json::Bool(*value),
+            ValueKind::Int(value) => Json::from(*value),
+            ValueKind::UInt(value) => Json::from(*value),
+            ValueKind::Float(value) => {
+                serde_json::Number::from_f64(*value).map_or_else(|| Json::from(non_finite(*value)), Json::Number)
+            }
+            ValueKind::String(text) => Json::from(text.as_str()),
+            ValueKind::Sequence(items) => items.iter().map(Self::to_json).collect(),
             ValueKind::Mapping(mapping) => Json::Object(
                 mapping
-                    .0
+                    .entries
                     .iter()
-                    .map(|(key, value)| (key.text.clone(), value.to_json()))
+                    .map(|(key, value)| (key.value.clone(), value.to_json()))
                     .collect(),
             ),
         }
     }
 
-    /// The place of the value at `path`, or of the nearest value above it that exists; with `key`, the place of the
-    /// last key instead of its value.
-    pub fn locate(&self, path: &[PathSegment], key: bool) -> Span {
+    /// A scalar as it stands inside a longer string; nothing for null, lists and mappings.
+    pub fn to_text(&self) -> Option<String> {
+        match &self.kind {
+            ValueKind::String(text) => Some(text.clone()),
+            ValueKind::Float(value) if !value.is_finite() => Some(non_finite(*value).to_owned()),
+            ValueKind::Bool(_) | ValueKind::Int(_) | ValueKind::UInt(_) | ValueKind::Float(_) => {
+                Some(self.to_json().to_string())
+            }
+            ValueKind::Null | ValueKind::Sequence(_) | ValueKind::Mapping(_) => None,
+        }
+    }
+
+    /// The place of the value at the end of a path, or of the last value on the way that exists.
+    pub fn locate(&self, path: &[PathSegment]) -> Span {
+        self.walk(path).0.span
+    }
+
+    /// The place of the key that leads to the end of a path; where the path doesn't end at a key, what
+    /// [`locate`](Self::locate) gives.
+    pub fn locate_key(&self, path: &[PathSegment]) -> Span {
+        let (value, key) = self.walk(path);
+        key.unwrap_or(value.span)
+    }
+
+    /// Follows a path as far as it exists: the last value, and the place of its key if the whole path exists and ends
+    /// at one.
+    fn walk(&self, path: &[PathSegment]) -> (&Self, Option<Span>) {
         let mut value = self;
-        let mut span = self.span;
+        let mut last_key = None;
         for segment in path {
             let next = match (segment, &value.kind) {
-                (PathSegment::Key(name), ValueKind::Mapping(mapping)) => {
-                    mapping.entry(name).map(|(k, v)| (v, if key { k.span } else { v.span }))
+                (PathSegment::Key(key), ValueKind::Mapping(mapping)) => {
+                    mapping.entry(key).map(|(key, next)| (next, Some(key.span)))
                 }
-                (PathSegment::Index(index), ValueKind::Sequence(items)) => items.get(*index).map(|v| (v, v.span)),
+                (PathSegment::Index(index), ValueKind::Sequence(items)) => items.get(*index).map(|next| (next, None)),
                 _ => None,
             };
-            let Some((inner, place)) = next else { return span };
-            value = inner;
-            span = place;
+            match next {
+                Some((next, key)) => (value, last_key) = (next, key),
+                None => return (value, None),
+            }
         }
-        span
+        (value, last_key)
+    }
+
+    /// How much room the value takes, in the unit of [`MAX_EXPANSION`](super::MAX_EXPANSION).
+    pub(crate) fn weight(&self) -> usize {
+        match &self.kind {
+            ValueKind::String(text) => text_weight(text),
+            ValueKind::Sequence(items) => 1 + items.iter().map(Self::weight).sum::<usize>(),
+            ValueKind::Mapping(mapping) => {
+                let entries = mapping.entries.iter();
+                1 + entries
+                    .map(|(key, value)| text_weight(&key.value) + value.weight())
+                    .sum::<usize>()
+            }
+            _ => 1,
+        }
+    }
+
+    /// How many collections lie inside each other, this one included.
+    pub(crate) fn depth(&self) -> usize {
+        match &self.kind {
+            ValueKind::Sequence(items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),
+            ValueKind::Mapping(mapping) => {
+                1 + mapping
+                    .entries
+                    .iter()
+                    .map(|(_, value)| value.depth())
+                    .max()
+                    .unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// A long text counts as several nodes: a limit on the number of nodes alone would not limit memory.
+fn text_weight(text: &str) -> usize {
+    1 + text.len() / 256
+}
+
+fn non_finite(value: f64) -> &'static str {
+    if value.is_nan() {
+        ".nan"
+    } else if value > 0.0 {
+        ".inf"
+    } else {
+        "-.inf"
     }
 }

@@ -1,114 +1,279 @@
-//! Chains to nodes: the last step takes the name, inner steps are numbered.
+//! Chains, expanded into nodes.
 
-use crate::document::{Mapping, Span, Value, ValueKind};
+use std::sync::Arc;
 
-use super::chain::{Expr, Step, Term};
-use super::nodes::{RawInputs, RawNode};
-use super::{CacheMode, LoadOptions, Spanned};
+use super::chain::{self, Expr, ReferenceExpr, Selector, Step};
+use super::interpolate::Interpolator;
+use super::load::ChainOperators;
+use super::model::{Holes, Selection};
+use super::names::{bad_name, is_name};
+use super::settings::Settings;
+use crate::document::{Code, Diagnostic, Key, Mapping, Span, Spanned, Value, ValueKind};
 
-pub(super) struct Expansion<'a> {
-    name: &'a str,
-    span: Span,
-    options: &'a LoadOptions<'a>,
-    count: usize,
-    pub(super) nodes: Vec<RawNode>,
+/// A node whose references are still names.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) name: String,
+    pub(super) span: Span,
+    pub(super) op: Spanned<String>,
+    pub(super) config: Value,
+    pub(super) inputs: DraftInputs,
+    pub(super) after: Vec<Spanned<String>>,
+    pub(super) settings: Settings,
+    pub(super) holes: Holes,
+    pub(super) generated: bool,
+    pub(super) chain_text: Option<Arc<str>>,
 }
 
-impl<'a> Expansion<'a> {
-    pub(super) fn new(name: &'a str, span: Span, options: &'a LoadOptions<'a>) -> Self {
-        Expansion {
-            name,
-            span,
-            options,
-            count: 0,
-            nodes: Vec::new(),
+/// The inputs of a draft, in the forms of [`Connections`](super::Connections).
+#[derive(Debug)]
+pub(super) enum DraftInputs {
+    None,
+    One(DraftReference),
+    List(Vec<DraftReference>),
+    Named(Vec<(Key, DraftReference)>),
+}
+
+/// A reference to a node that may not exist.
+#[derive(Debug)]
+pub(super) struct DraftReference {
+    pub(super) target: Target,
+    pub(super) columns: Option<Vec<Selection>>,
+    pub(super) split: Option<Spanned<String>>,
+    pub(super) span: Span,
+}
+
+/// What a reference leads to.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// The node of this name, if there is one.
+    Named(Spanned<String>),
+    /// The draft at this position, made by the chain itself.
+    Made(usize),
+}
+
+/// What drafts are made with.
+pub(super) struct Drafter<'a> {
+    pub(super) interpolator: Interpolator<'a>,
+    pub(super) operators: ChainOperators<'a>,
+    pub(super) drafts: Vec<Draft>,
+}
+
+/// The node in whose entry a chain stands.
+pub(super) struct Owner<'k> {
+    pub(super) key: &'k Key,
+    /// How many nodes its chains have made so far.
+    pub(super) made: usize,
+    /// Whether its text comes out of a variable, so that everything in it is resolved already.
+    pub(super) resolved: bool,
+    /// The chain that is being expanded.
+    pub(super) chain: Arc<str>,
+}
+
+impl Drafter<'_> {
+    /// What `read` reads, and whether anything of it could not be read.
+    pub(super) fn watch<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> (T, bool) {
+        let before = self.interpolator.trouble();
+        let result = read(self);
+        (result, self.interpolator.trouble() > before)
+    }
+
+    /// The value with every interpolation done, unless that happened before.
+    pub(super) fn interpolate(&mut self, value: &Value, owner: &Owner<'_>) -> Option<Value> {
+        if owner.resolved {
+            Some(value.clone())
+        } else {
+            self.interpolator.value(value)
         }
     }
 
-    /// The nodes of an expression, the last of which takes the name.
-    pub(super) fn define(&mut self, expression: Expr) {
-        match expression {
-            Expr::Term(term) => {
-                let op = Spanned {
-                    value: self.options.select.to_owned(),
-                    span: term.span,
+    /// Makes the nodes of a chain that is the whole entry of a node; the last of them takes its name.
+    pub(super) fn chain_node(&mut self, text: &str, span: Span, owner: &mut Owner<'_>) {
+        let (made, inputs) = self.watch(|drafter| drafter.chain(text, span, owner));
+        let Some((is_reference, reference)) = made else {
+            return;
+        };
+        if is_reference {
+            let op = Spanned::new(self.operators.select.to_owned(), reference.span);
+            let config = Value::empty_mapping(reference.span);
+            let holes = Holes {
+                inputs,
+                ..Holes::default()
+            };
+            self.make(op, config, DraftInputs::One(reference), holes, owner);
+        }
+        if let Some(last) = self.drafts.last_mut() {
+            last.name.clone_from(&owner.key.value);
+            last.span = owner.key.span;
+            last.generated = false;
+        }
+    }
+
+    /// Makes the nodes of a chain, if it is more than a reference, and returns the reference to its result.
+    pub(super) fn chain_input(&mut self, text: &str, span: Span, owner: &mut Owner<'_>) -> Option<DraftReference> {
+        self.chain(text, span, owner).map(|(_, reference)| reference)
+    }
+
+    fn chain(&mut self, text: &str, span: Span, owner: &mut Owner<'_>) -> Option<(bool, DraftReference)> {
+        owner.chain = Arc::from(text);
+        match chain::parse(self.interpolator.sources, text, span) {
+            Ok(expr) => {
+                let is_reference = matches!(expr, Expr::Reference(_));
+                let reference = self.expr(&expr, owner)?;
+                Some((is_reference, reference))
+            }
+            Err(diagnostic) => {
+                self.interpolator.diagnostics.push(*diagnostic);
+                None
+            }
+        }
+    }
+
+    /// Expands inner parts first, so that nodes are numbered in the order in which data flows.
+    fn expr(&mut self, expr: &Expr, owner: &mut Owner<'_>) -> Option<DraftReference> {
+        match expr {
+            Expr::Reference(reference) => self.reference(reference, owner),
+            Expr::Join { terms, span } => {
+                let (terms, inputs) = self.watch(|drafter| {
+                    let terms = terms.iter().map(|term| drafter.expr(term, owner));
+                    terms.flatten().collect()
+                });
+                let op = Spanned::new(self.operators.concat.to_owned(), *span);
+                let config = Value::empty_mapping(*span);
+                let holes = Holes {
+                    inputs,
+                    ..Holes::default()
                 };
-                let config = empty(term.span);
-                self.push(Some(self.name.to_owned()), op, config, RawInputs::One(term));
+                Some(self.make(op, config, DraftInputs::List(terms), holes, owner))
             }
-            Expr::Sum(..) | Expr::Steps { .. } => {
-                self.expand(expression, true);
-            }
-        }
-    }
-
-    /// A reference to the value of an expression; anything but a plain reference becomes inner nodes.
-    pub(super) fn term(&mut self, expression: Expr) -> Term {
-        match expression {
-            Expr::Term(term) => term,
-            other => self.expand(other, false),
-        }
-    }
-
-    fn expand(&mut self, expression: Expr, last: bool) -> Term {
-        match expression {
-            Expr::Term(term) => term,
-            Expr::Sum(terms, span) => {
-                let inputs = terms.into_iter().map(|term| self.expand(term, false)).collect();
-                let op = Spanned {
-                    value: self.options.concat.to_owned(),
-                    span,
-                };
-                let name = last.then(|| self.name.to_owned());
-                self.push(name, op, empty(span), RawInputs::List(inputs))
-            }
-            Expr::Steps { input, steps } => {
-                let mut input = self.expand(*input, false);
-                let count = steps.len();
-                for (index, Step { op, config }) in steps.into_iter().enumerate() {
-                    let name = (last && index + 1 == count).then(|| self.name.to_owned());
-                    input = self.push(name, op, config, RawInputs::One(input));
+            Expr::Steps { source, steps } => {
+                let (mut reference, mut broken) = self.watch(|drafter| drafter.expr(source, owner));
+                for step in steps {
+                    let inputs = reference.map_or(DraftInputs::None, DraftInputs::One);
+                    reference = Some(self.step(step, inputs, broken, owner));
+                    broken = false;
                 }
-                input
+                reference
             }
         }
     }
 
-    fn push(&mut self, name: Option<String>, op: Spanned<String>, config: Value, inputs: RawInputs) -> Term {
-        let generated = name.is_none();
-        let name = name.unwrap_or_else(|| {
-            self.count += 1;
-            format!("{}.{}:{}", self.name, self.count, op.value)
-        });
-        let span = if generated { op.span } else { self.span };
-        let node = Spanned {
-            value: name.clone(),
-            span: op.span,
+    fn step(&mut self, step: &Step, inputs: DraftInputs, broken: bool, owner: &mut Owner<'_>) -> DraftReference {
+        let (op, op_hole) = self.watch(|drafter| drafter.word(&step.op, owner));
+        let op = op.unwrap_or_else(|| step.op.clone());
+        let config = Value {
+            kind: ValueKind::Mapping(Mapping {
+                entries: step.args.clone(),
+            }),
+            span: step.op.span,
         };
-        let term = Term {
-            node,
-            columns: None,
-            split: None,
-            span: op.span,
+        let (config, config_hole) = self.watch(|drafter| drafter.interpolate(&config, owner));
+        let config = config.unwrap_or_else(|| Value::empty_mapping(step.op.span));
+        let holes = Holes {
+            op: op_hole,
+            config: config_hole,
+            inputs: broken,
         };
-        let (after, cache) = (Vec::new(), CacheMode::Auto);
-        self.nodes.push(RawNode {
-            name,
+        self.make(op, config, inputs, holes, owner)
+    }
+
+    fn make(
+        &mut self,
+        op: Spanned<String>,
+        config: Value,
+        inputs: DraftInputs,
+        holes: Holes,
+        owner: &mut Owner<'_>,
+    ) -> DraftReference {
+        owner.made += 1;
+        let span = op.span;
+        self.drafts.push(Draft {
+            name: format!("{}.{}:{}", owner.key.value, owner.made, op.value),
             span,
             op,
             config,
             inputs,
-            after,
-            cache,
-            generated,
+            after: Vec::new(),
+            settings: Settings::default(),
+            holes,
+            generated: true,
+            chain_text: Some(Arc::clone(&owner.chain)),
         });
-        term
+        DraftReference {
+            target: Target::Made(self.drafts.len() - 1),
+            columns: None,
+            split: None,
+            span,
+        }
     }
-}
 
-fn empty(span: Span) -> Value {
-    Value {
-        kind: ValueKind::Mapping(Mapping::default()),
-        span,
+    fn reference(&mut self, reference: &ReferenceExpr, owner: &Owner<'_>) -> Option<DraftReference> {
+        let name = self.name("node", &reference.name, owner);
+        let columns = reference.columns.as_ref().map(|columns| self.columns(columns, owner));
+        let split = reference.split.as_ref().map(|split| self.name("split", split, owner));
+        Some(DraftReference {
+            target: Target::Named(name?),
+            columns,
+            split: match split {
+                Some(split) => Some(split?),
+                None => None,
+            },
+            span: reference.span,
+        })
+    }
+
+    fn columns(&mut self, selectors: &[Selector], owner: &Owner<'_>) -> Vec<Selection> {
+        let mut columns = Vec::new();
+        for selector in selectors {
+            match selector {
+                Selector::Tag(tag) => columns.extend(self.word(tag, owner).map(Selection::Tag)),
+                Selector::Column(column) => {
+                    let span = column.span;
+                    let value = Value {
+                        kind: ValueKind::String(column.value.clone()),
+                        span,
+                    };
+                    // One variable may stand for several columns.
+                    let names = match self.interpolate(&value, owner).map(|value| value.kind) {
+                        Some(ValueKind::Sequence(items)) => items,
+                        Some(kind) => vec![Value { kind, span }],
+                        None => Vec::new(),
+                    };
+                    for name in names {
+                        columns.extend(self.text(&name, span).map(Selection::Column));
+                    }
+                }
+            }
+        }
+        columns
+    }
+
+    fn name(&mut self, what: &str, word: &Spanned<String>, owner: &Owner<'_>) -> Option<Spanned<String>> {
+        let name = self.word(word, owner)?;
+        if is_name(&name.value) {
+            return Some(name);
+        }
+        self.interpolator.diagnostics.push(bad_name(what, &name));
+        None
+    }
+
+    /// A word of a chain with its interpolations done.
+    fn word(&mut self, word: &Spanned<String>, owner: &Owner<'_>) -> Option<Spanned<String>> {
+        let value = Value {
+            kind: ValueKind::String(word.value.clone()),
+            span: word.span,
+        };
+        let value = self.interpolate(&value, owner)?;
+        self.text(&value, word.span)
+    }
+
+    fn text(&mut self, value: &Value, span: Span) -> Option<Spanned<String>> {
+        let text = value.as_str().map(|text| Spanned::new(text.to_owned(), span));
+        if text.is_none() {
+            let message = format!("expected text here, found {}", value.kind_name());
+            let diagnostic = Diagnostic::error(Code::WrongType, message).at(span);
+            self.interpolator.diagnostics.push(diagnostic);
+        }
+        text
     }
 }

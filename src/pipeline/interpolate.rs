@@ -1,231 +1,300 @@
-//! `${vars.x}`, `${env.X}`, `${env.X:-default}`; `${secret.X}` is left for the operator that uses it.
+//! Putting variables and environment variables in the place of `${...}`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use towline_operators::contract::suggest;
 
-use crate::document::{Diagnostic, Key, Mapping, Span, Value, ValueKind, resolve_plain};
+use super::template::{Fault, Piece, is_template, pieces};
+use crate::document::{
+    Code, Diagnostic, HINTED, MAX_DEPTH, MAX_EXPANSION, SourceMap, Span, Value, ValueKind, resolve_scalar,
+};
 
-/// Values that variables may expand to, like the budget for aliases.
-const MAX_VALUES: usize = 200_000;
-
-pub(super) struct Interpolator<'a> {
-    env: &'a dyn Fn(&str) -> Option<String>,
-    vars: Vec<(Key, Value)>,
-    used: BTreeSet<String>,
-    produced: usize,
-    diagnostics: Vec<Diagnostic>,
+/// How far the value of a variable is known.
+#[derive(Debug)]
+pub(super) enum Variable {
+    /// It stands further down than what is being resolved.
+    Later,
+    /// It has a mistake of its own, already reported: what uses it stays silent.
+    Failed,
+    /// Its value, with nothing left to interpolate.
+    Ready(Value),
 }
 
-/// What stands in braces.
-enum Part<'t> {
-    Text(&'t str),
-    Expression { body: &'t str, whole: bool, offset: usize },
+/// Resolves strings against the variables known so far, and remembers what it was asked for.
+pub(super) struct Interpolator<'a> {
+    /// The texts that spans point into.
+    pub(super) sources: &'a SourceMap,
+    /// The variables, by name.
+    pub(super) variables: HashMap<String, Variable>,
+    /// The environment variables looked up, and whether each was set.
+    pub(super) env_read: BTreeMap<String, bool>,
+    /// Everything found so far.
+    pub(super) diagnostics: Vec<Diagnostic>,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    expanded: usize,
+    depth: usize,
+    holes: usize,
 }
 
 impl<'a> Interpolator<'a> {
-    pub(super) fn new(env: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        let (vars, used, diagnostics) = (Vec::new(), BTreeSet::new(), Vec::new());
-        Interpolator {
+    /// An interpolator without variables.
+    pub(super) fn new(sources: &'a SourceMap, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            sources,
+            variables: HashMap::new(),
+            env_read: BTreeMap::new(),
+            diagnostics: Vec::new(),
             env,
-            vars,
-            used,
-            produced: 0,
-            diagnostics,
+            expanded: 0,
+            depth: 0,
+            holes: 0,
         }
     }
 
-    /// Takes the variables, in order: a variable may use those above it.
-    pub(super) fn define(&mut self, vars: Option<&Value>) {
-        match vars.map(|value| (&value.kind, value.span)) {
-            None | Some((ValueKind::Null, _)) => {}
-            Some((ValueKind::Mapping(mapping), _)) => {
-                for (key, value) in &mapping.0 {
-                    let value = self.resolve(value);
-                    self.vars.push((key.clone(), value));
-                }
-            }
-            Some((_, span)) => {
-                self.diagnostics.push(Diagnostic::error(
-                    "wrong-type",
-                    span,
-                    "`vars` is a mapping from names to values",
-                ));
-            }
-        }
+    /// Counts up with everything that can't be read, reported here or where it came from.
+    pub(super) fn trouble(&self) -> usize {
+        self.diagnostics.len() + self.holes
     }
 
-    /// The diagnostics, with a warning for each variable that nothing used.
-    pub(super) fn finish(mut self) -> Vec<Diagnostic> {
-        for (key, _) in &self.vars {
-            if !self.used.contains(&key.text) {
-                let message = format!("nothing uses the variable `{}`", key.text);
-                self.diagnostics
-                    .push(Diagnostic::warning("unused-variable", key.span, message).help("delete it"));
-            }
-        }
-        self.diagnostics
+    /// The value with every string in it resolved, or nothing if any of them can't be.
+    pub(super) fn whole(&mut self, value: &Value) -> Option<Value> {
+        let before = self.holes;
+        self.value(value).filter(|_| self.holes == before)
     }
 
-    /// The value with everything in braces replaced. Depth is bounded by the document's.
-    pub(super) fn resolve(&mut self, value: &Value) -> Value {
-        self.produced += 1;
+    /// The value with every string in it resolved. What can't be resolved is reported and left out.
+    pub(super) fn value(&mut self, value: &Value) -> Option<Value> {
         let kind = match &value.kind {
-            ValueKind::String(text) if text.contains("${") => self.text(text, value.span),
-            ValueKind::Sequence(items) => ValueKind::Sequence(items.iter().map(|item| self.resolve(item)).collect()),
+            ValueKind::String(text) => {
+                let kind = self.string(text, value.span);
+                self.holes += usize::from(kind.is_none());
+                kind?
+            }
+            ValueKind::Sequence(items) => {
+                self.depth += 1;
+                let items = items.iter().filter_map(|item| self.value(item)).collect();
+                self.depth -= 1;
+                ValueKind::Sequence(items)
+            }
             ValueKind::Mapping(mapping) => {
-                let entries = mapping
-                    .0
-                    .iter()
-                    .map(|(key, value)| (key.clone(), self.resolve(value)))
-                    .collect();
-                ValueKind::Mapping(Mapping(entries))
+                self.depth += 1;
+                let mut mapping = mapping.clone();
+                mapping.entries.retain_mut(|(_, entry)| match self.value(entry) {
+                    Some(resolved) => {
+                        *entry = resolved;
+                        true
+                    }
+                    None => false,
+                });
+                self.depth -= 1;
+                ValueKind::Mapping(mapping)
             }
             other => other.clone(),
         };
-        Value { kind, span: value.span }
+        Some(Value { kind, span: value.span })
     }
 
-    fn text(&mut self, text: &str, span: Span) -> ValueKind {
-        let mut out = String::new();
-        for part in parts(text) {
-            match part {
-                Part::Text(piece) => out.push_str(piece),
-                Part::Expression { body, whole, offset } => {
-                    let place = self.place(text, span, offset, body.len());
-                    match self.expression(body, place) {
-                        Some(kind) if whole => return kind,
-                        Some(kind) => out.push_str(&self.inline(&kind, body, place)),
-                        None => {}
+    /// What the string stands for: a value of any kind if it is one interpolation and nothing else, else a string.
+    pub(super) fn string(&mut self, text: &str, span: Span) -> Option<ValueKind> {
+        if !is_template(text) {
+            return Some(ValueKind::String(text.to_owned()));
+        }
+        let placement = self.sources.placement(span, text);
+        let mut pieces = pieces(text);
+        if pieces.len() == 1
+            && let Some((range, piece)) = pieces.pop()
+        {
+            let place = placement.range(range);
+            return self.piece(&piece, place);
+        }
+        let mut whole = String::new();
+        let mut sound = true;
+        for (range, piece) in pieces {
+            match self.part(&piece, placement.range(range)) {
+                Some(part) => whole.push_str(&part),
+                None => sound = false,
+            }
+        }
+        (sound && self.charge(1 + whole.len() / 256, span)).then_some(ValueKind::String(whole))
+    }
+
+    fn piece(&mut self, piece: &Piece<'_>, span: Span) -> Option<ValueKind> {
+        match piece {
+            Piece::Text(text) | Piece::Secret(text) => Some(ValueKind::String((*text).to_owned())),
+            Piece::Var(path) => self.variable(path, span).map(|value| value.kind),
+            Piece::Env { name, default } => {
+                let text = self.env(name, *default, span)?;
+                match resolve_scalar(&text) {
+                    Ok(kind) => Some(kind),
+                    Err(error) => {
+                        let message = format!("`env.{name}`: {error}");
+                        self.report(Code::OutOfRange, message, span);
+                        None
                     }
                 }
             }
-        }
-        ValueKind::String(out)
-    }
-
-    /// The place of an expression: its own if the text stands in the file as it is, or that of the scalar.
-    fn place(&self, text: &str, span: Span, offset: usize, length: usize) -> Span {
-        let slack = (span.end - span.start).saturating_sub(text.len());
-        if slack == 0 || slack == 2 {
-            let start = span.start + slack / 2 + offset;
-            return Span {
-                start,
-                end: (start + length).min(span.end),
-                ..span
-            };
-        }
-        span
-    }
-
-    fn expression(&mut self, body: &str, span: Span) -> Option<ValueKind> {
-        if let Some(path) = body.strip_prefix("vars.") {
-            return self.variable(path, span);
-        }
-        if let Some(rest) = body.strip_prefix("env.") {
-            let (name, default) = rest
-                .split_once(":-")
-                .map_or((rest, None), |(name, default)| (name, Some(default)));
-            let value = (self.env)(name).filter(|value| !value.is_empty() || default.is_none());
-            if let Some(text) = value.or_else(|| default.map(str::to_owned)) {
-                return Some(resolve_plain(&text));
+            Piece::Bad(fault) => {
+                self.fault(*fault, span);
+                None
             }
-            let message = format!("the environment variable {name} is not set");
-            let help = format!("set it, or give a default: ${{env.{name}:-default}}");
-            self.diagnostics
-                .push(Diagnostic::error("unset-env", span, message).help(help));
-            return None;
         }
-        let message = format!("`${{{body}}}` is neither a variable, an environment variable nor a secret");
-        let help = "write ${vars.x}, ${env.X}, ${env.X:-default} or ${secret.X}; $${ stands for ${ itself";
-        self.diagnostics
-            .push(Diagnostic::error("undefined-variable", span, message).help(help));
-        None
     }
 
-    fn variable(&mut self, path: &str, span: Span) -> Option<ValueKind> {
-        let mut keys = path.split('.');
-        let first = keys.next().unwrap_or_default();
-        self.used.insert(first.to_owned());
-        let mut value = self
-            .vars
-            .iter()
-            .find(|(key, _)| key.text == first)
-            .map(|(_, value)| value);
-        for key in keys {
-            value = value
-                .and_then(|value| value.as_mapping())
-                .and_then(|mapping| mapping.get(key));
+    /// A piece as a part of a longer string.
+    fn part(&mut self, piece: &Piece<'_>, span: Span) -> Option<String> {
+        match piece {
+            Piece::Env { name, default } => self.env(name, *default, span),
+            Piece::Var(path) => {
+                let value = self.variable(path, span)?;
+                let text = value.to_text();
+                if text.is_none() {
+                    let message = format!(
+                        "`vars.{}` is {} and can't be a part of a string",
+                        path.join("."),
+                        value.kind_name()
+                    );
+                    self.report(Code::WrongType, message, span);
+                }
+                text
+            }
+            other => match self.piece(other, span)? {
+                ValueKind::String(text) => Some(text),
+                _ => None,
+            },
         }
-        let Some(value) = value else {
-            let known: Vec<&str> = self.vars.iter().map(|(key, _)| key.text.as_str()).collect();
-            let help = suggest::sentence(path, &known, "variables");
-            let message = format!("there is no variable `{path}`");
-            self.diagnostics
-                .push(Diagnostic::error("undefined-variable", span, message).help(help));
-            return None;
+    }
+
+    fn variable(&mut self, path: &[&str], span: Span) -> Option<Value> {
+        let (name, rest) = path.split_first()?;
+        let mut value = match self.variables.get(*name) {
+            Some(Variable::Ready(value)) => value,
+            Some(Variable::Failed) => return None,
+            Some(Variable::Later) => {
+                let message = format!("`vars.{name}` is used before it is defined");
+                let diagnostic = Diagnostic::error(Code::UndefinedVariable, message).at(span);
+                self.diagnostics.push(diagnostic.help(format!("move `{name}` up")));
+                return None;
+            }
+            None => {
+                let help = self.hint(name, "variables", || sorted(self.variables.keys()));
+                self.undefined(format!("there is no variable `{name}`"), help, span);
+                return None;
+            }
         };
-        let value = value.clone();
-        self.produced += size(&value);
-        if self.produced > MAX_VALUES {
-            let message = "the variables expand to more values than any pipeline has";
-            self.diagnostics.push(Diagnostic::error("alias-bomb", span, message));
+        for (at, segment) in rest.iter().enumerate() {
+            let inner = match &value.kind {
+                ValueKind::Mapping(mapping) => mapping.get(segment),
+                ValueKind::Sequence(items) => segment.parse::<usize>().ok().and_then(|index| items.get(index)),
+                _ => None,
+            };
+            let Some(inner) = inner else {
+                let keys = || value.as_mapping().map(|mapping| mapping.keys().collect());
+                let help = self.hint(segment, "keys there", || keys().unwrap_or_default());
+                let message = format!("`vars.{}` has no `{segment}`", path[..=at].join("."));
+                self.undefined(message, help, span);
+                return None;
+            };
+            value = inner;
+        }
+        if self.expanded > MAX_EXPANSION {
             return None;
         }
-        Some(value.kind)
+        let (weight, depth) = (value.weight(), value.depth());
+        let value = (self.expanded + weight <= MAX_EXPANSION).then(|| value.clone());
+        if !self.charge(weight, span) {
+            return None;
+        }
+        if self.depth + depth > MAX_DEPTH {
+            let message = format!("with this variable, collections nest more than {MAX_DEPTH} deep");
+            self.report(Code::TooDeep, message, span);
+            return None;
+        }
+        value
     }
 
-    fn inline(&mut self, kind: &ValueKind, body: &str, span: Span) -> String {
-        match kind {
-            ValueKind::Null => String::new(),
-            ValueKind::Bool(flag) => flag.to_string(),
-            ValueKind::Int(number) => number.to_string(),
-            ValueKind::Float(number) => number.to_string(),
-            ValueKind::String(text) => text.clone(),
-            ValueKind::Sequence(_) | ValueKind::Mapping(_) => {
-                let message = format!("`{body}` is not a single value: it cannot stand inside a text");
-                self.diagnostics.push(Diagnostic::error("wrong-type", span, message));
-                String::new()
+    fn env(&mut self, name: &str, default: Option<&str>, span: Span) -> Option<String> {
+        // As in a shell, `:-` also replaces a variable that is set to nothing.
+        let found = (self.env)(name).filter(|text| !(text.is_empty() && default.is_some()));
+        self.env_read.insert(name.to_owned(), found.is_some());
+        let text = found.or_else(|| default.map(str::to_owned));
+        if text.is_none() {
+            let message = format!("the environment variable `{name}` is not set");
+            let diagnostic = Diagnostic::error(Code::UnsetEnv, message).at(span);
+            let help = format!("set it, or give a default: `${{env.{name}:-default}}`");
+            self.diagnostics.push(diagnostic.help(help));
+        }
+        text
+    }
+
+    fn fault(&mut self, fault: Fault<'_>, span: Span) {
+        match fault {
+            Fault::Unclosed => {
+                let help = Some("close it with `}`, or write `$${` for the two characters".to_owned());
+                self.undefined("`${` is never closed".to_owned(), help, span);
+            }
+            Fault::Unknown(inner) => {
+                let help = if self.variables.contains_key(inner) {
+                    format!("did you mean `${{vars.{inner}}}`?")
+                } else {
+                    "write `${vars.NAME}`, `${env.NAME}` or `${secret.NAME}`; `$${` stands for a plain `${`".to_owned()
+                };
+                self.undefined(format!("`${{{inner}}}` refers to nothing"), Some(help), span);
             }
         }
     }
+
+    fn hint<'n>(&self, word: &str, what: &str, names: impl FnOnce() -> Vec<&'n str>) -> Option<String> {
+        (self.diagnostics.len() < HINTED).then(|| suggest::sentence(word, &names(), what))
+    }
+
+    /// Whether there is still room for so much more; reports once that there is none.
+    fn charge(&mut self, weight: usize, span: Span) -> bool {
+        let before = self.expanded;
+        self.expanded = before.saturating_add(weight);
+        if self.expanded <= MAX_EXPANSION {
+            return true;
+        }
+        if before <= MAX_EXPANSION {
+            let message = format!("variables add more than {MAX_EXPANSION} values to this file");
+            self.report(Code::AliasBomb, message, span);
+            self.expanded = MAX_EXPANSION + 1;
+        }
+        false
+    }
+
+    fn undefined(&mut self, message: String, help: Option<String>, span: Span) {
+        let mut diagnostic = Diagnostic::error(Code::UndefinedVariable, message).at(span);
+        diagnostic.help = help;
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn report(&mut self, code: Code, message: String, span: Span) {
+        self.diagnostics.push(Diagnostic::error(code, message).at(span));
+    }
 }
 
-fn size(value: &Value) -> usize {
+/// Adds the names of all variables that strings inside `value` refer to.
+pub(super) fn references(value: &Value, found: &mut HashSet<String>) {
     match &value.kind {
-        ValueKind::Sequence(items) => 1 + items.iter().map(size).sum::<usize>(),
-        ValueKind::Mapping(mapping) => 1 + mapping.0.iter().map(|(_, value)| size(value)).sum::<usize>(),
-        ValueKind::String(text) => 1 + text.len() / 64,
-        _ => 1,
+        ValueKind::String(text) if is_template(text) => {
+            for (_, piece) in pieces(text) {
+                if let Piece::Var(path) = piece {
+                    found.extend(path.first().map(|&name| name.to_owned()));
+                }
+            }
+        }
+        ValueKind::Sequence(items) => items.iter().for_each(|item| references(item, found)),
+        ValueKind::Mapping(mapping) => {
+            for (_, entry) in &mapping.entries {
+                references(entry, found);
+            }
+        }
+        _ => {}
     }
 }
 
-fn parts(text: &str) -> Vec<Part<'_>> {
-    let mut out = Vec::new();
-    let mut position = 0;
-    while let Some(found) = text[position..].find("${") {
-        let start = position + found;
-        if text[..start].ends_with('$') {
-            out.push(Part::Text(&text[position..start - 1]));
-            out.push(Part::Text("${"));
-            position = start + 2;
-            continue;
-        }
-        let Some(length) = text[start..].find('}') else { break };
-        let body = &text[start + 2..start + length];
-        if body.starts_with("secret.") {
-            out.push(Part::Text(&text[position..=start + length]));
-        } else {
-            out.push(Part::Text(&text[position..start]));
-            let whole = start == 0 && length + 1 == text.len();
-            out.push(Part::Expression {
-                body,
-                whole,
-                offset: start + 2,
-            });
-        }
-        position = start + length + 1;
-    }
-    out.push(Part::Text(&text[position..]));
-    out
+fn sorted<'b>(names: impl Iterator<Item = &'b String>) -> Vec<&'b str> {
+    let mut names: Vec<&str> = names.map(String::as_str).collect();
+    names.sort_unstable();
+    names
 }

@@ -1,280 +1,300 @@
-//! The mapping under `nodes:` to raw nodes, whose references are still names.
+//! The entries of `nodes`, read into drafts.
+
+use std::sync::Arc;
 
 use towline_operators::contract::suggest;
 
-use crate::document::{Diagnostic, Key, Mapping, SourceMap, Span, Value, ValueKind};
+use super::expand::{Draft, DraftInputs, DraftReference, Drafter, Owner};
+use super::model::{Holes, Selection};
+use super::names::{LONGEST_NAME, bad_name, is_name};
+use super::settings;
+use super::template::{Piece, pieces};
+use crate::document::{Code, Diagnostic, Key, Mapping, Span, Spanned, Value, ValueKind};
 
-use super::chain::{self, Term};
-use super::expand::Expansion;
-use super::{CacheMode, LoadOptions, Selection, Spanned};
+/// The keys that say what a node computes; [`settings::READERS`] has those that say how it is run.
+const KEYS: [&str; 6] = ["op", "input", "inputs", "with", "columns", "after"];
 
-/// A node whose references are names.
-#[derive(Debug)]
-pub(super) struct RawNode {
-    pub(super) name: String,
-    pub(super) span: Span,
-    pub(super) op: Spanned<String>,
-    pub(super) config: Value,
-    pub(super) inputs: RawInputs,
-    pub(super) after: Vec<Spanned<String>>,
-    pub(super) cache: CacheMode,
-    pub(super) generated: bool,
-}
-
-#[derive(Debug)]
-pub(super) enum RawInputs {
-    None,
-    One(Term),
-    List(Vec<Term>),
-    Named(Vec<(Spanned<String>, Term)>),
-}
-
-const NODE_KEYS: [&str; 7] = ["op", "input", "inputs", "with", "columns", "after", "cache"];
-
-pub(super) fn refuse_unknown_keys(mapping: &Mapping, known: &[&str], of: &str, diagnostics: &mut Vec<Diagnostic>) {
-    for (key, _) in &mapping.0 {
-        if !known.contains(&key.text.as_str()) {
-            let message = format!("`{}` is not a key {of}", key.text);
-            let help = suggest::sentence(&key.text, known, "keys");
-            diagnostics.push(Diagnostic::error("unknown-key", key.span, message).help(help));
+impl Drafter<'_> {
+    /// Reads every node. One with mistakes still becomes a draft as far as it can be read, so that mistakes elsewhere
+    /// are found and none is reported that only follows from it.
+    pub(super) fn nodes(&mut self, nodes: &Mapping) {
+        for (key, value) in &nodes.entries {
+            if !is_name(&key.value) {
+                self.report(bad_name("node", key));
+                // The name goes into the name of every step of a chain.
+                if key.value.len() > LONGEST_NAME {
+                    continue;
+                }
+            }
+            let mut owner = Owner {
+                key,
+                made: 0,
+                resolved: false,
+                chain: Arc::from(""),
+            };
+            if let Some(value) = self.resolve_whole(value, &mut owner) {
+                self.node(&value, &mut owner);
+            }
         }
     }
-}
 
-pub(super) fn read_nodes(
-    sources: &SourceMap,
-    mapping: &Mapping,
-    options: &LoadOptions<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Vec<RawNode> {
-    let mut reader = Reader {
-        sources,
-        options,
-        diagnostics,
-        nodes: Vec::new(),
-    };
-    for (key, value) in &mapping.0 {
-        reader.node(key, value);
-    }
-    reader.nodes
-}
-
-struct Reader<'a> {
-    sources: &'a SourceMap,
-    options: &'a LoadOptions<'a>,
-    diagnostics: &'a mut Vec<Diagnostic>,
-    nodes: Vec<RawNode>,
-}
-
-impl Reader<'_> {
-    fn node(&mut self, key: &Key, value: &Value) {
-        let valid = key.text.starts_with(|c: char| c.is_alphabetic() || c == '_')
-            && key.text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
-        if !valid {
-            let message = format!("`{}` cannot be the name of a node", key.text);
-            let help = "a name begins with a letter and goes on with letters, digits, _ and -";
-            self.diagnostics
-                .push(Diagnostic::error("bad-name", key.span, message).help(help));
-        }
+    fn node(&mut self, value: &Value, owner: &mut Owner<'_>) {
         match &value.kind {
-            ValueKind::String(text) => self.chain(key, text, value.span),
-            ValueKind::Mapping(mapping) => self.mapping(key, value, mapping),
+            ValueKind::String(text) => self.chain_node(text, value.span, owner),
+            ValueKind::Mapping(mapping) => self.mapping_node(mapping, owner),
             _ => {
                 let message = format!(
-                    "the node `{}` is {}; a node is a mapping or a chain",
-                    key.text,
-                    value.describe()
+                    "the node `{}` must be a mapping or a chain, not {}",
+                    owner.key.value,
+                    value.kind_name()
                 );
-                self.diagnostics
-                    .push(Diagnostic::error("wrong-type", value.span, message));
+                let help = "write a mapping with `op`, or a chain such as `source >> Operator`";
+                self.report(Diagnostic::error(Code::WrongType, message).at(value.span).help(help));
             }
         }
     }
 
-    fn chain(&mut self, key: &Key, text: &str, span: Span) {
-        match chain::parse(self.sources, text, span) {
-            Ok(expression) => {
-                let mut expansion = Expansion::new(&key.text, key.span, self.options);
-                expansion.define(expression);
-                self.nodes.append(&mut expansion.nodes);
+    fn mapping_node(&mut self, mapping: &Mapping, owner: &mut Owner<'_>) {
+        let known: Vec<&str> = KEYS.into_iter().chain(settings::READERS.map(|(key, _)| key)).collect();
+        // What a misspelt key was meant to say is not missing as well.
+        let mut meant = Vec::new();
+        for (key, _) in &mapping.entries {
+            if !known.contains(&key.value.as_str()) {
+                self.report(unknown_key(key, "a node", &known));
+                meant.extend(suggest::nearest(&key.value, &known));
             }
-            Err(diagnostic) => self.diagnostics.push(diagnostic),
         }
-    }
-
-    fn mapping(&mut self, key: &Key, value: &Value, mapping: &Mapping) {
-        refuse_unknown_keys(mapping, &NODE_KEYS, "of a node", self.diagnostics);
-        let Some((op_key, op)) = mapping.entry("op") else {
-            let message = format!("the node `{}` does not say its operator", key.text);
-            self.diagnostics
-                .push(Diagnostic::error("missing-key", key.span, message).help("add `op: NAME`"));
-            return;
+        self.check_order(mapping);
+        let (op, op_hole) = self.watch(|drafter| drafter.op(mapping, owner, meant.contains(&"op")));
+        let (config, config_hole) = self.watch(|drafter| drafter.config(mapping, op.span, owner));
+        let (inputs, inputs_hole) = self.watch(|drafter| {
+            let mut inputs = drafter.inputs(mapping, owner);
+            drafter.columns_key(mapping, &mut inputs, owner);
+            inputs
+        });
+        let holes = Holes {
+            op: op_hole || meant.contains(&"op"),
+            config: config_hole || meant.contains(&"with"),
+            inputs: inputs_hole || meant.iter().any(|key| matches!(*key, "input" | "inputs" | "columns")),
         };
-        let Some(op_name) = self.text(op, "op") else { return };
-        let with = mapping.entry("with");
-        if let Some((with_key, _)) = with.filter(|(with_key, _)| with_key.span.start < op_key.span.start) {
-            let message = format!("in the node `{}`, `with` comes before `op`", key.text);
-            let help = "put `op` first: it says what `with` means";
-            self.diagnostics
-                .push(Diagnostic::error("conflict", with_key.span, message).help(help));
-        }
-        let mut expansion = Expansion::new(&key.text, key.span, self.options);
-        let inputs = self.inputs(key, mapping, &mut expansion);
-        let config = self.config(with, op.span);
-        let after = self.after(mapping.get("after"));
-        let cache = self.cache(mapping.get("cache"));
-        let op = Spanned {
-            value: op_name,
-            span: op.span,
-        };
-        self.nodes.append(&mut expansion.nodes);
-        let span = if key.text.is_empty() { value.span } else { key.span };
-        let name = key.text.clone();
-        self.nodes.push(RawNode {
-            name,
-            span,
+        let draft = Draft {
+            name: owner.key.value.clone(),
+            span: owner.key.span,
             op,
             config,
             inputs,
-            after,
-            cache,
+            after: self.texts(mapping, "after", owner),
+            settings: self.settings(mapping, owner),
+            holes,
             generated: false,
-        });
-    }
-
-    fn config(&mut self, with: Option<&(Key, Value)>, place: Span) -> Value {
-        match with {
-            Some((_, value)) if matches!(value.kind, ValueKind::Mapping(_)) => value.clone(),
-            None => Value {
-                kind: ValueKind::Mapping(Mapping::default()),
-                span: place,
-            },
-            Some((_, value)) => {
-                if !matches!(value.kind, ValueKind::Null) {
-                    let message = format!(
-                        "`with` is a mapping from parameters to values; this is {}",
-                        value.describe()
-                    );
-                    self.diagnostics
-                        .push(Diagnostic::error("wrong-type", value.span, message));
-                }
-                Value {
-                    kind: ValueKind::Mapping(Mapping::default()),
-                    span: place,
-                }
-            }
-        }
-    }
-
-    fn inputs(&mut self, key: &Key, mapping: &Mapping, expansion: &mut Expansion<'_>) -> RawInputs {
-        let (input, inputs) = (mapping.entry("input"), mapping.entry("inputs"));
-        if let (Some((one, _)), Some((many, _))) = (input, inputs) {
-            let message = format!("the node `{}` has both `input` and `inputs`", key.text);
-            self.diagnostics
-                .push(Diagnostic::error("conflict", many.span, message).related(one.span, "and this"));
-        }
-        let mut out = match (input, inputs) {
-            (Some((_, value)), _) => self.term(value, expansion).map_or(RawInputs::None, RawInputs::One),
-            (None, Some((_, value))) => self.many(value, expansion),
-            (None, None) => RawInputs::None,
+            chain_text: None,
         };
-        if let Some((columns_key, columns)) = mapping.entry("columns") {
-            let selected = self
-                .words(columns, "columns")
-                .into_iter()
-                .map(Selection::Column)
-                .collect::<Vec<_>>();
-            match &mut out {
-                RawInputs::One(term) if term.columns.is_none() => term.columns = Some(selected),
-                _ => {
-                    let message = "`columns` selects from a single `input` that has no selection of its own";
-                    self.diagnostics
-                        .push(Diagnostic::error("conflict", columns_key.span, message));
-                }
-            }
-        }
-        out
+        self.drafts.push(draft);
     }
 
-    fn many(&mut self, value: &Value, expansion: &mut Expansion<'_>) -> RawInputs {
-        match &value.kind {
+    fn check_order(&mut self, mapping: &Mapping) {
+        let place = |name: &str| mapping.entries.iter().position(|(key, _)| key.value == name);
+        if let (Some(op), Some(with)) = (place("op"), place("with"))
+            && with < op
+        {
+            let diagnostic = Diagnostic::error(Code::KeyOrder, "`op` must stand before `with`")
+                .at(mapping.entries[op].0.span)
+                .label("move this up")
+                .related(mapping.entries[with].0.span, "its configuration");
+            self.report(diagnostic);
+        }
+    }
+
+    fn op(&mut self, mapping: &Mapping, owner: &Owner<'_>, misspelt: bool) -> Spanned<String> {
+        // The empty name stands in for one that has been complained about: the pipeline isn't used then.
+        let nameless = |span| Spanned::new(String::new(), span);
+        let Some(value) = mapping.get("op") else {
+            if misspelt {
+                return nameless(owner.key.span);
+            }
+            let name = &owner.key.value;
+            let diagnostic = Diagnostic::error(Code::MissingKey, format!("the node `{name}` has no `op`"))
+                .at(owner.key.span)
+                .help("add `op:` with the name of an operator");
+            self.report(diagnostic);
+            return nameless(owner.key.span);
+        };
+        match self.interpolate(value, owner) {
+            Some(Value {
+                kind: ValueKind::String(text),
+                span,
+            }) if !text.is_empty() => Spanned::new(text, span),
+            Some(other) => {
+                self.wrong_type("`op` must be the name of an operator", &other);
+                nameless(value.span)
+            }
+            None => nameless(value.span),
+        }
+    }
+
+    fn config(&mut self, mapping: &Mapping, op: Span, owner: &Owner<'_>) -> Value {
+        let value = mapping.get("with").and_then(|value| self.interpolate(value, owner));
+        match value {
+            Some(value) if value.as_mapping().is_some() => value,
+            Some(value) if value.kind == ValueKind::Null => Value::empty_mapping(value.span),
+            Some(value) => {
+                self.wrong_type("`with` must be a mapping", &value);
+                Value::empty_mapping(value.span)
+            }
+            None => Value::empty_mapping(op),
+        }
+    }
+
+    fn inputs(&mut self, mapping: &Mapping, owner: &mut Owner<'_>) -> DraftInputs {
+        let (one, several) = (mapping.entry("input"), mapping.entry("inputs"));
+        if let (Some((one, _)), Some((several, _))) = (one, several) {
+            let diagnostic = Diagnostic::error(Code::Conflict, "`input` and `inputs` exclude each other")
+                .at(several.span)
+                .label("remove one of them")
+                .related(one.span, "the other");
+            self.report(diagnostic);
+        }
+        if let Some((_, value)) = one {
+            let reference = self.source(value, "`input`", owner);
+            return reference.map_or(DraftInputs::None, DraftInputs::One);
+        }
+        match several {
+            Some((_, value)) => self.several_inputs(value, owner),
+            None => DraftInputs::None,
+        }
+    }
+
+    fn several_inputs(&mut self, value: &Value, owner: &mut Owner<'_>) -> DraftInputs {
+        let before = owner.resolved;
+        let Some(value) = self.resolve_whole(value, owner) else {
+            return DraftInputs::None;
+        };
+        let inputs = match &value.kind {
             ValueKind::Sequence(items) => {
-                RawInputs::List(items.iter().filter_map(|item| self.term(item, expansion)).collect())
-            }
-            ValueKind::Mapping(mapping) => RawInputs::Named(
-                mapping
-                    .0
+                let list = items
                     .iter()
-                    .filter_map(|(key, value)| {
-                        let name = Spanned {
-                            value: key.text.clone(),
-                            span: key.span,
-                        };
-                        self.term(value, expansion).map(|term| (name, term))
-                    })
-                    .collect(),
-            ),
+                    .filter_map(|item| self.source(item, "an entry of `inputs`", owner));
+                DraftInputs::List(list.collect())
+            }
+            ValueKind::Mapping(ports) => {
+                let mut named = Vec::new();
+                for (port, value) in &ports.entries {
+                    let what = format!("the input `{}`", port.value);
+                    let reference = self.source(value, &what, owner);
+                    named.extend(reference.map(|reference| (port.clone(), reference)));
+                }
+                DraftInputs::Named(named)
+            }
             _ => {
-                let message = format!(
-                    "`inputs` is a list of nodes or a mapping from ports to nodes; this is {}",
-                    value.describe()
+                self.wrong_type(
+                    "`inputs` must be a mapping from ports to nodes, or a list of nodes",
+                    &value,
                 );
-                self.diagnostics
-                    .push(Diagnostic::error("wrong-type", value.span, message));
-                RawInputs::None
+                DraftInputs::None
             }
-        }
+        };
+        owner.resolved = before;
+        inputs
     }
 
-    fn term(&mut self, value: &Value, expansion: &mut Expansion<'_>) -> Option<Term> {
-        let text = self.text(value, "an input")?;
-        match chain::parse(self.sources, &text, value.span) {
-            Ok(expression) => Some(expansion.term(expression)),
-            Err(diagnostic) => {
-                self.diagnostics.push(diagnostic);
-                None
+    /// A reference or a chain; the nodes of a chain are made on the way.
+    fn source(&mut self, value: &Value, what: &str, owner: &mut Owner<'_>) -> Option<DraftReference> {
+        let before = owner.resolved;
+        let value = self.resolve_whole(value, owner)?;
+        let reference = if let ValueKind::String(text) = &value.kind {
+            self.chain_input(text, value.span, owner)
+        } else {
+            self.wrong_type(&format!("{what} must be a node or a chain"), &value);
+            None
+        };
+        owner.resolved = before;
+        reference
+    }
+
+    /// A string that is one interpolation and nothing else is replaced as a whole, and what it stands for is not
+    /// interpolated again; any other is left to the chain parser, which knows where in it a piece stands.
+    fn resolve_whole(&mut self, value: &Value, owner: &mut Owner<'_>) -> Option<Value> {
+        if owner.resolved || !is_interpolation(value) {
+            return Some(value.clone());
+        }
+        let value = self.interpolator.value(value)?;
+        owner.resolved = true;
+        Some(value)
+    }
+
+    fn columns_key(&mut self, mapping: &Mapping, inputs: &mut DraftInputs, owner: &Owner<'_>) {
+        let Some((key, _)) = mapping.entry("columns") else {
+            return;
+        };
+        let columns: Vec<Selection> = self
+            .texts(mapping, "columns", owner)
+            .into_iter()
+            .map(Selection::Column)
+            .collect();
+        match inputs {
+            DraftInputs::One(reference) if reference.columns.is_none() => reference.columns = Some(columns),
+            DraftInputs::One(reference) => {
+                let diagnostic = Diagnostic::error(Code::Conflict, "the columns are selected twice")
+                    .at(key.span)
+                    .label("remove this, or the brackets")
+                    .related(reference.span, "selected here");
+                self.report(diagnostic);
             }
-        }
-    }
-
-    fn after(&mut self, value: Option<&Value>) -> Vec<Spanned<String>> {
-        value.map_or_else(Vec::new, |value| self.words(value, "after"))
-    }
-
-    fn cache(&mut self, value: Option<&Value>) -> CacheMode {
-        match value.map(|value| (value.as_str(), value.span)) {
-            None | Some((Some("auto"), _)) => CacheMode::Auto,
-            Some((Some("never"), _)) => CacheMode::Never,
-            Some((_, span)) => {
-                let message = "`cache` is `auto` or `never`";
-                self.diagnostics.push(Diagnostic::error("bad-config", span, message));
-                CacheMode::Auto
-            }
-        }
-    }
-
-    fn words(&mut self, value: &Value, what: &str) -> Vec<Spanned<String>> {
-        match &value.kind {
-            ValueKind::Sequence(items) => items
-                .iter()
-                .filter_map(|item| self.text(item, what).map(|value| Spanned { value, span: item.span }))
-                .collect(),
+            // An `input` that could not be read has been complained about.
+            DraftInputs::None if mapping.get("input").is_some() => {}
             _ => {
-                let message = format!("`{what}` is a list of names; this is {}", value.describe());
-                self.diagnostics
-                    .push(Diagnostic::error("wrong-type", value.span, message));
-                Vec::new()
+                let diagnostic = Diagnostic::error(Code::Conflict, "`columns` goes with a single `input` only")
+                    .at(key.span)
+                    .help("select columns in the reference instead: `node[a, b]`");
+                self.report(diagnostic);
             }
         }
     }
 
-    fn text(&mut self, value: &Value, what: &str) -> Option<String> {
-        if let Some(text) = value.as_str() {
-            return Some(text.to_owned());
+    fn texts(&mut self, mapping: &Mapping, key: &str, owner: &Owner<'_>) -> Vec<Spanned<String>> {
+        let value = mapping.get(key).and_then(|value| self.interpolate(value, owner));
+        let Some(value) = value else {
+            return Vec::new();
+        };
+        let Some(items) = value.as_sequence() else {
+            self.wrong_type(&format!("`{key}` must be a list of texts"), &value);
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for item in items {
+            match item.as_str() {
+                Some(text) => texts.push(Spanned::new(text.to_owned(), item.span)),
+                None => self.wrong_type(&format!("an entry of `{key}` must be a text"), item),
+            }
         }
-        let message = format!("`{what}` takes a name; this is {}", value.describe());
-        self.diagnostics
-            .push(Diagnostic::error("wrong-type", value.span, message));
-        None
+        texts
     }
+
+    pub(super) fn wrong_type(&mut self, expected: &str, found: &Value) {
+        self.report(wrong_type(expected, found));
+    }
+
+    pub(super) fn report(&mut self, diagnostic: Diagnostic) {
+        self.interpolator.diagnostics.push(diagnostic);
+    }
+}
+
+fn is_interpolation(value: &Value) -> bool {
+    let pieces = value.as_str().map(pieces).unwrap_or_default();
+    matches!(pieces.as_slice(), [(_, Piece::Var(_) | Piece::Env { .. })])
+}
+
+/// The complaint about a value of the wrong kind.
+pub(super) fn wrong_type(expected: &str, found: &Value) -> Diagnostic {
+    Diagnostic::error(Code::WrongType, format!("{expected}, not {}", found.kind_name())).at(found.span)
+}
+
+/// The complaint about a key that means nothing.
+pub(super) fn unknown_key(key: &Key, whose: &str, known: &[&str]) -> Diagnostic {
+    let message = format!("`{}` is not a key of {whose}", key.value);
+    let mut diagnostic = Diagnostic::error(Code::UnknownKey, message)
+        .at(key.span)
+        .label("unknown");
+    diagnostic.help = Some(suggest::sentence(&key.value, known, "keys"));
+    diagnostic
 }

@@ -2,7 +2,7 @@
 
 use towline_operators::contract::{Descriptor, NodeType, Port, suggest};
 
-use crate::document::{Diagnostic, Span};
+use crate::document::{Code, Diagnostic, Span};
 use crate::pipeline::{Connections, Node, Reference};
 
 /// One connection: a port of the operator, and the reference that feeds it.
@@ -42,7 +42,7 @@ pub(super) fn bind(node: &Node, descriptor: &Descriptor) -> Result<Vec<Binding>,
                     let known: Vec<&str> = descriptor.ports.iter().map(|port| port.name).collect();
                     let message = format!("{} has no port `{}`", descriptor.name, name.value);
                     let help = suggest::sentence(&name.value, &known, "ports");
-                    problems.push(Diagnostic::error("bad-input", name.span, message).help(help));
+                    problems.push(Diagnostic::error(Code::BadInput, message).at(name.span).help(help));
                     continue;
                 };
                 let label = exact.is_none().then(|| name.value.clone());
@@ -67,7 +67,7 @@ pub(super) fn bind(node: &Node, descriptor: &Descriptor) -> Result<Vec<Binding>,
             } else {
                 format!("add it under `inputs:`, as `{}: NODE` ({})", port.name, port.doc)
             };
-            problems.push(Diagnostic::error("bad-input", node.op.span, message).help(help));
+            problems.push(Diagnostic::error(Code::BadInput, message).at(node.op.span).help(help));
         }
     }
     if problems.is_empty() {
@@ -99,7 +99,7 @@ fn positional(
                 "in the node `{}`, this is one input too many: {} {takes}",
                 node.name, descriptor.name
             );
-            problems.push(Diagnostic::error("bad-input", reference.span, message));
+            problems.push(Diagnostic::error(Code::BadInput, message).at(reference.span));
             continue;
         };
         out.push(Binding {
@@ -129,6 +129,6 @@ pub(super) fn check_kind(
             port.kind,
             found.kind()
         );
-        Diagnostic::error("bad-input", binding.span, message)
+        Diagnostic::error(Code::BadInput, message).at(binding.span)
     })
 }

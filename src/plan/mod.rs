@@ -2,9 +2,10 @@
 
 mod bind;
 mod fingerprint;
+mod select;
 mod types;
 
 pub use bind::Binding;
 pub use fingerprint::{Fingerprint, changes};
-pub(crate) use types::selected_names;
+pub(crate) use select::selected_names;
 pub use types::{Rows, TypedNode, TypedPipeline, propagate};

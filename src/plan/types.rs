@@ -1,12 +1,15 @@
 //! Types through the whole graph: columns, Arrow types, tags and domains, with no data read.
 
+use std::collections::HashSet;
+
 use towline_operators::contract::{
-    Built, DatasetType, Descriptor, Form, Input, Inputs, NodeType, Problem, Registry, Site, Tag, TypeContext, suggest,
+    Built, Descriptor, Form, Input, Inputs, NodeType, Problem, Registry, Site, TypeContext, suggest,
 };
 
 use super::bind::{Binding, bind, check_kind};
-use crate::document::Diagnostic;
-use crate::pipeline::{Node, Pipeline, Reference, Selection};
+use super::select::selected;
+use crate::document::{Code, Diagnostic};
+use crate::pipeline::{Node, Pipeline, Reference};
 
 /// Which rows a dataset has: datasets with equal `Rows` are columns of the same rows and can be joined by position.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +47,21 @@ pub struct TypedPipeline {
 
 /// Gives every node its type. An error in one node neither hides those of others nor shows again in what depends on it.
 pub fn propagate(pipeline: Pipeline, registry: &Registry, context: &TypeContext) -> TypedPipeline {
-    let mut nodes: Vec<Option<TypedNode>> = vec![None; pipeline.nodes.len()];
-    let mut diagnostics = Vec::new();
-    for &index in &pipeline.order {
-        match node_type(&pipeline, index, &nodes, registry, context) {
-            Ok(typed) => nodes[index] = typed,
-            Err(mut errors) => diagnostics.append(&mut errors),
-        }
+    let mut typing = Typing {
+        pipeline: &pipeline,
+        registry,
+        context,
+        nodes: vec![None; pipeline.nodes.len()],
+        assumed: vec![None; pipeline.nodes.len()],
+        diagnostics: Vec::new(),
+    };
+    let ordered: HashSet<usize> = pipeline.order.iter().copied().collect();
+    // Nodes on a circle get no type, but a slip of their own is found.
+    let circular = (0..pipeline.nodes.len()).filter(|index| !ordered.contains(index));
+    for index in pipeline.order.iter().copied().chain(circular) {
+        typing.node(index);
     }
+    let (nodes, diagnostics) = (typing.nodes, typing.diagnostics);
     TypedPipeline {
         pipeline,
         nodes,
@@ -59,97 +69,174 @@ pub fn propagate(pipeline: Pipeline, registry: &Registry, context: &TypeContext)
     }
 }
 
-fn node_type(
-    pipeline: &Pipeline,
-    index: usize,
-    nodes: &[Option<TypedNode>],
-    registry: &Registry,
-    context: &TypeContext,
-) -> Result<Option<TypedNode>, Vec<Diagnostic>> {
-    let node = &pipeline.nodes[index];
-    let Some(descriptor) = registry.get(&node.op.value) else {
-        let message = format!("there is no operator `{}`", node.op.value);
-        let help = suggest::sentence(&node.op.value, &registry.names(), "operators");
-        return Err(vec![
-            Diagnostic::error("unknown-operator", node.op.span, message).help(help),
-        ]);
-    };
-    let translate = |problems: Vec<Problem>| problems.into_iter().map(|problem| place(node, &[], problem)).collect();
-    let built = descriptor.build(&node.config.to_json());
-    let bindings = bind(node, descriptor);
-    let (built, bindings) = match (built, bindings) {
-        (Ok(built), Ok(bindings)) => (built, bindings),
-        (built, bindings) => {
-            let mut errors: Vec<Diagnostic> = built.err().map(translate).unwrap_or_default();
-            errors.extend(bindings.err().unwrap_or_default());
-            return Err(errors);
+struct Typing<'a> {
+    pipeline: &'a Pipeline,
+    registry: &'a Registry,
+    context: &'a TypeContext,
+    nodes: Vec<Option<TypedNode>>,
+    /// What the nodes behind one in error may take its output to be.
+    assumed: Vec<Option<(NodeType, Rows)>>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// What a node is connected to, as far as it is known.
+struct Connected {
+    bindings: Vec<Binding>,
+    inputs: Vec<Input<NodeType>>,
+    rows: Vec<Rows>,
+    /// Nothing is missing and nothing is wrong.
+    complete: bool,
+}
+
+impl Typing<'_> {
+    fn node(&mut self, index: usize) {
+        let pipeline = self.pipeline;
+        let node = &pipeline.nodes[index];
+        if node.holes.op {
+            return;
         }
-    };
-    let references = node.inputs.references();
-    let mut inputs = Vec::new();
-    let mut rows = Vec::new();
-    let mut errors = Vec::new();
-    for binding in &bindings {
-        let reference = references[binding.reference];
-        let Some(upstream) = &nodes[reference.node] else {
-            return Ok(None);
+        let Some(descriptor) = self.registry.get(&node.op.value) else {
+            let message = format!("there is no operator `{}`", node.op.value);
+            let help = suggest::sentence(&node.op.value, &self.registry.names(), "operators");
+            let diagnostic = Diagnostic::error(Code::UnknownOperator, message).at(node.op.span);
+            self.diagnostics.push(diagnostic.label("unknown operator").help(help));
+            return;
         };
-        match selected(&upstream.output, reference) {
-            Ok(value) => {
-                errors.extend(check_kind(node, descriptor, binding, &value));
-                let split = reference.split.as_ref().map(|split| split.value.clone());
-                rows.push(Rows {
-                    node: upstream.rows.node,
-                    split: split.or_else(|| upstream.rows.split.clone()),
-                });
-                let label = binding
-                    .label
-                    .clone()
-                    .unwrap_or_else(|| pipeline.nodes[reference.node].name.clone());
-                inputs.push(Input {
-                    port: binding.port,
-                    label,
-                    value,
-                });
+        let built = if node.holes.config {
+            None
+        } else {
+            let built = descriptor.build(&node.config.to_json());
+            built.map_err(|problems| self.report(node, &[], problems)).ok()
+        };
+        let Connected {
+            bindings,
+            inputs,
+            rows,
+            complete,
+        } = self.connected(node, descriptor);
+        let inputs = Inputs(inputs);
+        let mut typed = None;
+        if let Some(built) = built.filter(|_| complete)
+            && let Some(rows) = self.rows(index, &built, &bindings, rows)
+        {
+            match built.operator.output_type(&inputs, self.context) {
+                Ok(output) => {
+                    typed = Some(TypedNode {
+                        descriptor: descriptor.clone(),
+                        built,
+                        bindings,
+                        output,
+                        rows,
+                    });
+                }
+                Err(problems) => self.report(node, &bindings, problems),
             }
-            Err(mut found) => errors.append(&mut found),
         }
-    }
-    let rows = match built.operator.form() {
-        Form::Columns(_) | Form::Stateful(_) => {
-            if let Some(other) = rows.iter().position(|other| other != &rows[0]) {
-                let message = format!(
-                    "in the node `{}`, these columns belong to other rows than the first",
-                    node.name
-                );
-                let help = "`+` joins columns of tables that descend from the same rows; to join others use Sql";
-                errors.push(Diagnostic::error("unrelated-rows", bindings[other].span, message).help(help));
-            }
-            rows.into_iter().next().unwrap_or(Rows {
+        if typed.is_none() {
+            let rows = Rows {
                 node: index,
                 split: None,
-            })
+            };
+            self.assumed[index] = descriptor.assumed_type(&inputs).map(|output| (output, rows));
         }
-        _ => Rows {
+        self.nodes[index] = typed;
+    }
+
+    fn connected(&mut self, node: &Node, descriptor: &Descriptor) -> Connected {
+        let mut complete = !node.holes.inputs;
+        let bindings = if complete {
+            let bound = bind(node, descriptor);
+            complete = bound.is_ok();
+            bound.unwrap_or_else(|problems| {
+                self.diagnostics.extend(problems);
+                Vec::new()
+            })
+        } else {
+            Vec::new()
+        };
+        let mut taken: Vec<Option<(NodeType, Rows)>> = Vec::new();
+        for reference in node.inputs.references() {
+            let value = self.taken(reference);
+            complete &= value.is_some();
+            taken.push(value);
+        }
+        let (mut inputs, mut rows) = (Vec::new(), Vec::new());
+        for binding in &bindings {
+            let Some((value, of)) = taken[binding.reference].clone() else {
+                continue;
+            };
+            if let Some(mismatch) = check_kind(node, descriptor, binding, &value) {
+                self.diagnostics.push(mismatch);
+                complete = false;
+            }
+            let reference = node.inputs.references()[binding.reference].node;
+            let upstream = &self.pipeline.nodes[reference];
+            let label = binding.label.clone().unwrap_or_else(|| upstream.name.clone());
+            inputs.push(Input {
+                port: binding.port,
+                label,
+                value,
+            });
+            rows.push(of);
+        }
+        Connected {
+            bindings,
+            inputs,
+            rows,
+            complete,
+        }
+    }
+
+    /// What a reference takes of the node it names; nothing if that has no type, or has not what is asked for.
+    fn taken(&mut self, reference: &Reference) -> Option<(NodeType, Rows)> {
+        let typed = self.nodes[reference.node].as_ref();
+        let typed = typed.map(|typed| (&typed.output, &typed.rows));
+        let assumed = self.assumed[reference.node].as_ref();
+        let (output, rows) = typed.or_else(|| assumed.map(|(output, rows)| (output, rows)))?;
+        let split = reference.split.as_ref().map(|split| split.value.clone());
+        let rows = Rows {
+            node: rows.node,
+            split: split.or_else(|| rows.split.clone()),
+        };
+        match selected(output, reference) {
+            Ok(value) => Some((value, rows)),
+            Err(found) => {
+                self.diagnostics.extend(found);
+                None
+            }
+        }
+    }
+
+    /// The rows of a node's output; nothing if its inputs do not have the same ones but should.
+    fn rows(&mut self, index: usize, built: &Built, bindings: &[Binding], rows: Vec<Rows>) -> Option<Rows> {
+        let own = Rows {
             node: index,
             split: None,
-        },
-    };
-    if !errors.is_empty() {
-        return Err(errors);
+        };
+        if !matches!(built.operator.form(), Form::Columns(_) | Form::Stateful(_)) {
+            return Some(own);
+        }
+        if let Some(other) = rows.iter().position(|other| other != &rows[0]) {
+            let message = format!(
+                "in the node `{}`, these columns belong to other rows than the first",
+                self.pipeline.nodes[index].name
+            );
+            let help = "`+` joins columns of tables that descend from the same rows; to join others use Sql";
+            let diagnostic = Diagnostic::error(Code::UnrelatedRows, message).at(bindings[other].span);
+            self.diagnostics.push(
+                diagnostic
+                    .label("other rows")
+                    .related(bindings[0].span, "the first")
+                    .help(help),
+            );
+            return None;
+        }
+        Some(rows.into_iter().next().unwrap_or(own))
     }
-    match built.operator.output_type(&Inputs(inputs), context) {
-        Ok(output) => Ok(Some(TypedNode {
-            descriptor: descriptor.clone(),
-            built,
-            bindings,
-            output,
-            rows,
-        })),
-        Err(problems) => Err(problems
-            .into_iter()
-            .map(|problem| place(node, &bindings, problem))
-            .collect()),
+
+    fn report(&mut self, node: &Node, bindings: &[Binding], problems: Vec<Problem>) {
+        let placed = problems.into_iter().map(|problem| place(node, bindings, problem));
+        self.diagnostics.extend(placed);
     }
 }
 
@@ -157,117 +244,20 @@ fn node_type(
 fn place(node: &Node, bindings: &[Binding], problem: Problem) -> Diagnostic {
     let span = match &problem.site {
         Site::Node => node.op.span,
-        Site::Config(path) => node.config.locate(path, false),
-        Site::ConfigKey(path) => node.config.locate(path, true),
+        Site::Config(path) => node.config.locate(path),
+        Site::ConfigKey(path) => node.config.locate_key(path),
         Site::Port(port) => bindings
             .iter()
             .find(|binding| binding.port == port)
             .map_or(node.op.span, |binding| binding.span),
     };
     let message = format!("in the node `{}`, {}: {}", node.name, node.op.value, problem.message);
-    let diagnostic = Diagnostic::error(problem.code, span, message);
-    match problem.help {
-        Some(help) => diagnostic.help(help),
-        None => diagnostic,
-    }
+    let mut diagnostic = Diagnostic::error(code(problem.code), message).at(span);
+    diagnostic.help = problem.help;
+    diagnostic
 }
 
-/// The type of what a reference takes of a node's output.
-fn selected(output: &NodeType, reference: &Reference) -> Result<NodeType, Vec<Diagnostic>> {
-    let NodeType::Dataset(dataset) = output else {
-        if reference.columns.is_some() || reference.split.is_some() {
-            let message = format!("only a dataset has columns and splits; this is a {}", output.kind());
-            return Err(vec![Diagnostic::error("bad-input", reference.span, message)]);
-        }
-        return Ok(output.clone());
-    };
-    let mut out = dataset.clone();
-    let mut errors = Vec::new();
-    if let Some(split) = &reference.split {
-        if dataset.splits.contains(&split.value) {
-            out.splits = vec![split.value.clone()];
-        } else {
-            let known: Vec<&str> = dataset.splits.iter().map(String::as_str).collect();
-            let message = format!("there is no split `{}`", split.value);
-            let help = suggest::sentence(&split.value, &known, "splits");
-            errors.push(Diagnostic::error("unknown-split", split.span, message).help(help));
-        }
-    }
-    if let Some(columns) = &reference.columns {
-        out.schema.columns.clear();
-        for selection in columns {
-            select(dataset, selection, &mut out, &mut errors);
-        }
-    }
-    if errors.is_empty() {
-        Ok(NodeType::Dataset(out))
-    } else {
-        Err(errors)
-    }
-}
-
-fn select(dataset: &DatasetType, selection: &Selection, out: &mut DatasetType, errors: &mut Vec<Diagnostic>) {
-    let before = out.schema.columns.len();
-    match selection {
-        Selection::Column(name) => match dataset.schema.get(&name.value) {
-            Some(column) if out.schema.get(&name.value).is_none() => out.schema.columns.push(column.clone()),
-            Some(_) => {
-                let message = format!("the column `{}` is selected twice", name.value);
-                errors.push(Diagnostic::error("duplicate-column", name.span, message));
-            }
-            None => {
-                let problem = Problem::unknown_column(&name.value, &dataset.schema);
-                let diagnostic = Diagnostic::error("unknown-column", name.span, problem.message);
-                errors.push(diagnostic.help(problem.help.unwrap_or_default()));
-            }
-        },
-        Selection::Tag(name) => match name.value.parse::<Tag>() {
-            Ok(tag) => {
-                let found = dataset
-                    .schema
-                    .tagged(std::slice::from_ref(&tag))
-                    .cloned()
-                    .collect::<Vec<_>>();
-                let new = found
-                    .into_iter()
-                    .filter(|column| out.schema.get(&column.name).is_none())
-                    .collect::<Vec<_>>();
-                out.schema.columns.extend(new);
-                if out.schema.columns.len() == before {
-                    let message = format!("no column is tagged `{}`", name.value);
-                    errors.push(Diagnostic::error("unknown-column", name.span, message));
-                }
-            }
-            Err(error) => {
-                let known: Vec<&str> = Tag::ALL.iter().map(|tag| tag.as_str()).collect();
-                let help = suggest::sentence(&name.value, &known, "tags");
-                errors.push(Diagnostic::error("unknown-column", name.span, error.to_string()).help(help));
-            }
-        },
-    }
-}
-
-/// The names that a reference selects from a schema that [`propagate`] has checked.
-pub(crate) fn selected_names(
-    schema: &towline_operators::contract::Schema,
-    reference: &Reference,
-) -> Option<Vec<String>> {
-    let columns = reference.columns.as_ref()?;
-    let mut out: Vec<String> = Vec::new();
-    for selection in columns {
-        match selection {
-            Selection::Column(name) => out.push(name.value.clone()),
-            Selection::Tag(name) => {
-                if let Ok(tag) = name.value.parse::<Tag>() {
-                    let new: Vec<String> = schema
-                        .tagged(&[tag])
-                        .map(|c| c.name.clone())
-                        .filter(|name| !out.contains(name))
-                        .collect();
-                    out.extend(new);
-                }
-            }
-        }
-    }
-    Some(out)
+/// The code of a problem. An operator of a user's own program may use names that are not in the list.
+pub(super) fn code(name: &str) -> Code {
+    Code::named(name).unwrap_or(Code::BadConfig)
 }

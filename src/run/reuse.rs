@@ -122,7 +122,7 @@ impl Runner {
     }
 
     fn reusable(&self, piece: &Piece) -> Option<Entry> {
-        if self.pipeline.nodes[piece.node].cache == CacheMode::Never {
+        if self.pipeline.nodes[piece.node].settings.cache == CacheMode::Never {
             return None;
         }
         self.store

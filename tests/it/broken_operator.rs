@@ -44,8 +44,10 @@ fn a_panic_fails_its_node_by_name_and_the_others_finish() {
     let registry = towline_operators::builtin().with::<Breaks>();
     let env = |_: &str| None;
     let options = LoadOptions {
-        concat: towline_operators::CONCAT,
-        select: towline_operators::SELECT,
+        operators: towline::pipeline::ChainOperators {
+            concat: towline_operators::CONCAT,
+            select: towline_operators::SELECT,
+        },
         overrides: &[],
         env: &env,
     };

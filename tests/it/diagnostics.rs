@@ -26,9 +26,44 @@ fn slips_in_different_nodes_are_all_found_in_one_pass() {
         found,
         [
             "error[unknown-operator] p.yaml:4:12: there is no operator `Filtr`",
-            "error[missing-key] p.yaml:5:12: in the node `b`, Filter: the parameter `where` is missing",
             "error[unknown-key] p.yaml:5:41: in the node `b`, Filter: there is no parameter `wher`",
             "error[unknown-column] p.yaml:6:11: there is no column `usr_id`",
+        ]
+    );
+}
+
+#[test]
+fn keys_that_are_unknown_or_there_twice_do_not_stop_the_rest() {
+    let found = complaints(&format!(
+        "{SOURCE}  a: {{ op: Filter, inptu: rows, with: {{ where: click = 1, where: x }} }}\n  b: rows[usr_id] >> Categorify(min_count=x) + gone\n  c: {{ op: Nope }}\nnames: x\n"
+    ));
+    assert_eq!(
+        found,
+        [
+            "error[unknown-key] p.yaml:4:20: `inptu` is not a key of a node",
+            "error[duplicate-key] p.yaml:4:59: the key `where` stands twice in one mapping",
+            "error[unknown-column] p.yaml:5:11: there is no column `usr_id`",
+            "error[wrong-type] p.yaml:5:43: in the node `b.1:Categorify`, Categorify: expected a whole number, found the text `x`",
+            "error[unknown-node] p.yaml:5:48: there is no node `gone`",
+            "error[unknown-operator] p.yaml:6:12: there is no operator `Nope`",
+            "error[unknown-key] p.yaml:7:1: `names` is not a key of a pipeline",
+        ]
+    );
+}
+
+#[test]
+fn an_error_neither_hides_nor_multiplies_those_behind_it() {
+    let found = complaints(&format!(
+        "{SOURCE}  few: {{ op: Filter, input: rows, with: {{ wher: click = 1 }} }}\n  a: few[usr_id] >> Categorify\n  b: few[user_id] >> Categorify >> TagAsUserID\n  c: nowhere >> Filter(where='clik') >> Categorify(min_count=x)\n  d: c[anything] + b >> AddTags(tags=[nonsense])\n"
+    ));
+    assert_eq!(
+        found,
+        [
+            "error[unknown-key] p.yaml:4:43: in the node `few`, Filter: there is no parameter `wher`",
+            "error[unknown-column] p.yaml:5:10: there is no column `usr_id`",
+            "error[unknown-node] p.yaml:7:6: there is no node `nowhere`",
+            "error[wrong-type] p.yaml:7:62: in the node `c`, Categorify: expected a whole number, found the text `x`",
+            "error[bad-config] p.yaml:8:39: in the node `d.1:AddTags`, AddTags: `nonsense` is not a choice here",
         ]
     );
 }
@@ -38,7 +73,7 @@ fn a_cycle_is_told_with_its_path() {
     let found = complaints("  a: b >> Categorify\n  b: c >> Categorify\n  c: a >> Categorify\n");
     assert_eq!(
         found,
-        ["error[cycle] p.yaml:3:3: these nodes need each other: a -> c -> b -> a"]
+        ["error[cycle] p.yaml:3:3: nodes need each other in a circle: a -> c -> b -> a"]
     );
 }
 
@@ -90,7 +125,7 @@ fn a_setting_that_does_not_exist_is_an_error() {
     let output = workspace.towline(&["validate", "p.yaml", "--set", "vars.row=2"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        stderr(&output).contains("--set vars.row: there is no `row`"),
+        stderr(&output).contains("can't set `vars.row`: there is no `row`"),
         "{}",
         stderr(&output)
     );
@@ -110,7 +145,7 @@ fn an_absent_file_and_text_that_is_no_pipeline_are_told() {
     workspace.write("p.yaml", "just text\n");
     let output = workspace.towline(&["validate", "p.yaml"]);
     assert!(
-        stderr(&output).contains("a pipeline is a mapping"),
+        stderr(&output).contains("a pipeline must be a mapping, not a string"),
         "{}",
         stderr(&output)
     );
@@ -130,7 +165,7 @@ fn every_operator_has_documented_parameters_and_an_example_that_parses() {
             );
         }
         let mut sources = towline::document::SourceMap::default();
-        let (_, example) = towline::document::load(&mut sources, "example", operator.example.as_bytes());
+        let example = towline::document::load(&mut sources, "example", operator.example.as_bytes());
         let example = example
             .unwrap_or_else(|errors| panic!("{}: {errors:?}", operator.name))
             .to_json();

@@ -3,7 +3,6 @@
 mod bad_input;
 mod broken_operator;
 mod diagnostics;
-mod documents;
 mod interruption;
 mod pipelines;
 mod publishing;

@@ -120,6 +120,7 @@ impl Walk<'_> {
         let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
         let known: Vec<&str> = properties.keys().map(String::as_str).collect();
         let rest = schema.get("additionalProperties");
+        let mut meant = Vec::new();
         for (key, value) in map {
             path.push(PathSegment::Key(key.clone()));
             if let Some(property) = properties.get(key) {
@@ -127,6 +128,7 @@ impl Walk<'_> {
             } else if let Some(rest) = rest.filter(|rest| rest.is_object()) {
                 self.value(rest, value, path);
             } else if rest == Some(&Value::Bool(false)) {
+                meant.extend(suggest::nearest(key, &known));
                 let help = suggest::sentence(key, &known, "parameters");
                 self.problems.push(Problem {
                     code: "unknown-key",
@@ -138,7 +140,9 @@ impl Walk<'_> {
             path.pop();
         }
         let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
-        for key in required.filter_map(Value::as_str).filter(|key| !map.contains_key(*key)) {
+        // A key that is only misspelt is not missing as well.
+        let absent = |key: &&str| !map.contains_key(*key) && !meant.contains(key);
+        for key in required.filter_map(Value::as_str).filter(absent) {
             let help = properties
                 .get(key)
                 .and_then(|p| p.get("description"))

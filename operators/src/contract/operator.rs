@@ -157,6 +157,12 @@ pub trait Describe: Operator + Serialize + DeserializeOwned + JsonSchema + Sized
     /// A node as one writes it: the YAML below a node's name. It is parsed in a test.
     const EXAMPLE: &'static str;
 
+    /// What those who read the output may take it to be while something is wrong with the node, so that a slip in it does
+    /// not hide theirs. Only what holds for every configuration; nothing, if that is nothing.
+    fn assumed_type(_inputs: &Inputs<NodeType>) -> Option<NodeType> {
+        None
+    }
+
     /// What the types of the fields cannot say: ranges, parameters that exclude each other.
     fn check(&self) -> Vec<Problem> {
         Vec::new()

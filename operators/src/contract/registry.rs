@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::config::parse;
 use super::error::Problem;
-use super::operator::{Describe, Operator, Port, Purity};
+use super::operator::{Describe, Inputs, Operator, Port, Purity};
+use super::types::NodeType;
 
 /// What is known of an operator without an instance of it.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ pub struct Descriptor {
     /// A node as one writes it.
     pub example: &'static str,
     build: fn(&Value) -> Result<Built, Vec<Problem>>,
+    assumed_type: fn(&Inputs<NodeType>) -> Option<NodeType>,
 }
 
 /// An operator made from its configuration.
@@ -56,12 +58,18 @@ impl Descriptor {
             schema: || schemars::schema_for!(T).to_value(),
             example: T::EXAMPLE,
             build: build::<T>,
+            assumed_type: T::assumed_type,
         }
     }
 
     /// The operator with this configuration (a JSON object), or everything that is wrong with it.
     pub fn build(&self, config: &Value) -> Result<Built, Vec<Problem>> {
         (self.build)(config)
+    }
+
+    /// What the output may be taken to be while something is wrong with the node.
+    pub fn assumed_type(&self, inputs: &Inputs<NodeType>) -> Option<NodeType> {
+        (self.assumed_type)(inputs)
     }
 
     /// The operator's documentation: the doc comment of its type.

@@ -1,5 +1,12 @@
 //! "Did you mean": the nearest of the known words.
 
+/// How many names a sentence lists before it only counts the rest.
+const LISTED: usize = 12;
+/// How many names are compared, so that a file with very many wrong names is still answered at once.
+const COMPARED: usize = 2_000;
+/// Words longer than this, in characters, are not slips for each other.
+const LONGEST: usize = 80;
+
 /// A sentence that helps with a word that is not known: the nearest known one, or the list of all.
 pub fn sentence(word: &str, known: &[&str], what: &str) -> String {
     if let Some(best) = nearest(word, known) {
@@ -8,7 +15,7 @@ pub fn sentence(word: &str, known: &[&str], what: &str) -> String {
     if known.is_empty() {
         return format!("there are no {what}");
     }
-    let shown: Vec<String> = known.iter().take(12).map(|name| format!("`{name}`")).collect();
+    let shown: Vec<String> = known.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
     let more = if known.len() > shown.len() {
         format!(" and {} more", known.len() - shown.len())
     } else {
@@ -17,18 +24,49 @@ pub fn sentence(word: &str, known: &[&str], what: &str) -> String {
     format!("the {what} are {}{more}", shown.join(", "))
 }
 
-/// The known word nearest to `word`, if any is near enough to be a slip; ties go to the first.
+/// The known word nearest to `word`, if any is near enough to be a slip, or is `word` written out (`interactions` for
+/// `inter`). Of equally near ones the alphabetically first, whatever their order.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).clamp(1, 3);
+    let length = word.chars().count();
+    if length == 0 || length > LONGEST {
+        return None;
+    }
+    let lower = word.to_lowercase();
+    let allowed = (length / 3).clamp(1, 4);
     known
         .iter()
-        .map(|&name| {
-            (
-                strsim::damerau_levenshtein(&word.to_lowercase(), &name.to_lowercase()),
-                name,
-            )
+        .filter(|name| **name != word && name.len() <= LONGEST * 4)
+        .take(COMPARED)
+        .filter_map(|&name| {
+            let other = name.to_lowercase();
+            let distance = if other == lower {
+                0
+            } else if other.chars().count().abs_diff(length) > allowed {
+                return (lower.len() >= 4 && other.starts_with(&lower)).then_some((allowed + 1, name));
+            } else {
+                strsim::damerau_levenshtein(&lower, &other)
+            };
+            // One edit turns any one-letter name into any other: that is no likeness.
+            (distance <= allowed && distance < length).then_some((distance, name))
         })
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
+        .min()
         .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggestions_are_close_and_do_not_depend_on_the_order() {
+        let known = ["Categorify", "Filter", "TagAsUserID", "TagAsItemID"];
+        assert_eq!(nearest("Categorfy", &known), Some("Categorify"));
+        assert_eq!(nearest("filter", &known), Some("Filter"));
+        assert_eq!(nearest("Nonsense", &known), None);
+        assert_eq!(nearest("b", &["a", "c"]), None);
+        assert_eq!(nearest("abd", &["abf", "abe"]), Some("abe"));
+        assert_eq!(nearest("inter", &["interactions"]), Some("interactions"));
+        assert_eq!(sentence("zzz", &["a", "b"], "nodes"), "the nodes are `a`, `b`");
+        assert_eq!(sentence("zzz", &[], "nodes"), "there are no nodes");
+    }
 }

@@ -1,0 +1,152 @@
+//! The texts that values come from, and places in them.
+
+/// One text in a [`SourceMap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(usize);
+
+/// A range of bytes in one text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Span {
+    /// The text that the range lies in.
+    pub file: FileId,
+    /// Offset of the first byte.
+    pub start: usize,
+    /// Offset after the last byte.
+    pub end: usize,
+}
+
+impl Span {
+    /// The empty range at the same start.
+    #[must_use]
+    pub fn head(self) -> Self {
+        Self {
+            end: self.start,
+            ..self
+        }
+    }
+}
+
+/// Something together with the place where it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spanned<T> {
+    /// What is written.
+    pub value: T,
+    /// Where it is written.
+    pub span: Span,
+}
+
+impl<T> Spanned<T> {
+    /// Ties `value` to its place.
+    pub fn new(value: T, span: Span) -> Self {
+        Self { value, span }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct SourceFile {
+    name: String,
+    text: String,
+    line_starts: Vec<usize>,
+}
+
+/// Every text that the spans of one document may point into: the file itself, and one for each command-line override.
+#[derive(Debug, Clone, Default)]
+pub struct SourceMap {
+    files: Vec<SourceFile>,
+}
+
+impl SourceMap {
+    /// Adds a text under the name that diagnostics show for it.
+    pub fn add(&mut self, name: String, text: String) -> FileId {
+        let line_starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
+        self.files.push(SourceFile {
+            name,
+            text,
+            line_starts,
+        });
+        FileId(self.files.len() - 1)
+    }
+
+    /// Every text, in the order in which they were added.
+    pub fn files(&self) -> impl Iterator<Item = FileId> + use<> {
+        (0..self.files.len()).map(FileId)
+    }
+
+    /// The name that a text was added under; empty for the id of another map.
+    pub fn name(&self, file: FileId) -> &str {
+        self.files.get(file.0).map_or("", |file| &file.name)
+    }
+
+    /// The whole text; empty for the id of another map.
+    pub fn text(&self, file: FileId) -> &str {
+        self.files.get(file.0).map_or("", |file| &file.text)
+    }
+
+    /// The text inside a span, if the span fits its file.
+    pub fn slice(&self, span: Span) -> Option<&str> {
+        self.text(span.file).get(span.start..span.end)
+    }
+
+    /// Line and column of a byte offset, both from 1, the column in characters. An offset past the end is the end.
+    pub fn line_col(&self, file: FileId, offset: usize) -> (usize, usize) {
+        let Some(source) = self.files.get(file.0) else {
+            return (1, 1);
+        };
+        let offset = offset.min(source.text.len());
+        let line = source.line_starts.partition_point(|&start| start <= offset).max(1);
+        let start = source.line_starts.get(line - 1).copied().unwrap_or(0);
+        let before = source
+            .text
+            .get(start..)
+            .unwrap_or("")
+            .char_indices()
+            .take_while(|(at, _)| start + at < offset);
+        (line, before.count() + 1)
+    }
+
+    /// `name:line:column` of the start of a span.
+    pub fn location(&self, span: Span) -> String {
+        let (line, column) = self.line_col(span.file, span.start);
+        format!("{}:{line}:{column}", self.name(span.file))
+    }
+
+    /// How the bytes of `text`, the string that the scalar at `scalar` stands for, lie in the file.
+    pub fn placement(&self, scalar: Span, text: &str) -> Placement {
+        let lead = self.slice(scalar).and_then(|written| {
+            if written == text {
+                Some(0)
+            } else if written.len() == text.len() + 2 && written.get(1..=text.len()) == Some(text) {
+                Some(1)
+            } else {
+                None
+            }
+        });
+        Placement { scalar, lead }
+    }
+}
+
+/// Where the parts of a string are written.
+///
+/// Plain and quoted scalars without escapes or line folds hold their string as it is; for all others no byte of the
+/// file corresponds to a byte of the string, and the place of each part is the whole scalar.
+#[derive(Debug, Clone, Copy)]
+pub struct Placement {
+    scalar: Span,
+    lead: Option<usize>,
+}
+
+impl Placement {
+    /// The place of a range of bytes of the string.
+    pub fn range(&self, range: std::ops::Range<usize>) -> Span {
+        let Some(lead) = self.lead else {
+            return self.scalar;
+        };
+        Span {
+            file: self.scalar.file,
+            start: self.scalar.start + lead + range.start,
+            end: self.scalar.start + lead + range.end,
+        }
+    }
+}

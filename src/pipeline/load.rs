@@ -1,0 +1,219 @@
+//! From a file to a pipeline, with everything that is wrong with it found in one pass.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use super::expand::Drafter;
+use super::interpolate::Interpolator;
+use super::model::Pipeline;
+use super::nodes::{unknown_key, wrong_type};
+use super::overrides::{self, Override};
+use super::resolve::{Tied, tie};
+use super::variables;
+use crate::document::{self, Code, Diagnostic, FileId, Mapping, SourceMap, Span, Value, ValueKind};
+
+const VERSION: i64 = 1;
+const KEYS: [&str; 5] = ["version", "name", "description", "vars", "nodes"];
+
+/// The operators behind the signs of the chain notation: only the registry of operators knows their names.
+#[derive(Debug, Clone, Copy)]
+pub struct ChainOperators<'a> {
+    /// What `a + b` means.
+    pub concat: &'a str,
+    /// What a chain without a step means.
+    pub select: &'a str,
+}
+
+/// What a pipeline is loaded with besides its text.
+#[derive(Clone, Copy)]
+pub struct LoadOptions<'a> {
+    /// The environment: the value of a variable, if it is set.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Values set on the command line, applied in order.
+    pub overrides: &'a [Override],
+    /// The operators behind the signs of the chain notation.
+    pub operators: ChainOperators<'a>,
+}
+
+impl std::fmt::Debug for LoadOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoadOptions")
+            .field("overrides", &self.overrides)
+            .field("operators", &self.operators)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What loading found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The texts that every span points into.
+    pub sources: SourceMap,
+    /// The pipeline, if enough of the file is sound to look for more mistakes in it: it may exist beside errors.
+    pub pipeline: Option<Pipeline>,
+    /// Errors and warnings, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Loads a pipeline from a file.
+pub fn load_file(path: &Path, options: &LoadOptions<'_>) -> Loaded {
+    let name = path.display().to_string();
+    let problem = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => "it is a directory".to_owned(),
+        // A pipe or a device may never end.
+        Ok(metadata) if !metadata.is_file() => "it is not a regular file".to_owned(),
+        Ok(_) => match fs::read(path) {
+            Ok(bytes) => return load_text(&name, &bytes, options),
+            Err(error) => error.to_string(),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let mut sources = SourceMap::default();
+    sources.add(name.clone(), String::new());
+    let message = format!("cannot read the pipeline {name}: {problem}");
+    Loaded {
+        sources,
+        pipeline: None,
+        diagnostics: vec![Diagnostic::error(Code::BadYaml, message)],
+    }
+}
+
+/// Loads a pipeline from its text; `name` is what diagnostics call it.
+pub fn load_text(name: &str, text: &[u8], options: &LoadOptions<'_>) -> Loaded {
+    let mut sources = SourceMap::default();
+    let parsed = document::parse(&mut sources, name, text);
+    let mut diagnostics = parsed.diagnostics;
+    let mut pipeline = None;
+    if let Some(root) = parsed.value {
+        let (built, found) = build(&mut sources, parsed.file, root, options);
+        diagnostics.extend(found);
+        pipeline = built;
+    }
+    tidy(&mut diagnostics);
+    Loaded {
+        sources,
+        pipeline,
+        diagnostics,
+    }
+}
+
+/// Sorts by place, and drops repetitions: a value that several aliases stand for is read several times.
+fn tidy(diagnostics: &mut Vec<Diagnostic>) {
+    let mut seen = HashSet::new();
+    diagnostics.retain(|diagnostic| seen.insert((diagnostic.code, diagnostic.span, diagnostic.message.clone())));
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.severity));
+}
+
+fn build(
+    sources: &mut SourceMap,
+    file: FileId,
+    root: Value,
+    options: &LoadOptions<'_>,
+) -> (Option<Pipeline>, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let span = root.span;
+    let ValueKind::Mapping(mut root) = root.kind else {
+        diagnostics.push(wrong_type("a pipeline must be a mapping", &root));
+        return (None, diagnostics);
+    };
+    check_keys(&root, span, &mut diagnostics);
+    overrides::apply(sources, &mut root, options.overrides, &mut diagnostics);
+    let name = text(&root, "name", &mut diagnostics).unwrap_or_else(|| stem(sources.name(file)));
+    let description = text(&root, "description", &mut diagnostics);
+
+    let mut interpolator = Interpolator::new(sources, options.env);
+    interpolator.diagnostics = diagnostics;
+    let unused = root.get("vars").map_or_else(Vec::new, |vars| {
+        variables::resolve(&mut interpolator, vars, root.get("nodes"))
+    });
+    let mut drafter = Drafter {
+        interpolator,
+        operators: options.operators,
+        drafts: Vec::new(),
+    };
+    let entries = root.get("nodes").and_then(Value::as_mapping);
+    if let Some(entries) = entries {
+        drafter.nodes(entries);
+    }
+    let (drafts, interpolator) = (drafter.drafts, drafter.interpolator);
+    let mut diagnostics = interpolator.diagnostics;
+    // A misspelt use would also leave the variable that was meant unused.
+    if diagnostics.iter().all(|found| found.code != Code::UndefinedVariable) {
+        diagnostics.extend(unused);
+    }
+    let empty = Mapping::default();
+    let Tied { nodes, graph, order } = tie(drafts, entries.unwrap_or(&empty), &mut diagnostics);
+    let pipeline = Pipeline {
+        name,
+        description,
+        file,
+        nodes,
+        graph,
+        order,
+        env_read: interpolator.env_read,
+    };
+    (Some(pipeline), diagnostics)
+}
+
+fn check_keys(root: &Mapping, span: Span, diagnostics: &mut Vec<Diagnostic>) {
+    for (key, _) in &root.entries {
+        if !KEYS.contains(&key.value.as_str()) {
+            diagnostics.push(unknown_key(key, "a pipeline", &KEYS));
+        }
+    }
+    match root.get("version") {
+        None => {
+            let diagnostic = Diagnostic::error(Code::MissingKey, "the pipeline does not say which version it is");
+            diagnostics.push(
+                diagnostic
+                    .at(span.head())
+                    .help(format!("begin it with `version: {VERSION}`")),
+            );
+        }
+        Some(value) => match value.kind {
+            ValueKind::Int(VERSION) => {}
+            ValueKind::Int(_) | ValueKind::UInt(_) => {
+                let message = format!("this program reads version {VERSION} of pipelines only");
+                diagnostics.push(Diagnostic::error(Code::UnsupportedVersion, message).at(value.span));
+            }
+            _ => diagnostics.push(wrong_type("`version` must be an integer", value)),
+        },
+    }
+    match root.get("nodes") {
+        None => {
+            let diagnostic = Diagnostic::error(Code::MissingKey, "the pipeline has no `nodes`");
+            diagnostics.push(diagnostic.at(span.head()).help("add `nodes:` with at least one node"));
+        }
+        Some(value) => match &value.kind {
+            ValueKind::Mapping(nodes) if !nodes.entries.is_empty() => {}
+            ValueKind::Mapping(_) | ValueKind::Null => {
+                let diagnostic = Diagnostic::error(Code::OutOfRange, "`nodes` is empty").at(value.span);
+                diagnostics.push(diagnostic.help("a pipeline has at least one node"));
+            }
+            _ => diagnostics.push(wrong_type("`nodes` must be a mapping", value)),
+        },
+    }
+}
+
+fn text(root: &Mapping, key: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<String> {
+    let value = root.get(key)?;
+    match value.as_str() {
+        Some(text) if !text.trim().is_empty() => Some(text.to_owned()),
+        Some(_) => {
+            diagnostics.push(Diagnostic::error(Code::OutOfRange, format!("`{key}` is empty")).at(value.span));
+            None
+        }
+        None => {
+            diagnostics.push(wrong_type(&format!("`{key}` must be a text"), value));
+            None
+        }
+    }
+}
+
+fn stem(name: &str) -> String {
+    Path::new(name)
+        .file_stem()
+        .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
