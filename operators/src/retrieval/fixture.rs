@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::contract::*;
 
-struct Quiet;
+pub(crate) struct Quiet;
 
 impl ProgressSink for Quiet {
     fn begin(&self, _: &str, _: Option<u64>) {}
