@@ -170,7 +170,7 @@ impl Header {
             .filter_map(|part| part.trim().parse().ok())
             .collect();
         match shape.as_slice() {
-            [rows, width] if *width > 0 && *width <= i32::MAX as usize => Ok((
+            [rows, width] if *width > 0 && i32::try_from(*width).is_ok() => Ok((
                 Header {
                     double,
                     rows: *rows,

@@ -28,9 +28,9 @@ fn value_bytes(value: &Value) -> Vec<u8> {
         Value::Object(_) => delimited(&mut out, 5, &encoded(value)),
         Value::Array(items) => {
             let mut list = Vec::new();
-            items
-                .iter()
-                .for_each(|item| delimited(&mut list, 1, &value_bytes(item)));
+            for item in items {
+                delimited(&mut list, 1, &value_bytes(item));
+            }
             delimited(&mut out, 6, &list);
         }
     }

@@ -120,7 +120,7 @@ impl Numbers {
         for (_, table) in &input.splits {
             for batch in table.batches(Some(&[name]))? {
                 let array = batch?.column(0).clone();
-                let rows = converter.convert_columns(&[array.clone()])?;
+                let rows = converter.convert_columns(std::slice::from_ref(&array))?;
                 for (place, row) in rows.iter().enumerate() {
                     let value = arrow::array::Array::is_valid(&array, place).then(|| {
                         let next = numbers.len() as u32;
@@ -149,14 +149,14 @@ fn core(columns: &[Numbers], context: &Context) -> Result<Vec<bool>> {
     loop {
         context.cancel.check()?;
         let mut dropped = false;
-        for row in 0..rows {
+        for (row, kept) in kept.iter_mut().enumerate() {
             let rare = |(column, counts): (&Numbers, &Vec<u64>)| {
                 column.values[row].is_none_or(|value| counts[value as usize] < column.least)
             };
-            if !kept[row] || !columns.iter().zip(&counts).any(rare) {
+            if !*kept || !columns.iter().zip(&counts).any(rare) {
                 continue;
             }
-            kept[row] = false;
+            *kept = false;
             dropped = true;
             for (column, counts) in columns.iter().zip(&mut counts) {
                 if let Some(value) = column.values[row] {
