@@ -6,6 +6,7 @@ mod diagnostics;
 mod interruption;
 mod pipelines;
 mod publishing;
+mod quality;
 mod redis_server;
 mod reruns;
 mod sources;
