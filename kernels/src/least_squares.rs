@@ -101,7 +101,9 @@ fn solve_body(matrix: &mut [f64], right: &mut [f64]) {
         let (head, tail) = matrix.split_at_mut((pivot + 1) * width);
         let line = &mut head[pivot * width + pivot..];
         let root = line[0].max(f64::MIN_POSITIVE).sqrt();
-        line.iter_mut().for_each(|x| *x /= root);
+        for x in &mut *line {
+            *x /= root;
+        }
         right[pivot] /= root;
         let solved = right[pivot];
         for row in pivot + 1..width {

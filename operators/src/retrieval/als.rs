@@ -119,9 +119,9 @@ impl Task for Als {
         let histories = interactions.histories()?;
         let mut liked_by: Vec<Vec<u32>> = vec![Vec::new(); interactions.catalogue.len()];
         for (place, (_, items)) in histories.iter().enumerate() {
-            items
-                .iter()
-                .for_each(|item| liked_by[*item as usize].push(place as u32));
+            for item in items {
+                liked_by[*item as usize].push(place as u32);
+            }
         }
         let by_user = Lists::of(histories.iter().map(|(_, items)| items.as_slice()));
         let by_item = Lists::of(liked_by.iter().map(Vec::as_slice));
