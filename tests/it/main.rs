@@ -7,6 +7,7 @@ mod features;
 mod interruption;
 mod pipelines;
 mod publishing;
+mod quality;
 mod redis_server;
 mod reruns;
 mod sources;

@@ -3,6 +3,7 @@
 mod csv;
 mod location;
 mod parquet;
+mod planted_optimum;
 mod synthetic_ali_ccp;
 
 pub use csv::CsvSource;
