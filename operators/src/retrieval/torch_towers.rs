@@ -15,6 +15,11 @@ pub(crate) fn torch(error: TchError) -> OperatorError {
     OperatorError::invalid(format!("libtorch: {}", text.lines().next().unwrap_or_default()))
 }
 
+/// Loads libtorch: what uses it begins with this, so that an error can be told.
+pub(crate) fn load_torch() -> Result<()> {
+    towline_torch::load().map_err(|error| OperatorError::invalid(error.to_string()))
+}
+
 /// One tower that can be trained.
 #[derive(Debug)]
 pub(crate) struct TorchTower {

@@ -16,7 +16,7 @@ use super::ids::Originals;
 use super::sampling::Sampling;
 use super::seen::Seen;
 use super::sides::Sides;
-use super::torch_towers::{TorchTower, torch};
+use super::torch_towers::{TorchTower, load_torch, torch};
 use super::towers::{EmbeddingShape, Normalize, Tower, TowerShape, Towers, WEIGHTS};
 use super::training::Training;
 use super::users::unknown_split;
@@ -294,6 +294,7 @@ impl Task for TwoTowerTrain {
             query: Tower::init(self.shape(&sides.query)?, &mut rng),
             item: Tower::init(self.shape(&sides.item)?, &mut rng),
         };
+        load_torch()?;
         tch::set_num_threads(context.threads as i32);
         let device = if context.device == Device::Cuda {
             tch::Device::Cuda(0)
