@@ -1,12 +1,15 @@
 //! The command line: one file per command.
 
+mod diff;
 mod exit;
 mod graph;
+mod history;
 mod init;
 mod load;
 mod ops;
 mod plan;
 mod run;
+mod runs;
 mod sample;
 mod show;
 mod summary;
@@ -43,6 +46,10 @@ enum Command {
     Graph(graph::Arguments),
     /// Show what a node produced: its schema and its first rows.
     Show(show::Arguments),
+    /// List the runs, with their times, what they reused, and metrics.
+    History(history::Arguments),
+    /// Say what changed from one run to another: configuration, inputs, metrics, outputs.
+    Diff(diff::Arguments),
     /// Write a starter pipeline and a sample of data.
     Init(init::Arguments),
     /// List the operators, or document one.
@@ -95,6 +102,8 @@ pub fn main() -> Exit {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
+        Command::History(arguments) => history::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Ops(arguments) => ops::run(&arguments),
         Command::Completions { shell } => {

@@ -35,13 +35,14 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
                 node.operator.clone(),
                 action.to_owned(),
                 node.reason.clone(),
+                node.placement.clone(),
                 columns,
             ]
         })
         .collect();
     print!(
         "{}",
-        tables::table(&["node", "operator", "action", "why", "output"], rows)
+        tables::table(&["node", "operator", "action", "why", "where", "output"], rows)
     );
     let runs = record.nodes.len() - record.count(NodeStatus::Reused) - record.count(NodeStatus::Fused);
     println!("\n{runs} of {} nodes would run", record.nodes.len());

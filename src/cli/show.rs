@@ -4,6 +4,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use towline_operators::contract::{NodeType, Schema, TableFile, suggest};
 
 use super::{Exit, PipelineArguments, load, tables};
+use crate::plan::grouped;
 use crate::store::{Content, Entry, Store};
 
 #[derive(Debug, clap::Args)]
@@ -67,7 +68,7 @@ fn columns(schema: &Schema) -> String {
                 .domain
                 .as_ref()
                 .map_or_else(String::new, |domain| match domain.size {
-                    Some(size) => format!("{} ({} ids)", domain.name, tables::grouped(size)),
+                    Some(size) => format!("{} ({} ids)", domain.name, grouped(size)),
                     None => domain.name.clone(),
                 });
             vec![
@@ -84,7 +85,7 @@ fn columns(schema: &Schema) -> String {
 fn print_entry(store: &Store, entry: &Entry, rows: usize) -> Result<(), towline_operators::contract::OperatorError> {
     if let Content::Dataset { splits, .. } = &entry.content {
         for split in splits {
-            println!("\n{}: {} rows", split.name, tables::grouped(split.rows));
+            println!("\n{}: {} rows", split.name, grouped(split.rows));
             let file = TableFile {
                 path: store.blob_path(&split.blob),
                 rows: split.rows,

@@ -3,6 +3,7 @@
 use towline_operators::contract::Report;
 
 use super::tables;
+use crate::plan::grouped;
 use crate::run::{NodeRecord, NodeStatus, RunRecord};
 
 /// The summary of a run.
@@ -27,12 +28,7 @@ fn told(node: &NodeRecord) -> String {
         .report
         .facts
         .iter()
-        .map(|(name, value)| {
-            format!(
-                "{name} {}",
-                value.parse().map_or_else(|_| value.clone(), tables::grouped)
-            )
-        })
+        .map(|(name, value)| format!("{name} {}", value.parse().map_or_else(|_| value.clone(), grouped)))
         .collect();
     let mut out = format!("\n{} ({}): {}\n", node.name, node.operator, facts.join(", "));
     for warning in &node.report.warnings {
@@ -52,7 +48,7 @@ fn outputs(record: &RunRecord) -> String {
         .iter()
         .filter_map(|node| {
             let receipt = node.receipt.as_ref()?;
-            let records = tables::grouped(receipt.records);
+            let records = grouped(receipt.records);
             Some(vec![node.name.clone(), records, receipt.target.clone()])
         })
         .collect();
@@ -64,15 +60,15 @@ fn outputs(record: &RunRecord) -> String {
 
 fn close(record: &RunRecord) -> String {
     let counts = [
-        (NodeStatus::Ran, "ran"),
-        (NodeStatus::Reused, "reused"),
-        (NodeStatus::Fused, "fused"),
-        (NodeStatus::Failed, "failed"),
-        (NodeStatus::Skipped, "skipped"),
+        NodeStatus::Ran,
+        NodeStatus::Reused,
+        NodeStatus::Fused,
+        NodeStatus::Failed,
+        NodeStatus::Skipped,
     ];
     let counts: Vec<String> = counts
         .iter()
-        .map(|(status, word)| format!("{} {word}", record.count(*status)))
+        .map(|status| format!("{} {}", record.count(*status), status.word()))
         .collect();
     let memory = record
         .peak_memory

@@ -18,13 +18,6 @@ pub struct Binding {
     pub span: Span,
 }
 
-impl Binding {
-    /// What tells it from the other connections of its node: the user's own name for it, or the port.
-    pub fn key(&self) -> &str {
-        self.label.as_deref().unwrap_or(self.port)
-    }
-}
-
 /// The connections of a node by port, or what is wrong with them.
 pub(super) fn bind(node: &Node, descriptor: &Descriptor) -> Result<Vec<Binding>, Vec<Diagnostic>> {
     let mut problems = Vec::new();

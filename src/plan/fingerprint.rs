@@ -1,105 +1,152 @@
 //! What a piece of work depends on: everything that can change its output, and nothing else.
 //!
-//! Version log: 1, the first.
+//! Version log:
+//! - 1: the first.
+//! - 2: the schema of each input, the class of the device and the engine's major version are parts of their own; the
+//!   name of an input is a part only where the operator reads it, and then also if it is the name of a node.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use towline_operators::contract::{Built, Descriptor};
+use towline_operators::contract::{Built, Descriptor, Device};
 
 use crate::store::digest_json;
 
-/// Counts up when the meaning of a fingerprint changes.
-const VERSION: u32 = 1;
+/// Counts up when the meaning of a fingerprint changes; what was stored before is then made again.
+pub const FINGERPRINT_VERSION: u32 = 2;
 
-/// The parts of a key.
-#[derive(Debug, Clone)]
+/// What computes plans. A new major version may write other bytes, or order equal rows otherwise.
+pub const ENGINE: &str = "datafusion 55";
+
+/// The parts of a key. What is not here does not count: parallelism, logging, names and order in the YAML, comments,
+/// paths and times of files, environment variables that the pipeline does not interpolate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    parts: Value,
+    /// [`FINGERPRINT_VERSION`].
+    pub version: u32,
+    /// [`ENGINE`].
+    pub engine: String,
+    /// What the work is: `task`, `fit`, `rows`; or a step of a plan: `read`, `columns`, `table`, `apply`, `selection`.
+    pub role: String,
+    /// The operator; empty for the engine's own steps.
+    pub operator: String,
+    /// The operator's code version.
+    pub code: u32,
+    /// The configuration by meaning.
+    pub with: Value,
+    /// What is connected, in order.
+    pub inputs: Vec<InputPart>,
+    /// The class of the device that tasks compute on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+}
+
+/// One input in a fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputPart {
+    /// The port.
+    pub port: String,
+    /// The name that the operator knows it by, where it reads names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Digest of its content; for what is never stored, the key of the step that makes it.
+    pub digest: String,
+    /// Digest of its columns: names, types, tags and domains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
 }
 
 impl Fingerprint {
-    /// The fingerprint of a step. `inputs` has the content digests (or, for what is never stored, the fingerprints) of
-    /// what is connected, by port and in order; `role` tells apart the works of one node (its fit, its stored rows).
-    pub fn of_step(descriptor: &Descriptor, built: &Built, role: &str, inputs: &[(String, String)]) -> Self {
-        let inputs: Vec<Value> = inputs
-            .iter()
-            .map(|(port, digest)| json!({ "port": port, "digest": digest }))
-            .collect();
+    /// The fingerprint of an operator's work.
+    pub fn of_operator(descriptor: &Descriptor, built: &Built, role: &str, inputs: Vec<InputPart>) -> Self {
         Fingerprint {
-            parts: json!({
-                "version": VERSION,
-                "operator": descriptor.name,
-                "code": descriptor.code_version,
-                "with": built.cache_config,
-                "role": role,
-                "inputs": inputs,
-            }),
+            operator: descriptor.name.to_owned(),
+            code: descriptor.code_version,
+            with: built.cache_config.clone(),
+            ..Fingerprint::of_engine(role, inputs)
         }
     }
 
     /// The fingerprint of rows that are stored as they are.
-    pub fn of_rows(recipe: &str) -> Self {
-        Fingerprint {
-            parts: json!({ "version": VERSION, "role": "rows", "rows": recipe }),
-        }
+    pub fn of_rows(input: InputPart) -> Self {
+        Fingerprint::of_engine("rows", vec![input])
     }
 
     /// The fingerprint of a part of a dataset.
-    pub fn of_selection(recipe: &str, columns: Option<&[String]>, split: Option<&str>) -> Self {
-        let parts =
-            json!({ "version": VERSION, "role": "selection", "of": recipe, "columns": columns, "split": split });
-        Fingerprint { parts }
+    pub fn of_selection(input: InputPart, columns: Option<&[String]>, split: Option<&str>) -> Self {
+        Fingerprint {
+            with: json!({ "columns": columns, "split": split }),
+            ..Fingerprint::of_engine("selection", vec![input])
+        }
     }
 
-    /// What was hashed.
-    pub fn parts(&self) -> &Value {
-        &self.parts
+    fn of_engine(role: &str, inputs: Vec<InputPart>) -> Self {
+        Fingerprint {
+            version: FINGERPRINT_VERSION,
+            engine: ENGINE.to_owned(),
+            role: role.to_owned(),
+            operator: String::new(),
+            code: 0,
+            with: Value::Null,
+            inputs,
+            device: None,
+        }
     }
 
-    /// The key: BLAKE3 of the parts in hex.
+    /// The same work on a device of this class.
+    #[must_use]
+    pub fn on(mut self, device: Device) -> Self {
+        let class = match device {
+            Device::Cpu => "cpu",
+            Device::Cuda => "cuda",
+        };
+        self.device = Some(class.to_owned());
+        self
+    }
+
+    /// What is hashed: objects have their keys in order.
+    pub fn canonical(&self) -> Value {
+        // Every field is a string, a number, or JSON already: there is nothing that could not be written.
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    /// The key: BLAKE3 of the canonical JSON, in hex.
     pub fn key(&self) -> String {
-        digest_json(&self.parts)
+        digest_json(&self.canonical())
     }
 }
 
-/// What differs between two fingerprints, for a person: `with.epochs: 2 -> 3`.
-pub fn changes(old: &Value, new: &Value) -> Vec<String> {
-    let mut out = Vec::new();
-    compare("", old, new, &mut out);
-    out
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn compare(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
-    let inner = |key: &str| {
-        if path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{path}.{key}")
-        }
-    };
-    match (old, new) {
-        (Value::Object(a), Value::Object(b)) => {
-            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            for key in keys {
-                compare(
-                    &inner(key),
-                    a.get(key).unwrap_or(&Value::Null),
-                    b.get(key).unwrap_or(&Value::Null),
-                    out,
-                );
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if path == "inputs" && a.len() == b.len() => {
-            for (x, y) in a.iter().zip(b).filter(|(x, y)| x != y) {
-                let port = y
-                    .get("port")
-                    .or_else(|| x.get("port"))
-                    .and_then(Value::as_str)
-                    .unwrap_or("input");
-                out.push(format!("{port} changed"));
-            }
-        }
-        _ if old == new => {}
-        _ if path == "rows" => out.push("the rows changed".to_owned()),
-        _ => out.push(format!("{path}: {old} -> {new}")),
+    #[test]
+    fn the_engine_is_the_one_that_is_built_in() {
+        let major = datafusion::DATAFUSION_VERSION.split('.').next().unwrap();
+        assert_eq!(
+            ENGINE,
+            format!("datafusion {major}"),
+            "and count FINGERPRINT_VERSION up"
+        );
+    }
+
+    #[test]
+    fn canonical_json_has_its_keys_in_order_and_parses_back_to_the_same_key() {
+        let input = InputPart {
+            port: "input".into(),
+            name: None,
+            digest: "00".into(),
+            schema: Some("11".into()),
+        };
+        let fingerprint = Fingerprint {
+            with: json!({ "z": 1, "a": { "y": 1.5, "b": null } }),
+            ..Fingerprint::of_rows(input)
+        };
+        let text = fingerprint.canonical().to_string();
+        assert!(
+            text.contains(r#""with":{"a":{"b":null,"y":1.5},"z":1}"#),
+            "another feature of serde_json keeps the order of insertion: {text}"
+        );
+        let back: Fingerprint = serde_json::from_str(&text).unwrap();
+        assert_eq!(back.key(), fingerprint.key());
     }
 }

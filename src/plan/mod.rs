@@ -2,10 +2,17 @@
 
 mod bind;
 mod fingerprint;
+mod origin;
+mod placement;
+mod reasons;
 mod select;
 mod types;
 
 pub use bind::Binding;
-pub use fingerprint::{Fingerprint, changes};
+pub use fingerprint::{ENGINE, FINGERPRINT_VERSION, Fingerprint, InputPart};
+pub use origin::{Explanation, Origin, OriginNote, Step};
+pub use placement::{Placement, placements};
+pub use reasons::changes;
+pub(crate) use reasons::{compare, grouped};
 pub(crate) use select::selected_names;
 pub use types::{Rows, TypedNode, TypedPipeline, propagate};

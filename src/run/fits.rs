@@ -1,14 +1,16 @@
 //! Fits: siblings that learn from the same rows share one scan.
 
+use std::collections::BTreeMap;
+
 use futures::StreamExt;
 use towline_operators::contract::{
-    Fitter, Form, LazyTable, OperatorError, ProgressSink, State, StateTable, Vocabulary,
+    Fitter, Form, LazyDataset, LazyTable, OperatorError, ProgressSink, State, StateTable, Vocabulary,
 };
 
 use super::reuse::{Claim, Made, Making, Piece, Role};
 use super::runner::{Failure, Runner};
 use super::value::{NodeValue, lazies};
-use crate::plan::Fingerprint;
+use crate::plan::Origin;
 use crate::store::{Content, Entry};
 
 /// A fit that has to run.
@@ -19,33 +21,72 @@ struct Learner {
     columns: std::ops::Range<usize>,
 }
 
+/// What a node would learn from, and the work that it is.
+struct Lesson<'a> {
+    lazy: &'a LazyDataset,
+    piece: Piece,
+}
+
 /// What each node's fit came to.
-pub(super) type Fitted = Vec<(usize, Result<(State, String), Failure>)>;
+pub(super) type Fitted = Vec<(usize, Result<(State, Origin), Failure>)>;
 
 impl Runner {
     /// The states of nodes whose inputs are columns of the same rows. Those in the store are taken from there; the rest
     /// see every row of the split in one scan.
     pub(super) fn fit(&self, members: &[(usize, NodeValue)], progress: &dyn ProgressSink) -> Fitted {
         let mut done: Fitted = Vec::new();
-        let mut learners = Vec::new();
-        let mut scan: Option<LazyTable> = None;
+        let mut lessons: BTreeMap<String, Vec<Lesson<'_>>> = BTreeMap::new();
         for (node, value) in members {
-            match self.learner(*node, value, &mut scan) {
-                Ok(Ok(entry)) => done.push((*node, Ok(self.state(&entry)))),
-                Ok(Err(learner)) => learners.push(learner),
+            match self.lesson(*node, value) {
+                Ok(lesson) => lessons.entry(lesson.piece.key()).or_default().push(lesson),
                 Err(failure) => done.push((*node, Err(failure))),
             }
         }
-        let nodes: Vec<usize> = learners.iter().map(|learner| learner.node).collect();
+        // Claims are made in the order of their keys, so that two runs never wait for each other. Nodes that would learn
+        // the same are one claim.
+        let mut learners = Vec::new();
+        let mut followers = Vec::new();
+        let mut scan: Option<LazyTable> = None;
+        for mut same in lessons.into_values() {
+            followers.extend(same.drain(1..).map(|lesson| lesson.piece));
+            for lesson in same {
+                let node = lesson.piece.node;
+                match self.learner(lesson, &mut scan) {
+                    Ok(Ok(entry)) => done.push((node, Ok(self.state(node, &entry)))),
+                    Ok(Err(learner)) => learners.push(learner),
+                    Err(failure) => done.push((node, Err(failure))),
+                }
+            }
+        }
+        self.learn(learners, scan, progress, &mut done);
+        for piece in followers {
+            let node = piece.node;
+            let unlearnt = || Err(OperatorError::invalid("a node that learns the same did not finish").into());
+            let entry = self.produce(piece, unlearnt);
+            done.push((node, entry.map(|entry| self.state(node, &entry))));
+        }
+        done
+    }
+
+    fn learn(
+        &self,
+        mut learners: Vec<Learner>,
+        scan: Option<LazyTable>,
+        progress: &dyn ProgressSink,
+        done: &mut Fitted,
+    ) {
         match scan.map(|table| self.scan_for(&table, &mut learners, progress)) {
             Some(Err(failure)) => {
-                let text = failure.to_string();
-                done.extend(
-                    nodes
-                        .iter()
-                        .map(|&node| (node, Err(OperatorError::invalid(text.clone()).into()))),
-                );
-                return done;
+                let cancelled = matches!(failure, Failure::Operator(OperatorError::Cancelled));
+                let error = || {
+                    if cancelled {
+                        OperatorError::Cancelled
+                    } else {
+                        OperatorError::invalid(failure.to_string())
+                    }
+                };
+                done.extend(learners.iter().map(|learner| (learner.node, Err(error().into()))));
+                return;
             }
             Some(Ok(failed)) => {
                 for (node, failure) in failed {
@@ -55,48 +96,42 @@ impl Runner {
             }
             None => {}
         }
-        for learner in learners {
-            done.push((learner.node, self.finish(learner)));
-        }
-        done
+        done.extend(learners.into_iter().map(|learner| (learner.node, self.finish(learner))));
+    }
+
+    fn lesson<'a>(&self, node: usize, value: &'a NodeValue) -> Result<Lesson<'a>, Failure> {
+        let NodeValue::Dataset { lazy, origin, .. } = value else {
+            return Err(OperatorError::invalid("only a dataset can be learnt from").into());
+        };
+        let role = Role::Fit;
+        let step = self.step(node, role.word(), std::iter::once(origin));
+        let piece = Piece { node, role, step };
+        Ok(Lesson { lazy, piece })
     }
 
     fn learner(
         &self,
-        node: usize,
-        value: &NodeValue,
+        Lesson { lazy, piece }: Lesson<'_>,
         scan: &mut Option<LazyTable>,
     ) -> Result<Result<Entry, Learner>, Failure> {
-        let typed = &self.nodes[node];
-        let (Form::Stateful(stateful), NodeValue::Dataset { lazy, recipe, .. }) = (typed.built.operator.form(), value)
-        else {
-            return Err(OperatorError::invalid("only a dataset can be learnt from").into());
-        };
-        let split = stateful.fit_on();
-        let digests = [
-            ("input".to_owned(), recipe.clone()),
-            ("split".to_owned(), split.to_owned()),
-        ];
-        let role = Role::Fit;
-        let piece = Piece {
-            node,
-            role,
-            fingerprint: Fingerprint::of_step(&typed.descriptor, &typed.built, role.word(), &digests),
+        let node = piece.node;
+        let Form::Stateful(stateful) = self.nodes[node].built.operator.form() else {
+            return Err(OperatorError::invalid("this operator does not learn").into());
         };
         let making = match self.claim(piece)? {
             Claim::Done(entry) => return Ok(Ok(entry)),
             Claim::Make(making) => making,
         };
+        let split = stateful.fit_on();
         let Some(table) = lazy.split(split) else {
             return Err(OperatorError::invalid(format!("there is no split `{split}` to fit on")).into());
         };
-        let names = stateful.fit_columns(&lazy.schema);
         let scan = scan.get_or_insert_with(|| LazyTable {
             base: table.base.clone(),
             columns: Vec::new(),
         });
         let start = scan.columns.len();
-        for name in &names {
+        for name in &stateful.fit_columns(&lazy.schema) {
             let Some(column) = table.columns.iter().find(|column| column.name == *name) else {
                 return Err(OperatorError::invalid(format!("there is no column `{name}` to fit on")).into());
             };
@@ -145,21 +180,27 @@ impl Runner {
         Ok(failed)
     }
 
-    fn finish(&self, learner: Learner) -> Result<(State, String), Failure> {
+    fn finish(&self, learner: Learner) -> Result<(State, Origin), Failure> {
         let temp = self.store.temp_dir()?;
+        let node = learner.node;
         let output = learner.fitter.finish(temp.path())?;
         let content = Content::State {
             tables: self.publish_files(output.tables)?,
             facts: output.facts,
         };
         let entry = self.publish(learner.making, Made::from(content))?;
-        Ok(self.state(&entry))
+        Ok(self.state(node, &entry))
     }
 
-    fn state(&self, entry: &Entry) -> (State, String) {
-        let digest = entry.content_digest();
+    fn state(&self, node: usize, entry: &Entry) -> (State, Origin) {
+        let origin = Origin::stored(
+            &format!("fit of {}", self.name(node)),
+            &entry.content_digest(),
+            None,
+            None,
+        );
         let Content::State { tables, facts } = &entry.content else {
-            return (State::default(), digest);
+            return (State::default(), origin);
         };
         let tables = tables
             .iter()
@@ -179,7 +220,7 @@ impl Runner {
                 tables,
                 facts: facts.clone(),
             },
-            digest,
+            origin,
         )
     }
 

@@ -11,7 +11,7 @@ use towline_operators::contract::{
 
 use super::runner::{Failure, Runner};
 use super::value::{NodeValue, lazies};
-use crate::plan::{Binding, Fingerprint};
+use crate::plan::{Binding, Fingerprint, InputPart, Origin, Step};
 
 impl Runner {
     /// The output of a node that is neither a fit nor behind an error. `state` is what its fit learnt.
@@ -19,7 +19,7 @@ impl Runner {
         &self,
         index: usize,
         inputs: &[NodeValue],
-        state: Option<(State, String)>,
+        state: Option<(State, Origin)>,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
         let typed = &self.nodes[index];
@@ -29,6 +29,12 @@ impl Runner {
             .iter()
             .map(|binding| inputs[binding.reference].selected(references[binding.reference]))
             .collect::<Vec<_>>();
+        let connected = |(binding, value): (&Binding, &NodeValue)| {
+            let node = self.name(references[binding.reference].node);
+            (node.to_owned(), value.origin().digest().to_owned())
+        };
+        let connected = typed.bindings.iter().zip(&inputs).map(connected).collect();
+        self.note(index, |work| work.inputs = connected);
         match typed.built.operator.form() {
             Form::Source(source) => self.source(index, source, progress),
             Form::Columns(columns) => self.columns(index, columns, &inputs, progress),
@@ -48,18 +54,25 @@ impl Runner {
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
         let typed = &self.nodes[index];
-        let files = source.files()?;
-        let digests = files
-            .iter()
-            .map(|path| Ok(("file".to_owned(), self.store.source_digest(path)?)))
-            .collect::<Result<Vec<_>, Failure>>()?;
-        let recipe = Fingerprint::of_step(&typed.descriptor, &typed.built, "read", &digests).key();
+        let mut files = Vec::new();
+        for path in source.files()? {
+            let file = self.store.source(&path)?;
+            let place = path.display().to_string();
+            self.note(index, |work| work.inputs.push((place, file.digest.clone())));
+            files.push(Origin::file(&path, &file.digest, file.bytes()));
+            self.watch(file);
+        }
+        let parts = files.iter().map(|file| file.part("file", None)).collect();
+        let step = Step::new(
+            files,
+            Fingerprint::of_operator(&typed.descriptor, &typed.built, "read", parts),
+        );
         let lazy = LazyDataset {
             schema: self.schema(index, &[]),
             splits: frames(source.read(&self.table_context())?),
             vocabularies: BTreeMap::new(),
         };
-        self.new_rows(index, lazy, recipe, source.in_place(), progress.as_ref())
+        self.new_rows(index, lazy, step, progress.as_ref())
     }
 
     fn columns(
@@ -69,7 +82,8 @@ impl Runner {
         inputs: &[NodeValue],
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
-        let recipe = self.recipe(index, "columns", inputs, None);
+        let step = self.step(index, "columns", inputs.iter().map(NodeValue::origin));
+        let rows = inputs.first().and_then(|input| input.origin().rows());
         let datasets = lazies(inputs);
         let first = datasets.first().ok_or_else(unconnected)?;
         let mut splits = Vec::new();
@@ -88,7 +102,7 @@ impl Runner {
             splits,
             vocabularies: datasets.iter().flat_map(|d| d.vocabularies.clone()).collect(),
         };
-        self.same_rows(index, lazy, recipe, progress.as_ref())
+        self.same_rows(index, lazy, step, rows, progress.as_ref())
     }
 
     fn table(
@@ -98,7 +112,7 @@ impl Runner {
         inputs: &[NodeValue],
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
-        let recipe = self.recipe(index, "table", inputs, None);
+        let step = self.step(index, "table", inputs.iter().map(NodeValue::origin));
         let datasets = lazies(inputs);
         let vocabularies = datasets.iter().flat_map(|d| d.vocabularies.clone()).collect();
         let connected = Inputs(self.labelled(index, datasets.into_iter().cloned()));
@@ -107,7 +121,7 @@ impl Runner {
             splits: frames(table.apply(&connected, &self.table_context())?),
             vocabularies,
         };
-        self.new_rows(index, lazy, recipe, false, progress.as_ref())
+        self.new_rows(index, lazy, step, progress.as_ref())
     }
 
     /// What a fit learnt, applied to every split.
@@ -115,11 +129,13 @@ impl Runner {
         &self,
         index: usize,
         stateful: &dyn Stateful,
-        (state, digest): &(State, String),
+        (state, learnt_origin): &(State, Origin),
         inputs: &[NodeValue],
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
-        let recipe = self.recipe(index, "apply", inputs, Some(digest));
+        let mut step = self.step(index, "apply", inputs.iter().map(NodeValue::origin));
+        step.add("state", learnt_origin);
+        let rows = inputs.first().and_then(|input| input.origin().rows());
         let datasets = lazies(inputs);
         let input = datasets.first().ok_or_else(unconnected)?;
         let mut splits = Vec::new();
@@ -151,7 +167,7 @@ impl Runner {
             splits,
             vocabularies,
         };
-        self.same_rows(index, lazy, recipe, progress.as_ref())
+        self.same_rows(index, lazy, step, rows, progress.as_ref())
     }
 
     fn table_context(&self) -> TableContext {
@@ -183,16 +199,23 @@ impl Runner {
         schema
     }
 
-    fn recipe(&self, index: usize, role: &str, inputs: &[NodeValue], state: Option<&String>) -> String {
+    /// A step of a node on what is connected to it.
+    pub(super) fn step<'a>(&self, index: usize, role: &str, inputs: impl Iterator<Item = &'a Origin>) -> Step {
         let typed = &self.nodes[index];
-        let mut digests: Vec<(String, String)> = typed
-            .bindings
-            .iter()
-            .zip(inputs)
-            .map(|(binding, value)| (binding.key().to_owned(), value.digest().to_owned()))
-            .collect();
-        digests.extend(state.map(|digest| ("state".to_owned(), digest.clone())));
-        Fingerprint::of_step(&typed.descriptor, &typed.built, role, &digests).key()
+        let inputs: Vec<Origin> = inputs.cloned().collect();
+        let parts = self.labelled(index, inputs.iter()).into_iter().map(|input| {
+            let named = typed
+                .descriptor
+                .ports
+                .iter()
+                .any(|port| port.name == input.port && port.named);
+            input.value.part(input.port, named.then_some(input.label.as_str()))
+        });
+        let parts: Vec<InputPart> = parts.collect();
+        Step::new(
+            inputs,
+            Fingerprint::of_operator(&typed.descriptor, &typed.built, role, parts),
+        )
     }
 
     /// What is connected to a node, under the names that its operator knows it by.

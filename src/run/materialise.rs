@@ -9,70 +9,49 @@ use arrow::compute::cast;
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt;
 use towline_operators::contract::{
-    DatasetFiles, Form, LazyDataset, LazyTable, OperatorError, ProgressSink, Schema, TableFile, TableWriter, Vocabulary,
+    DatasetFiles, LazyDataset, LazyTable, OperatorError, ProgressSink, Schema, TableFile, TableWriter, Vocabulary,
 };
 
 use super::reuse::{Made, Piece, Role};
 use super::runner::{Failure, Runner};
 use super::value::{NodeValue, StoredDataset};
-use crate::plan::Fingerprint;
+use crate::plan::{Origin, Step};
 use crate::store::{Blob, Content, Entry, StoredSplit};
 
 impl Runner {
-    /// A dataset with new rows: stored, so that all that descends from it reads the same rows, unless it can be read in
-    /// place or its only reader makes new rows of its own and so can take the plan as it is.
+    /// A dataset with new rows. Where they are stored, all that descends from them reads the stored rows.
     pub(super) fn new_rows(
         &self,
         index: usize,
         lazy: LazyDataset,
-        recipe: String,
-        in_place: bool,
+        step: Step,
         progress: &dyn ProgressSink,
     ) -> Result<NodeValue, Failure> {
-        let readers = self.readers(index);
-        let fuses = matches!(readers.as_slice(), [(reader, _)]
-            if matches!(self.nodes[*reader].built.operator.form(), Form::Table(_)));
-        if in_place || fuses {
+        let origin = step.origin(self.name(index), None, &lazy.schema);
+        if !self.placements[index].is_stored() {
             let stored = None;
-            return Ok(NodeValue::Dataset { lazy, recipe, stored });
+            return Ok(NodeValue::Dataset { lazy, origin, stored });
         }
-        let stored = self.stored(index, &lazy, &recipe, progress)?;
-        Ok(NodeValue::Dataset {
-            lazy: self.scan(&stored.files)?,
-            recipe: stored.digest.clone(),
-            stored: Some(stored),
-        })
+        let stored = self.stored(index, &lazy, &origin, progress)?;
+        self.dataset(stored)
     }
 
-    /// A dataset whose rows are those of its input: it stays a projection of them, and is stored as well where a task
-    /// reads all of it, or nothing does, since then it is a result.
+    /// A dataset whose rows are those of its input: a projection of them, whether it is stored as well or not.
     pub(super) fn same_rows(
         &self,
         index: usize,
         lazy: LazyDataset,
-        recipe: String,
+        step: Step,
+        rows: Option<u64>,
         progress: &dyn ProgressSink,
     ) -> Result<NodeValue, Failure> {
-        let readers = self.readers(index);
-        let task_reads = readers
-            .iter()
-            .any(|(reader, whole)| *whole && matches!(self.nodes[*reader].built.operator.form(), Form::Task(_)));
-        let stored = if task_reads || readers.is_empty() {
-            Some(self.stored(index, &lazy, &recipe, progress)?)
+        let origin = step.origin(self.name(index), rows, &lazy.schema);
+        let stored = if self.placements[index].is_stored() {
+            Some(self.stored(index, &lazy, &origin, progress)?)
         } else {
             None
         };
-        Ok(NodeValue::Dataset { lazy, recipe, stored })
-    }
-
-    /// The nodes that read this one's output, and whether they read all of it.
-    fn readers(&self, index: usize) -> Vec<(usize, bool)> {
-        let mut out = Vec::new();
-        for (reader, node) in self.pipeline.nodes.iter().enumerate() {
-            let own = node.inputs.references().into_iter().filter(|r| r.node == index);
-            out.extend(own.map(|r| (reader, r.columns.is_none() && r.split.is_none())));
-        }
-        out
+        Ok(NodeValue::Dataset { lazy, origin, stored })
     }
 
     /// The stored form of a lazy dataset: from the store if its rows are there, else computed and published.
@@ -80,13 +59,13 @@ impl Runner {
         &self,
         node: usize,
         lazy: &LazyDataset,
-        recipe: &str,
+        origin: &Origin,
         progress: &dyn ProgressSink,
     ) -> Result<StoredDataset, Failure> {
         let piece = Piece {
             node,
             role: Role::Rows,
-            fingerprint: Fingerprint::of_rows(recipe),
+            step: Step::rows(origin),
         };
         let entry = self.produce(piece, || {
             let temp = self.store.temp_dir()?;
@@ -108,20 +87,23 @@ impl Runner {
                 vocabularies: self.blobs_of(&lazy.vocabularies)?,
             }))
         })?;
-        let files = self.files(&entry)?;
-        self.note(node, |work| work.rows = Some(files.rows()));
-        let digest = entry.content_digest();
-        Ok(StoredDataset { files, digest })
+        let stored = self.stored_dataset(origin.label(), &entry)?;
+        self.note(node, |work| work.rows = stored.origin.rows());
+        Ok(stored)
+    }
+
+    pub(super) fn stored_dataset(&self, label: &str, entry: &Entry) -> Result<StoredDataset, Failure> {
+        let files = self.files(entry)?;
+        let origin = Origin::stored(label, &entry.content_digest(), Some(files.rows()), Some(&files.schema));
+        Ok(StoredDataset { files, origin })
     }
 
     /// A stored dataset as those that depend on it see it.
-    pub(super) fn dataset_of(&self, entry: &Entry) -> Result<NodeValue, Failure> {
-        let files = self.files(entry)?;
-        let digest = entry.content_digest();
+    pub(super) fn dataset(&self, stored: StoredDataset) -> Result<NodeValue, Failure> {
         Ok(NodeValue::Dataset {
-            lazy: self.scan(&files)?,
-            recipe: digest.clone(),
-            stored: Some(StoredDataset { files, digest }),
+            lazy: self.scan(&stored.files)?,
+            origin: stored.origin.clone(),
+            stored: Some(stored),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Running a plan.
 
+mod commit;
 mod fits;
 mod forms;
 mod materialise;
@@ -13,7 +14,7 @@ mod task;
 mod value;
 
 pub use progress::{Progress, ProgressMode};
-pub use record::{NodeRecord, NodeStatus, RunRecord};
+pub use record::{NodeRecord, NodeStatus, RECORD_VERSION, RunRecord};
 pub use runner::{Failure, Work};
 pub use schedule::{RunOptions, plan, run};
 pub(crate) use session::session;

@@ -1,12 +1,20 @@
 //! What a run leaves behind about itself.
+//!
+//! Version log:
+//! - 1: the first.
+//! - 2: commit, files, and per node configuration, code version, inputs, output, receipt, placement and keys.
+//!
+//! A reader takes records of every version: fields that are not there have their defaults, fields that it does not know
+//! are passed over.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use towline_operators::contract::{Receipt, Report};
 
-/// Counts up when the meaning of a field changes.
-pub(super) const RECORD_VERSION: u32 = 1;
+/// Counts up when a field is added or its meaning changes.
+pub const RECORD_VERSION: u32 = 2;
 
 /// How a node ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +30,19 @@ pub enum NodeStatus {
     Failed,
     /// Something that it needs failed, or the run was interrupted.
     Skipped,
+}
+
+impl NodeStatus {
+    /// The word for a person.
+    pub fn word(self) -> &'static str {
+        match self {
+            NodeStatus::Ran => "ran",
+            NodeStatus::Reused => "reused",
+            NodeStatus::Fused => "fused",
+            NodeStatus::Failed => "failed",
+            NodeStatus::Skipped => "skipped",
+        }
+    }
 }
 
 /// What happened to a node.
@@ -43,17 +64,35 @@ pub struct NodeRecord {
     pub metrics: BTreeMap<String, f64>,
     /// What a person wants to see.
     pub report: Report,
-    /// What it did outside the store.
+    /// The operator's code version.
+    #[serde(default)]
+    pub code: u32,
+    /// Its configuration by meaning: defaults filled in, secrets unread, without what cannot change the output.
+    #[serde(default)]
+    pub with: Value,
+    /// Digests of what was connected, in order: by node, or by path for the files of a source.
+    #[serde(default)]
+    pub inputs: Vec<(String, String)>,
+    /// Digest of the output: of its content, or of the steps that make it where it is never stored.
+    #[serde(default)]
+    pub output: Option<String>,
+    /// What it published outside the store.
     #[serde(default)]
     pub receipt: Option<Receipt>,
+    /// Where its output lives, in words.
+    #[serde(default)]
+    pub placement: String,
+    /// The keys of the entries that it stands for.
+    #[serde(default)]
+    pub keys: Vec<String>,
 }
 
 /// What happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// [`RECORD_VERSION`].
+    /// [`RECORD_VERSION`] of what wrote it.
     pub version: u32,
-    /// Sorts by time.
+    /// Later runs on a store have greater ids, whatever the clock says.
     pub id: String,
     /// The pipeline.
     pub pipeline: String,
@@ -65,6 +104,9 @@ pub struct RunRecord {
     pub peak_memory: Option<u64>,
     /// Whether somebody interrupted it.
     pub interrupted: bool,
+    /// The git commit that the working folder was at, if it is in a repository.
+    #[serde(default)]
+    pub commit: Option<String>,
     /// The nodes, in the order of the file.
     pub nodes: Vec<NodeRecord>,
 }
@@ -85,4 +127,20 @@ pub(super) fn peak_memory() -> Option<u64> {
         .parse::<u64>()
         .ok()
         .map(|kilobytes| kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_the_first_version_and_of_one_to_come_are_read() {
+        let node = r#""name":"a","operator":"Filter","status":"reused","reason":"","seconds":0.1,"rows":3,"metrics":{},"report":{}"#;
+        let run = r#""id":"01","pipeline":"p","started":1,"seconds":0.2,"peak_memory":null,"interrupted":false"#;
+        let first = format!(r#"{{"version":1,{run},"nodes":[{{{node}}}]}}"#);
+        let record: RunRecord = serde_json::from_str(&first).unwrap();
+        assert_eq!((record.count(NodeStatus::Reused), record.nodes[0].code), (1, 0));
+        let next = format!(r#"{{"version":9,{run},"weather":"fine","nodes":[{{{node},"mood":[1]}}]}}"#);
+        assert_eq!(serde_json::from_str::<RunRecord>(&next).unwrap().nodes[0].rows, Some(3));
+    }
 }

@@ -1,14 +1,15 @@
 //! Whether a piece of work has to be done, and what it leaves in the store.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use serde_json::json;
 use towline_operators::contract::{Purity, Report};
 
 use super::runner::{Failure, Runner};
 use crate::pipeline::CacheMode;
-use crate::plan::{Fingerprint, changes};
-use crate::store::{Content, Entry};
+use crate::plan::{Explanation, Step, changes};
+use crate::store::{Content, Entry, Lock, Lookup, digest_json};
 
 /// What a piece of work is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,13 @@ impl Role {
 pub(super) struct Piece {
     pub(super) node: usize,
     pub(super) role: Role,
-    pub(super) fingerprint: Fingerprint,
+    pub(super) step: Step,
+}
+
+impl Piece {
+    pub(super) fn key(&self) -> String {
+        self.step.fingerprint.key()
+    }
 }
 
 /// What has to happen for a piece of work.
@@ -50,7 +57,9 @@ pub(super) enum Claim {
 /// A piece of work that is being made.
 pub(super) struct Making {
     piece: Piece,
+    key: String,
     start: Instant,
+    _lock: Lock,
 }
 
 /// What a piece of work came to.
@@ -82,16 +91,22 @@ impl Runner {
         }
     }
 
-    /// Finds out whether a piece of work has to be done; in a plan, one that has to is a failure that says why.
+    /// Finds out whether a piece of work has to be done; in a plan, one that has to is a failure that says why. Work that
+    /// another run is doing is waited for, and then shared.
     pub(super) fn claim(&self, piece: Piece) -> Result<Claim, Failure> {
-        if let Some(entry) = self.reusable(&piece) {
-            self.note(piece.node, |work| work.reused = true);
-            self.settle(&piece, &entry);
-            return Ok(Claim::Done(entry));
-        }
-        let reason = self.reason(&piece);
+        let key = piece.key();
+        let mut reason = match self.reusable(&piece, &key) {
+            Ok(entry) => return Ok(self.reused(&piece, entry)),
+            Err(reason) => reason,
+        };
         if self.plan_only {
             return Err(Failure::WouldRun(reason));
+        }
+        let lock = self.lock(&piece, &key)?;
+        match self.reusable(&piece, &key) {
+            Ok(entry) => return Ok(self.reused(&piece, entry)),
+            Err(still) if still.starts_with("artifact") => reason = still,
+            Err(_) => {}
         }
         self.note(piece.node, |work| {
             work.ran = true;
@@ -99,44 +114,106 @@ impl Runner {
                 work.reason = reason;
             }
         });
+        if let Some(place) = self.place(&piece) {
+            self.store.begin_publishing(&place)?;
+        }
         Ok(Claim::Make(Making {
             piece,
+            key,
             start: Instant::now(),
+            _lock: lock,
         }))
+    }
+
+    fn reused(&self, piece: &Piece, entry: Entry) -> Claim {
+        self.note(piece.node, |work| work.reused = true);
+        self.settle(piece, &entry);
+        Claim::Done(entry)
+    }
+
+    /// Waits for the lock on a piece of work.
+    fn lock(&self, piece: &Piece, key: &str) -> Result<Lock, Failure> {
+        const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+        let mut pause = Duration::from_millis(5);
+        loop {
+            if let Some(lock) = self.store.try_lock(key)? {
+                return Ok(lock);
+            }
+            if pause == LONGEST_PAUSE / 2 {
+                self.progress(&format!(
+                    "  {}: another run is doing this; waiting",
+                    self.name(piece.node)
+                ));
+            }
+            self.cancel.check()?;
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The place outside the store that a piece of work writes to, if it is an effect: the digest of what says where.
+    fn place(&self, piece: &Piece) -> Option<String> {
+        let typed = &self.nodes[piece.node];
+        let effect = piece.role == Role::Task && typed.descriptor.purity == Purity::Effect;
+        let said = json!({ "operator": typed.descriptor.name, "with": typed.built.cache_config });
+        effect.then(|| digest_json(&said))
     }
 
     /// Publishes what a piece of work came to.
     pub(super) fn publish(&self, making: Making, made: Made) -> Result<Entry, Failure> {
-        let Making { piece, start } = making;
+        let Making {
+            piece,
+            key,
+            start,
+            _lock,
+        } = making;
+        self.check_sources()?;
         let entry = Entry {
-            key: piece.fingerprint.key(),
-            parts: piece.fingerprint.parts().clone(),
+            key,
             content: made.content,
             metrics: made.metrics,
             report: made.report,
             seconds: start.elapsed().as_secs_f64(),
+            stamps: BTreeMap::new(),
         };
-        self.store.publish_entry(&entry)?;
+        self.store.publish_entry(&entry, &piece.step.explanation())?;
+        if let Some(place) = self.place(&piece) {
+            self.store.end_publishing(&place, &entry)?;
+        }
         self.settle(&piece, &entry);
         Ok(entry)
     }
 
-    fn reusable(&self, piece: &Piece) -> Option<Entry> {
+    /// The entry of a piece of work, or why there is none that can be reused.
+    fn reusable(&self, piece: &Piece, key: &str) -> Result<Entry, String> {
         if self.pipeline.nodes[piece.node].settings.cache == CacheMode::Never {
-            return None;
+            return Err("cache: never".to_owned());
         }
-        self.store
-            .entry(&piece.fingerprint.key())
-            .filter(|entry| self.still_there(piece.node, entry))
+        match self.store.lookup(key) {
+            Lookup::Found(entry) => self.still_there(piece, entry),
+            Lookup::Absent => Err(self.reason(piece, key)),
+            Lookup::Damaged(what) => {
+                self.warn(&format!("{}: {what}; it is made again", self.name(piece.node)));
+                Err(what)
+            }
+        }
     }
 
-    fn still_there(&self, node: usize, entry: &Entry) -> bool {
-        let typed = &self.nodes[node];
-        match &entry.content {
-            Content::Receipt { receipt } if typed.descriptor.purity == Purity::Effect => {
-                typed.built.operator.still_published(receipt)
-            }
-            _ => true,
+    /// The entry, if what an effect published still stands.
+    fn still_there(&self, piece: &Piece, entry: Entry) -> Result<Entry, String> {
+        let (Some(place), Content::Receipt { receipt }) = (self.place(piece), &entry.content) else {
+            return Ok(entry);
+        };
+        let operator = &self.nodes[piece.node].built.operator;
+        if !operator.still_published(receipt) {
+            Err(format!(
+                "what it published is gone or has another size: {}",
+                receipt.target
+            ))
+        } else if !self.store.is_published(&place, &entry.key) {
+            Err(format!("something else was published since: {}", receipt.target))
+        } else {
+            Ok(entry)
         }
     }
 
@@ -146,29 +223,35 @@ impl Runner {
             self.note(piece.node, |work| {
                 work.metrics.clone_from(&entry.metrics);
                 work.report = entry.report.clone();
-                work.receipt = match &entry.content {
-                    Content::Receipt { receipt } => Some(receipt.clone()),
-                    _ => None,
-                };
             });
         }
-        // Only `show` and the reasons of `plan` read this memory: a run does not fail for it.
-        let _ = self
-            .store
-            .remember_node(&self.pipeline.name, &self.work_name(piece), entry);
+        self.note(piece.node, |work| work.keys.push(entry.key.clone()));
+        if !self.plan_only {
+            self.store
+                .remember_node(&self.pipeline.name, &self.work_name(piece), &entry.key);
+        }
     }
 
-    /// Why a piece of work has to be done, in words.
-    fn reason(&self, piece: &Piece) -> String {
-        let Some(last) = self.store.last_of_node(&self.pipeline.name, &self.work_name(piece)) else {
+    /// Why there is nothing under the key of a piece of work, in words.
+    fn reason(&self, piece: &Piece, key: &str) -> String {
+        /// More than this is a list, not a reason.
+        const SHOWN: usize = 4;
+        let Some(last) = self.store.last_key_of_node(&self.pipeline.name, &self.work_name(piece)) else {
             return "never ran".to_owned();
         };
-        let changes = changes(&last.parts, piece.fingerprint.parts());
-        if changes.is_empty() {
-            "what it published is gone".to_owned()
-        } else {
-            changes.join(", ")
+        if last == key {
+            return "artifact missing: its entry is gone".to_owned();
         }
+        let Some(before) = self.store.why::<Explanation>(&last) else {
+            return "what it did before is not known any more".to_owned();
+        };
+        let mut changes = changes(self.name(piece.node), &before, &piece.step.explanation());
+        if changes.len() > SHOWN {
+            let more = changes.len() - SHOWN;
+            changes.truncate(SHOWN);
+            changes.push(format!("and {more} more"));
+        }
+        changes.join(", ")
     }
 
     fn work_name(&self, piece: &Piece) -> String {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use datafusion::prelude::SessionContext;
-use towline_operators::contract::{Cancel, Device, OperatorError, Receipt, Report};
+use towline_operators::contract::{Cancel, Device, OperatorError, Report};
 
+use super::progress::Progress;
 use crate::pipeline::Pipeline;
-use crate::plan::TypedNode;
-use crate::store::{Store, StoreError};
+use crate::plan::{Placement, TypedNode, placements};
+use crate::store::{SourceFile, Store, StoreError};
 
 /// Why a node has no output.
 #[derive(Debug, thiserror::Error)]
@@ -36,14 +37,16 @@ pub struct Work {
     pub reused: bool,
     /// Why it ran, in words.
     pub reason: String,
+    /// Digests of what was connected: by node, or by path for the files of a source.
+    pub inputs: Vec<(String, String)>,
+    /// The keys of what was made and reused.
+    pub keys: Vec<String>,
     /// Rows of the output, where they were counted.
     pub rows: Option<u64>,
     /// Its metrics.
     pub metrics: BTreeMap<String, f64>,
     /// What a person wants to see.
     pub report: Report,
-    /// What it did outside the store.
-    pub receipt: Option<Receipt>,
 }
 
 /// Brings outputs about. Shared by all threads of a run.
@@ -57,6 +60,9 @@ pub(super) struct Runner {
     pub(super) plan_only: bool,
     pub(super) threads: usize,
     pub(super) device: Device,
+    pub(super) placements: Vec<Placement>,
+    progress: Progress,
+    sources: Mutex<Vec<SourceFile>>,
     work: Mutex<BTreeMap<usize, Work>>,
 }
 
@@ -69,6 +75,9 @@ impl Runner {
         plan_only: bool,
     ) -> Self {
         Runner {
+            placements: placements(&pipeline, &nodes),
+            progress: options.progress.clone(),
+            sources: Mutex::default(),
             pipeline,
             nodes,
             store,
@@ -92,6 +101,27 @@ impl Runner {
     pub(super) fn work_of(&self, node: usize) -> Work {
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         work.get(&node).cloned().unwrap_or_default()
+    }
+
+    /// Tells something that a person should know though nothing failed.
+    pub(super) fn warn(&self, text: &str) {
+        self.progress.line(&format!("warning: {text}"));
+    }
+
+    /// Tells what happens now.
+    pub(super) fn progress(&self, text: &str) {
+        self.progress.line(text);
+    }
+
+    /// From now on, a change of this file is an error.
+    pub(super) fn watch(&self, file: SourceFile) {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+    }
+
+    /// An error if a file changed that a node of this run has read, or may be reading.
+    pub(super) fn check_sources(&self) -> Result<(), StoreError> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.iter().try_for_each(SourceFile::check)
     }
 
     /// The name of a node.

@@ -10,13 +10,14 @@ use petgraph::graph::NodeIndex;
 use tokio::task::JoinSet;
 use towline_operators::contract::{Cancel, Device, OperatorError, State};
 
+use super::commit::commit;
 use super::fits::Fitted;
 use super::progress::Progress;
 use super::record::{NodeRecord, NodeStatus, RECORD_VERSION, RunRecord, peak_memory};
 use super::runner::{Failure, Runner, Work};
 use super::value::NodeValue;
 use crate::pipeline::Pipeline;
-use crate::plan::TypedNode;
+use crate::plan::{Origin, TypedNode};
 use crate::store::Store;
 
 /// How to run.
@@ -66,7 +67,7 @@ struct Schedule {
     runner: Arc<Runner>,
     options: RunOptions,
     values: Vec<Option<NodeValue>>,
-    states: BTreeMap<usize, (State, String)>,
+    states: BTreeMap<usize, (State, Origin)>,
     ended: BTreeMap<usize, Ended>,
     started: BTreeSet<usize>,
     fit_seconds: BTreeMap<usize, f64>,
@@ -76,7 +77,10 @@ struct Schedule {
 pub async fn run(pipeline: Pipeline, nodes: Vec<TypedNode>, store: Store, options: RunOptions) -> RunRecord {
     let runner = Arc::new(Runner::new(pipeline, nodes, store, &options, false));
     let progress = options.progress.clone();
-    let record = go(Arc::clone(&runner), options).await;
+    // A store that cannot be locked can be used all the same; it can only not be collected at the same time.
+    let _in_use = runner.store.use_it();
+    let id = runner.store.next_run_id().unwrap_or_default();
+    let record = go(Arc::clone(&runner), options, id).await;
     // A record that cannot be written is told, but the work is done and stays done.
     if let Err(error) = runner.store.write_run(&record.id, &record) {
         progress.line(&format!("warning: the run record was not written: {error}"));
@@ -87,10 +91,11 @@ pub async fn run(pipeline: Pipeline, nodes: Vec<TypedNode>, store: Store, option
 /// What a run would do, without doing it: `Reused`, or `Ran` with the reason. Fits in the store that only need
 /// applying are applied; nothing is written.
 pub async fn plan(pipeline: Pipeline, nodes: Vec<TypedNode>, store: Store, options: RunOptions) -> RunRecord {
-    go(Arc::new(Runner::new(pipeline, nodes, store, &options, true)), options).await
+    let runner = Arc::new(Runner::new(pipeline, nodes, store, &options, true));
+    go(runner, options, String::new()).await
 }
 
-async fn go(runner: Arc<Runner>, options: RunOptions) -> RunRecord {
+async fn go(runner: Arc<Runner>, options: RunOptions, id: String) -> RunRecord {
     let start = Instant::now();
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut schedule = Schedule {
@@ -105,12 +110,13 @@ async fn go(runner: Arc<Runner>, options: RunOptions) -> RunRecord {
     schedule.work().await;
     RunRecord {
         version: RECORD_VERSION,
-        id: format!("{:020}", since_1970.as_nanos()),
+        id,
         pipeline: schedule.runner.pipeline.name.clone(),
         started: since_1970.as_secs(),
         seconds: start.elapsed().as_secs_f64(),
         peak_memory: peak_memory(),
         interrupted: schedule.options.cancel.is_cancelled(),
+        commit: std::env::current_dir().ok().and_then(|folder| commit(&folder)),
         nodes: (0..schedule.values.len()).map(|node| schedule.record(node)).collect(),
     }
 }
@@ -247,7 +253,7 @@ impl Schedule {
                 } else if work.reused {
                     (NodeStatus::Reused, String::new())
                 } else {
-                    (NodeStatus::Fused, "part of what reads it".to_owned())
+                    (NodeStatus::Fused, String::new())
                 }
             }
             Err(Failure::WouldRun(reason)) => (NodeStatus::Ran, reason),
@@ -288,9 +294,12 @@ impl Schedule {
             rows,
             metrics,
             report,
-            receipt,
+            inputs,
+            keys,
             ..
         } = self.runner.work_of(index);
+        let value = self.values[index].as_ref();
+        let typed = &self.runner.nodes[index];
         NodeRecord {
             name: node.name.clone(),
             operator: node.op.value.clone(),
@@ -300,7 +309,13 @@ impl Schedule {
             rows,
             metrics,
             report,
-            receipt,
+            code: typed.descriptor.code_version,
+            with: typed.built.cache_config.clone(),
+            inputs,
+            output: value.map(|value| value.origin().digest().to_owned()),
+            receipt: value.and_then(NodeValue::receipt).cloned(),
+            placement: self.runner.placements[index].to_string(),
+            keys,
         }
     }
 }

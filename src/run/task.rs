@@ -12,7 +12,7 @@ use towline_operators::contract::{
 use super::reuse::{Made, Piece, Role};
 use super::runner::{Failure, Runner};
 use super::value::NodeValue;
-use crate::plan::Fingerprint;
+use crate::plan::Origin;
 use crate::store::{Blob, Content, Entry, StoredSplit};
 
 impl Runner {
@@ -23,19 +23,20 @@ impl Runner {
         inputs: &[NodeValue],
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
-        let typed = &self.nodes[index];
         let mut artifacts = Vec::new();
-        let mut digests = Vec::new();
-        for (binding, value) in typed.bindings.iter().zip(inputs) {
-            let (artifact, digest) = self.readable(index, value, progress.as_ref())?;
+        let mut origins = Vec::new();
+        for value in inputs {
+            let (artifact, origin) = self.readable(index, value, progress.as_ref())?;
             artifacts.push(artifact);
-            digests.push((binding.key().to_owned(), digest));
+            origins.push(origin);
         }
         let role = Role::Task;
+        let mut step = self.step(index, role.word(), origins.iter());
+        step.fingerprint = step.fingerprint.on(self.device);
         let piece = Piece {
             node: index,
             role,
-            fingerprint: Fingerprint::of_step(&typed.descriptor, &typed.built, role.word(), &digests),
+            step,
         };
         let entry = self.produce(piece, || {
             let temp = self.store.temp_dir()?;
@@ -52,25 +53,25 @@ impl Runner {
                 report,
             })
         })?;
-        self.value_of(&entry)
+        self.value_of(index, &entry)
     }
 
-    /// A value as a task reads it, and the digest of its content.
+    /// A value as a task reads it, and what stands for its content.
     fn readable(
         &self,
         index: usize,
         value: &NodeValue,
         progress: &dyn ProgressSink,
-    ) -> Result<(Artifact, String), Failure> {
+    ) -> Result<(Artifact, Origin), Failure> {
         Ok(match value {
             NodeValue::Dataset {
                 stored: Some(stored), ..
-            } => (Artifact::Dataset(stored.files.clone()), stored.digest.clone()),
-            NodeValue::Dataset { lazy, recipe, .. } => {
-                let stored = self.stored(index, lazy, recipe, progress)?;
-                (Artifact::Dataset(stored.files), stored.digest)
+            } => (Artifact::Dataset(stored.files.clone()), stored.origin.clone()),
+            NodeValue::Dataset { lazy, origin, .. } => {
+                let stored = self.stored(index, lazy, origin, progress)?;
+                (Artifact::Dataset(stored.files), stored.origin)
             }
-            NodeValue::Other { artifact, digest } => (artifact.clone(), digest.clone()),
+            NodeValue::Other { artifact, origin } => (artifact.clone(), origin.clone()),
         })
     }
 
@@ -134,10 +135,14 @@ impl Runner {
     }
 
     /// What an entry stands for, for those that depend on it.
-    fn value_of(&self, entry: &Entry) -> Result<NodeValue, Failure> {
+    fn value_of(&self, index: usize, entry: &Entry) -> Result<NodeValue, Failure> {
         let digest = entry.content_digest();
         let artifact = match &entry.content {
-            Content::Dataset { .. } => return self.dataset_of(entry),
+            Content::Dataset { .. } => {
+                let stored = self.stored_dataset(self.name(index), entry)?;
+                self.note(index, |work| work.rows = stored.origin.rows());
+                return self.dataset(stored);
+            }
             Content::Model {
                 model_type,
                 description,
@@ -156,7 +161,8 @@ impl Runner {
             Content::Receipt { receipt } => Artifact::Receipt(receipt.clone()),
             Content::Metrics | Content::State { .. } => Artifact::Metrics(entry.metrics.clone()),
         };
-        Ok(NodeValue::Other { artifact, digest })
+        let origin = Origin::stored(self.name(index), &digest, None, None);
+        Ok(NodeValue::Other { artifact, origin })
     }
 }
 

@@ -1,19 +1,19 @@
 //! What a node's output is for those that depend on it, and what a reference takes of it.
 
-use towline_operators::contract::{Artifact, DatasetFiles, LazyDataset};
+use towline_operators::contract::{Artifact, DatasetFiles, LazyDataset, Receipt};
 
 use crate::pipeline::Reference;
-use crate::plan::{Fingerprint, selected_names};
+use crate::plan::{Fingerprint, Origin, Step, selected_names};
 
 /// What a node's output is, for those that depend on it.
 #[derive(Clone)]
 pub enum NodeValue {
-    /// A dataset; `recipe` stands for its content.
+    /// A dataset; `origin` stands for its content.
     Dataset {
         /// Its columns, lazily.
         lazy: LazyDataset,
-        /// Digest of how it comes about: stored content, and the steps on top of it.
-        recipe: String,
+        /// How it comes about: stored content, and the steps on top of it.
+        origin: Origin,
         /// Its rows in the store, where they were put there for a task to read.
         stored: Option<StoredDataset>,
     },
@@ -21,8 +21,8 @@ pub enum NodeValue {
     Other {
         /// What it is.
         artifact: Artifact,
-        /// Digest of its content.
-        digest: String,
+        /// Its content.
+        origin: Origin,
     },
 }
 
@@ -31,16 +31,15 @@ pub enum NodeValue {
 pub struct StoredDataset {
     /// The files.
     pub files: DatasetFiles,
-    /// Digest of the content.
-    pub digest: String,
+    /// The content.
+    pub origin: Origin,
 }
 
 impl NodeValue {
     /// What stands for its content in the fingerprints of those that depend on it.
-    pub(super) fn digest(&self) -> &str {
+    pub(super) fn origin(&self) -> &Origin {
         match self {
-            NodeValue::Dataset { recipe, .. } => recipe,
-            NodeValue::Other { digest, .. } => digest,
+            NodeValue::Dataset { origin, .. } | NodeValue::Other { origin, .. } => origin,
         }
     }
 
@@ -52,9 +51,20 @@ impl NodeValue {
         }
     }
 
+    /// What was published, if it is a receipt.
+    pub(super) fn receipt(&self) -> Option<&Receipt> {
+        match self {
+            NodeValue::Other {
+                artifact: Artifact::Receipt(receipt),
+                ..
+            } => Some(receipt),
+            _ => None,
+        }
+    }
+
     /// What a reference takes of it.
     pub(super) fn selected(&self, reference: &Reference) -> NodeValue {
-        let NodeValue::Dataset { lazy, recipe, .. } = self else {
+        let NodeValue::Dataset { lazy, origin, .. } = self else {
             return self.clone();
         };
         let names = selected_names(&lazy.schema, reference);
@@ -75,9 +85,12 @@ impl NodeValue {
                 table.columns = picked.collect();
             }
         }
+        let fingerprint = Fingerprint::of_selection(origin.part("input", None), names.as_deref(), split);
+        let rows = origin.rows().filter(|_| split.is_none());
+        let origin = Step::new(vec![origin.clone()], fingerprint).origin(origin.label(), rows, &lazy.schema);
         NodeValue::Dataset {
             lazy,
-            recipe: Fingerprint::of_selection(recipe, names.as_deref(), split).key(),
+            origin,
             stored: None,
         }
     }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use towline_operators::contract::{ModelType, Receipt, Report, Schema};
 
+use super::stamp::Stamp;
+
 /// A file in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blob {
@@ -68,13 +70,11 @@ pub enum Content {
     },
 }
 
-/// What a key produced, with the JSON that was hashed into the key.
+/// What a key produced.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// BLAKE3 of `parts`, in hex.
+    /// The key of the fingerprint.
     pub key: String,
-    /// Everything that could change the output.
-    pub parts: Value,
     /// What was stored.
     pub content: Content,
     /// Numbers about the work.
@@ -85,6 +85,9 @@ pub struct Entry {
     pub report: Report,
     /// How long the work took, in seconds.
     pub seconds: f64,
+    /// The blobs as they were when their digests were last checked, by digest: while a blob keeps its stamp it is whole.
+    #[serde(default)]
+    pub stamps: BTreeMap<String, Stamp>,
 }
 
 impl Entry {
@@ -102,9 +105,10 @@ impl Entry {
         }
     }
 
-    /// Digest of what was stored: entries with equal contents have equal digests, whatever their keys.
+    /// Digest of what was stored: entries with equal contents have equal digests, whatever their keys. Metrics are
+    /// content only where they are all there is; elsewhere they are about the work, and nothing downstream reads them.
     pub fn content_digest(&self) -> String {
-        let content = serde_json::to_value(&self.content).unwrap_or(Value::Null);
-        super::digest_json(&serde_json::json!({ "content": content, "metrics": self.metrics }))
+        let metrics = matches!(self.content, Content::Metrics).then_some(&self.metrics);
+        super::digest_json(&serde_json::json!({ "content": self.content, "metrics": metrics }))
     }
 }

@@ -2,16 +2,26 @@
 //!
 //! ```text
 //! blobs/ab/abcd....parquet   file contents, named by their BLAKE3 digest
-//! entries/<key>.json         what a key produced; written after its blobs
+//! why/<key>.json             what was hashed into a key, and what the digests in it stand for
+//! entries/<key>.json         what a key produced; written last
 //! nodes/<pipeline>/<node>    the entry that a node last produced or reused
-//! sources/<digest>           content digests of outside files, by (path, size, mtime, inode)
+//! sources/<digest>           content digests of outside files, by (path, size, mtime, inode, ctime)
 //! runs/<id>.json             run records
+//! published/<place>.json     what stands at the places that sinks write to
+//! locks/<key>                held while the work of a key is done
 //! tmp/                       unfinished work
+//! lock                       held by every run, and alone by who collects
 //! ```
 
 mod entry;
+mod lock;
+mod lookup;
+mod published;
+mod runs;
 mod sources;
+mod stamp;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -21,6 +31,10 @@ use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 pub use entry::{Blob, Content, Entry, StoredSplit};
+pub use lock::{Lock, StoreLock};
+pub use lookup::Lookup;
+pub use sources::SourceFile;
+pub use stamp::Stamp;
 
 /// A failure of the store itself.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +46,15 @@ pub enum StoreError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A file outside the store changed while a node read it: what was made of it belongs to neither state.
+    #[error(
+        "{} changed while it was read; nothing made of it was stored. Run again when nothing writes to it",
+        path.display()
+    )]
+    SourceChanged {
+        /// The file.
+        path: PathBuf,
     },
 }
 
@@ -53,6 +76,18 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::Io { path, source }
 }
 
+const FOLDERS: [&str; 9] = [
+    "blobs",
+    "why",
+    "entries",
+    "nodes",
+    "sources",
+    "runs",
+    "published",
+    "locks",
+    "tmp",
+];
+
 /// A store in a folder.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -62,7 +97,7 @@ pub struct Store {
 impl Store {
     /// Opens the store in `root`, and makes it if there is none.
     pub fn open(root: &Path) -> Result<Self> {
-        for folder in ["blobs", "entries", "nodes", "sources", "runs", "tmp"] {
+        for folder in FOLDERS {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(at(&path))?;
         }
@@ -73,6 +108,26 @@ impl Store {
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Takes part in the use of the store: while this is held, nothing is collected. What a run that was killed left
+    /// unfinished is removed if no other run uses the store.
+    pub fn use_it(&self) -> Result<StoreLock> {
+        let path = self.root.join("lock");
+        if let Ok(Some(_alone)) = StoreLock::alone(&path) {
+            let tmp = self.root.join("tmp");
+            for left in fs::read_dir(&tmp).map_err(at(&tmp))?.flatten() {
+                // What cannot be removed wastes space and nothing else.
+                let _ = fs::remove_dir_all(left.path()).or_else(|_| fs::remove_file(left.path()));
+            }
+        }
+        StoreLock::shared(&path).map_err(at(&path))
+    }
+
+    /// The lock on the work of a key, or `None` while another run does it.
+    pub fn try_lock(&self, key: &str) -> Result<Option<Lock>> {
+        let path = self.root.join("locks").join(key);
+        Lock::try_take(&path).map_err(at(&path))
     }
 
     /// A new folder for unfinished work, on the file system of the store; gone when dropped.
@@ -92,7 +147,7 @@ impl Store {
         let target = self.blob_path(&blob);
         let folder = target.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(at(folder))?;
-        File::open(file).and_then(|f| f.sync_all()).map_err(at(file))?;
+        seal(file).map_err(at(file))?;
         fs::rename(file, &target).map_err(at(&target))?;
         sync_folder(folder)?;
         Ok(blob)
@@ -107,58 +162,97 @@ impl Store {
             .join(format!("{}.{}", blob.digest, blob.extension))
     }
 
-    /// The entry of a key, if it is there with all its blobs whole: a missing or cut blob is a miss, never an error.
-    pub fn entry(&self, key: &str) -> Option<Entry> {
-        let entry: Entry = read_json(&self.root.join("entries").join(format!("{key}.json")))?;
-        let whole = |blob: &Blob| fs::metadata(self.blob_path(blob)).is_ok_and(|meta| meta.len() == blob.bytes);
-        entry.blobs().into_iter().all(whole).then_some(entry)
-    }
-
-    /// Publishes an entry whose blobs are published already.
-    pub fn publish_entry(&self, entry: &Entry) -> Result<()> {
-        self.write_json(&self.root.join("entries").join(format!("{}.json", entry.key)), entry)
-    }
-
-    /// Notes that a node of a pipeline stands for this entry now.
-    pub fn remember_node(&self, pipeline: &str, node: &str, entry: &Entry) -> Result<()> {
-        let folder = self.root.join("nodes").join(file_name(pipeline));
-        fs::create_dir_all(&folder).map_err(at(&folder))?;
-        let path = folder.join(format!("{}.json", file_name(node)));
-        // Writing and syncing what is there already would be most of the time of a run that has nothing to do.
-        if read_json::<String>(&path).is_some_and(|key| key == entry.key) {
-            return Ok(());
+    /// Publishes an entry whose blobs are published already; `why` explains its key.
+    pub fn publish_entry(&self, entry: &Entry, why: &impl Serialize) -> Result<()> {
+        let mut entry = entry.clone();
+        let mut stamps = BTreeMap::new();
+        for blob in entry.blobs() {
+            let path = self.blob_path(blob);
+            let stamp = Stamp::of(&path).map_err(at(&path))?;
+            stamps.insert(blob.digest.clone(), stamp);
         }
-        self.write_json(&path, &entry.key)
+        entry.stamps = stamps;
+        self.write_json(&self.why_path(&entry.key), why)?;
+        self.write_json(&self.entry_path(&entry.key), &entry)
     }
 
-    /// The entry that a node stood for when it last ran or was reused.
+    /// What was hashed into a key, with what the digests in it stand for.
+    pub fn why<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        read_json(&self.why_path(key))
+    }
+
+    fn entry_path(&self, key: &str) -> PathBuf {
+        self.root.join("entries").join(format!("{key}.json"))
+    }
+
+    fn why_path(&self, key: &str) -> PathBuf {
+        self.root.join("why").join(format!("{key}.json"))
+    }
+
+    /// Notes that a node of a pipeline stands for this key now. Only reasons and `show` read this memory: what cannot be
+    /// written is forgotten.
+    pub fn remember_node(&self, pipeline: &str, node: &str, key: &str) {
+        let path = self.node_path(pipeline, node);
+        // Writing what is there already would be most of the time of a run that has nothing to do.
+        if self.last_key_of_node(pipeline, node).as_deref() != Some(key) {
+            self.note_json(&path, &key);
+        }
+    }
+
+    /// The key that a node stood for when it last ran or was reused.
+    pub fn last_key_of_node(&self, pipeline: &str, node: &str) -> Option<String> {
+        read_json(&self.node_path(pipeline, node))
+    }
+
+    /// The entry that a node stood for when it last ran or was reused, if it is still whole.
     pub fn last_of_node(&self, pipeline: &str, node: &str) -> Option<Entry> {
-        let folder = self.root.join("nodes").join(file_name(pipeline));
-        let key: String = read_json(&folder.join(format!("{}.json", file_name(node))))?;
-        self.entry(&key)
+        match self.lookup(&self.last_key_of_node(pipeline, node)?) {
+            Lookup::Found(entry) => Some(entry),
+            Lookup::Absent | Lookup::Damaged(_) => None,
+        }
     }
 
-    /// Writes a run record and returns its path.
-    pub fn write_run(&self, id: &str, record: &impl Serialize) -> Result<PathBuf> {
-        let path = self.root.join("runs").join(format!("{id}.json"));
-        self.write_json(&path, record)?;
-        Ok(path)
+    fn node_path(&self, pipeline: &str, node: &str) -> PathBuf {
+        let name = format!("{}.json", file_name(node));
+        self.root.join("nodes").join(file_name(pipeline)).join(name)
     }
 
+    /// Writes a file that appears whole and lasts.
     fn write_json(&self, path: &Path, value: &impl Serialize) -> Result<()> {
+        let file = self.unfinished_json(path, value)?;
+        file.as_file().sync_all().map_err(at(path))?;
+        file.persist(path).map_err(|error| at(path)(error.error))?;
+        sync_folder(path.parent().unwrap_or(&self.root))
+    }
+
+    /// Writes a file that appears whole and may be lost: it is not waited for, and a failure is ignored.
+    fn note_json(&self, path: &Path, value: &impl Serialize) {
+        let folder = path.parent().unwrap_or(&self.root);
+        let written = fs::create_dir_all(folder).map_err(at(folder));
+        let written = written.and_then(|()| self.unfinished_json(path, value));
+        drop(written.map(|file| file.persist(path)));
+    }
+
+    fn unfinished_json(&self, path: &Path, value: &impl Serialize) -> Result<tempfile::NamedTempFile> {
         let parent = self.root.join("tmp");
         let mut file = tempfile::NamedTempFile::new_in(&parent).map_err(at(&parent))?;
         let bytes = serde_json::to_vec_pretty(value).map_err(|error| at(path)(error.into()))?;
-        file.write_all(&bytes)
-            .and_then(|()| file.as_file().sync_all())
-            .map_err(at(path))?;
-        file.persist(path).map_err(|error| at(path)(error.error))?;
-        sync_folder(path.parent().unwrap_or(&self.root))
+        file.write_all(&bytes).map_err(at(path))?;
+        Ok(file)
     }
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Makes a file durable, and keeps it from being changed by accident once it has its place.
+fn seal(file: &Path) -> io::Result<()> {
+    let open = File::open(file)?;
+    let mut permissions = open.metadata()?.permissions();
+    permissions.set_readonly(true);
+    open.set_permissions(permissions)?;
+    open.sync_all()
 }
 
 /// A rename is durable once its folder is.

@@ -7,6 +7,7 @@ mod interruption;
 mod pipelines;
 mod publishing;
 mod redis_server;
+mod reruns;
 mod sources;
 mod starter;
 mod workspace;

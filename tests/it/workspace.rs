@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+use towline::run::RunRecord;
 
 pub(crate) struct Workspace {
     folder: TempDir,
@@ -40,6 +41,15 @@ impl Workspace {
             .env("NO_COLOR", "1")
             .output()
             .expect("the binary runs")
+    }
+
+    /// The records of all runs, the oldest first.
+    pub(crate) fn records(&self) -> Vec<RunRecord> {
+        let history = self.towline(&["history", "--json"]);
+        stdout(&history)
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a record"))
+            .collect()
     }
 
     /// What is left of unfinished work in the store and beside outputs.

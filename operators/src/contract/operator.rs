@@ -38,6 +38,8 @@ pub struct Port {
     pub required: bool,
     /// Whether any number of things may be connected (a list, or names of the user's own).
     pub many: bool,
+    /// Whether the operator reads the names of what is connected; they are then parts of its fingerprint.
+    pub named: bool,
     /// What it is for; shown in the documentation.
     pub doc: &'static str,
 }
@@ -50,6 +52,7 @@ impl Port {
             kind: Kind::Dataset,
             required: true,
             many: false,
+            named: false,
             doc,
         }
     }
@@ -61,6 +64,7 @@ impl Port {
             kind: Kind::Model,
             required: true,
             many: false,
+            named: false,
             doc,
         }
     }
@@ -76,6 +80,13 @@ impl Port {
     #[must_use]
     pub const fn many(mut self) -> Self {
         self.many = true;
+        self
+    }
+
+    /// The same port, of an operator that reads the names of what is connected.
+    #[must_use]
+    pub const fn named(mut self) -> Self {
+        self.named = true;
         self
     }
 }

@@ -47,7 +47,9 @@ impl Describe for Sql {
     const NAME: &'static str = "Sql";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("inputs", "The tables of the query, by name.").many()];
+    const PORTS: &'static [Port] = &[Port::dataset("inputs", "The tables of the query, by name.")
+        .many()
+        .named()];
     const EXAMPLE: &'static str = "op: Sql\ninputs: { ratings: ratings, movies: movies }\nwith:\n  query: |\n    SELECT \
                                    r.*, m.title FROM ratings r JOIN movies m USING (movieId)\n";
 }

@@ -1,0 +1,57 @@
+//! What stands at the places outside the store that sinks write to.
+//!
+//! An entry says that a sink once published something. Whether that is still what stands there is another question: a
+//! run with other inputs may have published over it since, or have been killed while it did.
+
+use serde::{Deserialize, Serialize};
+
+use super::entry::{Content, Entry};
+use super::stamp::Stamp;
+use super::{Result, Store, read_json};
+
+/// What was last published by a sink with some configuration.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Published {
+    /// The key of the work, or nothing while somebody publishes.
+    key: Option<String>,
+    /// The files as they were left.
+    files: Vec<(std::path::PathBuf, Stamp)>,
+}
+
+impl Store {
+    /// Says that a sink begins to publish: until it has ended, nothing is known of what stands there. `place` is a
+    /// digest of the sink's operator and configuration.
+    pub fn begin_publishing(&self, place: &str) -> Result<()> {
+        let unknown = Published {
+            key: None,
+            files: Vec::new(),
+        };
+        self.write_json(&self.published_path(place), &unknown)
+    }
+
+    /// Says that what an entry's receipt tells of stands there now.
+    pub fn end_publishing(&self, place: &str, entry: &Entry) -> Result<()> {
+        let Content::Receipt { receipt } = &entry.content else {
+            return Ok(());
+        };
+        let stamped = |path: &std::path::PathBuf| Some((path.clone(), Stamp::of(path).ok()?));
+        let published = Published {
+            key: Some(entry.key.clone()),
+            files: receipt.files.keys().filter_map(stamped).collect(),
+        };
+        self.write_json(&self.published_path(place), &published)
+    }
+
+    /// Whether what stands there is what was published under this key, and nobody has touched its files since.
+    pub fn is_published(&self, place: &str, key: &str) -> bool {
+        read_json::<Published>(&self.published_path(place)).is_some_and(|published| {
+            let untouched =
+                |(path, stamp): &(std::path::PathBuf, Stamp)| Stamp::of(path).is_ok_and(|now| now == *stamp);
+            published.key.as_deref() == Some(key) && published.files.iter().all(untouched)
+        })
+    }
+
+    fn published_path(&self, place: &str) -> std::path::PathBuf {
+        self.root.join("published").join(format!("{place}.json"))
+    }
+}
