@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode};
 use miette::{SourceSpan, SpanContents};
 
-use super::{Diagnostic, Severity, SourceMap, Span};
+use super::{Code, Diagnostic, Severity, SourceMap, Span};
 
 /// Snippets of longer lines say less than the position alone.
 const LONGEST_LINE: usize = 500;
@@ -28,7 +28,10 @@ pub fn render(sources: &SourceMap, diagnostics: &[Diagnostic], style: Style) -> 
     let mut output = String::new();
     for &diagnostic in sorted.iter().take(DRAWN) {
         header(&mut output, sources, diagnostic, style);
-        if let Some(entry) = Entry::new(sources, diagnostic) {
+        // A snippet would print the secret that is complained about.
+        if diagnostic.code != Code::PlainSecret
+            && let Some(entry) = Entry::new(sources, diagnostic)
+        {
             snippet(&mut output, &entry, style);
         }
         for (span, text) in unseen(sources, diagnostic) {

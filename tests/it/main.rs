@@ -8,6 +8,8 @@ mod pipelines;
 mod publishing;
 mod redis_server;
 mod reruns;
+mod robustness;
 mod sources;
 mod starter;
+mod validation;
 mod workspace;

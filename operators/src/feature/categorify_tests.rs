@@ -234,6 +234,7 @@ fn the_type_is_known_without_data() {
             &inputs,
             &TypeContext {
                 session: SessionContext::new(),
+                offline: false,
             },
         )
     };

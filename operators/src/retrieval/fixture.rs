@@ -158,6 +158,7 @@ impl Fixture {
     pub(crate) fn types(&self) -> TypeContext {
         TypeContext {
             session: datafusion::prelude::SessionContext::new(),
+            offline: false,
         }
     }
 }

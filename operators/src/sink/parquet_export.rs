@@ -17,7 +17,7 @@ use super::decode::Decoder;
 use crate::contract::{
     Artifact, Context, DatasetFiles, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
     Port, Problem, Purity, Receipt, Report, Result, TableFile, TableWriter, Task, TaskResult, TypeContext, dataset_at,
-    file_dataset_at, suggest,
+    file_dataset_at, suggest, target,
 };
 
 /// How much is copied between two looks at whether the run was interrupted.
@@ -66,6 +66,14 @@ impl Operator for ParquetExport {
 
     fn form(&self) -> Form<'_> {
         Form::Task(self)
+    }
+
+    fn targets(&self) -> Vec<String> {
+        let folder = self.path.extension().is_none_or(|extension| extension != "parquet");
+        match &self.split {
+            Some(split) if folder => vec![target::path(&self.path.join(format!("{split}.parquet")))],
+            _ => vec![target::path(&self.path)],
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::redis_server::Server;
 use super::{embedded_store, redis_url};
 use crate::contract::{
     Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Receipt, Report, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
+    Purity, Receipt, Report, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at, target,
 };
 
 /// More pipelines than this keep no server busier; they only hold memory.
@@ -126,6 +126,14 @@ impl Operator for RedisSink {
 
     fn form(&self) -> Form<'_> {
         Form::Task(self)
+    }
+
+    fn targets(&self) -> Vec<String> {
+        if self.url == redis_url::EMBEDDED {
+            vec![target::path(&self.path)]
+        } else {
+            vec![target::keys(&self.key, &redis_url::redacted(&self.url))]
+        }
     }
 }
 
