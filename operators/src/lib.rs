@@ -16,7 +16,7 @@ pub const SELECT: &str = "Select";
 
 /// Every operator that ships with Towline. Adding one takes its file and a line here.
 pub fn builtin() -> Registry {
-    let registry = Registry::default()
+    Registry::default()
         .with::<source::CsvSource>()
         .with::<source::ParquetSource>()
         .with::<source::SyntheticAliCcp>()
@@ -38,8 +38,6 @@ pub fn builtin() -> Registry {
         .with::<retrieval::Encode>()
         .with::<retrieval::Evaluate>()
         .with::<retrieval::ModelExport>()
-        .with::<retrieval::TopKEncode>();
-    #[cfg(feature = "torch")]
-    let registry = registry.with::<retrieval::TwoTowerTrain>();
-    registry
+        .with::<retrieval::TopKEncode>()
+        .with::<retrieval::TwoTowerTrain>()
 }

@@ -78,6 +78,8 @@ codes! {
     Cycle = "cycle",
     /// A column is named that its input doesn't have.
     UnknownColumn = "unknown-column",
+    /// A column is named without its table, and more than one has it.
+    AmbiguousColumn = "ambiguous-column",
     /// A tag is named that doesn't exist.
     UnknownTag = "unknown-tag",
     /// Two columns of one table would have the same name.

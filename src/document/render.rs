@@ -1,11 +1,12 @@
 //! Diagnostics as a person reads them on a terminal.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode};
 use miette::{SourceSpan, SpanContents};
 
-use super::{Code, Diagnostic, Severity, SourceMap, Span};
+use super::{Diagnostic, Severity, SourceMap, Span};
 
 /// Snippets of longer lines say less than the position alone.
 const LONGEST_LINE: usize = 500;
@@ -28,10 +29,7 @@ pub fn render(sources: &SourceMap, diagnostics: &[Diagnostic], style: Style) -> 
     let mut output = String::new();
     for &diagnostic in sorted.iter().take(DRAWN) {
         header(&mut output, sources, diagnostic, style);
-        // A snippet would print the secret that is complained about.
-        if diagnostic.code != Code::PlainSecret
-            && let Some(entry) = Entry::new(sources, diagnostic)
-        {
+        if let Some(entry) = Entry::new(sources, diagnostic) {
             snippet(&mut output, &entry, style);
         }
         for (span, text) in unseen(sources, diagnostic) {
@@ -133,7 +131,7 @@ impl<'a> Entry<'a> {
             labels,
             snippet: Snippet {
                 name: sources.name(primary.file),
-                text: sources.text(primary.file),
+                text: sources.shown(primary.file),
             },
         })
     }
@@ -181,11 +179,11 @@ impl miette::Diagnostic for Entry<'_> {
     }
 }
 
-/// A text under its name, borrowed: miette's own type would copy the file for each diagnostic.
+/// A text under its name, mostly borrowed: miette's own type would copy the file for each diagnostic.
 #[derive(Debug)]
 struct Snippet<'a> {
     name: &'a str,
-    text: &'a str,
+    text: Cow<'a, str>,
 }
 
 impl SourceCode for Snippet<'_> {

@@ -1,5 +1,7 @@
 //! The texts that values come from, and places in them.
 
+use std::borrow::Cow;
+
 /// One text in a [`SourceMap`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(usize);
@@ -46,6 +48,7 @@ impl<T> Spanned<T> {
 struct SourceFile {
     name: String,
     text: String,
+    hidden: Vec<std::ops::Range<usize>>,
     line_starts: Vec<usize>,
 }
 
@@ -64,6 +67,7 @@ impl SourceMap {
         self.files.push(SourceFile {
             name,
             text,
+            hidden: Vec::new(),
             line_starts,
         });
         FileId(self.files.len() - 1)
@@ -82,6 +86,31 @@ impl SourceMap {
     /// The whole text; empty for the id of another map.
     pub fn text(&self, file: FileId) -> &str {
         self.files.get(file.0).map_or("", |file| &file.text)
+    }
+
+    /// Keeps what stands at a place out of everything that is shown: a secret.
+    pub fn hide(&mut self, span: Span) {
+        if let Some(file) = self.files.get_mut(span.file.0) {
+            file.hidden.push(span.start..span.end);
+        }
+    }
+
+    /// The whole text as it may be shown: of the same length, with stars for what is hidden.
+    pub fn shown(&self, file: FileId) -> Cow<'_, str> {
+        let text = self.text(file);
+        let hidden = self.files.get(file.0).map_or(&[][..], |file| &file.hidden);
+        if hidden.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut shown = String::with_capacity(text.len());
+        for (at, character) in text.char_indices() {
+            if character != '\n' && hidden.iter().any(|range| range.contains(&at)) {
+                shown.extend(std::iter::repeat_n('*', character.len_utf8()));
+            } else {
+                shown.push(character);
+            }
+        }
+        Cow::Owned(shown)
     }
 
     /// The text inside a span, if the span fits its file.

@@ -151,9 +151,8 @@ impl Includer<'_> {
                         mapping.entries = self.unique(entries);
                     }
                     ValueKind::Null => {
-                        value.kind = ValueKind::Mapping(Mapping {
-                            entries: self.unique(entries),
-                        })
+                        let entries = self.unique(entries);
+                        value.kind = ValueKind::Mapping(Mapping { entries });
                     }
                     // It is reported by whoever reads the section.
                     _ => {}

@@ -166,9 +166,14 @@ fn build(
     let path = sources.name(file).to_owned();
     root = include::merge(sources, &path, root, &mut diagnostics);
     check_nodes(&root, span, &mut diagnostics);
+    let mut found = Vec::new();
     for (_, value) in &root.entries {
-        secrets::find(sources, value, &mut diagnostics);
+        secrets::find(sources, value, &mut found);
     }
+    for span in found.iter().filter_map(|diagnostic| diagnostic.span) {
+        sources.hide(span);
+    }
+    diagnostics.append(&mut found);
     overrides::apply(sources, &mut root, options.overrides, &mut diagnostics);
     let name = text(&root, "name", &mut diagnostics).unwrap_or_else(|| stem(sources.name(file)));
     let description = text(&root, "description", &mut diagnostics);

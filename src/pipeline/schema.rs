@@ -112,7 +112,9 @@ fn adapt(schema: &mut Value, operator: &str) {
                 or_interpolation(inner);
             }
             ("anyOf" | "oneOf" | "allOf", Value::Array(options)) => {
-                options.iter_mut().for_each(|option| adapt(option, operator));
+                for option in options {
+                    adapt(option, operator);
+                }
             }
             _ => {}
         }

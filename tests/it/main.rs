@@ -4,6 +4,7 @@ mod bad_input;
 mod broken_operator;
 mod diagnostics;
 mod interruption;
+mod operator_docs;
 mod pipelines;
 mod publishing;
 mod redis_server;

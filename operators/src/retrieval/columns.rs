@@ -155,6 +155,12 @@ impl EncodedTable {
         Ok(EncodedTable { columns: data, rows })
     }
 
+    /// A table of these columns.
+    #[cfg(test)]
+    pub(crate) fn of(columns: Vec<(String, Ids)>, rows: usize) -> Self {
+        EncodedTable { columns, rows }
+    }
+
     /// The ids of a column.
     pub(crate) fn get(&self, name: &str) -> Result<&Ids> {
         let found = self.columns.iter().find(|(column, _)| column == name);

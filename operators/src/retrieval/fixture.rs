@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::contract::*;
 
-struct Quiet;
+pub(crate) struct Quiet;
 
 impl ProgressSink for Quiet {
     fn begin(&self, _: &str, _: Option<u64>) {}
@@ -64,6 +64,7 @@ fn schema() -> Schema {
             name: name.to_owned(),
             size: Some(size as u64),
             vocabulary: vocabulary.then(|| name.to_owned()),
+            ..Domain::default()
         })
     };
     let list = DataType::List(Arc::new(Field::new_list_field(DataType::Int64, true)));

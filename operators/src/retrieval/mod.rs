@@ -1,46 +1,46 @@
 //! Retrieval: training a two-tower model, and everything that is done with one.
 //!
-//! Only training (and the TorchScript part of an export) needs libtorch. Encoding, scoring and evaluation compute the
-//! towers in plain Rust, so their results are the same on every machine and with any number of threads.
-
-// What only training uses (writing weights, collecting a catalogue) stands beside what reads it.
-#![cfg_attr(not(feature = "torch"), allow(dead_code))]
+//! Only the TorchScript part of an export needs libtorch. Training runs on the kernels of `towline-kernels`; encoding,
+//! scoring and evaluation compute the towers in plain Rust, so their results are the same on every machine and with any
+//! number of threads.
 
 mod catalogue;
 mod columns;
+mod dense_layers;
 mod encode;
 mod evaluate;
 mod evaluation;
+mod fitting;
 mod ids;
-#[cfg(feature = "torch")]
-mod loss;
+mod in_batch;
 mod metrics;
 mod model;
 mod model_export;
-#[cfg(feature = "torch")]
+mod network;
 mod sampling;
 mod scoring;
 mod seen;
 mod sides;
 mod top_k_encode;
 #[cfg(feature = "torch")]
-mod torch_towers;
+mod torch_script;
 mod towers;
-#[cfg(feature = "torch")]
 mod training;
-#[cfg(feature = "torch")]
+mod training_warnings;
 mod two_tower_train;
 mod users;
+mod validation;
 
 #[cfg(all(test, feature = "torch"))]
+mod dense_reference_tests;
+#[cfg(test)]
 mod fixture;
-#[cfg(all(test, feature = "torch"))]
+#[cfg(test)]
 mod tests;
 
 pub use encode::{Encode, Side};
 pub use evaluate::{Evaluate, Per};
 pub use model_export::ModelExport;
 pub use top_k_encode::TopKEncode;
-pub use towers::Normalize;
-#[cfg(feature = "torch")]
-pub use two_tower_train::{Optimizer, TwoTowerTrain};
+pub use towers::{Normalize, Pool};
+pub use two_tower_train::{EarlyStopping, LearningRateSchedule, Loss, Optimizer, TwoTowerTrain};

@@ -106,8 +106,7 @@ fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<Stri
             .map(crate::contract::Column::is_list)
             .collect();
         let path = folder.join(SCRIPT);
-        super::torch_towers::load_torch()?;
-        super::torch_towers::write_script(&loaded.towers.query, &lists, loaded.towers.normalize, &path)?;
+        super::torch_script::write_script(&loaded.towers.query, &lists, loaded.towers.normalize, &path)?;
         names.push(SCRIPT.to_owned());
     }
     let description = json!({

@@ -1,105 +1,248 @@
-//! What the in-batch softmax needs to know of the training data: how often an item is drawn as a negative, and which
+//! What the sampled softmax needs to know of the training data: how often an item is drawn as a negative, and which
 //! negatives are none.
 
 use std::collections::HashMap;
 
+use towline_kernels::{Mask, Positives};
+
+use super::columns::{EncodedTable, Ids};
 use super::ids::Originals;
+use super::sides::Sides;
+use crate::contract::{OperatorError, Result};
 
 /// Frequencies and positives of the training rows.
 #[derive(Debug)]
 pub(crate) struct Sampling {
-    log_q: HashMap<i64, f32>,
-    positives: HashMap<i64, Vec<i64>>,
+    /// The share of the rows that hold an item, by encoded id.
+    share: Vec<f64>,
+    positives: Positives,
+    users: Vec<Option<u32>>,
+    items: Vec<u32>,
+    /// The first row of each distinct item, by encoded id.
+    catalogue: Vec<usize>,
+    /// The place of an encoded id in `catalogue`.
+    places: Vec<u32>,
+    /// For each row the first one of its item, if the item tower cannot tell the two apart, or else itself.
+    twins: Vec<usize>,
+}
+
+/// The candidates of a batch: each item once, however often it was drawn.
+#[derive(Debug, Default)]
+pub(crate) struct Drawn {
+    /// A row that holds each.
+    pub(crate) rows: Vec<usize>,
+    /// Its item.
+    pub(crate) items: Vec<u32>,
+    /// Log of the probability that it is drawn, less the log of how often it was.
+    pub(crate) log_q: Vec<f32>,
+    /// Which candidate each row of the batch is about, with the log of the probability of one draw of it.
+    pub(crate) targets: Vec<(u32, f32)>,
 }
 
 impl Sampling {
-    /// Counts the rows. Users without an identity share an id but no taste: their positives are not gathered.
-    pub(crate) fn new(users: &[i64], items: &[i64], originals: &Originals) -> Self {
-        let mut counts: HashMap<i64, u64> = HashMap::new();
-        let mut positives: HashMap<i64, Vec<i64>> = HashMap::new();
-        for (&user, &item) in users.iter().zip(items) {
-            *counts.entry(item).or_default() += 1;
-            if !originals.is_reserved(user) {
-                positives.entry(user).or_default().push(item);
+    /// Counts the rows of `train`. Users without an identity share an id but no taste: their positives are not gathered.
+    /// Without `positives` nobody's are: only a row's own item is no negative.
+    pub(crate) fn new(train: &EncodedTable, sides: &Sides, originals: &Originals, positives: bool) -> Result<Self> {
+        let narrow =
+            |id: i64| u32::try_from(id).map_err(|_| OperatorError::invalid(format!("the id {id} is too large")));
+        let items = train
+            .single(&sides.item_id)?
+            .iter()
+            .map(|&item| narrow(item))
+            .collect::<Result<Vec<u32>>>()?;
+        let known = |&user: &i64| -> Result<Option<u32>> {
+            if positives && !originals.is_reserved(user) {
+                narrow(user).map(Some)
+            } else {
+                Ok(None)
+            }
+        };
+        let users = train
+            .single(&sides.user_id)?
+            .iter()
+            .map(known)
+            .collect::<Result<Vec<Option<u32>>>>()?;
+        let size = items.iter().max().map_or(0, |&id| id as usize + 1);
+        let (mut counts, mut first) = (vec![0_u64; size], vec![0; size]);
+        for (row, &item) in items.iter().enumerate() {
+            if counts[item as usize] == 0 {
+                first[item as usize] = row;
+            }
+            counts[item as usize] += 1;
+        }
+        let (mut catalogue, mut places) = (Vec::new(), vec![0; size]);
+        for id in (0..size).filter(|&id| counts[id] > 0) {
+            places[id] = catalogue.len() as u32;
+            catalogue.push(first[id]);
+        }
+        let columns = sides
+            .item
+            .iter()
+            .map(|column| train.get(&column.name))
+            .collect::<Result<Vec<&Ids>>>()?;
+        let twin = |(row, &item): (usize, &u32)| {
+            let first = first[item as usize];
+            if columns.iter().all(|ids| ids.row(first) == ids.row(row)) {
+                first
+            } else {
+                row
+            }
+        };
+        let twins = items.iter().enumerate().map(twin).collect();
+        let total = items.len() as f64;
+        let share = counts.iter().map(|&count| count as f64 / total).collect();
+        let mut pairs: Vec<(u32, u32)> = users
+            .iter()
+            .zip(&items)
+            .filter_map(|(user, item)| Some(((*user)?, *item)))
+            .collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        let size = pairs.last().map_or(0, |(user, _)| *user as usize + 1);
+        let positives = Positives::new(size, &pairs);
+        Ok(Sampling {
+            share,
+            positives,
+            users,
+            items,
+            catalogue,
+            places,
+            twins,
+        })
+    }
+
+    /// A row of each distinct item.
+    pub(crate) fn catalogue(&self) -> &[usize] {
+        &self.catalogue
+    }
+
+    /// The whole catalogue as candidates of these rows.
+    pub(crate) fn everything(&self, rows: &[usize]) -> Drawn {
+        Drawn {
+            rows: self.catalogue.clone(),
+            items: self.catalogue.iter().map(|&row| self.items[row]).collect(),
+            log_q: vec![0.0; self.catalogue.len()],
+            targets: rows
+                .iter()
+                .map(|&row| (self.places[self.items[row] as usize], 0.0))
+                .collect(),
+        }
+    }
+
+    /// The items of `rows` and of `uniform`, which were drawn evenly from the catalogue, as candidates of `rows`. A
+    /// candidate holds an item with the probability that this mixture has (Yang et al. 2020, mixed negative sampling).
+    /// Several draws of one item count for the loss what they would count one by one.
+    pub(crate) fn drawn(&self, rows: &[usize], uniform: &[usize], logq: bool) -> Drawn {
+        let mut places: HashMap<usize, u32> = HashMap::with_capacity(rows.len());
+        let mut drawn = Drawn::default();
+        let mut counts: Vec<f64> = Vec::new();
+        for &row in rows.iter().chain(uniform) {
+            let row = self.twins[row];
+            let place = *places.entry(row).or_insert_with(|| {
+                drawn.rows.push(row);
+                counts.push(0.0);
+                (counts.len() - 1) as u32
+            });
+            counts[place as usize] += 1.0;
+            if drawn.targets.len() < rows.len() {
+                drawn.targets.push((place, 0.0));
             }
         }
-        for items in positives.values_mut() {
-            items.sort_unstable();
-            items.dedup();
-        }
-        let total = items.len() as f64;
-        let log_q = counts
-            .into_iter()
-            .map(|(item, count)| (item, (count as f64 / total).ln() as f32))
-            .collect();
-        Sampling { log_q, positives }
-    }
-
-    /// Log of the probability that a row of the batch holds each of these items.
-    pub(crate) fn log_q(&self, items: &[i64]) -> Vec<f32> {
-        items
-            .iter()
-            .map(|item| self.log_q.get(item).copied().unwrap_or(0.0))
-            .collect()
-    }
-
-    /// Which rows of a batch are no negatives for which others: those with the row's own item, or with another positive
-    /// of its user. A user's rows share one line, so that few users with many positives stay cheap.
-    pub(crate) fn mask(&self, users: &[i64], items: &[i64]) -> Mask {
-        let batch = items.len();
-        let mut places: HashMap<i64, Vec<usize>> = HashMap::new();
-        for (place, &item) in items.iter().enumerate() {
-            places.entry(item).or_default().push(place);
-        }
-        let mut lines: HashMap<(Option<i64>, Option<i64>), i64> = HashMap::new();
-        let mut mask = Mask {
-            lines: Vec::new(),
-            line_of: Vec::with_capacity(batch),
+        drawn.items = drawn.rows.iter().map(|&row| self.items[row]).collect();
+        let (own, other) = (rows.len() as f64, uniform.len() as f64);
+        let probability = |&item: &u32| {
+            let share = self.share[item as usize] * own + other / self.catalogue.len() as f64;
+            if logq { (share / (own + other)).ln() } else { 0.0 }
         };
-        for (user, item) in users.iter().zip(items) {
-            let (key, positives) = match self.positives.get(user) {
-                Some(positives) => ((Some(*user), None), positives.as_slice()),
-                None => ((None, Some(*item)), std::slice::from_ref(item)),
-            };
-            let next = lines.len() as i64;
-            let line = *lines.entry(key).or_insert_with(|| {
-                let start = mask.lines.len();
-                mask.lines.resize(start + batch, 0);
-                for &place in positives.iter().filter_map(|item| places.get(item)).flatten() {
-                    mask.lines[start + place] = 1;
-                }
-                next
-            });
-            mask.line_of.push(line);
-        }
-        mask
+        let one: Vec<f64> = drawn.items.iter().map(probability).collect();
+        drawn
+            .targets
+            .iter_mut()
+            .for_each(|(place, log_q)| *log_q = one[*place as usize] as f32);
+        drawn.log_q = one
+            .iter()
+            .zip(&counts)
+            .map(|(log_q, count)| (log_q - count.ln()) as f32)
+            .collect();
+        drawn
     }
-}
 
-/// Which rows of a batch are no negatives for which others.
-#[derive(Debug)]
-pub(crate) struct Mask {
-    /// Row-major [lines, batch]: 1 for a row that is no negative.
-    pub(crate) lines: Vec<u8>,
-    /// The line of each row of the batch. It marks the row itself, too.
-    pub(crate) line_of: Vec<i64>,
+    /// Which candidates are no negatives for these rows.
+    pub(crate) fn mask(&self, rows: &[usize], drawn: &Drawn, mask: &mut Mask) {
+        let users: Vec<Option<u32>> = rows.iter().map(|&row| self.users[row]).collect();
+        let targets: Vec<u32> = drawn.targets.iter().map(|(place, _)| *place).collect();
+        mask.fill(&self.positives, &users, &targets, &drawn.items, self.share.len());
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::DataType;
+
     use super::*;
+    use crate::contract::Column;
+
+    /// Users and items of five rows; the last holds the item of the first with another shop.
+    fn sampling(positives: bool) -> Sampling {
+        let single = |name: &str, ids: [i64; 5]| (name.to_owned(), Ids::Single(ids.to_vec()));
+        let columns = vec![
+            single("user", [5, 5, 6, 0, 0]),
+            single("item", [1, 2, 3, 1, 1]),
+            single("shop", [7, 7, 7, 7, 8]),
+        ];
+        let column = |name: &str| Column::new(name, DataType::Int64, false);
+        let sides = Sides {
+            query: vec![column("user")],
+            item: vec![column("item"), column("shop")],
+            user_id: "user".to_owned(),
+            item_id: "item".to_owned(),
+        };
+        let train = EncodedTable::of(columns, 5);
+        Sampling::new(&train, &sides, &Originals::without_vocabulary(), positives).unwrap()
+    }
 
     #[test]
-    fn own_items_and_other_positives_are_no_negatives() {
-        let originals = Originals::without_vocabulary();
-        // User 5 likes items 1 and 2, user 6 likes 3; id 0 is nobody.
-        let sampling = Sampling::new(&[5, 5, 6, 0], &[1, 2, 3, 1], &originals);
-        let mask = sampling.mask(&[5, 6, 0, 5], &[1, 3, 1, 2]);
-        let line = |row: usize| &mask.lines[mask.line_of[row] as usize * 4..][..4];
-        assert_eq!(line(0), [1, 0, 1, 1]);
-        assert_eq!(line(1), [0, 1, 0, 0]);
-        assert_eq!(line(2), [1, 0, 1, 0]);
-        assert_eq!(line(3), line(0));
-        assert!((sampling.log_q(&[1])[0] - 0.5_f32.ln()).abs() < 1e-6);
+    fn an_item_is_a_candidate_once_and_counts_for_every_draw() {
+        let drawn = sampling(true).drawn(&[0, 2, 3, 1], &[], true);
+        assert_eq!((&drawn.rows, &drawn.items), (&vec![0, 2, 1], &vec![1, 3, 2]));
+        let places: Vec<u32> = drawn.targets.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, [0, 1, 0, 2]);
+        let one = 0.6_f32.ln();
+        assert!((drawn.targets[0].1 - one).abs() < 1e-6 && (drawn.log_q[0] - (one - 2.0_f32.ln())).abs() < 1e-6);
+        // Rows that the item tower can tell apart stay apart.
+        assert_eq!(sampling(true).drawn(&[0, 4], &[], true).rows, [0, 4]);
+    }
+
+    #[test]
+    fn a_mixture_has_the_probability_of_both_ways_to_be_drawn() {
+        let drawn = sampling(true).drawn(&[0, 2], &[1, 1], true);
+        // One candidate in two is drawn evenly from three items, the other by frequency.
+        assert!((drawn.targets[1].1 - (0.5_f32 / 5.0 + 0.5 / 3.0).ln()).abs() < 1e-6);
+        assert_eq!(drawn.rows, [0, 2, 1]);
+        assert!(
+            sampling(true)
+                .drawn(&[0, 2], &[1], false)
+                .targets
+                .iter()
+                .all(|(_, log_q)| *log_q == 0.0)
+        );
+    }
+
+    #[test]
+    fn nobody_has_no_positives() {
+        for (positives, first) in [(true, 0b101), (false, 0b001)] {
+            let sampling = sampling(positives);
+            let rows = [0, 2, 3, 1];
+            let mut mask = Mask::default();
+            sampling.mask(&rows, &sampling.drawn(&rows, &[], true), &mut mask);
+            assert_eq!((mask.line(0), mask.line(2)), (&[first][..], &[0b001][..]));
+        }
+    }
+
+    #[test]
+    fn everything_is_each_item_once() {
+        let all = sampling(true).everything(&[3, 2]);
+        assert_eq!((all.rows, all.items), (vec![0, 1, 2], vec![1, 2, 3]));
+        assert_eq!(all.targets, [(0, 0.0), (2, 0.0)]);
     }
 }

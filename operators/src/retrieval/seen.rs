@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use super::catalogue::Catalogue;
 use super::columns::EncodedTable;
+use super::ids::Originals;
 use super::model::{LoadedModel, tables};
 use super::sides::columns_of;
-use crate::contract::{Cancel, DatasetFiles, Result};
+use crate::contract::{Cancel, DatasetFiles, ModelType, Result};
 
 /// The rows of the catalogue that each user has seen.
 #[derive(Debug, Default)]
@@ -28,13 +30,20 @@ impl Seen {
             .collect();
         let columns = columns_of(&wanted, dataset, port)?;
         let table = EncodedTable::read(tables(dataset, split)?, &columns, cancel)?;
+        Self::of(&table, model_type, &model.catalogue, &model.users)
+    }
+
+    /// What these interactions show.
+    pub(crate) fn of(
+        table: &EncodedTable,
+        model: &ModelType,
+        catalogue: &Catalogue,
+        users: &Originals,
+    ) -> Result<Self> {
         let mut seen: HashMap<i64, Vec<u32>> = HashMap::new();
-        let pairs = table
-            .single(&model_type.user_id)?
-            .iter()
-            .zip(table.single(&model_type.item_id)?);
-        for (user, item) in pairs.filter(|(user, _)| !model.users.is_reserved(**user)) {
-            if let Some(&row) = model.catalogue.rows.get(item) {
+        let pairs = table.single(&model.user_id)?.iter().zip(table.single(&model.item_id)?);
+        for (user, item) in pairs.filter(|(user, _)| !users.is_reserved(**user)) {
+            if let Some(&row) = catalogue.rows.get(item) {
                 seen.entry(*user).or_default().push(row);
             }
         }

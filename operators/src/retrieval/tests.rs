@@ -188,6 +188,7 @@ fn embeddings_give_the_scores() {
     assert!((found - highest).abs() < f32::EPSILON);
 }
 
+#[cfg(feature = "torch")]
 #[test]
 fn an_export_can_be_used_elsewhere_and_replaced() {
     let fixture = Fixture::new();

@@ -25,6 +25,19 @@ pub enum Normalize {
     L2,
 }
 
+/// How the embeddings of a list become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pool {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// Their sum.
+    Sum,
+    /// The highest of each component.
+    Max,
+}
+
 /// The embedding table of one column.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct EmbeddingShape {
@@ -34,6 +47,9 @@ pub(crate) struct EmbeddingShape {
     pub(crate) rows: usize,
     /// Width of a row.
     pub(crate) dim: usize,
+    /// How several ids become one embedding; without any it is zero.
+    #[serde(default)]
+    pub(crate) pooling: Pool,
 }
 
 /// The shape of one tower.
@@ -41,7 +57,8 @@ pub(crate) struct EmbeddingShape {
 pub(crate) struct TowerShape {
     /// Its embedding tables, in the order of their concatenation.
     pub(crate) embeddings: Vec<EmbeddingShape>,
-    /// Widths of its layers; the last is the width of the embedding it makes.
+    /// Widths of its layers; the last is the width of the embedding it makes. Without layers the embeddings of the columns,
+    /// all equally wide, are added instead of concatenated.
     pub(crate) layers: Vec<usize>,
 }
 
@@ -84,11 +101,15 @@ pub(crate) struct Tower {
 }
 
 impl Tower {
-    /// Fresh weights: embeddings uniform in +-0.05 (the default of Keras), layers by Glorot and Bengio (2010), no bias.
+    /// Fresh weights: embeddings normal with deviation 0.05, layers uniform by Glorot and Bengio (2010), no bias.
     pub(crate) fn init(shape: TowerShape, rng: &mut ChaCha8Rng) -> Self {
+        let tables = shape
+            .embeddings
+            .iter()
+            .map(|e| (0..e.rows * e.dim).map(|_| 0.05 * normal(rng)).collect())
+            .collect();
         let mut uniform =
             |count: usize, bound: f32| -> Vec<f32> { (0..count).map(|_| rng.random_range(-bound..=bound)).collect() };
-        let tables = shape.embeddings.iter().map(|e| uniform(e.rows * e.dim, 0.05)).collect();
         let mut inputs = shape.width();
         let mut layers = Vec::new();
         for &outputs in &shape.layers {
@@ -139,28 +160,29 @@ impl Tower {
     /// Leaves the output for a row in the first of the two vectors.
     fn embed_row(&self, columns: &[&Ids], row: usize, (input, output): &mut (Vec<f32>, Vec<f32>)) {
         input.clear();
+        input.resize(self.shape.width(), 0.0);
+        let mut start = 0;
         for ((shape, table), ids) in self.shape.embeddings.iter().zip(&self.tables).zip(columns) {
-            let start = input.len();
-            input.resize(start + shape.dim, 0.0);
-            let mut count = 0.0_f32;
-            for &id in ids.row(row).iter().filter(|&&id| id != PADDING_ID) {
-                count += 1.0;
-                let id = id as usize * shape.dim;
-                input[start..]
-                    .iter_mut()
-                    .zip(&table[id..id + shape.dim])
-                    .for_each(|(sum, x)| *sum += x);
-            }
-            if count > 1.0 {
-                input[start..].iter_mut().for_each(|sum| *sum /= count);
+            output.clear();
+            output.resize(shape.dim, 0.0);
+            pool_row(table, ids.row(row), shape.pooling, output);
+            input[start..]
+                .iter_mut()
+                .zip(output.iter())
+                .for_each(|(sum, x)| *sum += x);
+            if !self.shape.adds() {
+                start += shape.dim;
             }
         }
-        let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
             output.clear();
             for (weights, bias) in layer.weight.chunks_exact(input.len()).zip(&layer.bias) {
                 let value = dot(weights, input) + bias;
-                output.push(if index < last { value.max(0.0) } else { value });
+                output.push(if index + 1 < self.layers.len() {
+                    value.max(0.0)
+                } else {
+                    value
+                });
             }
             std::mem::swap(input, output);
         }
@@ -223,14 +245,54 @@ impl Tower {
 }
 
 impl TowerShape {
-    /// Width of the concatenated embeddings.
+    /// Whether the embeddings of the columns are added instead of concatenated.
+    pub(crate) fn adds(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// Width of the concatenated or added embeddings.
     pub(crate) fn width(&self) -> usize {
-        self.embeddings.iter().map(|embedding| embedding.dim).sum()
+        let widths = self.embeddings.iter().map(|embedding| embedding.dim);
+        if self.adds() {
+            widths.max().unwrap_or(0)
+        } else {
+            widths.sum()
+        }
     }
 
     /// Width of the output.
     pub(crate) fn dim(&self) -> usize {
-        self.layers.last().copied().unwrap_or(0)
+        self.layers.last().copied().unwrap_or_else(|| self.width())
+    }
+
+    /// Whether a tower can have this shape.
+    fn is_sound(&self) -> bool {
+        let width = self.width();
+        width > 0 && !self.layers.contains(&0) && (!self.adds() || self.embeddings.iter().all(|e| e.dim == width))
+    }
+}
+
+/// A draw from the normal distribution with mean 0 and deviation 1 (Box and Muller's method).
+fn normal(rng: &mut ChaCha8Rng) -> f32 {
+    let (a, b) = (1.0 - rng.random::<f32>(), rng.random::<f32>());
+    (-2.0 * a.ln()).sqrt() * (std::f32::consts::TAU * b).cos()
+}
+
+/// The pooled rows of `ids` without padding; `out` is zero before.
+fn pool_row(table: &[f32], ids: &[i64], pooling: Pool, out: &mut [f32]) {
+    let mut count = 0.0_f32;
+    for &id in ids.iter().filter(|&&id| id != PADDING_ID) {
+        let weights = &table[id as usize * out.len()..][..out.len()];
+        let highest = pooling == Pool::Max && count > 0.0;
+        for (x, weight) in out.iter_mut().zip(weights) {
+            *x = if highest { x.max(*weight) } else { *x + weight };
+        }
+        count += 1.0;
+    }
+    if pooling == Pool::Mean && count > 1.0 {
+        for x in out {
+            *x /= count;
+        }
     }
 }
 
@@ -276,7 +338,7 @@ impl Towers {
 
     /// Reads the weights of the described towers.
     pub(crate) fn read(architecture: Architecture, path: &Path) -> Result<Self> {
-        if architecture.kind != KIND || architecture.query.layers.is_empty() || architecture.item.layers.is_empty() {
+        if architecture.kind != KIND || !architecture.query.is_sound() || !architecture.item.is_sound() {
             return Err(OperatorError::invalid(format!(
                 "not a two-tower model: it is `{}`",
                 architecture.kind

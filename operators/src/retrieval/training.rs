@@ -1,85 +1,105 @@
 //! The training loop.
 
-use tch::Tensor;
-use tch::nn::Optimizer;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use towline_kernels::Mask;
 
 use super::columns::EncodedTable;
-use super::loss::sampled_softmax;
+use super::in_batch::{Candidates, InBatch};
+use super::network::Network;
 use super::sampling::Sampling;
-use super::torch_towers::{TorchTower, torch};
+use super::two_tower_train::Loss;
 use crate::contract::{Context, OperatorError, Result};
 
-/// Everything that stays the same over the epochs.
+/// Everything that stays the same over the epochs, and the memory of a step.
 pub(crate) struct Training<'a> {
     /// Rows per step.
     pub(crate) batch_size: usize,
     /// What scores are divided by.
     pub(crate) temperature: f64,
+    /// What is compared with what.
+    pub(crate) loss: Loss,
     /// Whether to correct for how often an item is drawn.
     pub(crate) logq: bool,
+    /// Negatives per step that are drawn evenly from the catalogue.
+    pub(crate) uniform_negatives: usize,
     /// For progress and cancellation.
     pub(crate) context: &'a Context,
     /// The training rows.
     pub(crate) train: &'a EncodedTable,
-    /// The user of each row.
-    pub(crate) users: &'a [i64],
-    /// The item of each row.
-    pub(crate) items: &'a [i64],
     /// Frequencies and positives of the rows.
     pub(crate) sampling: Sampling,
-    /// Where tensors live.
-    pub(crate) device: tch::Device,
+    /// The loss at work.
+    pub(crate) in_batch: InBatch,
+    /// The mask of the batch at hand.
+    pub(crate) mask: Mask,
 }
 
 impl Training<'_> {
-    /// One step; returns the loss.
-    fn step(&self, query: &TorchTower, item: &TorchTower, optimizer: &mut Optimizer, rows: &[usize]) -> Result<f64> {
-        let users: Vec<i64> = rows.iter().map(|&row| self.users[row]).collect();
-        let items: Vec<i64> = rows.iter().map(|&row| self.items[row]).collect();
-        let q = query.forward(self.train, rows, self.device)?;
-        let v = item.forward(self.train, rows, self.device)?;
-        let log_q = if self.logq {
-            self.sampling.log_q(&items)
-        } else {
-            vec![0.0; items.len()]
+    /// One step; returns the mean loss of its rows.
+    fn step(&mut self, network: &mut Network, rows: &[usize], rng: &mut ChaCha8Rng) -> Result<f64> {
+        let sampling = &self.sampling;
+        let drawn = match self.loss {
+            Loss::FullSoftmax => sampling.everything(rows),
+            Loss::SampledSoftmax => {
+                let catalogue = sampling.catalogue();
+                let uniform = (0..self.uniform_negatives).map(|_| catalogue[rng.random_range(0..catalogue.len())]);
+                sampling.drawn(rows, &uniform.collect::<Vec<_>>(), self.logq)
+            }
         };
-        let mask = self.sampling.mask(&users, &items);
-        let mut learn = || {
-            let log_q = Tensor::f_from_slice(&log_q)?.f_to_device(self.device)?;
-            let gradients = sampled_softmax(&q, &v, self.temperature, &log_q, &mask)?;
-            optimizer.zero_grad();
-            // The gradient of this sum by the weights is that of the loss.
-            let by_query = q.f_mul(&gradients.query)?.f_sum(tch::Kind::Float)?;
-            let by_item = v.f_mul(&gradients.item)?.f_sum(tch::Kind::Float)?;
-            by_query.f_add(&by_item)?.f_backward()?;
-            optimizer.step();
-            Ok(gradients.loss)
+        sampling.mask(rows, &drawn, &mut self.mask);
+        network.forward(self.train, rows, &drawn.rows)?;
+        let candidates = Candidates {
+            embeddings: network.item.output(),
+            log_q: &drawn.log_q,
+            targets: &drawn.targets,
+            mask: &self.mask,
+            weights: &vec![1.0 / rows.len() as f32; rows.len()],
         };
-        learn().map_err(torch)
+        let dim = network.query.dim();
+        let loss = self
+            .in_batch
+            .learn(network.on(), network.query.output(), dim, self.temperature, &candidates);
+        if !loss.is_finite() {
+            return Err(exploded(network, rows));
+        }
+        std::mem::swap(&mut network.query.gradient, &mut self.in_batch.by_query);
+        std::mem::swap(&mut network.item.gradient, &mut self.in_batch.by_item);
+        network.learn();
+        Ok(loss)
     }
 
     /// One pass; returns the mean loss.
-    pub(crate) fn epoch(
-        &self,
-        query: &TorchTower,
-        item: &TorchTower,
-        optimizer: &mut Optimizer,
-        order: &[usize],
-    ) -> Result<f64> {
+    pub(crate) fn epoch(&mut self, network: &mut Network, order: &[usize], rng: &mut ChaCha8Rng) -> Result<f64> {
         let (mut sum, mut count) = (0.0, 0);
         // A row alone has no negatives.
         for rows in order.chunks(self.batch_size).filter(|rows| rows.len() > 1) {
             self.context.cancel.check()?;
-            let loss = self.step(query, item, optimizer, rows)?;
-            if !loss.is_finite() {
-                return Err(OperatorError::invalid(
-                    "the loss is not a number any more: lower `learning_rate`",
-                ));
-            }
-            sum += loss * rows.len() as f64;
+            sum += self.step(network, rows, rng)? * rows.len() as f64;
             count += rows.len();
             self.context.progress.advance(rows.len() as u64);
         }
         Ok(sum / count as f64)
     }
+
+    /// How many steps a pass takes.
+    pub(crate) fn steps(rows: usize, batch_size: usize) -> usize {
+        rows / batch_size + usize::from(rows % batch_size > 1)
+    }
+}
+
+fn exploded(network: &Network, rows: &[usize]) -> OperatorError {
+    let columns = network.broken();
+    let place = if columns.is_empty() {
+        "in the layers or the scores".to_owned()
+    } else {
+        format!("in the embeddings of {}", columns.join(", "))
+    };
+    OperatorError::invalid(format!(
+        "the loss is not a number any more, at step {} ({} interactions, the first is row {} of the split): {place}. Lower \
+         `learning_rate`, or limit the gradients with `clip_norm`",
+        network.steps() + 1,
+        rows.len(),
+        rows.first().copied().unwrap_or_default(),
+    ))
 }

@@ -33,7 +33,7 @@ pub struct ParquetExport {
     /// The folder for the files, one per split; or, if it ends in `.parquet`, the file for the only split. Folders that
     /// do not exist are made.
     pub path: PathBuf,
-    /// The split to write; without it, all splits are written.
+    /// The split to write, for example `train`; without it, all splits are written.
     #[serde(default)]
     pub split: Option<String>,
     /// Write the original values of encoded columns instead of their ids, in lists element by element. Ids that stand
@@ -286,6 +286,7 @@ mod tests {
                 name: "item".into(),
                 size: Some(5),
                 vocabulary: Some("v".into()),
+                ..Domain::default()
             });
         }
         DatasetFiles {

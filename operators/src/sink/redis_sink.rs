@@ -165,7 +165,17 @@ impl RedisSink {
             Ok(pattern) => {
                 for field in pattern.fields() {
                     match schema.get(field) {
-                        None => problems.push(Problem::unknown_column(field, schema).at("key")),
+                        None => {
+                            let problem = Problem::unknown_column(field, schema);
+                            let place = self
+                                .key
+                                .find(&format!("{{{field}}}"))
+                                .map(|at| at + 1..at + 1 + field.len());
+                            problems.push(match place {
+                                Some(place) => problem.at_text("key", place),
+                                None => problem.at("key"),
+                            });
+                        }
                         Some(column) if column.is_list() => {
                             let message = format!("`{field}` holds lists, which cannot stand in a key");
                             problems.push(Problem::new("bad-config", message).at("key"));

@@ -11,6 +11,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use futures::FutureExt;
 
@@ -99,7 +100,24 @@ fn explained(error: &DataFusionError, schemas: &[&Schema]) -> (Problem, Option<C
             Some((**field).clone()),
         );
     }
-    (Problem::new("bad-sql", root.strip_backtrace()), None)
+    if let DataFusionError::SchemaError(schema_error, _) = root
+        && let SchemaError::AmbiguousReference { field } = schema_error.as_ref()
+    {
+        let message = format!("the column `{}` is in more than one table", field.name);
+        let help = format!("say which one is meant: `TABLE.{}`", field.name);
+        return (
+            Problem::new("ambiguous-column", message).help(help),
+            Some((**field).clone()),
+        );
+    }
+    let message = match root {
+        DataFusionError::SQL(error, _) => match error.as_ref() {
+            ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.clone(),
+            ParserError::RecursionLimitExceeded => "it nests too deep".to_owned(),
+        },
+        other => other.strip_backtrace(),
+    };
+    (Problem::new("bad-sql", message), None)
 }
 
 /// The words and signs of a query, each with its range of bytes.

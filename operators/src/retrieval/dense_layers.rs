@@ -1,0 +1,165 @@
+//! Fully connected layers that learn: forward, backward, and their step.
+
+use towline_kernels::{
+    Isa, Numbers, Step, Strided, add_bias, column_sums, gemm, in_parallel, relu, relu_backward, transpose, update,
+};
+
+use super::towers::Dense;
+
+/// Rows of a product that one thread works on: fixed, since it is only a matter of speed.
+const ROWS: usize = 256;
+/// Rows of the weights that one thread works on.
+const PART: usize = 24;
+
+/// One layer. Weights stand before what the optimizer remembers of them.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    inputs: usize,
+    outputs: usize,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    by_weight: Vec<f32>,
+    by_bias: Vec<f32>,
+    transposed: Vec<f32>,
+}
+
+impl Layer {
+    /// The layer with the weights of `dense`, and room for `parts` numbers per weight.
+    pub(crate) fn new(dense: &Dense, parts: usize) -> Self {
+        let (count, outputs) = (dense.weight.len(), dense.bias.len());
+        let mut layer = Layer {
+            inputs: count / outputs,
+            outputs,
+            weight: dense.weight.clone(),
+            bias: dense.bias.clone(),
+            by_weight: vec![0.0; count],
+            by_bias: vec![0.0; outputs],
+            transposed: vec![0.0; count],
+        };
+        layer.weight.resize(count * parts, 0.0);
+        layer.bias.resize(outputs * parts, 0.0);
+        layer
+    }
+
+    /// Width of its output.
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Copies the weights back.
+    pub(crate) fn download(&self, dense: &mut Dense) {
+        let (count, outputs) = (dense.weight.len(), dense.bias.len());
+        dense.weight.copy_from_slice(&self.weight[..count]);
+        dense.bias.copy_from_slice(&self.bias[..outputs]);
+    }
+
+    /// `output = input weight^T + bias`, [rows, inputs] to [rows, outputs]; with `rectify`, without what is negative.
+    pub(crate) fn forward(
+        &mut self,
+        (isa, threads): (Isa, usize),
+        input: &[f32],
+        output: &mut Vec<f32>,
+        rectify: bool,
+    ) {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        transpose(&self.weight, outputs, inputs, &mut self.transposed, outputs);
+        output.resize(input.len() / inputs * outputs, 0.0);
+        let (transposed, bias) = (&self.transposed, &self.bias[..outputs]);
+        let work = |(input, output): (&[f32], &mut [f32])| {
+            let rows = output.len() / outputs;
+            gemm(
+                isa,
+                (rows, inputs, outputs),
+                Strided::rows(input, inputs),
+                transposed,
+                outputs,
+                output,
+                outputs,
+                false,
+            );
+            add_bias(isa, output, bias);
+            if rectify {
+                relu(isa, output);
+            }
+        };
+        in_parallel(
+            threads,
+            input
+                .chunks(ROWS * inputs)
+                .zip(output.chunks_mut(ROWS * outputs))
+                .collect(),
+            work,
+        );
+    }
+
+    /// From the gradient by the output to those by the weights, which are kept, and by the input.
+    pub(crate) fn backward(
+        &mut self,
+        (isa, threads): (Isa, usize),
+        input: &[f32],
+        output: &[f32],
+        gradient: &mut Vec<f32>,
+        rectified: bool,
+    ) {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let rows = input.len() / inputs;
+        if rectified {
+            relu_backward(isa, gradient, output);
+        }
+        self.by_bias.fill(0.0);
+        column_sums(isa, gradient, &mut self.by_bias);
+        let upstream = &*gradient;
+        let work = |(index, part): (usize, &mut [f32])| {
+            let columns = Strided::columns(&upstream[index * PART..], outputs);
+            gemm(
+                isa,
+                (part.len() / inputs, rows, inputs),
+                columns,
+                input,
+                inputs,
+                part,
+                inputs,
+                false,
+            );
+        };
+        in_parallel(
+            threads,
+            self.by_weight.chunks_mut(PART * inputs).enumerate().collect(),
+            work,
+        );
+        let mut by_input = vec![0.0; rows * inputs];
+        let weight = &self.weight;
+        let work = |(upstream, by_input): (&[f32], &mut [f32])| {
+            let rows = by_input.len() / inputs;
+            let upstream = Strided::rows(upstream, outputs);
+            gemm(
+                isa,
+                (rows, outputs, inputs),
+                upstream,
+                weight,
+                inputs,
+                by_input,
+                inputs,
+                false,
+            );
+        };
+        let parts = upstream.chunks(ROWS * outputs).zip(by_input.chunks_mut(ROWS * inputs));
+        in_parallel(threads, parts.collect(), work);
+        *gradient = by_input;
+    }
+
+    /// The sum of the squares of the gradients.
+    pub(crate) fn square(&self) -> f64 {
+        self.by_weight
+            .iter()
+            .chain(&self.by_bias)
+            .map(|x| f64::from(*x).powi(2))
+            .sum()
+    }
+
+    /// Moves the weights by their gradients times `scale`.
+    pub(crate) fn apply(&mut self, isa: Isa, scale: f32, step: &Step, numbers: &Numbers) {
+        update(isa, &mut self.weight, &self.by_weight, scale, step, numbers);
+        update(isa, &mut self.bias, &self.by_bias, scale, step, numbers);
+    }
+}

@@ -1,0 +1,267 @@
+//! A run of `TwoTowerTrain`: from the stored dataset to the stored model.
+
+use std::collections::BTreeMap;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use towline_kernels::Mask;
+
+use super::catalogue::{Catalogue, ITEMS, Items};
+use super::columns::EncodedTable;
+use super::evaluate::Per;
+use super::evaluation::Cases;
+use super::ids::Originals;
+use super::in_batch::InBatch;
+use super::network::Network;
+use super::sampling::Sampling;
+use super::seen::Seen;
+use super::sides::Sides;
+use super::towers::{Tower, Towers, WEIGHTS};
+use super::training::Training;
+use super::training_warnings;
+use super::two_tower_train::{BEST_EPOCH, TwoTowerTrain};
+use super::validation::Validation;
+use crate::contract::{
+    Artifact, Column, Context, DatasetFiles, Device, Inputs, ModelType, OperatorError, Output, Report, ReportTable,
+    Result, Task, TaskResult, file_dataset_at,
+};
+
+/// What training works on.
+struct Material<'a> {
+    dataset: &'a DatasetFiles,
+    sides: Sides,
+    model_type: ModelType,
+    train: EncodedTable,
+    users: Originals,
+    items: Items,
+    catalogue: Catalogue,
+}
+
+/// What training has brought about.
+struct Trained {
+    towers: Towers,
+    metrics: BTreeMap<String, f64>,
+    table: ReportTable,
+}
+
+impl Task for TwoTowerTrain {
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        if context.device != Device::Cpu {
+            return Err(OperatorError::invalid("TwoTowerTrain works on the processor only"));
+        }
+        let material = self.material(file_dataset_at(inputs, "input")?, context)?;
+        let validation = self.read_validation(&material, context)?;
+        let trained = self.train(&material, validation.as_ref(), context)?;
+        self.stored(&material, validation.as_ref(), trained, context)
+    }
+}
+
+impl TwoTowerTrain {
+    fn read(dataset: &DatasetFiles, sides: &Sides, split: &str, context: &Context) -> Result<EncodedTable> {
+        let columns: Vec<&Column> = sides.query.iter().chain(&sides.item).collect();
+        EncodedTable::read(super::model::tables(dataset, Some(split))?, &columns, &context.cancel)
+    }
+
+    fn material<'a>(&self, dataset: &'a DatasetFiles, context: &Context) -> Result<Material<'a>> {
+        let sides = Sides::of(&dataset.schema).map_err(|problems| {
+            let texts: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            OperatorError::invalid(texts.join("; "))
+        })?;
+        let train = Self::read(dataset, &sides, &self.fit_on, context)?;
+        if train.rows < 2 {
+            let text = format!("the split `{}` has too few rows to train on", self.fit_on);
+            return Err(OperatorError::invalid(text));
+        }
+        let validation = self.validation(dataset.splits.iter().map(|(name, _)| name.as_str()));
+        let model_type = self.model_type(&sides, validation);
+        let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
+            return Err(OperatorError::invalid("there are no id columns"));
+        };
+        let users = Originals::of(user, &dataset.vocabularies)?;
+        let items = Items::collect(&train, &model_type.item, &sides.item_id)?;
+        let catalogue = Catalogue::new(&items, &Originals::of(item, &dataset.vocabularies)?)?;
+        Ok(Material {
+            dataset,
+            sides,
+            model_type,
+            train,
+            users,
+            items,
+            catalogue,
+        })
+    }
+
+    fn read_validation<'a>(&'a self, material: &'a Material<'_>, context: &Context) -> Result<Option<Validation<'a>>> {
+        let Material {
+            dataset,
+            sides,
+            model_type,
+            train,
+            users,
+            catalogue,
+            ..
+        } = material;
+        let Some(split) = self.validation(dataset.splits.iter().map(|(name, _)| name.as_str())) else {
+            return Ok(None);
+        };
+        let table = Self::read(dataset, sides, split, context)?;
+        let seen = if self.exclude_seen {
+            Seen::of(train, model_type, catalogue, users)?
+        } else {
+            Seen::default()
+        };
+        let cases = match self.validate_per {
+            Per::User => Cases::per_user(&table, model_type, catalogue, users, &seen)?,
+            Per::Interaction => Cases::per_interaction(&table, model_type, catalogue, &seen)?,
+        };
+        Ok(Some(Validation {
+            split,
+            cases,
+            seen,
+            at: &self.metrics_at,
+        }))
+    }
+
+    fn train(
+        &self,
+        material: &Material<'_>,
+        validation: Option<&Validation<'_>>,
+        context: &Context,
+    ) -> Result<Trained> {
+        let Material {
+            sides,
+            train,
+            users,
+            catalogue,
+            model_type,
+            ..
+        } = material;
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut towers = Towers {
+            normalize: self.normalize,
+            query: Tower::init(self.shape(&sides.query)?, &mut rng),
+            item: Tower::init(self.shape(&sides.item)?, &mut rng),
+        };
+        let step = self.step(self.epochs * Training::steps(train.rows, self.batch_size));
+        let mut network = Network::new(&towers, step, self.clip_norm, context.threads);
+        let mut training = Training {
+            batch_size: self.batch_size,
+            temperature: self.temperature(),
+            loss: self.loss,
+            logq: self.logq,
+            uniform_negatives: self.uniform_negatives,
+            context,
+            train,
+            sampling: Sampling::new(train, sides, users, self.mask_positives)?,
+            in_batch: InBatch::default(),
+            mask: Mask::default(),
+        };
+
+        context.progress.begin("rows", Some((self.epochs * train.rows) as u64));
+        let per_epoch: Vec<&String> = model_type.metrics.iter().filter(|name| *name != BEST_EPOCH).collect();
+        let columns = std::iter::once("epoch").chain(per_epoch.iter().map(|name| name.as_str()));
+        let mut table = ReportTable {
+            title: "training".to_owned(),
+            columns: columns.map(str::to_owned).collect(),
+            rows: Vec::new(),
+        };
+        let mut order: Vec<usize> = (0..train.rows).collect();
+        let mut best: Option<(f64, usize, Towers, BTreeMap<String, f64>)> = None;
+        let mut metrics = BTreeMap::new();
+        for epoch in 1..=self.epochs {
+            order.shuffle(&mut rng);
+            metrics.insert("loss".to_owned(), training.epoch(&mut network, &order, &mut rng)?);
+            network.download(&mut towers);
+            if let Some(validation) = validation {
+                metrics.extend(validation.measure(&towers, catalogue, context)?);
+            }
+            let values: Vec<String> = per_epoch
+                .iter()
+                .filter_map(|name| metrics.get(*name))
+                .map(|x| format!("{x:.4}"))
+                .collect();
+            let named: Vec<String> = per_epoch
+                .iter()
+                .zip(&values)
+                .map(|(name, value)| format!("{name} {value}"))
+                .collect();
+            context
+                .progress
+                .note(&format!("epoch {epoch}/{}, {}", self.epochs, named.join(", ")));
+            table
+                .rows
+                .push(std::iter::once(epoch.to_string()).chain(values).collect());
+            if let (Some(early), Some(validation)) = (&self.early_stopping, validation) {
+                let value = metrics
+                    .get(&format!("{}_{}", validation.split, early.metric))
+                    .copied()
+                    .unwrap_or(0.0);
+                if best.as_ref().is_none_or(|(highest, ..)| value > *highest) {
+                    best = Some((value, epoch, towers.clone(), metrics.clone()));
+                } else if best.as_ref().is_some_and(|(_, at, ..)| epoch - at >= early.patience) {
+                    break;
+                }
+            }
+        }
+        if let Some((_, epoch, kept, of_then)) = best {
+            towers = kept;
+            metrics = of_then;
+            metrics.insert(BEST_EPOCH.to_owned(), epoch as f64);
+        }
+        Ok(Trained { towers, metrics, table })
+    }
+
+    fn stored(
+        &self,
+        material: &Material<'_>,
+        validation: Option<&Validation<'_>>,
+        trained: Trained,
+        context: &Context,
+    ) -> Result<Output> {
+        let Material {
+            dataset,
+            model_type,
+            train,
+            items,
+            catalogue,
+            ..
+        } = material;
+        let (weights, catalogue_file) = (context.temp_file(WEIGHTS), context.temp_file(ITEMS));
+        trained.towers.write(&weights)?;
+        items.write(&catalogue_file)?;
+        let description = serde_json::to_value(trained.towers.architecture());
+        let description = description.map_err(|error| OperatorError::invalid(error.to_string()))?;
+        let files = [(WEIGHTS.to_owned(), weights), (ITEMS.to_owned(), catalogue_file)].into();
+        let columns = model_type.query.columns.iter().chain(&model_type.item.columns);
+        let digests = columns.filter_map(|column| column.domain.as_ref()?.vocabulary.as_ref());
+        let vocabularies = digests
+            .filter_map(|digest| Some((digest.clone(), dataset.vocabularies.get(digest)?.clone())))
+            .collect();
+        let mut warnings = training_warnings::of(train, model_type)?;
+        if let Some(validation) = validation.filter(|validation| validation.cases.outside > 0) {
+            warnings.push(format!(
+                "{} interactions of `{}` are with items that `{}` lacks: no model can find them",
+                validation.cases.outside, validation.split, self.fit_on
+            ));
+        }
+        let facts = vec![
+            ("interactions".to_owned(), train.rows.to_string()),
+            ("items".to_owned(), catalogue.len().to_string()),
+        ];
+        Ok(Output {
+            result: TaskResult::Model {
+                model_type: model_type.clone(),
+                description,
+                files,
+                vocabularies,
+            },
+            metrics: trained.metrics,
+            report: Report {
+                facts,
+                tables: vec![trained.table],
+                warnings,
+            },
+        })
+    }
+}
