@@ -11,10 +11,13 @@
 // Matrices and their sizes are called as in the literature.
 #![allow(clippy::many_single_char_names)]
 
+mod chance;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_x86;
+mod invert;
 mod isa;
+mod least_squares;
 mod mask;
 mod optimizer;
 mod parallel;
@@ -22,8 +25,11 @@ mod softmax;
 mod table;
 mod vector;
 
+pub use chance::{by_chance, chance};
 pub use gemm::{Strided, gemm, transpose};
+pub use invert::invert;
 pub use isa::Isa;
+pub use least_squares::{Likes, Weights, solve_rows};
 pub use mask::{Mask, Positives};
 pub use optimizer::{Decay, Numbers, Rule, Schedule, Step, update};
 pub use parallel::in_parallel;

@@ -7,6 +7,7 @@ mod interruption;
 mod operator_docs;
 mod pipelines;
 mod publishing;
+mod quality;
 mod redis_server;
 mod reruns;
 mod robustness;

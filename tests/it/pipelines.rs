@@ -5,7 +5,7 @@ use std::path::Path;
 
 use redb::{ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::workspace::{Workspace, stderr, stdout};
+use crate::workspace::{Workspace, movielens, stderr, stdout};
 
 const SEED: &str = include_str!("../../pipelines/offline_batch_recsys.yaml");
 const MOVIELENS: &str = include_str!("../../pipelines/movielens.yaml");
@@ -144,15 +144,14 @@ fn a_file_that_is_not_parquet_and_a_store_that_cannot_be_made_are_told() {
 }
 
 #[test]
+#[cfg_attr(
+    not(movielens),
+    ignore = "MovieLens is neither at ../shared/data nor where TOWLINE_DATA says"
+)]
 fn movielens_goes_from_csv_to_titles() {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/ml-latest-small");
-    if !data.is_dir() {
-        eprintln!("not run: MovieLens is not there");
-        return;
-    }
     let workspace = Workspace::new();
     workspace.write("p.yaml", MOVIELENS);
-    let data = format!("vars.data={}", data.display());
+    let data = format!("vars.data={}", movielens().display());
     let settings = ["--set", &data, "--set", "vars.epochs=1"];
     let output = workspace.towline(&[&["run", "p.yaml"], &settings[..]].concat());
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));

@@ -87,6 +87,11 @@ impl Workspace {
     }
 }
 
+/// The folder of MovieLens; tests that need it are ignored where the build has not found it.
+pub(crate) fn movielens() -> &'static Path {
+    Path::new(option_env!("TOWLINE_MOVIELENS").unwrap_or("MovieLens was not there when the tests were built"))
+}
+
 pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

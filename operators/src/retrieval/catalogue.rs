@@ -94,6 +94,7 @@ pub(crate) struct Catalogue {
     /// Row by encoded id.
     pub(crate) rows: HashMap<i64, u32>,
     counts: Vec<u64>,
+    originals: Originals,
 }
 
 impl Catalogue {
@@ -110,12 +111,37 @@ impl Catalogue {
             original: originals.decode(&ids)?,
             rows: ids.iter().enumerate().map(|(row, &id)| (id, row as u32)).collect(),
             counts: places.iter().map(|&place| items.counts[place]).collect(),
+            originals: originals.clone(),
         })
+    }
+
+    /// Whether the id stands for no item of its own: several items may share it.
+    pub(crate) fn is_reserved(&self, id: i64) -> bool {
+        self.originals.is_reserved(id)
     }
 
     /// Number of items.
     pub(crate) fn len(&self) -> usize {
         self.original.len()
+    }
+
+    /// The share of each item in the interactions with the catalogue.
+    pub(crate) fn shares(&self) -> Vec<f64> {
+        let total = self.counts.iter().sum::<u64>().max(1) as f64;
+        self.counts.iter().map(|&count| count as f64 / total).collect()
+    }
+
+    /// Whether an item is among the most frequent ones that make up half of the interactions.
+    pub(crate) fn head(&self) -> Vec<bool> {
+        let (mut head, mut left) = (vec![false; self.len()], self.counts.iter().sum::<u64>() as f64 / 2.0);
+        for row in self.by_popularity() {
+            if left <= 0.0 {
+                break;
+            }
+            head[row as usize] = true;
+            left -= self.counts[row as usize] as f64;
+        }
+        head
     }
 
     /// All rows, most frequent first, ties by original id.

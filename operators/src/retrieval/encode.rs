@@ -95,9 +95,12 @@ fn schema(id: &str, data_type: DataType, tag: Tag) -> Schema {
 impl Task for Encode {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let model = LoadedModel::load(model_files_at(inputs, "model")?, &context.cancel)?;
+        let towers = model.towers()?;
         let (id, tag, original, embeddings, nameless) = match self.side {
             Side::Item => {
-                let embeddings = model.item_embeddings(context.threads)?;
+                let embeddings = towers
+                    .item
+                    .embed(&model.catalogue.table, towers.normalize, context.threads)?;
                 (
                     &model.model_type.item_id,
                     Tag::Item,
@@ -109,10 +112,7 @@ impl Task for Encode {
             Side::Query => {
                 let queries = file_dataset_at(inputs, "data")?;
                 let users = Users::read(queries, None, &model, "data", &context.cancel)?;
-                let embeddings = model
-                    .towers
-                    .query
-                    .embed(&users.table, model.towers.normalize, context.threads)?;
+                let embeddings = towers.query.embed(&users.table, towers.normalize, context.threads)?;
                 (
                     &model.model_type.user_id,
                     Tag::User,
@@ -125,7 +125,7 @@ impl Task for Encode {
         let rows = original.len();
         let schema = schema(id, original.data_type().clone(), tag);
         let field = Arc::new(Field::new_list_field(DataType::Float32, true));
-        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(model.dim(), rows));
+        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(towers.item.shape.dim(), rows));
         let vectors: ArrayRef = Arc::new(ListArray::try_new(
             field,
             offsets,

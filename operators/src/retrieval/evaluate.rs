@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bootstrap::intervals;
 use super::columns::EncodedTable;
 use super::evaluation::Cases;
-use super::metrics::NAMES;
+use super::ids::Originals;
+use super::metrics::{Average, NAMES, OF_QUERY};
 use super::model::{LoadedModel, tables};
 use super::seen::Seen;
 use super::sides::{columns_of, interaction_columns, mismatches};
 use super::users::unknown_split;
 use crate::contract::{
-    Artifact, Context, DEFAULT_SPLIT, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext, dataset_at, file_dataset_at, model_at,
-    model_files_at,
+    Artifact, Context, DEFAULT_SPLIT, DatasetFiles, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
+    Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
+    model_at, model_files_at,
 };
 
 /// What a metric is averaged over.
@@ -33,9 +35,14 @@ pub enum Per {
 /// same most popular items for everybody, and items drawn by chance.
 ///
 /// Metrics at each `k`: `recall_at_10` (hits / min(relevant, k)), `precision_at_10`, `ndcg_at_10` (log2, binary),
-/// `map_at_10`, `mrr_at_10`, `hit_rate_at_10`, `coverage_at_10` (the part of the catalogue that is shown at all); those
-/// of the baselines as `popularity.recall_at_10` and `random.recall_at_10`. A relevant item that the model has never
-/// seen is a miss.
+/// `map_at_10`, `mrr_at_10`, `hit_rate_at_10`; `coverage_at_10` (the part of the catalogue that is shown at all),
+/// `gini_at_10` (how unevenly), `popularity_at_10` (the mean share of the shown items in the training data); those of
+/// the baselines as `popularity.recall_at_10` and `random.recall_at_10`. `head.` and `tail.` stand before the model's
+/// metrics for relevant items that are among the most frequent ones which make up half of the training data, and for
+/// all others. `recall_at_10_low` and `_high` and so on are the bounds of a 95 % interval. A relevant item that the model
+/// has never seen is a miss.
+///
+/// Scores by chance are SplitMix64 of the seed and the original ids: the same for every model of the same items.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
@@ -52,8 +59,14 @@ pub struct Evaluate {
     /// The split to rank.
     #[serde(default = "default_split")]
     pub split: String,
-    /// Decides the lists of the baseline by chance.
+    /// Columns of the model's query side, with one value a row, for whose values the model is measured one by one.
     #[serde(default)]
+    pub segments: Vec<String>,
+    /// How many resamples of the queries the intervals come from; without any there are none.
+    #[serde(default = "default_bootstrap")]
+    pub bootstrap: usize,
+    /// Decides the lists by chance and the resamples.
+    #[serde(default = "default_seed")]
     pub seed: u64,
 }
 
@@ -61,16 +74,34 @@ fn default_k() -> Vec<usize> {
     vec![10]
 }
 
+fn default_bootstrap() -> usize {
+    200
+}
+
+fn default_seed() -> u64 {
+    1
+}
+
 fn default_split() -> String {
     "valid".to_owned()
 }
 
 /// The lines of the report, with the prefix of their metrics.
-const LINES: [(&str, &str); 3] = [("model", ""), ("popularity", "popularity."), ("random", "random.")];
+const LINES: [(&str, &str); 5] = [
+    ("model", ""),
+    ("popularity", "popularity."),
+    ("random", "random."),
+    ("model, head items", "head."),
+    ("model, tail items", "tail."),
+];
+/// The ends of the names of an interval's bounds.
+const BOUNDS: [&str; 2] = ["low", "high"];
+/// Segments of a column that a report shows: those with the most queries.
+const MOST_SEGMENTS: usize = 20;
 
 impl Describe for Evaluate {
     const NAME: &'static str = "Evaluate";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Seeded;
     const PORTS: &'static [Port] = &[
         Port::model("model", "The model to measure."),
@@ -105,6 +136,16 @@ impl Operator for Evaluate {
                 problems.extend(unknown_split(Some(DEFAULT_SPLIT), &data.splits, "exclude_seen"));
             }
         }
+        for (index, segment) in self.segments.iter().enumerate() {
+            match model.query.get(segment) {
+                None => problems.push(Problem::unknown_column(segment, &model.query).at_index("segments", index)),
+                Some(column) if column.is_list() => {
+                    let text = format!("`{segment}` holds lists: its rows belong to no one segment");
+                    problems.push(Problem::new("bad-input", text).at_index("segments", index));
+                }
+                Some(_) => {}
+            }
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -113,9 +154,12 @@ impl Operator for Evaluate {
                 .iter()
                 .flat_map(move |k| NAMES.map(|name| format!("{prefix}{name}_at_{k}")))
         };
-        Ok(NodeType::Metrics(
-            LINES.iter().flat_map(|(_, prefix)| at(prefix)).collect(),
-        ))
+        let mut names: Vec<String> = LINES.iter().flat_map(|(_, prefix)| at(prefix)).collect();
+        if self.bootstrap > 0 {
+            let bounds = |k: &usize| OF_QUERY.map(|name| BOUNDS.map(|bound| format!("{name}_at_{k}_{bound}")));
+            names.extend(self.k.iter().flat_map(bounds).flatten());
+        }
+        Ok(NodeType::Metrics(names))
     }
 
     fn form(&self) -> Form<'_> {
@@ -157,33 +201,32 @@ impl Task for Evaluate {
             )));
         }
         let longest = self.k.iter().copied().max().unwrap_or(0);
-        let items = model.item_embeddings(context.threads)?;
-        let rankings = [
-            cases.by_model(&model.towers, &items, longest, &seen, context)?,
-            cases.by_popularity(catalogue, longest, &seen),
-            cases.by_chance(catalogue, longest, &seen, self.seed),
+        let by_model = cases.by_model(&model.ranker(context.threads)?, longest, &seen, context)?;
+        let by_popularity = cases.by_popularity(catalogue, longest, &seen);
+        let by_chance = cases.by_chance(catalogue, &model.users, longest, &seen, self.seed)?;
+        let (items, head) = (catalogue.len(), catalogue.head());
+        let averages = [
+            cases.average(&by_model, &self.k, items),
+            cases.average(&by_popularity, &self.k, items),
+            cases.average(&by_chance, &self.k, items),
+            cases.average_of(&by_model, &self.k, items, |row| {
+                row.is_some_and(|row| head[row as usize])
+            }),
+            cases.average_of(&by_model, &self.k, items, |row| {
+                row.is_none_or(|row| !head[row as usize])
+            }),
         ];
-        let mut metrics = BTreeMap::new();
-        let mut report = Report::default();
-        let averages = rankings.map(|rankings| cases.average(&rankings, &self.k));
+        let (mut metrics, mut report) = (BTreeMap::new(), Report::default());
         for (place, k) in self.k.iter().enumerate() {
-            let mut columns = vec![format!("at {k}")];
-            columns.extend(NAMES.map(str::to_owned));
-            columns.push("recall, standard deviation".to_owned());
-            let mut rows = Vec::new();
-            for ((line, prefix), averages) in LINES.iter().zip(&averages) {
-                let average = &averages[place];
-                average.write(catalogue.len(), prefix, &mut metrics);
-                let mut row = vec![(*line).to_owned()];
-                row.extend(average.values(catalogue.len()).map(|value| format!("{value:.4}")));
-                row.push(format!("{:.4}", average.recall_deviation()));
-                rows.push(row);
-            }
-            report.tables.push(ReportTable {
-                title: format!("top {k}, split {}", self.split),
-                columns,
-                rows,
-            });
+            let of_k: Vec<&Average> = averages.iter().map(|averages| &averages[place]).collect();
+            report
+                .tables
+                .push(self.table(*k, &of_k, &catalogue.shares(), &mut metrics));
+        }
+        for segment in &self.segments {
+            report
+                .tables
+                .push(self.segment_table(segment, &cases, &by_model, &model, data)?);
         }
         report.facts = vec![
             ("queries".to_owned(), cases.len().to_string()),
@@ -198,6 +241,84 @@ impl Task for Evaluate {
             result: TaskResult::Metrics,
             metrics,
             report,
+        })
+    }
+}
+
+impl Evaluate {
+    /// The lines at one k; their metrics are added to `metrics`.
+    fn table(
+        &self,
+        k: usize,
+        averages: &[&Average],
+        shares: &[f64],
+        metrics: &mut BTreeMap<String, f64>,
+    ) -> ReportTable {
+        let mut columns = vec![format!("at {k}")];
+        columns.extend(NAMES.map(str::to_owned));
+        columns.extend(["recall, 95 %", "queries"].map(str::to_owned));
+        let mut rows = Vec::new();
+        for ((line, prefix), average) in LINES.iter().zip(averages) {
+            average.write(shares, prefix, metrics);
+            let mut row = vec![(*line).to_owned()];
+            row.extend(average.values(shares).map(|value| format!("{value:.4}")));
+            let interval = if prefix.is_empty() && self.bootstrap > 0 {
+                let intervals = intervals(&average.queries, self.bootstrap, self.seed);
+                for (name, (low, high)) in OF_QUERY.iter().zip(intervals) {
+                    for (bound, value) in BOUNDS.iter().zip([low, high]) {
+                        metrics.insert(format!("{name}_at_{k}_{bound}"), value);
+                    }
+                }
+                format!("{:.4} to {:.4}", intervals[0].0, intervals[0].1)
+            } else {
+                String::new()
+            };
+            row.extend([interval, average.queries.len().to_string()]);
+            rows.push(row);
+        }
+        ReportTable {
+            title: format!("top {k}, split {}", self.split),
+            columns,
+            rows,
+        }
+    }
+
+    /// The model's metrics for the values of a column, at the first k.
+    fn segment_table(
+        &self,
+        segment: &str,
+        cases: &Cases,
+        rankings: &[Vec<u32>],
+        model: &LoadedModel,
+        data: &DatasetFiles,
+    ) -> Result<ReportTable> {
+        let k = self.k.first().copied().unwrap_or(1);
+        let column = model.model_type.query.get(segment);
+        let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{segment}`")))?;
+        let mut found: Vec<(i64, Average)> = cases
+            .by_column(rankings, k, model.catalogue.len(), segment)?
+            .into_iter()
+            .collect();
+        found.sort_by_key(|(_, average)| std::cmp::Reverse(average.queries.len()));
+        found.truncate(MOST_SEGMENTS);
+        let ids: Vec<i64> = found.iter().map(|(id, _)| *id).collect();
+        let values = Originals::of(column, &data.vocabularies)?.decode(&ids)?;
+        let mut rows = Vec::new();
+        for (place, (_, average)) in found.iter().enumerate() {
+            let value = arrow::util::display::array_value_to_string(&values, place)?;
+            let mut row = vec![if value.is_empty() { "unknown".to_owned() } else { value }];
+            row.extend(average.of_queries().map(|value| format!("{value:.4}")));
+            row.push(average.queries.len().to_string());
+            rows.push(row);
+        }
+        let names = OF_QUERY.map(str::to_owned);
+        let columns = std::iter::once(format!("{segment}, at {k}"))
+            .chain(names)
+            .chain(["queries".to_owned()]);
+        Ok(ReportTable {
+            title: format!("by {segment}, split {}", self.split),
+            columns: columns.collect(),
+            rows,
         })
     }
 }

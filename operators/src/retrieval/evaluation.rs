@@ -2,16 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-
 use super::catalogue::Catalogue;
 use super::columns::EncodedTable;
-use super::ids::Originals;
+use super::ids::{Originals, numbers};
 use super::metrics::Average;
-use super::scoring::Candidates;
+use super::ranker::Ranker;
 use super::seen::Seen;
-use super::towers::Towers;
 use crate::contract::{Context, ModelType, Result};
 
 /// A query and its answer.
@@ -108,7 +104,8 @@ impl Cases {
         let (mut rows, mut users, mut cases) = (Vec::new(), Vec::new(), Vec::new());
         for (user, (row, mut items)) in answers {
             items.sort_unstable();
-            items.dedup();
+            // Items outside of the vocabulary share an id: each of them is an item of its own.
+            items.dedup_by(|a, b| a == b && !catalogue.is_reserved(*a));
             let mut relevant: Vec<u32> = items
                 .iter()
                 .filter_map(|item| catalogue.rows.get(item).copied())
@@ -140,20 +137,13 @@ impl Cases {
     /// Each distinct query's ranking by the model.
     pub(crate) fn by_model(
         &self,
-        towers: &Towers,
-        items: &[f32],
+        ranker: &Ranker<'_>,
         k: usize,
         seen: &Seen,
         context: &Context,
     ) -> Result<Vec<Vec<u32>>> {
-        let queries = towers.query.embed(&self.queries, towers.normalize, context.threads)?;
-        let candidates = Candidates {
-            embeddings: items,
-            dim: towers.item.shape.dim(),
-        };
         let exclude = |query: usize| seen.by(self.users[query]);
-        let done = |_| ();
-        let lists = candidates.top_k(&queries, k, &exclude, context.threads, &context.cancel, &done)?;
+        let lists = ranker.top_k(&self.queries, &self.users, k, &exclude, context, &|_| ())?;
         Ok(lists
             .into_iter()
             .map(|list| list.into_iter().map(|scored| scored.row).collect())
@@ -175,33 +165,69 @@ impl Cases {
         self.users.iter().map(list).collect()
     }
 
-    /// Items drawn evenly from those that the user has not seen, with a stream of random numbers per query.
-    pub(crate) fn by_chance(&self, catalogue: &Catalogue, k: usize, seen: &Seen, seed: u64) -> Vec<Vec<u32>> {
-        let list = |(query, user): (usize, &i64)| {
-            let seen = seen.by(*user);
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(query as u64);
-            let amount = k.saturating_add(seen.len()).min(catalogue.len());
-            let drawn = rand::seq::index::sample(&mut rng, catalogue.len(), amount);
-            drawn
-                .iter()
-                .map(|row| row as u32)
-                .filter(|row| seen.binary_search(row).is_err())
-                .take(k)
-                .collect()
-        };
-        self.users.iter().enumerate().map(list).collect()
+    /// The items with the highest scores by chance that the user has not seen. The scores are a hash of the original ids,
+    /// so that they are the same for every model and on every machine.
+    pub(crate) fn by_chance(
+        &self,
+        catalogue: &Catalogue,
+        originals: &Originals,
+        k: usize,
+        seen: &Seen,
+        seed: u64,
+    ) -> Result<Vec<Vec<u32>>> {
+        let items = numbers(&catalogue.original)?;
+        let users = numbers(&originals.decode(&self.users)?)?;
+        let list = |(user, number): (&i64, u64)| towline_kernels::by_chance(seed, number, &items, seen.by(*user), k);
+        Ok(self.users.iter().zip(users).map(list).collect())
     }
 
     /// The metrics of these rankings at each k.
-    pub(crate) fn average(&self, rankings: &[Vec<u32>], ks: &[usize]) -> Vec<Average> {
-        let average = |&k: &usize| {
-            let mut average = Average::new(k);
-            for case in &self.cases {
-                average.add(&rankings[case.query], &case.relevant, case.count);
+    pub(crate) fn average(&self, rankings: &[Vec<u32>], ks: &[usize], catalogue: usize) -> Vec<Average> {
+        self.average_of(rankings, ks, catalogue, |_| true)
+    }
+
+    /// The metrics of these rankings at each k, for the relevant items that are `wanted` alone; queries without any do
+    /// not count.
+    pub(crate) fn average_of(
+        &self,
+        rankings: &[Vec<u32>],
+        ks: &[usize],
+        catalogue: usize,
+        wanted: impl Fn(Option<u32>) -> bool,
+    ) -> Vec<Average> {
+        let mut averages: Vec<Average> = ks.iter().map(|&k| Average::new(k, catalogue)).collect();
+        for case in &self.cases {
+            let relevant: Vec<u32> = case.relevant.iter().copied().filter(|row| wanted(Some(*row))).collect();
+            let outside = if wanted(None) {
+                case.count - case.relevant.len()
+            } else {
+                0
+            };
+            if relevant.len() + outside > 0 {
+                for average in &mut averages {
+                    average.add(&rankings[case.query], &relevant, relevant.len() + outside);
+                }
             }
-            average
-        };
-        ks.iter().map(average).collect()
+        }
+        averages
+    }
+
+    /// The metrics of these rankings at `k` per value of a column of the queries, by encoded id.
+    pub(crate) fn by_column(
+        &self,
+        rankings: &[Vec<u32>],
+        k: usize,
+        catalogue: usize,
+        column: &str,
+    ) -> Result<BTreeMap<i64, Average>> {
+        let values = self.queries.single(column)?;
+        let mut segments = BTreeMap::new();
+        for case in &self.cases {
+            let average = segments
+                .entry(values[case.query])
+                .or_insert_with(|| Average::new(k, catalogue));
+            average.add(&rankings[case.query], &case.relevant, case.count);
+        }
+        Ok(segments)
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array};
-use arrow::compute::sort_to_indices;
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::compute::{cast, sort_to_indices};
+use arrow::datatypes::{DataType, Int64Type, UInt64Type};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::contract::{Column, NULL_ID, OperatorError, Result, Vocabulary, VocabularyTable};
 
@@ -56,6 +57,36 @@ impl Originals {
             .map(|&place| place as usize)
             .collect())
     }
+}
+
+/// A number for each original id: the id itself where it is a whole number, a hash of its text otherwise; 0 for null.
+pub(crate) fn numbers(original: &ArrayRef) -> Result<Vec<u64>> {
+    if original.data_type().is_integer() {
+        let wide = cast(
+            original,
+            if original.data_type().is_unsigned_integer() {
+                &DataType::UInt64
+            } else {
+                &DataType::Int64
+            },
+        )?;
+        return Ok(match wide.as_primitive_opt::<UInt64Type>() {
+            Some(ids) => ids.iter().map(Option::unwrap_or_default).collect(),
+            None => wide
+                .as_primitive::<Int64Type>()
+                .iter()
+                .map(|id| id.unwrap_or_default() as u64)
+                .collect(),
+        });
+    }
+    let text = cast(original, &DataType::Utf8)?;
+    let text = text
+        .as_string_opt::<i32>()
+        .ok_or_else(|| OperatorError::invalid("the ids have no text"))?;
+    Ok(text
+        .iter()
+        .map(|id| id.map_or(0, |id| xxh3_64(id.as_bytes())))
+        .collect())
 }
 
 /// The type of a column's original ids, without data: that of the values of its domain, or its own.

@@ -1,11 +1,23 @@
 //! Ranking metrics at k with binary relevance, averaged over queries.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-/// The names of the metrics at one k, in the order of a report.
-pub(crate) const NAMES: [&str; 7] = ["recall", "precision", "ndcg", "map", "mrr", "hit_rate", "coverage"];
+/// The names of the metrics of one query.
+pub(crate) const OF_QUERY: [&str; 6] = ["recall", "precision", "ndcg", "map", "mrr", "hit_rate"];
+/// The names of the metrics at one k, in the order of a report: those of queries, then those of all lists together.
+pub(crate) const NAMES: [&str; 9] = [
+    "recall",
+    "precision",
+    "ndcg",
+    "map",
+    "mrr",
+    "hit_rate",
+    "coverage",
+    "gini",
+    "popularity",
+];
 
-/// The metrics of one query, in the order of [`NAMES`] without the last.
+/// The metrics of one query, in the order of [`OF_QUERY`].
 ///
 /// recall = hits / min(relevant, k), precision = hits / k, NDCG with gain 1 and discount log2(rank + 1) (Järvelin and
 /// Kekäläinen 2002), MAP = sum of the precisions at the hits / min(relevant, k), MRR = 1 / rank of the first hit.
@@ -40,41 +52,56 @@ pub(crate) fn at_k(ranked: &[u32], relevant: &[u32], count: usize, k: usize) -> 
     ]
 }
 
-/// Sums the metrics of queries at one k.
+/// The metrics of queries at one k.
 #[derive(Debug, Clone)]
 pub(crate) struct Average {
     k: usize,
-    queries: u64,
-    sums: [f64; 6],
-    recall_squares: f64,
-    shown: BTreeSet<u32>,
+    /// The metrics of each query.
+    pub(crate) queries: Vec<[f64; 6]>,
+    /// How often each item is shown.
+    shown: Vec<u64>,
 }
 
 impl Average {
-    /// No queries yet.
-    pub(crate) fn new(k: usize) -> Self {
+    /// No queries yet, over a catalogue of that size.
+    pub(crate) fn new(k: usize, catalogue: usize) -> Self {
         Average {
             k,
-            queries: 0,
-            sums: [0.0; 6],
-            recall_squares: 0.0,
-            shown: BTreeSet::new(),
+            queries: Vec::new(),
+            shown: vec![0; catalogue],
         }
     }
 
     /// One query more.
     pub(crate) fn add(&mut self, ranked: &[u32], relevant: &[u32], count: usize) {
-        let values = at_k(ranked, relevant, count, self.k);
-        self.queries += 1;
-        self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-        self.recall_squares += values[0] * values[0];
-        self.shown.extend(ranked.iter().take(self.k));
+        self.queries.push(at_k(ranked, relevant, count, self.k));
+        for row in ranked.iter().take(self.k) {
+            self.shown[*row as usize] += 1;
+        }
     }
 
-    /// The averages in the order of [`NAMES`]; coverage is the part of the catalogue that some list shows.
-    pub(crate) fn values(&self, catalogue: usize) -> [f64; 7] {
-        let queries = self.queries.max(1) as f64;
-        let [recall, precision, ndcg, map, mrr, hit_rate] = self.sums.map(|sum| sum / queries);
+    /// The averages in the order of [`OF_QUERY`].
+    pub(crate) fn of_queries(&self) -> [f64; 6] {
+        let count = self.queries.len().max(1) as f64;
+        std::array::from_fn(|metric| self.queries.iter().map(|values| values[metric]).sum::<f64>() / count)
+    }
+
+    /// The averages in the order of [`NAMES`]; `shares` are the shares of the items in what was trained on.
+    ///
+    /// Coverage is the part of the catalogue that some list shows; Gini how unevenly the places in the lists are
+    /// distributed over the catalogue, from 0 for evenly to nearly 1 for one item alone; popularity the mean share of the
+    /// items in the lists.
+    pub(crate) fn values(&self, shares: &[f64]) -> [f64; 9] {
+        let [recall, precision, ndcg, map, mrr, hit_rate] = self.of_queries();
+        let places = self.shown.iter().sum::<u64>().max(1) as f64;
+        let coverage = self.shown.iter().filter(|count| **count > 0).count() as f64 / self.shown.len().max(1) as f64;
+        let popularity = self
+            .shown
+            .iter()
+            .zip(shares)
+            .map(|(count, share)| *count as f64 * share)
+            .sum::<f64>()
+            / places;
         [
             recall,
             precision,
@@ -82,53 +109,36 @@ impl Average {
             map,
             mrr,
             hit_rate,
-            self.shown.len() as f64 / catalogue.max(1) as f64,
+            coverage,
+            gini(&self.shown),
+            popularity,
         ]
     }
 
     /// Adds the averages to `metrics`, as `<prefix>recall_at_10` and so on.
-    pub(crate) fn write(&self, catalogue: usize, prefix: &str, metrics: &mut BTreeMap<String, f64>) {
-        for (name, value) in NAMES.iter().zip(self.values(catalogue)) {
+    pub(crate) fn write(&self, shares: &[f64], prefix: &str, metrics: &mut BTreeMap<String, f64>) {
+        for (name, value) in NAMES.iter().zip(self.values(shares)) {
             metrics.insert(format!("{prefix}{name}_at_{}", self.k), value);
         }
     }
+}
 
-    /// Standard deviation of recall over the queries.
-    pub(crate) fn recall_deviation(&self) -> f64 {
-        let queries = self.queries.max(1) as f64;
-        (self.recall_squares / queries - (self.sums[0] / queries).powi(2))
-            .max(0.0)
-            .sqrt()
+/// The Gini coefficient of counts.
+fn gini(counts: &[u64]) -> f64 {
+    let mut sorted = counts.to_vec();
+    sorted.sort_unstable();
+    let (n, total) = (sorted.len() as f64, sorted.iter().sum::<u64>() as f64);
+    if total == 0.0 {
+        return 0.0;
     }
+    let weighted: f64 = sorted
+        .iter()
+        .enumerate()
+        .map(|(place, count)| (2.0 * (place as f64 + 1.0) - n - 1.0) * *count as f64)
+        .sum();
+    weighted / (n * total)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metrics_match_values_computed_by_hand() {
-        // Hits at ranks 2 and 3 of 5; three items are relevant, one of them in no list.
-        let values = at_k(&[9, 1, 4, 7, 8], &[1, 4], 3, 5);
-        let log = f64::log2;
-        let ndcg = (1.0 / log(3.0) + 1.0 / log(4.0)) / (1.0 + 1.0 / log(3.0) + 1.0 / log(4.0));
-        let expected = [2.0 / 3.0, 0.4, ndcg, (1.0 / 2.0 + 2.0 / 3.0) / 3.0, 0.5, 1.0];
-        for (value, expected) in values.iter().zip(expected) {
-            assert!((value - expected).abs() < 1e-12, "{values:?}");
-        }
-        // More is relevant than the list is long: recall is over k.
-        assert!((at_k(&[1, 2], &[1, 2, 3, 4], 4, 2)[0] - 1.0).abs() < 1e-12);
-        assert_eq!(at_k(&[1, 2], &[3], 1, 2), [0.0; 6]);
-        assert_eq!(at_k(&[1], &[], 0, 1), [0.0; 6]);
-    }
-
-    #[test]
-    fn averages_and_coverage() {
-        let mut average = Average::new(1);
-        average.add(&[0, 5], &[0], 1);
-        average.add(&[0], &[3], 1);
-        let values = average.values(4);
-        assert!((values[0] - 0.5).abs() < 1e-12 && (values[6] - 0.25).abs() < 1e-12);
-        assert!((average.recall_deviation() - 0.5).abs() < 1e-12);
-    }
-}
+#[path = "metrics_tests.rs"]
+mod tests;

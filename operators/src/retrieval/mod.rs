@@ -4,19 +4,29 @@
 //! scoring and evaluation compute the towers in plain Rust, so their results are the same on every machine and with any
 //! number of threads.
 
+mod als;
+mod bootstrap;
 mod catalogue;
 mod columns;
+mod compare_metrics;
 mod dense_layers;
+mod ease;
+mod embedding_model;
 mod encode;
 mod evaluate;
 mod evaluation;
 mod fitting;
 mod ids;
 mod in_batch;
+mod interactions;
+mod item_knn;
+mod item_weights;
 mod metrics;
 mod model;
 mod model_export;
 mod network;
+mod popularity;
+mod ranker;
 mod sampling;
 mod scoring;
 mod seen;
@@ -38,9 +48,14 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
+pub use als::Als;
+pub use compare_metrics::CompareMetrics;
+pub use ease::Ease;
 pub use encode::{Encode, Side};
 pub use evaluate::{Evaluate, Per};
+pub use item_knn::ItemKNN;
 pub use model_export::ModelExport;
+pub use popularity::Popularity;
 pub use top_k_encode::TopKEncode;
 pub use towers::{Normalize, Pool};
 pub use two_tower_train::{EarlyStopping, LearningRateSchedule, Loss, Optimizer, TwoTowerTrain};

@@ -1,15 +1,26 @@
-//! A stored two-tower model, ready to be used.
+//! A stored retrieval model, ready to be used.
 
 use super::catalogue::{Catalogue, ITEMS, Items};
 use super::ids::Originals;
+use super::item_weights::{self, ItemWeights};
+use super::ranker::Ranker;
 use super::towers::{Architecture, Towers, WEIGHTS};
 use crate::contract::{Cancel, DatasetFiles, ModelFiles, ModelType, OperatorError, Result, TableFile};
+
+/// How a model scores.
+#[derive(Debug)]
+pub(crate) enum Scorer {
+    /// By the dot product of two embeddings.
+    Towers(Towers),
+    /// By the weights between items.
+    ItemWeights(ItemWeights),
+}
 
 /// A model in memory.
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
-    /// Its weights.
-    pub(crate) towers: Towers,
+    /// How it scores.
+    pub(crate) scorer: Scorer,
     /// What it can recommend.
     pub(crate) catalogue: Catalogue,
     /// What the ids of users stand for.
@@ -21,15 +32,12 @@ pub(crate) struct LoadedModel {
 impl LoadedModel {
     /// Reads a model.
     pub(crate) fn load(files: &ModelFiles, cancel: &Cancel) -> Result<Self> {
-        let architecture: Architecture = serde_json::from_value(files.description.clone())
-            .map_err(|error| OperatorError::invalid(format!("not a two-tower model: {error}")))?;
         let file = |name: &str| {
             files
                 .files
                 .get(name)
                 .ok_or_else(|| OperatorError::invalid(format!("the model has no file `{name}`")))
         };
-        let towers = Towers::read(architecture, file(WEIGHTS)?)?;
         let model_type = files.model_type.clone();
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
             return Err(OperatorError::invalid(
@@ -39,24 +47,35 @@ impl LoadedModel {
         let users = Originals::of(user, &files.vocabularies)?;
         let items = Items::read(file(ITEMS)?, &model_type.item, &model_type.item_id, cancel)?;
         let catalogue = Catalogue::new(&items, &Originals::of(item, &files.vocabularies)?)?;
+        let unknown = |error: serde_json::Error| OperatorError::invalid(format!("not a model of Towline: {error}"));
+        let scorer = if files.description.get("kind").and_then(serde_json::Value::as_str) == Some(item_weights::KIND) {
+            Scorer::ItemWeights(ItemWeights::read(file(item_weights::FILE)?, catalogue.len())?)
+        } else {
+            let architecture: Architecture = serde_json::from_value(files.description.clone()).map_err(unknown)?;
+            Scorer::Towers(Towers::read(architecture, file(WEIGHTS)?)?)
+        };
         Ok(LoadedModel {
-            towers,
+            scorer,
             catalogue,
             users,
             model_type,
         })
     }
 
-    /// The embeddings of the catalogue, row-major [items, dim].
-    pub(crate) fn item_embeddings(&self, threads: usize) -> Result<Vec<f32>> {
-        self.towers
-            .item
-            .embed(&self.catalogue.table, self.towers.normalize, threads)
+    /// The model, ready to rank its catalogue.
+    pub(crate) fn ranker(&self, threads: usize) -> Result<Ranker<'_>> {
+        match &self.scorer {
+            Scorer::Towers(towers) => Ranker::of_towers(towers, &self.catalogue, threads),
+            Scorer::ItemWeights(model) => Ok(Ranker::ItemWeights(model)),
+        }
     }
 
-    /// Width of the embeddings.
-    pub(crate) fn dim(&self) -> usize {
-        self.towers.item.shape.dim()
+    /// The towers of a model that has embeddings.
+    pub(crate) fn towers(&self) -> Result<&Towers> {
+        match &self.scorer {
+            Scorer::Towers(towers) => Ok(towers),
+            Scorer::ItemWeights(_) => Err(OperatorError::invalid("this model has no embeddings")),
+        }
     }
 }
 

@@ -8,10 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::catalogue::ITEMS;
 #[cfg(feature = "torch")]
 use super::model::LoadedModel;
-use super::towers::WEIGHTS;
 use crate::contract::{
     Artifact, Context, Describe, Form, Inputs, ModelFiles, NodeType, Operator, OperatorError, Output, Port, Problem,
     Purity, Receipt, Report, Result, Schema, Task, TaskResult, TypeContext, model_at, model_files_at,
@@ -19,8 +17,10 @@ use crate::contract::{
 
 /// Writes a model into a folder, for use outside Towline.
 ///
-/// `weights.safetensors` holds `query.embedding.<column>` [ids, dim], `query.layers.<i>.weight` [outputs, inputs] and
-/// `.bias` [outputs], and the same under `item.`; `items.parquet` is the catalogue with encoded columns;
+/// For a model of embeddings `weights.safetensors` holds `query.embedding.<column>` [ids, dim], `query.layers.<i>.weight` [outputs, inputs] and
+/// `.bias` [outputs], and the same under `item.`; for `Ease` and `ItemKNN`
+/// `item_weights.safetensors` holds their weights and the users' histories. `items.parquet` is the catalogue with encoded
+/// columns;
 /// `vocabularies/` says what ids stand for; `model.json` describes all of it. `query_tower.pt` is the query tower as
 /// TorchScript (where Towline was built with libtorch): one int64 tensor per column, [batch], or [batch, length] padded
 /// with 0.
@@ -79,11 +79,9 @@ fn columns(schema: &Schema, vocabularies: &BTreeMap<&str, String>) -> Value {
 /// Fills `folder`; returns the names of its files.
 fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for name in [WEIGHTS, ITEMS] {
-        let source = model.files.get(name);
-        let source = source.ok_or_else(|| OperatorError::invalid(format!("the model has no file `{name}`")))?;
+    for (name, source) in &model.files {
         copy(source, &folder.join(name))?;
-        names.push(name.to_owned());
+        names.push(name.clone());
     }
     let vocabulary_folder = folder.join("vocabularies");
     fs::create_dir(&vocabulary_folder).map_err(OperatorError::io(&vocabulary_folder))?;
@@ -98,16 +96,18 @@ fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<Stri
     #[cfg(feature = "torch")]
     {
         let loaded = LoadedModel::load(model, &context.cancel)?;
-        let lists: Vec<bool> = loaded
-            .model_type
-            .query
-            .columns
-            .iter()
-            .map(crate::contract::Column::is_list)
-            .collect();
-        let path = folder.join(SCRIPT);
-        super::torch_script::write_script(&loaded.towers.query, &lists, loaded.towers.normalize, &path)?;
-        names.push(SCRIPT.to_owned());
+        if let Ok(towers) = loaded.towers() {
+            let lists: Vec<bool> = loaded
+                .model_type
+                .query
+                .columns
+                .iter()
+                .map(crate::contract::Column::is_list)
+                .collect();
+            let path = folder.join(SCRIPT);
+            super::torch_script::write_script(&towers.query, &lists, towers.normalize, &path)?;
+            names.push(SCRIPT.to_owned());
+        }
     }
     let description = json!({
         "format": 1,

@@ -62,6 +62,24 @@ pub(crate) fn shards(count: usize, parts: usize) -> impl Iterator<Item = Range<u
         .map(move |start| start..(start + length).min(count))
 }
 
+/// The `k` best of all items by their scores but those in `exclude`, which is ascending.
+pub(crate) fn best(scores: &[f32], k: usize, exclude: &[u32]) -> Vec<Scored> {
+    let mut heap: BinaryHeap<Scored> = BinaryHeap::with_capacity(k.min(scores.len()) + 1);
+    let mut floor = f32::NEG_INFINITY;
+    for (row, score) in scores.iter().enumerate() {
+        // As in `Candidates::block`: -0 ties with 0, and a later row must be strictly better.
+        let score = score + 0.0;
+        if (heap.len() < k || score > floor) && exclude.binary_search(&(row as u32)).is_err() {
+            heap.push(Scored { row: row as u32, score });
+            if heap.len() > k {
+                heap.pop();
+            }
+            floor = heap.peek().map_or(f32::NEG_INFINITY, |worst| worst.score);
+        }
+    }
+    heap.into_sorted_vec()
+}
+
 /// Items to score against.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidates<'a> {

@@ -54,6 +54,13 @@ impl Seen {
         Ok(Seen(seen))
     }
 
+    /// What each user has seen, ascending, in order of the encoded id.
+    pub(crate) fn into_ordered(self) -> Vec<(i64, Vec<u32>)> {
+        let mut users: Vec<(i64, Vec<u32>)> = self.0.into_iter().collect();
+        users.sort_unstable_by_key(|(user, _)| *user);
+        users
+    }
+
     /// What a user has seen, ascending.
     pub(crate) fn by(&self, user: i64) -> &[u32] {
         self.0.get(&user).map_or(&[], Vec::as_slice)

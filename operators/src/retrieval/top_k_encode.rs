@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::original_type;
 use super::model::LoadedModel;
-use super::scoring::{Candidates, Scored};
+use super::scoring::Scored;
 use super::seen::Seen;
 use super::sides::{interaction_columns, mismatches};
 use super::users::{Users, unknown_split};
@@ -179,11 +179,7 @@ impl Task for TopKEncode {
         } else {
             Seen::default()
         };
-        let items = model.item_embeddings(context.threads)?;
-        let candidates = Candidates {
-            embeddings: &items,
-            dim: model.dim(),
-        };
+        let ranker = model.ranker(context.threads)?;
         let original = &model.catalogue.original;
         let schema = schema(
             &model.model_type.user_id,
@@ -197,13 +193,16 @@ impl Task for TopKEncode {
         for start in (0..users.ids.len()).step_by(BATCH_ROWS) {
             let rows: Vec<usize> = (start..(start + BATCH_ROWS).min(users.ids.len())).collect();
             let table = users.table.select(&rows);
-            let embeddings = model
-                .towers
-                .query
-                .embed(&table, model.towers.normalize, context.threads)?;
             let exclude = |query: usize| seen.by(users.ids[start + query]);
             let done = |count| context.progress.advance(count);
-            let found = candidates.top_k(&embeddings, self.k, &exclude, context.threads, &context.cancel, &done)?;
+            let found = ranker.top_k(
+                &table,
+                &users.ids[start..start + rows.len()],
+                self.k,
+                &exclude,
+                context,
+                &done,
+            )?;
             let (recommendations, scores) = lists(&found, original)?;
             let columns = vec![users.original.slice(start, rows.len()), recommendations, scores];
             let batch = RecordBatch::try_new(schema.to_arrow(), columns)?;

@@ -12,7 +12,7 @@ pub(crate) fn of(train: &EncodedTable, model: &ModelType) -> Result<Vec<String>>
         let ids = train.get(&column.name)?;
         if (1..train.rows).all(|row| ids.row(row) == ids.row(0)) {
             warnings.push(format!(
-                "`{}` is the same in every row: no model can learn from it",
+                "`{}` is the same in every row: it tells nothing apart",
                 column.name
             ));
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::catalogue::Catalogue;
 use super::evaluation::Cases;
+use super::ranker::Ranker;
 use super::seen::Seen;
 use super::towers::Towers;
 use crate::contract::{Context, Result};
@@ -31,12 +32,16 @@ impl Validation<'_> {
         catalogue: &Catalogue,
         context: &Context,
     ) -> Result<BTreeMap<String, f64>> {
-        let items = towers.item.embed(&catalogue.table, towers.normalize, context.threads)?;
+        let ranker = Ranker::of_towers(towers, catalogue, context.threads)?;
         let longest = self.at.iter().copied().max().unwrap_or(0);
-        let rankings = self.cases.by_model(towers, &items, longest, &self.seen, context)?;
+        let rankings = self.cases.by_model(&ranker, longest, &self.seen, context)?;
         let mut metrics = BTreeMap::new();
-        for (k, average) in self.at.iter().zip(self.cases.average(&rankings, self.at)) {
-            let [recall, _, ndcg, ..] = average.values(catalogue.len());
+        for (k, average) in self
+            .at
+            .iter()
+            .zip(self.cases.average(&rankings, self.at, catalogue.len()))
+        {
+            let [recall, _, ndcg, ..] = average.of_queries();
             for (name, value) in METRICS.iter().zip([recall, ndcg]) {
                 metrics.insert(metric(self.split, name, *k), value);
             }

@@ -4,6 +4,7 @@ mod csv;
 mod declared;
 mod location;
 mod parquet;
+mod planted_optimum;
 mod synthetic_ali_ccp;
 
 pub use csv::CsvSource;

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::planted_optimum::{normal_below, recall};
 use crate::contract::{
     Artifact, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError,
     Output, Port, Problem, Purity, Report, Result, Schema, TableWriter, Task, TaskResult, TypeContext,
@@ -72,7 +73,9 @@ pub struct SyntheticAliCcp {
     #[serde(default = "splits")]
     pub splits: BTreeMap<String, f64>,
     /// How much there is to learn: the share of the interactions in which the item suits the taste of the user, one of 8
-    /// by the user's id. The recipe has none, so that no model can beat popularity on it.
+    /// by the user's id. The recipe has none, so that no model can beat popularity on it. The best recall that a model can
+    /// have comes with the metrics, as `optimal_recall_at_10` and `optimal_recall_at_20`: each interaction counts for
+    /// itself, and the whole catalogue can be shown.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub structure: f64,
@@ -166,9 +169,7 @@ impl SyntheticAliCcp {
         if self.structure > 0.0 {
             for (user, item) in users.iter().zip(&mut items) {
                 if random.random::<f64>() < self.structure {
-                    let taste = (xxh3_64(&user.to_le_bytes()) % TASTES as u64) as i64;
-                    let near = *item - *item % TASTES + taste;
-                    *item = if near == 0 { TASTES } else { near };
+                    *item = suited(*item, taste(*user));
                 }
             }
         }
@@ -200,6 +201,41 @@ impl SyntheticAliCcp {
         }
         Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
     }
+}
+
+/// The taste of a user.
+fn taste(user: i64) -> i64 {
+    (xxh3_64(&user.to_le_bytes()) % TASTES as u64) as i64
+}
+
+/// The item next to `item` that suits a taste.
+fn suited(item: i64, taste: i64) -> i64 {
+    let near = item - item % TASTES + taste;
+    if near == 0 { TASTES } else { near }
+}
+
+/// The probabilities of ids from 1 to `most`, as [`log_normal`] and clamping draw them.
+fn id_distribution(most: i64) -> Vec<f64> {
+    let below = |id: i64| normal_below((id as f64).ln() - 3.0);
+    (1..=most)
+        .map(|id| {
+            let low = if id == 1 { 0.0 } else { below(id) };
+            let high = if id == most { 1.0 } else { below(id + 1) };
+            high - low
+        })
+        .collect()
+}
+
+/// Lengths of the lists whose best recall is told.
+const OPTIMAL_AT: [usize; 2] = [10, 20];
+
+/// The best recall of lists of [`OPTIMAL_AT`].
+fn optimum(structure: f64) -> Vec<f64> {
+    let mut tastes = vec![0.0; TASTES as usize];
+    for (place, p) in id_distribution(MAX_USER_ID).into_iter().enumerate() {
+        tastes[taste(place as i64 + 1) as usize] += p;
+    }
+    recall(&id_distribution(MAX_ITEM_ID), structure, &tastes, suited, &OPTIMAL_AT)
 }
 
 /// The whole part of a draw whose logarithm is normal with mean 3 and deviation 1 (Box and Muller's method).
@@ -327,9 +363,12 @@ impl Task for SyntheticAliCcp {
             .sizes()
             .into_iter()
             .map(|(name, rows)| (format!("rows of {name}"), rows.to_string()));
+        let best: Vec<(usize, f64)> = OPTIMAL_AT.into_iter().zip(optimum(self.structure)).collect();
+        let told = |(k, recall): &(usize, f64)| (format!("best possible recall at {k}"), format!("{recall:.4}"));
         let report = Report {
             facts: std::iter::once(("rows".to_owned(), self.rows.to_string()))
                 .chain(facts)
+                .chain(best.iter().map(told))
                 .collect(),
             ..Report::default()
         };
@@ -338,9 +377,11 @@ impl Task for SyntheticAliCcp {
             splits,
             vocabularies: BTreeMap::new(),
         };
+        let metric = |(k, recall): &(usize, f64)| (format!("optimal_recall_at_{k}"), *recall);
         Ok(Output {
+            result,
+            metrics: best.iter().map(metric).collect(),
             report,
-            ..Output::new(result)
         })
     }
 }
