@@ -166,9 +166,13 @@ fn typed<T: Describe>(
 ) -> Result<(crate::contract::Built, NodeType), Vec<Problem>> {
     let built = Descriptor::of::<T>().build(&config)?;
     let types = labelled::<T, _>(inputs, Data::node_type);
-    let output = built
-        .operator
-        .output_type(&types, &TypeContext { session: session() })?;
+    let output = built.operator.output_type(
+        &types,
+        &TypeContext {
+            session: session(),
+            offline: false,
+        },
+    )?;
     Ok((built, output))
 }
 

@@ -49,6 +49,7 @@ pub fn builtin() -> Registry {
         .with::<feature::CastSmallest>()
         .with::<feature::Categorify>()
         .with::<feature::Clip>()
+        .with::<feature::DropLowCardinality>()
         .with::<feature::FillMissing>()
         .with::<feature::HashBucket>()
         .with::<feature::HashedCross>()

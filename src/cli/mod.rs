@@ -2,6 +2,7 @@
 
 mod diff;
 mod exit;
+mod explain;
 mod graph;
 mod history;
 mod init;
@@ -12,6 +13,7 @@ mod plan;
 mod run;
 mod runs;
 mod sample;
+mod schema;
 mod show;
 mod summary;
 mod tables;
@@ -60,6 +62,10 @@ enum Command {
     Decode(transform::Arguments),
     /// List the operators, or document one.
     Ops(ops::Arguments),
+    /// Say what a code of `validate` means, with a pipeline that fails and its mend.
+    Explain(explain::Arguments),
+    /// Print the JSON Schema of pipeline files, for editors.
+    Schema,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -114,6 +120,8 @@ pub fn main() -> Exit {
         Command::Transform(arguments) => transform::transform(&arguments),
         Command::Decode(arguments) => transform::decode(&arguments),
         Command::Ops(arguments) => ops::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Schema => schema::run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "towline", &mut std::io::stdout());
             Exit::Fine

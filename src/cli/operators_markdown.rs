@@ -36,7 +36,7 @@ fn section(operator: &Descriptor) -> String {
     for port in operator.ports {
         out.push_str(&format!("| `{}` | {} | {} |\n", port.name, takes(port), cell(port.doc)));
     }
-    let schema = (operator.schema)();
+    let schema = operator.schema();
     let required: Vec<&str> = schema
         .get("required")
         .and_then(Value::as_array)

@@ -98,7 +98,11 @@ impl Transformer {
             problems: format!("{problems} problems"),
         };
         let pipeline = loaded.pipeline.ok_or_else(|| invalid(loaded.diagnostics.len()))?;
-        let typed = propagate(pipeline, registry, &TypeContext { session: session() });
+        let context = TypeContext {
+            session: session(),
+            offline: false,
+        };
+        let typed = propagate(pipeline, &loaded.sources, registry, &context);
         let nodes = typed.nodes.into_iter().collect::<Option<Vec<_>>>();
         let nodes = nodes.ok_or_else(|| invalid(typed.diagnostics.len().max(1)))?;
         Self::new(&typed.pipeline, &nodes, &Store::open(store)?, to)

@@ -88,7 +88,7 @@ impl Operator for Bucketize {
             out.domain = Some(Domain {
                 name: column.name.clone(),
                 size: Some(boundaries.len() as u64 + 1),
-                vocabulary: None,
+                ..Domain::default()
             });
             Ok(out)
         })

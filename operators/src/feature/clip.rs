@@ -21,9 +21,11 @@ use crate::contract::{
 pub struct Clip {
     /// The lower bound, for example `0`.
     #[serde(default)]
+    #[schemars(range(min = -1e300, max = 1e300))]
     pub min: Option<f64>,
     /// The upper bound, for example `100`.
     #[serde(default)]
+    #[schemars(range(min = -1e300, max = 1e300))]
     pub max: Option<f64>,
 }
 

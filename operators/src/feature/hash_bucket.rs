@@ -12,7 +12,7 @@ use super::categorify::count::{as_list, is_list};
 use super::categorify::encode::encoded_type;
 use super::categorify::keys::{Keys, Values, value_type};
 use super::columns_of::each_column;
-use super::per_column::PerColumn;
+use super::per_column::{PerColumn, many_buckets};
 use crate::array_function::{ColumnType, typed_function};
 use crate::contract::{
     Column, Columns, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
@@ -26,19 +26,8 @@ use crate::contract::{
 #[serde(deny_unknown_fields)]
 pub struct HashBucket {
     /// How many buckets there are: a number from 1 to 2,147,483,647, or one for each column (`{ user_id: 100_000 }`).
+    #[schemars(schema_with = "many_buckets")]
     pub buckets: PerColumn<u64>,
-}
-
-/// The problem with a number of buckets.
-pub(super) fn bucket_problem(buckets: &[u64]) -> Option<Problem> {
-    let out = buckets.iter().find(|n| !(1..1 << 31).contains(*n))?;
-    Some(
-        Problem::new(
-            "out-of-range",
-            format!("{out} is no number of buckets: it must be from 1 to 2,147,483,647"),
-        )
-        .at("buckets"),
-    )
 }
 
 /// The domain of a column of hashes.
@@ -49,7 +38,7 @@ pub(super) fn hashed(column: &mut Column, buckets: u64) {
     column.domain = Some(Domain {
         name: column.name.clone(),
         size: Some(buckets),
-        vocabulary: None,
+        ..Domain::default()
     });
 }
 
@@ -73,10 +62,6 @@ impl Describe for HashBucket {
     const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to hash.")];
     const EXAMPLE: &'static str = "op: HashBucket\ninput: clicks[user_id]\nwith: { buckets: 100_000 }\n";
     const NVTABULAR: &'static [&'static str] = &["HashBucket"];
-
-    fn check(&self) -> Vec<Problem> {
-        bucket_problem(&self.buckets.values()).into_iter().collect()
-    }
 }
 
 impl Operator for HashBucket {

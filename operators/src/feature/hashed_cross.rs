@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::categorify::keys::{Values, value_type};
 use super::columns_of::unknown;
-use super::hash_bucket::{bucket_problem, hashed, to_buckets};
-use super::per_column::PerColumn;
+use super::hash_bucket::{hashed, to_buckets};
+use super::per_column::{PerColumn, many_buckets};
 use crate::array_function::array_function;
 use crate::contract::{
     Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
@@ -29,6 +29,7 @@ pub struct HashedCross {
     /// The columns to cross, by the name of the new column: `{ age_gender: [age, gender] }`.
     pub crosses: BTreeMap<String, Vec<String>>,
     /// How many buckets there are: a number from 1 to 2,147,483,647, or one for each new column.
+    #[schemars(schema_with = "many_buckets")]
     pub buckets: PerColumn<u64>,
 }
 
@@ -42,7 +43,7 @@ impl Describe for HashedCross {
     const NVTABULAR: &'static [&'static str] = &["HashedCross"];
 
     fn check(&self) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = bucket_problem(&self.buckets.values()).into_iter().collect();
+        let mut problems = Vec::new();
         for (name, columns) in &self.crosses {
             if columns.len() < 2 {
                 problems.push(Problem::new("bad-config", format!("`{name}` needs at least two columns")).at("crosses"));

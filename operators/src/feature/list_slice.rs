@@ -25,9 +25,11 @@ use crate::contract::{
 pub struct ListSlice {
     /// The first place to take, from 0; `-3` with no `end` takes the last three.
     #[serde(default)]
+    #[schemars(range(min = -2_147_483_648_i64, max = 2_147_483_647))]
     pub start: i64,
-    /// The first place not to take; without it all to the end of the list.
+    /// The first place not to take, for example `20`; without it all to the end of the list.
     #[serde(default)]
+    #[schemars(range(min = -2_147_483_648_i64, max = 2_147_483_647))]
     pub end: Option<i64>,
     /// Whether lists that are too short are filled up; `start` and `end` must say one length then (`start: 0, end: 20`, or
     /// `start: -20`).
@@ -35,6 +37,7 @@ pub struct ListSlice {
     pub pad: bool,
     /// What lists are filled up with: a number. Lists of text are filled up with empty texts.
     #[serde(default)]
+    #[schemars(range(min = -1e300, max = 1e300))]
     pub pad_value: f64,
 }
 

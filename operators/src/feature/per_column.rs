@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// One value for all columns, or a mapping from columns to values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,4 +40,37 @@ impl<T: Copy> PerColumn<T> {
             PerColumn::Columns(columns) => columns.keys().map(String::as_str).collect(),
         }
     }
+}
+
+/// The schema of whole numbers from `minimum` to `maximum`, one for all columns or one for each; `optional` allows none.
+fn whole_numbers(minimum: u64, maximum: u64, optional: bool) -> Schema {
+    let number = json!({ "type": "integer", "minimum": minimum, "maximum": maximum });
+    let mut options = vec![
+        number.clone(),
+        json!({ "type": "object", "additionalProperties": number }),
+    ];
+    if optional {
+        options.push(json!({ "type": "null" }));
+    }
+    json_schema!({ "anyOf": options })
+}
+
+/// Numbers of occurrences.
+pub(super) fn occurrences(_: &mut SchemaGenerator) -> Schema {
+    whole_numbers(1, i64::MAX as u64, false)
+}
+
+/// Numbers of ids that leave one for a value.
+pub(super) fn sizes(_: &mut SchemaGenerator) -> Schema {
+    whole_numbers(4, i64::MAX as u64, true)
+}
+
+/// Numbers of out-of-vocabulary buckets.
+pub(super) fn few_buckets(_: &mut SchemaGenerator) -> Schema {
+    whole_numbers(1, 1 << 24, false)
+}
+
+/// Numbers of hash buckets.
+pub(super) fn many_buckets(_: &mut SchemaGenerator) -> Schema {
+    whole_numbers(1, (1 << 31) - 1, false)
 }

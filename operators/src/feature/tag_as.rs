@@ -126,6 +126,7 @@ mod tests {
             &inputs,
             &TypeContext {
                 session: SessionContext::new(),
+                offline: false,
             },
         )
     }

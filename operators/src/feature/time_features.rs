@@ -214,7 +214,7 @@ impl Operator for TimeFeatures {
                 out.domain = size.map(|size| Domain {
                     name,
                     size: Some(size),
-                    vocabulary: None,
+                    ..Domain::default()
                 });
                 schema.columns.push(out);
             }

@@ -11,7 +11,7 @@ use super::feature::Feature;
 use super::{schema_json, schema_text};
 use crate::contract::{
     Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Receipt, Result, TableWriter, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
+    Receipt, Result, TableWriter, Task, TaskResult, TypeContext, dataset_at, file_dataset_at, target,
 };
 use crate::sink::AtomicFile;
 
@@ -45,6 +45,10 @@ impl Operator for MerlinExport {
 
     fn form(&self) -> Form<'_> {
         Form::Task(self)
+    }
+
+    fn targets(&self) -> Vec<String> {
+        vec![target::path(&self.path)]
     }
 }
 

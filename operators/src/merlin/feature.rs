@@ -107,7 +107,7 @@ impl Feature {
             column.domain = feature.domain.as_ref().map(|(name, max)| Domain {
                 name: name.clone(),
                 size: Some(max + 1),
-                vocabulary: None,
+                ..Domain::default()
             });
         }
     }

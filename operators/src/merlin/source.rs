@@ -36,6 +36,7 @@ impl MerlinSource {
             path: None,
             splits: Some(self.splits.clone()),
             split: None,
+            schema: None,
         }
     }
 
@@ -118,6 +119,12 @@ impl Describe for MerlinSource {
 
 impl Operator for MerlinSource {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        if context.offline {
+            let message = "its columns are in the files of Merlin, and nothing may be read";
+            return Err(vec![
+                Problem::new("bad-source", message).help("validate without --offline"),
+            ]);
+        }
         let NodeType::Dataset(mut dataset) = self.files_source().output_type(inputs, context)? else {
             return Err(vec![Problem::new("bad-source", "the files hold no table")]);
         };

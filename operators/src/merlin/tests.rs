@@ -114,9 +114,18 @@ fn a_dataset_goes_out_and_comes_back_with_its_meaning() {
     assert_eq!(back.rows("train"), "4 true; 5 false; 4 true; 1 true");
     assert_eq!(back.tags("item"), [Tag::Item, Tag::Id, Tag::Categorical]);
     assert_eq!(back.schema.get("item").unwrap().domain.as_ref().unwrap().size, Some(6));
-    // Without Towline's own schema, Merlin's says the same of everything that it knows.
+    // Without Towline's own schema, Merlin's says the same of everything that it knows; the types behind ids it does not.
     std::fs::remove_file(path.join("train/.merlin/towline.json")).unwrap();
     let merlins = run::<MerlinSource>(source, &[]);
+    let mut back = back;
+    for domain in back
+        .schema
+        .columns
+        .iter_mut()
+        .filter_map(|column| column.domain.as_mut())
+    {
+        domain.values = None;
+    }
     assert_eq!(merlins.schema, back.schema);
 }
 

@@ -6,7 +6,6 @@ use std::process::{Command as Process, Stdio};
 
 use arrow::array::{Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +14,7 @@ use crate::contract::{
     Artifact, Column, Context, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Outside,
     Port, Problem, Purity, Result, Schema, TableFile, TableWriter, Task, TaskResult, TypeContext,
 };
+use crate::source::data_type;
 
 /// Runs a program that reads Parquet files and writes Parquet files.
 ///
@@ -39,19 +39,6 @@ pub struct Command {
     /// Environment variables that the program sees.
     #[serde(default)]
     pub environment: Vec<String>,
-}
-
-fn data_type(word: &str) -> Option<DataType> {
-    Some(match word {
-        "int64" => DataType::Int64,
-        "int32" => DataType::Int32,
-        "float64" => DataType::Float64,
-        "float32" => DataType::Float32,
-        "string" => DataType::Utf8,
-        "bool" => DataType::Boolean,
-        "date" => DataType::Date32,
-        other => return other.parse().ok(),
-    })
 }
 
 impl Command {
@@ -99,7 +86,7 @@ impl Describe for Command {
 }
 
 impl Operator for Command {
-    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+    fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let first = inputs.values().find_map(|value| match value {
             NodeType::Dataset(dataset) => Some(dataset),
             _ => None,
@@ -109,7 +96,10 @@ impl Operator for Command {
             Some(dataset) => dataset.splits.clone(),
             None => return Err(vec![Problem::new("bad-input", "nothing is connected to `inputs`")]),
         };
-        let gone = self.files.iter().filter(|path| !Path::new(path).is_file());
+        let gone = self
+            .files
+            .iter()
+            .filter(|path| !context.offline && !Path::new(path).is_file());
         let problems: Vec<Problem> = gone
             .map(|path| Problem::new("bad-source", format!("there is no file `{path}`")).at("files"))
             .collect();

@@ -24,7 +24,7 @@ use self::rank::{Given, Limits};
 use self::units::{Unit, units};
 use super::byte_size::{self, byte_size};
 use super::fit_split::{default_split, unknown_split};
-use super::per_column::PerColumn;
+use super::per_column::{PerColumn, few_buckets, occurrences, sizes};
 use super::tagging::tagged;
 use crate::contract::{
     Column, DatasetType, Describe, Domain, FitContext, Fitter, Form, Inputs, NamedExpr, NodeType, OOV_ID, Operator,
@@ -44,13 +44,16 @@ pub struct Categorify {
     /// Values seen fewer times than this get no id of their own and fall into the out-of-vocabulary buckets: a number of
     /// 1 or more, or one for each column (`{ item_id: 5 }`, 1 for the others).
     #[serde(default = "one")]
+    #[schemars(schema_with = "occurrences")]
     pub min_count: PerColumn<u64>,
     /// The largest number of ids, reserved ones (padding, null, buckets) counted; rarer values fall into the buckets. A
     /// number of 4 or more, or one for each column.
     #[serde(default)]
+    #[schemars(schema_with = "sizes")]
     pub max_size: Option<PerColumn<u64>>,
     /// How many ids the values outside the vocabulary share: a number from 1 to 16,777,216, or one for each column.
     #[serde(default = "one")]
+    #[schemars(schema_with = "few_buckets")]
     pub oov_buckets: PerColumn<u64>,
     /// Columns that share a vocabulary, by the vocabulary's name: `{ person: [user_id, friend_id] }`.
     #[serde(default)]
@@ -118,13 +121,6 @@ impl Describe for Categorify {
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if self.min_count.values().contains(&0) {
-            problems.push(Problem::new("out-of-range", "`min_count` must be at least 1").at("min_count"));
-        }
-        if self.oov_buckets.values().iter().any(|n| !(1..=1 << 24).contains(n)) {
-            let message = "`oov_buckets` must be from 1 to 16,777,216";
-            problems.push(Problem::new("out-of-range", message).at("oov_buckets"));
-        }
         let buckets = self.oov_buckets.values().into_iter().max().unwrap_or(1);
         let least = OOV_ID as u64 + buckets + 1;
         let smallest = self.max_size.as_ref().and_then(|size| size.values().into_iter().min());
@@ -206,8 +202,10 @@ impl Categorify {
             .and_then(|schema| schema.get(&unit.name)?.domain.clone());
         taken.unwrap_or(Domain {
             name: unit.name.clone(),
-            size: None,
-            vocabulary: None,
+            at_most: self.limits(&unit.name).max_size,
+            // The textual form of a type, in which schemas are kept, has no tuples that parse back.
+            values: unit.kept.first().filter(|_| !unit.combo).cloned(),
+            ..Domain::default()
         })
     }
 
@@ -255,7 +253,7 @@ impl Categorify {
 }
 
 impl Operator for Categorify {
-    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+    fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let input = dataset_at(inputs, "input")?;
         let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
         let units = match self.units(&input.schema) {
@@ -271,7 +269,11 @@ impl Operator for Categorify {
                 .get(&unit.name)
                 .is_some_and(|path| !Path::new(path).exists())
         };
-        for unit in units.iter().filter(missing).filter(|_| !self.optional) {
+        for unit in units
+            .iter()
+            .filter(missing)
+            .filter(|_| !self.optional && !context.offline)
+        {
             let message = format!("there is no file `{}`", self.vocabulary[&unit.name]);
             problems.push(Problem::new("bad-source", message).at("vocabulary"));
         }
@@ -403,10 +405,12 @@ impl Stateful for Categorify {
             let combo = self.combo.contains_key(&column.name);
             let unit = joint.filter(|_| !combo).map_or(&column.name, |(name, _)| name);
             let table = table(state, unit)?;
+            let known = column.domain.take();
             column.domain = Some(Domain {
-                name: column.domain.as_ref().map_or(unit, |domain| &domain.name).clone(),
+                name: known.as_ref().map_or(unit, |domain| &domain.name).clone(),
                 size: Some(table.vocabulary.load()?.size() as u64),
                 vocabulary: Some(table.digest.clone()),
+                ..known.unwrap_or_default()
             });
         }
         Ok(schema)
