@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use towline_operators::contract::{
-    FitContext, Fitter, Form, Inputs, LazyDataset, LazyTable, OperatorError, ProgressSink, State,
+    Fitter, Form, LazyDataset, LazyTable, OperatorError, ProgressSink, State, StateTable, Vocabulary,
 };
 
 use super::reuse::{Claim, Made, Making, Piece, Role};
@@ -19,13 +19,11 @@ struct Learner {
     making: Making,
     fitter: Box<dyn Fitter>,
     columns: std::ops::Range<usize>,
-    temp: tempfile::TempDir,
 }
 
 /// What a node would learn from, and the work that it is.
 struct Lesson<'a> {
     lazy: &'a LazyDataset,
-    inputs: &'a [NodeValue],
     piece: Piece,
 }
 
@@ -35,11 +33,11 @@ pub(super) type Fitted = Vec<(usize, Result<(State, Origin), Failure>)>;
 impl Runner {
     /// The states of nodes whose inputs are columns of the same rows. Those in the store are taken from there; the rest
     /// see every row of the split in one scan.
-    pub(super) fn fit(&self, members: &[(usize, Vec<NodeValue>)], progress: &dyn ProgressSink) -> Fitted {
+    pub(super) fn fit(&self, members: &[(usize, NodeValue)], progress: &dyn ProgressSink) -> Fitted {
         let mut done: Fitted = Vec::new();
         let mut lessons: BTreeMap<String, Vec<Lesson<'_>>> = BTreeMap::new();
-        for (node, inputs) in members {
-            match self.lesson(*node, inputs) {
+        for (node, value) in members {
+            match self.lesson(*node, value) {
                 Ok(lesson) => lessons.entry(lesson.piece.key()).or_default().push(lesson),
                 Err(failure) => done.push((*node, Err(failure))),
             }
@@ -101,19 +99,19 @@ impl Runner {
         done.extend(learners.into_iter().map(|learner| (learner.node, self.finish(learner))));
     }
 
-    fn lesson<'a>(&self, node: usize, inputs: &'a [NodeValue]) -> Result<Lesson<'a>, Failure> {
-        let Some(NodeValue::Dataset { lazy, .. }) = inputs.first() else {
+    fn lesson<'a>(&self, node: usize, value: &'a NodeValue) -> Result<Lesson<'a>, Failure> {
+        let NodeValue::Dataset { lazy, origin, .. } = value else {
             return Err(OperatorError::invalid("only a dataset can be learnt from").into());
         };
         let role = Role::Fit;
-        let step = self.step(node, role.word(), inputs.iter().map(NodeValue::origin))?;
+        let step = self.step(node, role.word(), std::iter::once(origin));
         let piece = Piece { node, role, step };
-        Ok(Lesson { lazy, inputs, piece })
+        Ok(Lesson { lazy, piece })
     }
 
     fn learner(
         &self,
-        Lesson { lazy, inputs, piece }: Lesson<'_>,
+        Lesson { lazy, piece }: Lesson<'_>,
         scan: &mut Option<LazyTable>,
     ) -> Result<Result<Entry, Learner>, Failure> {
         let node = piece.node;
@@ -141,21 +139,13 @@ impl Runner {
             column.name = format!("{}", scan.columns.len());
             scan.columns.push(column);
         }
-        let temp = self.store.temp_dir()?;
-        let connected = Inputs(self.labelled(node, lazies(inputs).into_iter().cloned()));
-        let context = FitContext {
-            inputs: &connected,
-            temp: temp.path(),
-            threads: self.threads,
-        };
-        let fitter = stateful.fitter(&lazy.schema, &context)?;
+        let fitter = stateful.fitter(&lazy.schema)?;
         let columns = start..scan.columns.len();
         Ok(Err(Learner {
             node,
             making,
             fitter,
             columns,
-            temp,
         }))
     }
 
@@ -191,8 +181,9 @@ impl Runner {
     }
 
     fn finish(&self, learner: Learner) -> Result<(State, Origin), Failure> {
+        let temp = self.store.temp_dir()?;
         let node = learner.node;
-        let output = learner.fitter.finish(learner.temp.path())?;
+        let output = learner.fitter.finish(temp.path())?;
         let content = Content::State {
             tables: self.publish_files(output.tables)?,
             facts: output.facts,
@@ -208,7 +199,29 @@ impl Runner {
             None,
             None,
         );
-        (self.store.state(entry), origin)
+        let Content::State { tables, facts } = &entry.content else {
+            return (State::default(), origin);
+        };
+        let tables = tables
+            .iter()
+            .map(|(name, blob)| {
+                let vocabulary = Vocabulary::at(&self.store.blob_path(blob));
+                (
+                    name.clone(),
+                    StateTable {
+                        digest: blob.digest.clone(),
+                        vocabulary,
+                    },
+                )
+            })
+            .collect();
+        (
+            State {
+                tables,
+                facts: facts.clone(),
+            },
+            origin,
+        )
     }
 
     /// Whether a node learns, and from which rows: nodes with equal keys share a scan.

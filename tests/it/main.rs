@@ -3,9 +3,12 @@
 mod bad_input;
 mod broken_operator;
 mod diagnostics;
-mod features;
+mod expectation_facts;
+mod expectation_language;
+mod expectations;
 mod interruption;
 mod operator_docs;
+mod pipeline_tests;
 mod pipelines;
 mod publishing;
 mod quality;
