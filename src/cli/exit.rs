@@ -11,10 +11,8 @@ pub enum Exit {
     Failed,
     /// 2: the pipeline or the command line is invalid; nothing ran.
     Invalid,
-    /// 3: a check failed (`plan --check` found something to run, `test` a test that fails).
+    /// 3: a check failed (`plan --check` found something to run).
     Check,
-    /// 4: nothing failed but expectations; what depends on their nodes did not run.
-    Unmet,
     /// 130: interrupted.
     Interrupted,
 }
@@ -27,7 +25,6 @@ impl Exit {
             Exit::Failed => 1,
             Exit::Invalid => 2,
             Exit::Check => 3,
-            Exit::Unmet => 4,
             Exit::Interrupted => 130,
         }
     }

@@ -39,9 +39,6 @@ pub struct Encode {
     pub side: Side,
 }
 
-/// The metric: how many embeddings were written.
-const METRIC: &str = "embeddings";
-
 impl Describe for Encode {
     const NAME: &'static str = "Encode";
     const CODE_VERSION: u32 = 1;
@@ -76,10 +73,6 @@ impl Operator for Encode {
             schema,
             splits: vec![DEFAULT_SPLIT.to_owned()],
         }))
-    }
-
-    fn metrics(&self, _: &NodeType) -> Vec<String> {
-        vec![METRIC.to_owned()]
     }
 
     fn form(&self) -> Form<'_> {
@@ -153,7 +146,7 @@ impl Task for Encode {
                 splits: vec![(DEFAULT_SPLIT.to_owned(), path)],
                 vocabularies: std::collections::BTreeMap::new(),
             },
-            metrics: [(METRIC.to_owned(), rows as f64)].into(),
+            metrics: [("embeddings".to_owned(), rows as f64)].into(),
             report: Report {
                 facts,
                 ..Report::default()
