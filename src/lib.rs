@@ -2,8 +2,10 @@
 
 pub mod cli;
 pub mod document;
+pub mod expectation;
 pub mod findings;
 pub mod pipeline;
 pub mod plan;
 pub mod run;
 pub mod store;
+pub mod testing;

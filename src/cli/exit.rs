@@ -11,8 +11,10 @@ pub enum Exit {
     Failed,
     /// 2: the pipeline or the command line is invalid; nothing ran.
     Invalid,
-    /// 3: a check failed (`plan --check` found something to run).
+    /// 3: a check failed (`plan --check` found something to run, `test` a test that fails).
     Check,
+    /// 4: nothing failed but expectations; what depends on their nodes did not run.
+    Unmet,
     /// 130: interrupted.
     Interrupted,
 }
@@ -25,6 +27,7 @@ impl Exit {
             Exit::Failed => 1,
             Exit::Invalid => 2,
             Exit::Check => 3,
+            Exit::Unmet => 4,
             Exit::Interrupted => 130,
         }
     }

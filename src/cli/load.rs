@@ -10,6 +10,7 @@ use crate::document::{Diagnostic, SourceMap, render, summary};
 use crate::pipeline::{ChainOperators, LoadOptions, Override, Pipeline, load_file};
 use crate::plan::{TypedNode, TypedPipeline, propagate};
 use crate::store::Store;
+use crate::testing::{self, Setting, TestCase};
 
 /// What validation found.
 pub(super) struct Checked {
@@ -47,6 +48,35 @@ pub(super) fn check(file: &Path, overrides: &[Override], registry: &Registry, of
         diagnostics,
         typed,
     }
+}
+
+/// The same with the tests of the pipeline: each is checked as far as that goes without a run.
+pub(super) fn check_with_tests(
+    file: &Path,
+    overrides: &[Override],
+    registry: &Registry,
+    offline: bool,
+) -> (Checked, Vec<TestCase>) {
+    let mut checked = check(file, overrides, registry, offline);
+    let broken = checked.diagnostics.iter().any(Diagnostic::is_error);
+    let Some(typed) = checked.typed.as_ref().filter(|_| !broken) else {
+        return (checked, Vec::new());
+    };
+    let (cases, mut diagnostics) = testing::read(&typed.pipeline, &mut checked.sources);
+    let context = TypeContext {
+        session: crate::run::session(),
+        offline,
+    };
+    if let Some(setting) = Setting::of(typed, &checked.sources, registry, SELECT, &context) {
+        for case in &cases {
+            let problems = testing::prepare(&setting, case, Path::new("")).err();
+            diagnostics.extend(problems.unwrap_or_default());
+        }
+    }
+    checked.diagnostics.extend(diagnostics);
+    let order = |diagnostic: &Diagnostic| (diagnostic.span, diagnostic.severity);
+    checked.diagnostics.sort_by_key(order);
+    (checked, cases)
 }
 
 impl Checked {
@@ -93,12 +123,15 @@ pub(super) fn ready(
 ) -> Result<(Pipeline, Vec<TypedNode>, Store, tokio::runtime::Runtime), Exit> {
     let (pipeline, nodes) = pipeline(arguments)?;
     let store = store(arguments)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            eprintln!("error: no threads to run on: {error}");
-            Exit::Failed
-        })?;
+    let runtime = threads()?;
     Ok((pipeline, nodes, store, runtime))
+}
+
+/// The threads that runs run on, or the exit after the error was told.
+pub(super) fn threads() -> Result<tokio::runtime::Runtime, Exit> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().build().map_err(|error| {
+        eprintln!("error: no threads to run on: {error}");
+        Exit::Failed
+    })
 }

@@ -17,6 +17,7 @@ mod schema;
 mod show;
 mod summary;
 mod tables;
+mod test;
 mod transform;
 mod validate;
 
@@ -46,6 +47,8 @@ enum Command {
     Plan(plan::Arguments),
     /// Find everything that is wrong with pipelines, without reading data.
     Validate(validate::Arguments),
+    /// Run the tests of pipelines.
+    Test(test::Arguments),
     /// Draw the graph of a pipeline.
     Graph(graph::Arguments),
     /// Show what a node produced: its schema and its first rows.
@@ -112,6 +115,7 @@ pub fn main() -> Exit {
         Command::Run(arguments) => run::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
         Command::History(arguments) => history::run(&arguments),

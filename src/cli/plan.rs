@@ -1,7 +1,8 @@
 //! `towline plan FILE`
 
 use super::{Exit, PipelineArguments, load, run, tables};
-use crate::run::NodeStatus;
+use crate::plan::TypedNode;
+use crate::run::{NodeStatus, RunRecord};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -18,6 +19,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Err(exit) => return exit,
     };
     let columns: Vec<String> = nodes.iter().map(|node| columns(&node.output)).collect();
+    let expected: Vec<Vec<String>> = nodes.iter().map(expressions).collect();
     let record = runtime.block_on(crate::run::plan(pipeline, nodes, store, run::options(None, true)));
     let rows = record
         .nodes
@@ -44,15 +46,40 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         "{}",
         tables::table(&["node", "operator", "action", "why", "where", "output"], rows)
     );
+    print!("{}", expectations(&record, &expected));
     let runs = record.nodes.len() - record.count(NodeStatus::Reused) - record.count(NodeStatus::Fused);
     println!("\n{runs} of {} nodes would run", record.nodes.len());
-    if record.count(NodeStatus::Failed) > 0 {
-        Exit::Failed
-    } else if arguments.check && runs > 0 {
-        Exit::Check
-    } else {
-        Exit::Fine
+    match run::exit(&record) {
+        Exit::Fine if arguments.check && runs > 0 => Exit::Check,
+        exit => exit,
     }
+}
+
+fn expressions(node: &TypedNode) -> Vec<String> {
+    let expectations = node.expectations.iter();
+    expectations
+        .map(|expectation| expectation.condition.text.clone())
+        .collect()
+}
+
+/// What is expected of which node, and whether it holds as far as that is known without a run.
+fn expectations(record: &RunRecord, expected: &[Vec<String>]) -> String {
+    let mut rows = Vec::new();
+    for (node, expressions) in record.nodes.iter().zip(expected) {
+        for (place, expression) in expressions.iter().enumerate() {
+            let known = node.expectations.get(place).map(|record| record.outcome.met);
+            let state = match known {
+                Some(true) => "holds",
+                Some(false) => "does not hold",
+                None => "to be checked",
+            };
+            rows.push(vec![node.name.clone(), expression.clone(), state.to_owned()]);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\n{}", tables::table(&["node", "expectation", "state"], rows))
 }
 
 fn columns(output: &towline_operators::contract::NodeType) -> String {

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use towline_operators::contract::{Cancel, Device};
 
 use super::{Exit, PipelineArguments, load, summary};
-use crate::run::{NodeStatus, Progress, ProgressMode, RunOptions};
+use crate::run::{NodeRecord, NodeStatus, Progress, ProgressMode, RunOptions, RunRecord};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -33,6 +33,7 @@ pub(super) fn options(jobs: Option<usize>, quiet: bool) -> RunOptions {
         device: Device::Cpu,
         cancel: Cancel::default(),
         progress: Progress::new(mode),
+        stop_at_unmet: true,
     }
 }
 
@@ -56,10 +57,18 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
     let record = runtime.block_on(crate::run::run(pipeline, nodes, store, options));
     print!("{}", summary::of(&record));
+    exit(&record)
+}
+
+/// How the process ends after a run or a plan of one: a node that failed counts for more than expectations.
+pub(super) fn exit(record: &RunRecord) -> Exit {
+    let failed = |node: &&NodeRecord| node.status == NodeStatus::Failed;
     if record.interrupted {
         Exit::Interrupted
-    } else if record.count(NodeStatus::Failed) > 0 {
+    } else if record.nodes.iter().filter(failed).any(|node| !node.is_unmet()) {
         Exit::Failed
+    } else if record.count(NodeStatus::Failed) > 0 {
+        Exit::Unmet
     } else {
         Exit::Fine
     }

@@ -4,7 +4,7 @@ use towline_operators::contract::Report;
 
 use super::tables;
 use crate::plan::grouped;
-use crate::run::{NodeRecord, NodeStatus, RunRecord};
+use crate::run::{ExpectationRecord, NodeRecord, NodeStatus, RunRecord};
 
 /// The summary of a run.
 pub(super) fn of(record: &RunRecord) -> String {
@@ -18,6 +18,9 @@ pub(super) fn of(record: &RunRecord) -> String {
             "\n{} ({}) failed: {}\n",
             node.name, node.operator, node.reason
         ));
+        for expectation in node.expectations.iter().filter(|e| !e.outcome.met) {
+            out.push_str(&unmet(expectation));
+        }
     }
     out.push_str(&close(record));
     out
@@ -38,6 +41,15 @@ fn told(node: &NodeRecord) -> String {
         out.push_str(&format!("  {}\n", table.title));
         let heads: Vec<&str> = table.columns.iter().map(String::as_str).collect();
         out.push_str(&tables::table(&heads, table.rows.clone()));
+    }
+    out
+}
+
+/// An expectation that does not hold: where it stands, and the values of its parts.
+fn unmet(expectation: &ExpectationRecord) -> String {
+    let mut out = format!("  {}: {}\n", expectation.location, expectation.expression);
+    for part in &expectation.outcome.parts {
+        out.push_str(&format!("    {} = {}\n", part.text, part.value));
     }
     out
 }
@@ -70,9 +82,18 @@ fn close(record: &RunRecord) -> String {
         .iter()
         .map(|status| format!("{} {}", record.count(*status), status.word()))
         .collect();
+    let expectations: Vec<_> = record.nodes.iter().flat_map(|node| &node.expectations).collect();
+    let held = match (
+        expectations.iter().filter(|e| e.outcome.met).count(),
+        expectations.len(),
+    ) {
+        (_, 0) => String::new(),
+        (held, of) => format!(", {held} of {of} expectations hold"),
+    };
     let memory = record
         .peak_memory
         .map_or_else(String::new, |bytes| format!(", {} MB peak", bytes / 1_000_000));
     let time = tables::seconds(record.seconds);
-    format!("\n{}: {} in {time}{memory}\n", record.pipeline, counts.join(", "))
+    let counts = counts.join(", ");
+    format!("\n{}: {counts}{held} in {time}{memory}\n", record.pipeline)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use towline_operators::builtin;
 
-use super::load::{Checked, check};
+use super::load::{Checked, check_with_tests};
 use super::{Exit, tables};
 use crate::findings::{Findings, MachineFormat, write};
 use crate::pipeline::Override;
@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         .files
         .iter()
         .map(|file| {
-            let checked = check(file, &arguments.overrides, &registry, arguments.offline);
+            let (checked, _) = check_with_tests(file, &arguments.overrides, &registry, arguments.offline);
             (file.display().to_string(), checked)
         })
         .collect();

@@ -90,6 +90,12 @@ codes! {
     TagConflict = "tag-conflict",
     /// A split is named that the dataset doesn't have.
     UnknownSplit = "unknown-split",
+    /// An expectation doesn't follow the grammar.
+    BadExpectation = "bad-expectation",
+    /// An expectation names a metric that the operator doesn't leave behind.
+    UnknownMetric = "unknown-metric",
+    /// An expectation calls a function that doesn't exist.
+    UnknownFunction = "unknown-function",
     /// A piece of SQL can't be parsed or planned.
     BadSql = "bad-sql",
     /// A file that is included can't be read.

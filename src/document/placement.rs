@@ -8,7 +8,7 @@ use super::{SourceMap, Span};
 ///
 /// Plain and quoted scalars without escapes hold their string as it is, on one line or on several; block scalars hold its
 /// lines. Where no byte of the file corresponds to a byte of the string, the place of each part is the whole scalar.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     scalar: Span,
     /// Ranges of the string, each with the offset in the file of its first byte; in order.

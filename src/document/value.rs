@@ -133,6 +133,30 @@ impl Value {
         }
     }
 
+    /// A value like this JSON, all of it at one place. A number that is no whole one of 64 bits becomes a fraction.
+    pub(crate) fn from_json(json: &serde_json::Value, span: Span) -> Self {
+        use serde_json::Value as Json;
+        let kind = match json {
+            Json::Null => ValueKind::Null,
+            Json::Bool(value) => ValueKind::Bool(*value),
+            Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(value), _) => ValueKind::Int(value),
+                (None, Some(value)) => ValueKind::UInt(value),
+                (None, None) => ValueKind::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => ValueKind::String(text.clone()),
+            Json::Array(items) => ValueKind::Sequence(items.iter().map(|item| Self::from_json(item, span)).collect()),
+            Json::Object(map) => {
+                let entry =
+                    |(key, value): (&String, &Json)| (Key::new(key.clone(), span), Self::from_json(value, span));
+                ValueKind::Mapping(Mapping {
+                    entries: map.iter().map(entry).collect(),
+                })
+            }
+        };
+        Self { kind, span }
+    }
+
     /// A scalar as it stands inside a longer string; nothing for null, lists and mappings.
     pub fn to_text(&self) -> Option<String> {
         match &self.kind {

@@ -19,7 +19,7 @@ const VERSION: i64 = 1;
 /// Nobody reads more, and to find the line and column of each takes time in a file of one long line.
 const MOST_FOUND: usize = 500;
 /// What a pipeline may hold: each key with its documentation and its JSON type (`texts` is a list of strings).
-pub(super) const KEYS: [(&str, &str, &str); 7] = [
+pub(super) const KEYS: [(&str, &str, &str); 8] = [
     ("version", "The version of the format: 1.", ""),
     (
         "name",
@@ -43,6 +43,11 @@ pub(super) const KEYS: [(&str, &str, &str); 7] = [
         "object",
     ),
     ("nodes", "The nodes by name: a mapping with `op`, or a chain.", "object"),
+    (
+        "tests",
+        "Tests by name, which `towline test` runs: `given` has rows of nodes, `expect` rows or facts of others.",
+        "object",
+    ),
 ];
 
 /// The operators behind the signs of the chain notation: only the registry of operators knows their names.
@@ -183,6 +188,7 @@ fn build(
     let unused = root
         .get("vars")
         .map_or_else(Vec::new, |vars| variables::resolve(&mut interpolator, vars, &root));
+    let tests = root.get("tests").and_then(|tests| interpolator.value(tests));
     let defaults = defaults::read(&mut interpolator, root.get("defaults"));
     let mut drafter = Drafter {
         interpolator,
@@ -210,6 +216,7 @@ fn build(
     let pipeline = Pipeline {
         name,
         description,
+        tests,
         file,
         defaults: defaults.into_values().map(|(op, _)| op).collect(),
         nodes,

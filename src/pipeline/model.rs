@@ -16,6 +16,8 @@ pub struct Pipeline {
     pub name: String,
     /// What the pipeline is for, in its author's words.
     pub description: Option<String>,
+    /// What stands under `tests`, interpolated.
+    pub tests: Option<Value>,
     /// The text of the pipeline, in the source map it was loaded with.
     pub file: FileId,
     /// The operators that have defaults, each where it is named.
@@ -96,6 +98,20 @@ impl Connections {
             Self::One(reference) => vec![reference],
             Self::List(references) => references.iter().collect(),
             Self::Named(named) => named.iter().map(|(_, reference)| reference).collect(),
+        }
+    }
+
+    /// The same with each reference changed.
+    #[must_use]
+    pub(crate) fn map(&self, change: impl Fn(&Reference) -> Reference) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::One(reference) => Self::One(change(reference)),
+            Self::List(references) => Self::List(references.iter().map(change).collect()),
+            Self::Named(named) => {
+                let changed = |(port, reference): &(Spanned<String>, Reference)| (port.clone(), change(reference));
+                Self::Named(named.iter().map(changed).collect())
+            }
         }
     }
 }

@@ -314,12 +314,12 @@ fn is_interpolation(value: &Value) -> bool {
 }
 
 /// The complaint about a value of the wrong kind.
-pub(super) fn wrong_type(expected: &str, found: &Value) -> Diagnostic {
+pub(crate) fn wrong_type(expected: &str, found: &Value) -> Diagnostic {
     Diagnostic::error(Code::WrongType, format!("{expected}, not {}", found.kind_name())).at(found.span)
 }
 
 /// The complaint about a key that means nothing.
-pub(super) fn unknown_key(key: &Key, whose: &str, known: &[&str]) -> Diagnostic {
+pub(crate) fn unknown_key(key: &Key, whose: &str, known: &[&str]) -> Diagnostic {
     let message = format!("`{}` is not a key of {whose}", key.value);
     let mut diagnostic = Diagnostic::error(Code::UnknownKey, message)
         .at(key.span)

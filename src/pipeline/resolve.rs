@@ -7,7 +7,7 @@ use towline_operators::contract::suggest;
 
 use super::cycle::{cycles, order};
 use super::expand::{Draft, DraftInputs, DraftReference, Target};
-use super::model::{Connections, Node, Reference};
+use super::model::{Connections, Node, Pipeline, Reference};
 use crate::document::{Code, Diagnostic, HINTED, Mapping, Span, Spanned};
 
 /// How many nodes of a circle are marked; all of them are named.
@@ -37,6 +37,25 @@ pub(super) fn tie(drafts: Vec<Draft>, entries: &Mapping, diagnostics: &mut Vec<D
     report_cycles(&nodes, &graph, diagnostics);
     let order = order(&graph);
     Tied { nodes, graph, order }
+}
+
+impl Pipeline {
+    /// A pipeline like `like` of other nodes, which need only each other and in no circle.
+    pub(crate) fn of_nodes(like: &Pipeline, nodes: Vec<Node>) -> Pipeline {
+        let graph = graph(&nodes);
+        let order = order(&graph);
+        Pipeline {
+            name: like.name.clone(),
+            description: None,
+            tests: None,
+            file: like.file,
+            defaults: Vec::new(),
+            nodes,
+            graph,
+            order,
+            env_read: like.env_read.clone(),
+        }
+    }
 }
 
 struct Resolver<'a> {

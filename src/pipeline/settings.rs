@@ -3,13 +3,16 @@
 use towline_operators::contract::suggest;
 
 use super::expand::{Drafter, Owner};
+use super::expectation::{Expectation, read_expectations};
 use crate::document::{Code, Diagnostic, Mapping, Value};
 
 /// How a node is run.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
     /// When its result is taken from the store.
     pub cache: CacheMode,
+    /// What its output must be like for what depends on it to run.
+    pub expect: Vec<Expectation>,
 }
 
 /// When the result of a node is taken from the store.
@@ -27,12 +30,20 @@ type Reader = fn(&mut Drafter<'_>, &Value, &mut Settings);
 
 /// Every such key, with its documentation. A new one takes a line here, its field in [`Settings`], its reader and its
 /// JSON Schema.
-pub(super) const READERS: [(&str, &str, Reader, fn() -> serde_json::Value); 1] = [(
-    "cache",
-    "When the result is taken from the store: `auto`, if nothing has changed that could change it, or `never`.",
-    read_cache,
-    || serde_json::json!({ "enum": ["auto", "never"] }),
-)];
+pub(super) const READERS: [(&str, &str, Reader, fn() -> serde_json::Value); 2] = [
+    (
+        "cache",
+        "When the result is taken from the store: `auto`, if nothing has changed that could change it, or `never`.",
+        read_cache,
+        || serde_json::json!({ "enum": ["auto", "never"] }),
+    ),
+    (
+        "expect",
+        "Conditions on the output, such as `rows > 0`; if one does not hold, nothing that depends on the node runs.",
+        read_expect,
+        || serde_json::json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
+    ),
+];
 
 /// The names of these keys.
 pub(super) fn keys() -> impl Iterator<Item = &'static str> {
@@ -50,6 +61,12 @@ impl Drafter<'_> {
         }
         settings
     }
+}
+
+fn read_expect(drafter: &mut Drafter<'_>, value: &Value, settings: &mut Settings) {
+    let (expectations, diagnostics) = read_expectations(drafter.interpolator.sources, value);
+    settings.expect = expectations;
+    drafter.interpolator.diagnostics.extend(diagnostics);
 }
 
 fn read_cache(drafter: &mut Drafter<'_>, value: &Value, settings: &mut Settings) {

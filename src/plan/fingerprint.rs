@@ -25,7 +25,7 @@ pub struct Fingerprint {
     pub version: u32,
     /// [`ENGINE`].
     pub engine: String,
-    /// What the work is: `task`, `fit`, `rows`; or a step of a plan: `read`, `columns`, `table`, `apply`, `selection`.
+    /// What the work is: `task`, `fit`, `rows`, `facts`; or a step of a plan: `read`, `columns`, `table`, `apply`, `selection`.
     pub role: String,
     /// The operator; empty for the engine's own steps.
     pub operator: String,
@@ -69,6 +69,14 @@ impl Fingerprint {
     /// The fingerprint of rows that are stored as they are.
     pub fn of_rows(input: InputPart) -> Self {
         Fingerprint::of_engine("rows", vec![input])
+    }
+
+    /// The fingerprint of facts about rows.
+    pub fn of_facts(input: InputPart, facts: &[String]) -> Self {
+        Fingerprint {
+            with: json!({ "facts": facts }),
+            ..Fingerprint::of_engine("facts", vec![input])
+        }
     }
 
     /// The fingerprint of a part of a dataset.

@@ -17,4 +17,4 @@ pub use placement::{Placement, placements};
 pub use reasons::changes;
 pub(crate) use reasons::{compare, grouped};
 pub(crate) use select::selected_names;
-pub use types::{Rows, TypedNode, TypedPipeline, propagate};
+pub use types::{CheckedExpectation, Rows, TypedNode, TypedPipeline, propagate};

@@ -140,6 +140,11 @@ impl Step {
         Step::new(vec![of.clone()], Fingerprint::of_rows(of.part("rows", None)))
     }
 
+    /// Facts about the rows of a dataset.
+    pub fn facts(of: &Origin, facts: &[String]) -> Self {
+        Step::new(vec![of.clone()], Fingerprint::of_facts(of.part("rows", None), facts))
+    }
+
     /// What stands for the output of a step that is never stored.
     pub fn origin(self, label: &str, rows: Option<u64>, schema: &Schema) -> Origin {
         let digest = self.fingerprint.key();

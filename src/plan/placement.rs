@@ -36,7 +36,7 @@ impl std::fmt::Display for Placement {
 /// The placement of every node.
 ///
 /// Rows that an operator makes are stored, so that all that descends from them reads the same rows, unless their only
-/// reader makes new rows itself: then the two are one plan. A step that keeps the rows of its input stays a projection
+/// reader makes new rows itself and nothing is expected of them: then the two are one plan. A step that keeps the rows of its input stays a projection
 /// of them, whatever reads it; it is stored as well where a task reads all of it, or where nothing does, since then it
 /// is a result.
 pub fn placements(pipeline: &Pipeline, nodes: &[TypedNode]) -> Vec<Placement> {
@@ -66,7 +66,14 @@ fn placement(pipeline: &Pipeline, nodes: &[TypedNode], index: usize) -> Placemen
         Form::Source(source) if source.in_place() => Placement::InPlace,
         Form::Source(_) | Form::Table(_) => match readers.as_slice() {
             [] => Placement::Stored("nothing reads it, it is a result".to_owned()),
-            [only] if matches!(only.form, Form::Table(_)) => Placement::Fused(all),
+            [only] if matches!(only.form, Form::Table(_)) => {
+                if nodes[index].expectations.is_empty() {
+                    Placement::Fused(all)
+                } else {
+                    // As a part of a plan it would be computed twice: to be checked, and to be read.
+                    Placement::Stored("new rows that have expectations".to_owned())
+                }
+            }
             _ => Placement::Stored(format!("new rows that {all} {}", reads(&readers))),
         },
         Form::Columns(_) | Form::Stateful(_) => {

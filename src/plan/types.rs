@@ -10,6 +10,7 @@ use super::bind::{Binding, bind, check_kind};
 use super::select::selected;
 use super::{targets, unused};
 use crate::document::{Code, Diagnostic, SourceMap, Spanned};
+use crate::expectation::{Condition, Scope};
 use crate::pipeline::{Node, Pipeline, Reference};
 
 /// Which rows a dataset has: datasets with equal `Rows` are columns of the same rows and can be joined by position.
@@ -34,6 +35,17 @@ pub struct TypedNode {
     pub output: NodeType,
     /// Which rows the output has.
     pub rows: Rows,
+    /// What is expected of the output.
+    pub expectations: Vec<CheckedExpectation>,
+}
+
+/// An expectation whose every name stands for something that the node has.
+#[derive(Debug, Clone)]
+pub struct CheckedExpectation {
+    /// What must hold.
+    pub condition: Condition,
+    /// Where it stands: `file:line:column`.
+    pub location: String,
 }
 
 /// A pipeline whose nodes have types; a node without one is in error, or behind one that is.
@@ -133,12 +145,14 @@ impl Typing<'_> {
         {
             match built.operator.output_type(&inputs, self.context) {
                 Ok(output) => {
+                    let expectations = self.expectations(node, &built, &output);
                     typed = Some(TypedNode {
                         descriptor: descriptor.clone(),
                         built,
                         bindings,
                         output,
                         rows,
+                        expectations,
                     });
                 }
                 Err(problems) => self.report(node, &bindings, problems),
@@ -152,6 +166,24 @@ impl Typing<'_> {
             self.assumed[index] = descriptor.assumed_type(&inputs).map(|output| (output, rows));
         }
         self.nodes[index] = typed;
+    }
+
+    fn expectations(&mut self, node: &Node, built: &Built, output: &NodeType) -> Vec<CheckedExpectation> {
+        let metrics = built.operator.metrics(output);
+        let scope = Scope {
+            node: &node.name,
+            metrics: &metrics,
+            output,
+        };
+        let mut checked = Vec::new();
+        for expectation in &node.settings.expect {
+            let location = expectation.location.clone();
+            match expectation.check(&scope) {
+                Ok(condition) => checked.push(CheckedExpectation { condition, location }),
+                Err(diagnostics) => self.diagnostics.extend(diagnostics),
+            }
+        }
+        checked
     }
 
     fn connected(&mut self, node: &Node, descriptor: &Descriptor) -> Connected {

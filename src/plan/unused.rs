@@ -6,11 +6,13 @@ use super::types::TypedNode;
 use crate::document::{Code, Diagnostic};
 use crate::pipeline::Pipeline;
 
-/// A warning for each node that nothing reads or waits for, and that neither publishes nor measures. A pipeline without
+/// A warning for each node that nothing reads or waits for, and that neither publishes nor measures nor is expected to be anything. A pipeline without
 /// any sink or metric is one whose last nodes are looked at: nothing in it is unused.
 pub(super) fn find(pipeline: &Pipeline, nodes: &[Option<TypedNode>]) -> Vec<Diagnostic> {
     let is_end = |node: &TypedNode| {
-        node.descriptor.purity == Purity::Effect || matches!(node.output.kind(), Kind::Metrics | Kind::Receipt)
+        node.descriptor.purity == Purity::Effect
+            || matches!(node.output.kind(), Kind::Metrics | Kind::Receipt)
+            || !node.expectations.is_empty()
     };
     if !nodes.iter().flatten().any(is_end) {
         return Vec::new();

@@ -1,6 +1,7 @@
 //! Running a plan.
 
 mod commit;
+mod expectations;
 mod fits;
 mod forms;
 mod materialise;
@@ -14,6 +15,7 @@ mod task;
 mod transform;
 mod value;
 
+pub use expectations::ExpectationRecord;
 pub use progress::{Progress, ProgressMode};
 pub use record::{NodeRecord, NodeStatus, RECORD_VERSION, RunRecord};
 pub use runner::{Failure, Work};

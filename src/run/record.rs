@@ -3,6 +3,7 @@
 //! Version log:
 //! - 1: the first.
 //! - 2: commit, files, and per node configuration, code version, inputs, output, receipt, placement and keys.
+//! - 3: per node what became of its expectations.
 //!
 //! A reader takes records of every version: fields that are not there have their defaults, fields that it does not know
 //! are passed over.
@@ -13,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use towline_operators::contract::{Receipt, Report};
 
+use super::expectations::ExpectationRecord;
+
 /// Counts up when a field is added or its meaning changes.
-pub const RECORD_VERSION: u32 = 2;
+pub const RECORD_VERSION: u32 = 3;
 
 /// How a node ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +88,16 @@ pub struct NodeRecord {
     /// The keys of the entries that it stands for.
     #[serde(default)]
     pub keys: Vec<String>,
+    /// What became of its expectations, where they were checked.
+    #[serde(default)]
+    pub expectations: Vec<ExpectationRecord>,
+}
+
+impl NodeRecord {
+    /// Whether it failed for nothing but its expectations.
+    pub fn is_unmet(&self) -> bool {
+        self.status == NodeStatus::Failed && self.expectations.iter().any(|record| !record.outcome.met)
+    }
 }
 
 /// What happened in a run.

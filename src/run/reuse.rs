@@ -20,6 +20,8 @@ pub(super) enum Role {
     Fit,
     /// The rows of a dataset.
     Rows,
+    /// What expectations need to know of the rows.
+    Facts,
 }
 
 impl Role {
@@ -29,6 +31,7 @@ impl Role {
             Role::Task => "task",
             Role::Fit => "fit",
             Role::Rows => "rows",
+            Role::Facts => "facts",
         }
     }
 }
@@ -236,6 +239,9 @@ impl Runner {
     fn reason(&self, piece: &Piece, key: &str) -> String {
         /// More than this is a list, not a reason.
         const SHOWN: usize = 4;
+        if piece.role == Role::Facts {
+            return "its expectations were not checked on this output yet".to_owned();
+        }
         let Some(last) = self.store.last_key_of_node(&self.pipeline.name, &self.work_name(piece)) else {
             return "never ran".to_owned();
         };

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use datafusion::prelude::SessionContext;
 use towline_operators::contract::{Cancel, Device, OperatorError, Report};
 
+use super::expectations::ExpectationRecord;
 use super::progress::Progress;
 use crate::pipeline::Pipeline;
 use crate::plan::{Placement, TypedNode, placements};
@@ -23,6 +24,14 @@ pub enum Failure {
     /// Only a plan was asked for, and the node would run.
     #[error("{0}")]
     WouldRun(String),
+    /// Its output is not what was expected of it.
+    #[error("{unmet} of {of} expectations do not hold")]
+    Unmet {
+        /// How many do not hold.
+        unmet: usize,
+        /// How many there are.
+        of: usize,
+    },
     /// The operator panicked.
     #[error("the operator broke down, which is a defect of it: {0}")]
     Panic(String),
@@ -47,6 +56,8 @@ pub struct Work {
     pub metrics: BTreeMap<String, f64>,
     /// What a person wants to see.
     pub report: Report,
+    /// What became of its expectations, where they were checked.
+    pub expectations: Vec<ExpectationRecord>,
 }
 
 /// Brings outputs about. Shared by all threads of a run.
@@ -58,6 +69,7 @@ pub(super) struct Runner {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) cancel: Cancel,
     pub(super) plan_only: bool,
+    pub(super) stop_at_unmet: bool,
     pub(super) threads: usize,
     pub(super) device: Device,
     pub(super) placements: Vec<Placement>,
@@ -85,6 +97,7 @@ impl Runner {
             runtime: tokio::runtime::Handle::current(),
             cancel: options.cancel.clone(),
             plan_only,
+            stop_at_unmet: options.stop_at_unmet,
             threads: options.threads,
             device: options.device,
             work: Mutex::default(),

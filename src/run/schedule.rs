@@ -33,6 +33,8 @@ pub struct RunOptions {
     pub cancel: Cancel,
     /// Shows the run.
     pub progress: Progress,
+    /// Whether what depends on a node stays undone if the node's expectations do not hold.
+    pub stop_at_unmet: bool,
 }
 
 /// The end of a job: a node's value, or the states of nodes that learnt together.
@@ -168,7 +170,11 @@ impl Schedule {
         let progress = self.options.progress.node(runner.name(node));
         jobs.spawn_blocking(move || {
             let start = Instant::now();
-            let result = guarded(|| runner.node(node, &inputs, state, &progress));
+            let result = guarded(|| {
+                let value = runner.node(node, &inputs, state, &progress)?;
+                runner.examine(node, &value)?;
+                Ok(value)
+            });
             Done::Node(node, result.and_then(|result| result), start.elapsed().as_secs_f64())
         });
     }
@@ -296,6 +302,7 @@ impl Schedule {
             report,
             inputs,
             keys,
+            expectations,
             ..
         } = self.runner.work_of(index);
         let value = self.values[index].as_ref();
@@ -316,6 +323,7 @@ impl Schedule {
             receipt: value.and_then(NodeValue::receipt).cloned(),
             placement: self.runner.placements[index].to_string(),
             keys,
+            expectations,
         }
     }
 }

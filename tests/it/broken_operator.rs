@@ -67,6 +67,7 @@ fn a_panic_fails_its_node_by_name_and_the_others_finish() {
         device: Device::Cpu,
         cancel: Cancel::default(),
         progress: Progress::new(ProgressMode::Quiet),
+        stop_at_unmet: true,
     };
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let record = runtime.block_on(towline::run::run(typed.pipeline, nodes, store, options));

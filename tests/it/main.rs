@@ -3,9 +3,13 @@
 mod bad_input;
 mod broken_operator;
 mod diagnostics;
+mod expectation_facts;
+mod expectation_language;
+mod expectations;
 mod features;
 mod interruption;
 mod operator_docs;
+mod pipeline_tests;
 mod pipelines;
 mod publishing;
 mod quality;

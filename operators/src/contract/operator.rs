@@ -149,6 +149,16 @@ pub trait Operator: Debug + Send + Sync {
     /// (as far as they are known without data) must be those that the run will produce.
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>>;
 
+    /// The names of the metrics that it leaves behind, given the type of its output: expectations on others are errors
+    /// before a run. By default those that the type itself names.
+    fn metrics(&self, output: &NodeType) -> Vec<String> {
+        match output {
+            NodeType::Metrics(names) => names.clone(),
+            NodeType::Model(model) => model.metrics.clone(),
+            NodeType::Dataset(_) | NodeType::Receipt => Vec::new(),
+        }
+    }
+
     /// How it does its work.
     fn form(&self) -> Form<'_>;
 

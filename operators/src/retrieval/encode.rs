@@ -39,6 +39,9 @@ pub struct Encode {
     pub side: Side,
 }
 
+/// The metric: how many embeddings were written.
+const METRIC: &str = "embeddings";
+
 impl Describe for Encode {
     const NAME: &'static str = "Encode";
     const CODE_VERSION: u32 = 1;
@@ -73,6 +76,10 @@ impl Operator for Encode {
             schema,
             splits: vec![DEFAULT_SPLIT.to_owned()],
         }))
+    }
+
+    fn metrics(&self, _: &NodeType) -> Vec<String> {
+        vec![METRIC.to_owned()]
     }
 
     fn form(&self) -> Form<'_> {
@@ -146,7 +153,7 @@ impl Task for Encode {
                 splits: vec![(DEFAULT_SPLIT.to_owned(), path)],
                 vocabularies: std::collections::BTreeMap::new(),
             },
-            metrics: [("embeddings".to_owned(), rows as f64)].into(),
+            metrics: [(METRIC.to_owned(), rows as f64)].into(),
             report: Report {
                 facts,
                 ..Report::default()

@@ -47,6 +47,9 @@ pub struct TopKEncode {
     pub split: Option<String>,
 }
 
+/// The metrics: users with a list, and rows whose user has no known id.
+const METRICS: [&str; 2] = ["users", "rows_without_known_user"];
+
 fn default_k() -> usize {
     10
 }
@@ -102,6 +105,10 @@ impl Operator for TopKEncode {
         } else {
             Err(problems)
         }
+    }
+
+    fn metrics(&self, _: &NodeType) -> Vec<String> {
+        METRICS.map(str::to_owned).to_vec()
     }
 
     fn form(&self) -> Form<'_> {
@@ -219,10 +226,8 @@ impl Task for TopKEncode {
             ("items".to_owned(), model.catalogue.len().to_string()),
             ("rows without a known user".to_owned(), users.nameless_rows.to_string()),
         ];
-        let metrics = [
-            ("users".to_owned(), users.ids.len() as f64),
-            ("rows_without_known_user".to_owned(), users.nameless_rows as f64),
-        ];
+        let values = [users.ids.len() as f64, users.nameless_rows as f64];
+        let metrics = METRICS.iter().map(|name| (*name).to_owned()).zip(values);
         let splits = vec![(DEFAULT_SPLIT.to_owned(), path)];
         Ok(Output {
             result: TaskResult::Dataset {
@@ -230,7 +235,7 @@ impl Task for TopKEncode {
                 splits,
                 vocabularies: std::collections::BTreeMap::new(),
             },
-            metrics: metrics.into(),
+            metrics: metrics.collect(),
             report: Report {
                 facts,
                 tables: vec![ReportTable {

@@ -304,6 +304,10 @@ impl Operator for SyntheticAliCcp {
         }))
     }
 
+    fn metrics(&self, _: &NodeType) -> Vec<String> {
+        OPTIMAL_AT.map(metric_at).to_vec()
+    }
+
     fn form(&self) -> Form<'_> {
         Form::Task(self)
     }
@@ -377,13 +381,18 @@ impl Task for SyntheticAliCcp {
             splits,
             vocabularies: BTreeMap::new(),
         };
-        let metric = |(k, recall): &(usize, f64)| (format!("optimal_recall_at_{k}"), *recall);
+        let metric = |(k, recall): &(usize, f64)| (metric_at(*k), *recall);
         Ok(Output {
             result,
             metrics: best.iter().map(metric).collect(),
             report,
         })
     }
+}
+
+/// The name of the best possible recall at `k`.
+fn metric_at(k: usize) -> String {
+    format!("optimal_recall_at_{k}")
 }
 
 #[cfg(test)]

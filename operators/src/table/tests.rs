@@ -164,6 +164,9 @@ fn filter_keeps_case_tags_and_complains_in_time() {
 fn select_and_rename() {
     let (_, rows) = run::<Select>(json!({"columns": ["Note", "userId"]}), &one()).unwrap();
     assert!(rows[0].1.starts_with("a 1; b 2"));
+    let (all, _) = run::<Select>(json!({}), &one()).unwrap();
+    let names: Vec<&str> = all.schema.names().collect();
+    assert_eq!(names, ["userId", "movieId", "when", "Note"]);
     assert_eq!(code::<Select>(json!({"columns": ["note"]}), &one()), "unknown-column");
     assert_eq!(
         code::<Select>(json!({"columns": ["when", "when"]}), &one()),

@@ -1,0 +1,65 @@
+//! What is expected of a node, as its file has it.
+
+use super::nodes::wrong_type;
+use crate::document::{Code, Diagnostic, Placement, SourceMap, Span, Value, ValueKind};
+use crate::expectation::{Complaint, Condition, Expr, Scope, check, parse};
+
+/// An expectation of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expectation {
+    /// The expression as it is written, with every interpolation done.
+    pub text: String,
+    /// Where it stands.
+    pub span: Span,
+    /// The same as `file:line:column`.
+    pub location: String,
+    expression: Expr,
+    placement: Placement,
+}
+
+impl Expectation {
+    /// The condition that it means for a node; or everything that is wrong with it.
+    pub(crate) fn check(&self, scope: &Scope<'_>) -> Result<Condition, Vec<Diagnostic>> {
+        let placed = |complaint| placed(complaint, &self.placement);
+        check(&self.text, &self.expression, scope).map_err(|complaints| complaints.into_iter().map(placed).collect())
+    }
+}
+
+/// The expectations in a list of expressions, or in a single one; what is wrong with others is told.
+pub(crate) fn read_expectations(sources: &SourceMap, value: &Value) -> (Vec<Expectation>, Vec<Diagnostic>) {
+    let items = match &value.kind {
+        ValueKind::Sequence(items) => items.as_slice(),
+        _ => std::slice::from_ref(value),
+    };
+    let (mut expectations, mut diagnostics) = (Vec::new(), Vec::new());
+    for item in items {
+        let Some(text) = item.as_str() else {
+            let diagnostic = wrong_type("an expectation must be a text", item);
+            diagnostics.push(diagnostic.help("write a condition such as `rows > 0`, in quotes where it has any"));
+            continue;
+        };
+        let placement = sources.placement(item.span, text);
+        match parse(text) {
+            Ok(expression) => expectations.push(Expectation {
+                text: text.to_owned(),
+                span: item.span,
+                location: sources.location(item.span),
+                expression,
+                placement,
+            }),
+            Err(complaint) => diagnostics.push(placed(complaint, &placement)),
+        }
+    }
+    (expectations, diagnostics)
+}
+
+fn placed(complaint: Complaint, placement: &Placement) -> Diagnostic {
+    let span = placement.range(complaint.place.start..complaint.place.end);
+    let message = match complaint.code {
+        Code::BadExpectation => format!("in this expectation: {}", complaint.message),
+        _ => complaint.message,
+    };
+    let mut diagnostic = Diagnostic::error(complaint.code, message).at(span);
+    diagnostic.help = complaint.help;
+    diagnostic
+}
