@@ -1,8 +1,11 @@
-//! Lets this package's tests find libtorch at run time without an environment variable.
+//! Lets this package's tests find libtorch at run time without an environment variable, where it is not
+//! loaded on demand (see the crate `towline-torch`).
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    if std::env::var_os("CARGO_FEATURE_TORCH").is_none() {
+    let target = |part: &str| std::env::var(format!("CARGO_CFG_TARGET_{part}")).unwrap_or_default();
+    let on_demand = target("OS") == "linux" && target("ARCH") == "x86_64";
+    if on_demand || std::env::var_os("CARGO_FEATURE_TORCH").is_none() {
         return;
     }
     if let Ok(folder) = std::env::var("LIBTORCH") {

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod document;
+pub mod findings;
 pub mod pipeline;
 pub mod plan;
 pub mod run;

@@ -8,18 +8,19 @@ use towline_operators::{CONCAT, SELECT, builtin};
 use super::{Exit, PipelineArguments, style};
 use crate::document::{Diagnostic, SourceMap, render, summary};
 use crate::pipeline::{ChainOperators, LoadOptions, Override, Pipeline, load_file};
-use crate::plan::{TypedNode, propagate};
+use crate::plan::{TypedNode, TypedPipeline, propagate};
 use crate::store::Store;
 
 /// What validation found.
 pub(super) struct Checked {
     pub(super) sources: SourceMap,
     pub(super) diagnostics: Vec<Diagnostic>,
-    /// The pipeline and its typed nodes, if there was no error.
-    pub(super) valid: Option<(Pipeline, Vec<TypedNode>)>,
+    /// The pipeline with the types of its nodes, as far as they are known.
+    pub(super) typed: Option<TypedPipeline>,
 }
 
-pub(super) fn check(file: &Path, overrides: &[Override], registry: &Registry) -> Checked {
+/// Loads and types a pipeline; `offline`, sources must declare their schemas, and nothing but the file is read.
+pub(super) fn check(file: &Path, overrides: &[Override], registry: &Registry, offline: bool) -> Checked {
     let env = |name: &str| std::env::var(name).ok();
     let options = LoadOptions {
         env: &env,
@@ -31,45 +32,51 @@ pub(super) fn check(file: &Path, overrides: &[Override], registry: &Registry) ->
     };
     let loaded = load_file(file, &options);
     let mut diagnostics = loaded.diagnostics;
-    let mut valid = None;
-    if let Some(pipeline) = loaded.pipeline {
+    let typed = loaded.pipeline.map(|pipeline| {
         let context = TypeContext {
             session: crate::run::session(),
+            offline,
         };
-        let typed = propagate(pipeline, registry, &context);
-        diagnostics.extend(typed.diagnostics);
-        valid = typed
-            .nodes
-            .into_iter()
-            .collect::<Option<Vec<_>>>()
-            .map(|nodes| (typed.pipeline, nodes));
-    }
-    let valid = valid.filter(|_| !diagnostics.iter().any(Diagnostic::is_error));
+        let mut typed = propagate(pipeline, &loaded.sources, registry, &context);
+        diagnostics.append(&mut typed.diagnostics);
+        typed
+    });
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.severity));
     Checked {
         sources: loaded.sources,
         diagnostics,
-        valid,
+        typed,
     }
 }
 
 impl Checked {
+    /// The pipeline and its typed nodes, if there was no error.
+    fn into_valid(self) -> Option<(Pipeline, Vec<TypedNode>)> {
+        if self.diagnostics.iter().any(Diagnostic::is_error) {
+            return None;
+        }
+        let typed = self.typed?;
+        let nodes = typed.nodes.into_iter().collect::<Option<Vec<_>>>()?;
+        Some((typed.pipeline, nodes))
+    }
+
     /// Tells what was found on standard error.
-    pub(super) fn tell(&self, file: &Path) {
+    pub(super) fn tell(&self, file: &str) {
         if !self.diagnostics.is_empty() {
             eprint!(
                 "{}",
                 render(&self.sources, &self.diagnostics, style(&std::io::stderr()))
             );
-            eprintln!("{} in {}", summary(&self.diagnostics), file.display());
+            eprintln!("{} in {file}", summary(&self.diagnostics));
         }
     }
 }
 
 /// The pipeline of a command's arguments, or the exit after its errors were told.
 pub(super) fn pipeline(arguments: &PipelineArguments) -> Result<(Pipeline, Vec<TypedNode>), Exit> {
-    let checked = check(&arguments.file, &arguments.overrides, &builtin());
-    checked.tell(&arguments.file);
-    checked.valid.ok_or(Exit::Invalid)
+    let checked = check(&arguments.file, &arguments.overrides, &builtin(), false);
+    checked.tell(&arguments.file.display().to_string());
+    checked.into_valid().ok_or(Exit::Invalid)
 }
 
 /// The store of a command's arguments, or the exit after its error was told.

@@ -2,6 +2,7 @@
 
 mod diff;
 mod exit;
+mod explain;
 mod graph;
 mod history;
 mod init;
@@ -11,6 +12,7 @@ mod plan;
 mod run;
 mod runs;
 mod sample;
+mod schema;
 mod show;
 mod summary;
 mod tables;
@@ -54,6 +56,10 @@ enum Command {
     Init(init::Arguments),
     /// List the operators, or document one.
     Ops(ops::Arguments),
+    /// Say what a code of `validate` means, with a pipeline that fails and its mend.
+    Explain(explain::Arguments),
+    /// Print the JSON Schema of pipeline files, for editors.
+    Schema,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -106,6 +112,8 @@ pub fn main() -> Exit {
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Ops(arguments) => ops::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Schema => schema::run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "towline", &mut std::io::stdout());
             Exit::Fine

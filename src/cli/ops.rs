@@ -59,7 +59,7 @@ fn document(operator: &Descriptor) -> String {
         out.push_str(&format!("  {} ({}, {number}): {}\n", port.name, port.kind, port.doc));
     }
     out.push_str("\nParameters\n");
-    let schema = (operator.schema)();
+    let schema = operator.schema();
     let required: Vec<&str> = schema
         .get("required")
         .and_then(Value::as_array)

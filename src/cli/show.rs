@@ -1,7 +1,7 @@
 //! `towline show FILE NODE`
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use towline_operators::contract::{NodeType, Schema, TableFile, suggest};
+use towline_operators::contract::{NodeType, TableFile, suggest};
 
 use super::{Exit, PipelineArguments, load, tables};
 use crate::plan::grouped;
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             Content::Dataset { schema, .. } if schema.names().eq(dataset.schema.names()) => Some(schema),
             _ => None,
         });
-        print!("{}", columns(stored.unwrap_or(&dataset.schema)));
+        print!("{}", tables::schema(stored.unwrap_or(&dataset.schema)));
     }
     match last {
         Some(entry) => {
@@ -56,30 +56,6 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         None => println!("\nit was not run"),
     }
     Exit::Fine
-}
-
-fn columns(schema: &Schema) -> String {
-    let rows = schema
-        .columns
-        .iter()
-        .map(|column| {
-            let tags: Vec<&str> = column.tags.iter().map(|tag| tag.as_str()).collect();
-            let domain = column
-                .domain
-                .as_ref()
-                .map_or_else(String::new, |domain| match domain.size {
-                    Some(size) => format!("{} ({} ids)", domain.name, grouped(size)),
-                    None => domain.name.clone(),
-                });
-            vec![
-                column.name.clone(),
-                column.data_type.to_string(),
-                tags.join(", "),
-                domain,
-            ]
-        })
-        .collect();
-    tables::table(&["column", "type", "tags", "domain"], rows)
 }
 
 fn print_entry(store: &Store, entry: &Entry, rows: usize) -> Result<(), towline_operators::contract::OperatorError> {

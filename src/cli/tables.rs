@@ -1,6 +1,9 @@
 //! Tables for a person.
 
 use comfy_table::{Cell, ContentArrangement, Table, presets};
+use towline_operators::contract::Schema;
+
+use crate::plan::grouped;
 
 /// A table with these heads and rows, without lines but one below the head.
 pub(super) fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
@@ -13,6 +16,31 @@ pub(super) fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
         table.add_row(row);
     }
     table.lines().map(|line| format!("  {}\n", line.trim_end())).collect()
+}
+
+/// The columns of a schema with their meaning.
+pub(super) fn schema(schema: &Schema) -> String {
+    let rows = schema
+        .columns
+        .iter()
+        .map(|column| {
+            let tags: Vec<&str> = column.tags.iter().map(|tag| tag.as_str()).collect();
+            let domain = column
+                .domain
+                .as_ref()
+                .map_or_else(String::new, |domain| match domain.size {
+                    Some(size) => format!("{} ({} ids)", domain.name, grouped(size)),
+                    None => domain.name.clone(),
+                });
+            vec![
+                column.name.clone(),
+                column.data_type.to_string(),
+                tags.join(", "),
+                domain,
+            ]
+        })
+        .collect();
+    table(&["column", "type", "tags", "domain"], rows)
 }
 
 /// A duration in words: `0.4 s`, `2 min 5 s`.

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use towline_operators::builtin;
 
-use super::Exit;
-use super::load::check;
+use super::load::{Checked, check};
+use super::{Exit, tables};
+use crate::findings::{Findings, MachineFormat, write};
 use crate::pipeline::Override;
+use crate::plan::TypedPipeline;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -19,21 +21,107 @@ pub(super) struct Arguments {
     /// Let warnings fail, too.
     #[arg(long)]
     deny_warnings: bool,
+    /// How to write what was found.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Print the columns of every node, with their types, tags and domains.
+    #[arg(long)]
+    types: bool,
+    /// Do not even read the schemas of sources: each must declare its own with `schema`.
+    #[arg(long)]
+    offline: bool,
+}
+
+/// How findings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people, with snippets.
+    Text,
+    /// One JSON object, with the types of all nodes.
+    Json,
+    /// Annotations of GitHub Actions.
+    Github,
+    /// SARIF 2.1.0.
+    Sarif,
+    /// JUnit XML.
+    Junit,
+}
+
+impl Format {
+    fn machine(self) -> Option<MachineFormat> {
+        match self {
+            Format::Text => None,
+            Format::Json => Some(MachineFormat::Json),
+            Format::Github => Some(MachineFormat::Github),
+            Format::Sarif => Some(MachineFormat::Sarif),
+            Format::Junit => Some(MachineFormat::Junit),
+        }
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let registry = builtin();
-    let mut exit = Exit::Fine;
-    for file in &arguments.files {
-        let checked = check(file, &arguments.overrides, &registry);
+    let checked: Vec<(String, Checked)> = arguments
+        .files
+        .iter()
+        .map(|file| {
+            let checked = check(file, &arguments.overrides, &registry, arguments.offline);
+            (file.display().to_string(), checked)
+        })
+        .collect();
+    let findings: Vec<Findings<'_>> = checked
+        .iter()
+        .map(|(file, checked)| Findings {
+            file,
+            sources: &checked.sources,
+            diagnostics: &checked.diagnostics,
+            typed: checked.typed.as_ref(),
+            deny_warnings: arguments.deny_warnings,
+        })
+        .collect();
+    match arguments.format.machine() {
+        Some(format) => print!("{}", write(format, &findings)),
+        None => tell(&checked, &findings, arguments.types),
+    }
+    if findings.iter().all(Findings::passes) {
+        Exit::Fine
+    } else {
+        Exit::Invalid
+    }
+}
+
+fn tell(checked: &[(String, Checked)], findings: &[Findings<'_>], types: bool) {
+    for ((file, checked), findings) in checked.iter().zip(findings) {
         checked.tell(file);
-        let warned = arguments.deny_warnings && !checked.diagnostics.is_empty();
-        match &checked.valid {
-            Some((pipeline, _)) if !warned => {
-                println!("{}: valid, {} nodes", file.display(), pipeline.nodes.len());
+        if let Some(typed) = findings.typed {
+            if findings.passes() {
+                println!("{file}: valid, {} nodes", typed.pipeline.nodes.len());
             }
-            _ => exit = Exit::Invalid,
+            if types {
+                print!("{}", columns(typed));
+            }
         }
     }
-    exit
+}
+
+/// The columns of every node that has a type.
+fn columns(typed: &TypedPipeline) -> String {
+    let mut out = String::new();
+    for (node, known) in typed.pipeline.nodes.iter().zip(&typed.nodes) {
+        let Some(known) = known else { continue };
+        out.push_str(&format!(
+            "\n{} ({}): {}\n",
+            node.name,
+            node.op.value,
+            known.output.kind()
+        ));
+        if let towline_operators::contract::NodeType::Dataset(dataset) = &known.output {
+            out.push_str(&format!(
+                "  splits: {}\n{}",
+                dataset.splits.join(", "),
+                tables::schema(&dataset.schema)
+            ));
+        }
+    }
+    out
 }

@@ -3,11 +3,11 @@
 use std::fmt;
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)+) => {
         /// What kind of problem a diagnostic reports; the names are stable.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Code {
-            $($(#[$doc])* $variant,)+
+            $($(#[doc = $doc])* $variant,)+
         }
 
         impl Code {
@@ -18,6 +18,20 @@ macro_rules! codes {
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
+                }
+            }
+
+            /// What it means, in one or two sentences.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc),*).trim_start(),)+
+                }
+            }
+
+            /// Its page: the cause, a pipeline that fails with it, and the same without the mistake.
+            pub const fn explanation(self) -> &'static str {
+                match self {
+                    $(Self::$variant => include_str!(concat!("../../docs/codes/", $name, ".md")),)+
                 }
             }
 
@@ -54,14 +68,18 @@ codes! {
     UnsetEnv = "unset-env",
     /// A reference names a node that doesn't exist.
     UnknownNode = "unknown-node",
+    /// A node is computed and nobody reads it.
+    UnusedNode = "unused-node",
     /// A name has characters that names can't have.
     BadName = "bad-name",
     /// A chain expression doesn't follow the grammar.
     BadChain = "bad-chain",
-    /// Nodes or variables need each other in a circle.
+    /// Nodes, variables or files need each other in a circle.
     Cycle = "cycle",
     /// A column is named that its input doesn't have.
     UnknownColumn = "unknown-column",
+    /// A column is named without its table, and more than one has it.
+    AmbiguousColumn = "ambiguous-column",
     /// A tag is named that doesn't exist.
     UnknownTag = "unknown-tag",
     /// Two columns of one table would have the same name.
@@ -74,12 +92,18 @@ codes! {
     UnknownSplit = "unknown-split",
     /// A piece of SQL can't be parsed or planned.
     BadSql = "bad-sql",
+    /// A file that is included can't be read.
+    BadInclude = "bad-include",
     /// A data source can't be opened or understood.
     BadSource = "bad-source",
     /// An operator gets the wrong ports, or the wrong kind of artifact on a port.
     BadInput = "bad-input",
     /// An operator refuses its configuration as a whole.
     BadConfig = "bad-config",
+    /// Two nodes write the same file, folder or keys.
+    SameTarget = "same-target",
+    /// A password, token or key stands in the file.
+    PlainSecret = "plain-secret",
     /// A variable is defined and never used.
     UnusedVariable = "unused-variable",
     /// Aliases or variables multiply beyond any honest use.

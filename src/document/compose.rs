@@ -112,7 +112,13 @@ impl Composer<'_> {
                     self.stop(Code::BadYaml, span, message);
                 }
             }
-            Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), span),
+            Event::Scalar(text, style, anchor, tag) => {
+                // The parser sees the end of a block scalar only at the token that follows it, lines later.
+                let written = self.text[span.start..span.end].trim_end().len();
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                let end = if block { span.start + written } else { span.end };
+                self.scalar(&text, style, anchor, tag.as_deref(), Span { end, ..span });
+            }
             Event::SequenceStart(style, anchor, tag) => {
                 self.check_collection_tag(tag.as_deref(), "seq", span);
                 self.open(style, anchor, span, Content::Sequence(Vec::new()));

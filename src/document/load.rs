@@ -1,8 +1,6 @@
 //! From bytes to a tree: what can be refused before the parser sees it, then the parser.
 
-use super::{Code, Diagnostic, FileId, SourceMap, Span, Value, compose::compose};
-
-const MAX_BYTES: usize = 16 << 20;
+use super::{Code, Diagnostic, FileId, MAX_BYTES, SourceMap, Span, Value, compose::compose};
 
 /// What [`parse`] makes of a text.
 #[derive(Debug)]

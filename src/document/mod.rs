@@ -5,6 +5,7 @@ mod compose;
 mod diagnostic;
 mod load;
 mod open_mapping;
+mod placement;
 mod render;
 mod scalar;
 mod source;
@@ -15,11 +16,15 @@ mod value;
 pub use codes::Code;
 pub use diagnostic::{Diagnostic, HINTED, Severity};
 pub use load::{Parsed, load, parse};
+pub use placement::Placement;
 pub use render::{Style, render, summary};
 pub(crate) use scalar::shorten;
 pub use scalar::{IntegerTooLarge, resolve as resolve_scalar};
-pub use source::{FileId, Placement, SourceMap, Span, Spanned};
+pub use source::{FileId, SourceMap, Span, Spanned};
 pub use value::{Key, Mapping, Value, ValueKind};
+
+/// How large a file may be.
+pub const MAX_BYTES: usize = 16 << 20;
 
 /// How deeply collections may nest, aliases and variables included.
 pub const MAX_DEPTH: usize = 200;

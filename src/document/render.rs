@@ -1,5 +1,6 @@
 //! Diagnostics as a person reads them on a terminal.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode};
@@ -130,7 +131,7 @@ impl<'a> Entry<'a> {
             labels,
             snippet: Snippet {
                 name: sources.name(primary.file),
-                text: sources.text(primary.file),
+                text: sources.shown(primary.file),
             },
         })
     }
@@ -178,11 +179,11 @@ impl miette::Diagnostic for Entry<'_> {
     }
 }
 
-/// A text under its name, borrowed: miette's own type would copy the file for each diagnostic.
+/// A text under its name, mostly borrowed: miette's own type would copy the file for each diagnostic.
 #[derive(Debug)]
 struct Snippet<'a> {
     name: &'a str,
-    text: &'a str,
+    text: Cow<'a, str>,
 }
 
 impl SourceCode for Snippet<'_> {

@@ -2,7 +2,7 @@
 
 use towline_operators::contract::PathSegment;
 
-use super::{Span, Spanned};
+use super::{SourceMap, Span, Spanned};
 
 /// A value and where it is written.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,6 +155,16 @@ impl Value {
     pub fn locate_key(&self, path: &[PathSegment]) -> Span {
         let (value, key) = self.walk(path);
         key.unwrap_or(value.span)
+    }
+
+    /// The place of a range of bytes of the text at the end of a path; where that is no text, or its bytes do not stand in
+    /// the file as they are, what [`locate`](Self::locate) gives.
+    pub fn locate_text(&self, sources: &SourceMap, path: &[PathSegment], range: std::ops::Range<usize>) -> Span {
+        let (value, _) = self.walk(path);
+        match &value.kind {
+            ValueKind::String(text) => sources.placement(value.span, text).range(range),
+            _ => value.span,
+        }
     }
 
     /// Follows a path as far as it exists: the last value, and the place of its key if the whole path exists and ends

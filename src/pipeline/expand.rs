@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::chain::{self, Expr, ReferenceExpr, Selector, Step};
+use super::defaults::{self, Defaults};
 use super::interpolate::Interpolator;
 use super::load::ChainOperators;
 use super::model::{Holes, Selection};
@@ -56,6 +57,7 @@ pub(super) enum Target {
 pub(super) struct Drafter<'a> {
     pub(super) interpolator: Interpolator<'a>,
     pub(super) operators: ChainOperators<'a>,
+    pub(super) defaults: Defaults,
     pub(super) drafts: Vec<Draft>,
 }
 
@@ -180,13 +182,14 @@ impl Drafter<'_> {
     fn make(
         &mut self,
         op: Spanned<String>,
-        config: Value,
+        mut config: Value,
         inputs: DraftInputs,
         holes: Holes,
         owner: &mut Owner<'_>,
     ) -> DraftReference {
         owner.made += 1;
         let span = op.span;
+        defaults::apply(&self.defaults, &op.value, &mut config);
         self.drafts.push(Draft {
             name: format!("{}.{}:{}", owner.key.value, owner.made, op.value),
             span,

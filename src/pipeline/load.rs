@@ -4,17 +4,46 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
+use super::defaults;
 use super::expand::Drafter;
+use super::include;
 use super::interpolate::Interpolator;
 use super::model::Pipeline;
 use super::nodes::{unknown_key, wrong_type};
 use super::overrides::{self, Override};
 use super::resolve::{Tied, tie};
-use super::variables;
+use super::{secrets, variables};
 use crate::document::{self, Code, Diagnostic, FileId, Mapping, SourceMap, Span, Value, ValueKind};
 
 const VERSION: i64 = 1;
-const KEYS: [&str; 5] = ["version", "name", "description", "vars", "nodes"];
+/// Nobody reads more, and to find the line and column of each takes time in a file of one long line.
+const MOST_FOUND: usize = 500;
+/// What a pipeline may hold: each key with its documentation and its JSON type (`texts` is a list of strings).
+pub(super) const KEYS: [(&str, &str, &str); 7] = [
+    ("version", "The version of the format: 1.", ""),
+    (
+        "name",
+        "The name of the pipeline; without it, the name of the file.",
+        "string",
+    ),
+    ("description", "What the pipeline is for.", "string"),
+    (
+        "include",
+        "Files whose variables, defaults and nodes are put before those of this one; paths are relative to it.",
+        "texts",
+    ),
+    (
+        "vars",
+        "Variables: `${vars.x}` stands for the value of `x`, `--set vars.x=1` replaces it.",
+        "",
+    ),
+    (
+        "defaults",
+        "By operator, the parameters that its nodes have unless they say otherwise.",
+        "object",
+    ),
+    ("nodes", "The nodes by name: a mapping with `op`, or a chain.", "object"),
+];
 
 /// The operators behind the signs of the chain notation: only the registry of operators knows their names.
 #[derive(Debug, Clone, Copy)]
@@ -59,16 +88,9 @@ pub struct Loaded {
 /// Loads a pipeline from a file.
 pub fn load_file(path: &Path, options: &LoadOptions<'_>) -> Loaded {
     let name = path.display().to_string();
-    let problem = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => "it is a directory".to_owned(),
-        // A pipe or a device may never end.
-        Ok(metadata) if !metadata.is_file() => "it is not a regular file".to_owned(),
-        Ok(_) => match fs::read(path) {
-            Ok(bytes) => return load_text(&name, &bytes, options),
-            Err(error) => error.to_string(),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        Err(error) => error.to_string(),
+    let problem = match read(path) {
+        Ok(bytes) => return load_text(&name, &bytes, options),
+        Err(problem) => problem,
     };
     let mut sources = SourceMap::default();
     sources.add(name.clone(), String::new());
@@ -77,6 +99,21 @@ pub fn load_file(path: &Path, options: &LoadOptions<'_>) -> Loaded {
         sources,
         pipeline: None,
         diagnostics: vec![Diagnostic::error(Code::BadYaml, message)],
+    }
+}
+
+/// The bytes of a file, or why there are none.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err("it is a directory".to_owned()),
+        // A pipe or a device may never end.
+        Ok(metadata) if !metadata.is_file() => Err("it is not a regular file".to_owned()),
+        Ok(metadata) if metadata.len() > document::MAX_BYTES as u64 => {
+            Err(format!("it has {} bytes: this is not a pipeline", metadata.len()))
+        }
+        Ok(_) => fs::read(path).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("there is no such file".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -104,6 +141,7 @@ fn tidy(diagnostics: &mut Vec<Diagnostic>) {
     let mut seen = HashSet::new();
     diagnostics.retain(|diagnostic| seen.insert((diagnostic.code, diagnostic.span, diagnostic.message.clone())));
     diagnostics.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.severity));
+    diagnostics.truncate(MOST_FOUND);
 }
 
 fn build(
@@ -118,26 +156,50 @@ fn build(
         diagnostics.push(wrong_type("a pipeline must be a mapping", &root));
         return (None, diagnostics);
     };
-    check_keys(&root, span, &mut diagnostics);
+    let known = KEYS.map(|(key, ..)| key);
+    for (key, _) in &root.entries {
+        if !known.contains(&key.value.as_str()) {
+            diagnostics.push(unknown_key(key, "a pipeline", &known));
+        }
+    }
+    check_version(&root, span, &mut diagnostics);
+    let path = sources.name(file).to_owned();
+    root = include::merge(sources, &path, root, &mut diagnostics);
+    check_nodes(&root, span, &mut diagnostics);
+    let mut found = Vec::new();
+    for (_, value) in &root.entries {
+        secrets::find(sources, value, &mut found);
+    }
+    for span in found.iter().filter_map(|diagnostic| diagnostic.span) {
+        sources.hide(span);
+    }
+    diagnostics.append(&mut found);
     overrides::apply(sources, &mut root, options.overrides, &mut diagnostics);
     let name = text(&root, "name", &mut diagnostics).unwrap_or_else(|| stem(sources.name(file)));
     let description = text(&root, "description", &mut diagnostics);
 
     let mut interpolator = Interpolator::new(sources, options.env);
     interpolator.diagnostics = diagnostics;
-    let unused = root.get("vars").map_or_else(Vec::new, |vars| {
-        variables::resolve(&mut interpolator, vars, root.get("nodes"))
-    });
+    let unused = root
+        .get("vars")
+        .map_or_else(Vec::new, |vars| variables::resolve(&mut interpolator, vars, &root));
+    let defaults = defaults::read(&mut interpolator, root.get("defaults"));
     let mut drafter = Drafter {
         interpolator,
         operators: options.operators,
+        defaults,
         drafts: Vec::new(),
     };
     let entries = root.get("nodes").and_then(Value::as_mapping);
     if let Some(entries) = entries {
         drafter.nodes(entries);
     }
-    let (drafts, interpolator) = (drafter.drafts, drafter.interpolator);
+    let Drafter {
+        interpolator,
+        defaults,
+        drafts,
+        ..
+    } = drafter;
     let mut diagnostics = interpolator.diagnostics;
     // A misspelt use would also leave the variable that was meant unused.
     if diagnostics.iter().all(|found| found.code != Code::UndefinedVariable) {
@@ -149,6 +211,7 @@ fn build(
         name,
         description,
         file,
+        defaults: defaults.into_values().map(|(op, _)| op).collect(),
         nodes,
         graph,
         order,
@@ -157,15 +220,10 @@ fn build(
     (Some(pipeline), diagnostics)
 }
 
-fn check_keys(root: &Mapping, span: Span, diagnostics: &mut Vec<Diagnostic>) {
-    for (key, _) in &root.entries {
-        if !KEYS.contains(&key.value.as_str()) {
-            diagnostics.push(unknown_key(key, "a pipeline", &KEYS));
-        }
-    }
+pub(super) fn check_version(root: &Mapping, span: Span, diagnostics: &mut Vec<Diagnostic>) {
     match root.get("version") {
         None => {
-            let diagnostic = Diagnostic::error(Code::MissingKey, "the pipeline does not say which version it is");
+            let diagnostic = Diagnostic::error(Code::MissingKey, "the file does not say which version it is");
             diagnostics.push(
                 diagnostic
                     .at(span.head())
@@ -181,6 +239,9 @@ fn check_keys(root: &Mapping, span: Span, diagnostics: &mut Vec<Diagnostic>) {
             _ => diagnostics.push(wrong_type("`version` must be an integer", value)),
         },
     }
+}
+
+fn check_nodes(root: &Mapping, span: Span, diagnostics: &mut Vec<Diagnostic>) {
     match root.get("nodes") {
         None => {
             let diagnostic = Diagnostic::error(Code::MissingKey, "the pipeline has no `nodes`");

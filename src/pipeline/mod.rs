@@ -2,7 +2,9 @@
 
 mod chain;
 mod cycle;
+mod defaults;
 mod expand;
+mod include;
 mod interpolate;
 mod load;
 mod model;
@@ -10,6 +12,8 @@ mod names;
 mod nodes;
 mod overrides;
 mod resolve;
+mod schema;
+mod secrets;
 mod settings;
 mod template;
 #[cfg(test)]
@@ -19,4 +23,5 @@ mod variables;
 pub use load::{ChainOperators, LoadOptions, Loaded, load_file, load_text};
 pub use model::{Connections, Holes, Node, Pipeline, Reference, Selection};
 pub use overrides::{BadOverride, Override};
+pub use schema::json_schema;
 pub use settings::{CacheMode, Settings};

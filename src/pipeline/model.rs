@@ -18,6 +18,8 @@ pub struct Pipeline {
     pub description: Option<String>,
     /// The text of the pipeline, in the source map it was loaded with.
     pub file: FileId,
+    /// The operators that have defaults, each where it is named.
+    pub defaults: Vec<Spanned<String>>,
     /// Every node, in the order of the file; those that a chain makes stand before the one that takes its name.
     pub nodes: Vec<Node>,
     /// One graph node for each entry of `nodes`, at the same index and holding that index; an edge leads from a node

@@ -7,12 +7,40 @@ use towline_operators::contract::suggest;
 use super::expand::{Draft, DraftInputs, DraftReference, Drafter, Owner};
 use super::model::{Holes, Selection};
 use super::names::{LONGEST_NAME, bad_name, is_name};
-use super::settings;
 use super::template::{Piece, pieces};
+use super::{defaults, settings};
 use crate::document::{Code, Diagnostic, Key, Mapping, Span, Spanned, Value, ValueKind};
 
-/// The keys that say what a node computes; [`settings::READERS`] has those that say how it is run.
-const KEYS: [&str; 6] = ["op", "input", "inputs", "with", "columns", "after"];
+/// The keys that say what a node computes, each with its documentation and its JSON type (`texts` is a list of strings);
+/// [`settings::READERS`] has those that say how it is run.
+pub(super) const KEYS: [(&str, &str, &str); 6] = [
+    (
+        "op",
+        "The operator: what the node does. `towline ops` lists them.",
+        "string",
+    ),
+    (
+        "input",
+        "Where the data comes from: a node, `node[columns]`, `node.split`, or a chain.",
+        "string",
+    ),
+    (
+        "inputs",
+        "Where the data comes from, if there is more than one: a list, or a mapping from ports to nodes.",
+        "",
+    ),
+    ("with", "The parameters of the operator.", "object"),
+    (
+        "columns",
+        "The columns of `input` that are used; without it, all.",
+        "texts",
+    ),
+    (
+        "after",
+        "Nodes that must have succeeded before, although no data comes from them.",
+        "texts",
+    ),
+];
 
 impl Drafter<'_> {
     /// Reads every node. One with mistakes still becomes a draft as far as it can be read, so that mistakes elsewhere
@@ -55,7 +83,7 @@ impl Drafter<'_> {
     }
 
     fn mapping_node(&mut self, mapping: &Mapping, owner: &mut Owner<'_>) {
-        let known: Vec<&str> = KEYS.into_iter().chain(settings::READERS.map(|(key, _)| key)).collect();
+        let known: Vec<&str> = KEYS.iter().map(|(key, ..)| *key).chain(settings::keys()).collect();
         // What a misspelt key was meant to say is not missing as well.
         let mut meant = Vec::new();
         for (key, _) in &mapping.entries {
@@ -66,7 +94,7 @@ impl Drafter<'_> {
         }
         self.check_order(mapping);
         let (op, op_hole) = self.watch(|drafter| drafter.op(mapping, owner, meant.contains(&"op")));
-        let (config, config_hole) = self.watch(|drafter| drafter.config(mapping, op.span, owner));
+        let (mut config, config_hole) = self.watch(|drafter| drafter.config(mapping, op.span, owner));
         let (inputs, inputs_hole) = self.watch(|drafter| {
             let mut inputs = drafter.inputs(mapping, owner);
             drafter.columns_key(mapping, &mut inputs, owner);
@@ -77,6 +105,7 @@ impl Drafter<'_> {
             config: config_hole || meant.contains(&"with"),
             inputs: inputs_hole || meant.iter().any(|key| matches!(*key, "input" | "inputs" | "columns")),
         };
+        defaults::apply(&self.defaults, &op.value, &mut config);
         let draft = Draft {
             name: owner.key.value.clone(),
             span: owner.key.span,

@@ -25,14 +25,25 @@ pub enum CacheMode {
 /// Reads the value of a key, interpolated, into the settings; what is wrong with it goes to the drafter.
 type Reader = fn(&mut Drafter<'_>, &Value, &mut Settings);
 
-/// Every such key. A new one takes a line here, its field in [`Settings`] and its reader.
-pub(super) const READERS: [(&str, Reader); 1] = [("cache", read_cache)];
+/// Every such key, with its documentation. A new one takes a line here, its field in [`Settings`], its reader and its
+/// JSON Schema.
+pub(super) const READERS: [(&str, &str, Reader, fn() -> serde_json::Value); 1] = [(
+    "cache",
+    "When the result is taken from the store: `auto`, if nothing has changed that could change it, or `never`.",
+    read_cache,
+    || serde_json::json!({ "enum": ["auto", "never"] }),
+)];
+
+/// The names of these keys.
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    READERS.into_iter().map(|(key, ..)| key)
+}
 
 impl Drafter<'_> {
     /// The settings of a node that is a mapping.
     pub(super) fn settings(&mut self, mapping: &Mapping, owner: &Owner<'_>) -> Settings {
         let mut settings = Settings::default();
-        for (key, read) in READERS {
+        for (key, _, read, _) in READERS {
             if let Some(value) = mapping.get(key).and_then(|value| self.interpolate(value, owner)) {
                 read(self, &value, &mut settings);
             }

@@ -5,6 +5,7 @@
 )]
 
 mod checks;
+mod format;
 mod fuzz;
 mod interpolation;
 

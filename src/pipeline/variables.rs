@@ -10,7 +10,7 @@ use super::names::{bad_name, is_name};
 use crate::document::{Code, Diagnostic, Mapping, Value, ValueKind};
 
 /// Resolves every variable and hands it to the interpolator; returns the warnings about those that nothing uses.
-pub(super) fn resolve(interpolator: &mut Interpolator<'_>, vars: &Value, nodes: Option<&Value>) -> Vec<Diagnostic> {
+pub(super) fn resolve(interpolator: &mut Interpolator<'_>, vars: &Value, root: &Mapping) -> Vec<Diagnostic> {
     let mapping = match &vars.kind {
         ValueKind::Mapping(mapping) => mapping,
         ValueKind::Null => return Vec::new(),
@@ -49,7 +49,7 @@ pub(super) fn resolve(interpolator: &mut Interpolator<'_>, vars: &Value, nodes: 
         let state = resolved.map_or(Variable::Failed, Variable::Ready);
         interpolator.variables.insert(key.value.clone(), state);
     }
-    unused(mapping, used, nodes)
+    unused(mapping, used, root)
 }
 
 /// Reports each circle once; returns the positions of all variables that lie on one.
@@ -83,10 +83,10 @@ fn find_cycles(interpolator: &mut Interpolator<'_>, mapping: &Mapping, used: &[H
     circular
 }
 
-fn unused(mapping: &Mapping, used: Vec<HashSet<String>>, nodes: Option<&Value>) -> Vec<Diagnostic> {
+fn unused(mapping: &Mapping, used: Vec<HashSet<String>>, root: &Mapping) -> Vec<Diagnostic> {
     let mut all: HashSet<String> = used.into_iter().flatten().collect();
-    if let Some(nodes) = nodes {
-        references(nodes, &mut all);
+    for (_, section) in root.entries.iter().filter(|(key, _)| key.value != "vars") {
+        references(section, &mut all);
     }
     mapping
         .entries

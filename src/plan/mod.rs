@@ -6,7 +6,9 @@ mod origin;
 mod placement;
 mod reasons;
 mod select;
+mod targets;
 mod types;
+mod unused;
 
 pub use bind::Binding;
 pub use fingerprint::{ENGINE, FINGERPRINT_VERSION, Fingerprint, InputPart};

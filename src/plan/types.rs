@@ -8,7 +8,8 @@ use towline_operators::contract::{
 
 use super::bind::{Binding, bind, check_kind};
 use super::select::selected;
-use crate::document::{Code, Diagnostic};
+use super::{targets, unused};
+use crate::document::{Code, Diagnostic, SourceMap, Spanned};
 use crate::pipeline::{Node, Pipeline, Reference};
 
 /// Which rows a dataset has: datasets with equal `Rows` are columns of the same rows and can be joined by position.
@@ -46,9 +47,10 @@ pub struct TypedPipeline {
 }
 
 /// Gives every node its type. An error in one node neither hides those of others nor shows again in what depends on it.
-pub fn propagate(pipeline: Pipeline, registry: &Registry, context: &TypeContext) -> TypedPipeline {
+pub fn propagate(pipeline: Pipeline, sources: &SourceMap, registry: &Registry, context: &TypeContext) -> TypedPipeline {
     let mut typing = Typing {
         pipeline: &pipeline,
+        sources,
         registry,
         context,
         nodes: vec![None; pipeline.nodes.len()],
@@ -61,7 +63,10 @@ pub fn propagate(pipeline: Pipeline, registry: &Registry, context: &TypeContext)
     for index in pipeline.order.iter().copied().chain(circular) {
         typing.node(index);
     }
-    let (nodes, diagnostics) = (typing.nodes, typing.diagnostics);
+    typing.defaults();
+    let (nodes, mut diagnostics) = (typing.nodes, typing.diagnostics);
+    diagnostics.extend(targets::find(&pipeline, &nodes));
+    diagnostics.extend(unused::find(&pipeline, &nodes));
     TypedPipeline {
         pipeline,
         nodes,
@@ -71,6 +76,7 @@ pub fn propagate(pipeline: Pipeline, registry: &Registry, context: &TypeContext)
 
 struct Typing<'a> {
     pipeline: &'a Pipeline,
+    sources: &'a SourceMap,
     registry: &'a Registry,
     context: &'a TypeContext,
     nodes: Vec<Option<TypedNode>>,
@@ -89,6 +95,15 @@ struct Connected {
 }
 
 impl Typing<'_> {
+    /// Defaults of operators that do not exist.
+    fn defaults(&mut self) {
+        for op in &self.pipeline.defaults {
+            if self.registry.get(&op.value).is_none() {
+                self.diagnostics.push(unknown_operator(op, self.registry));
+            }
+        }
+    }
+
     fn node(&mut self, index: usize) {
         let pipeline = self.pipeline;
         let node = &pipeline.nodes[index];
@@ -96,10 +111,7 @@ impl Typing<'_> {
             return;
         }
         let Some(descriptor) = self.registry.get(&node.op.value) else {
-            let message = format!("there is no operator `{}`", node.op.value);
-            let help = suggest::sentence(&node.op.value, &self.registry.names(), "operators");
-            let diagnostic = Diagnostic::error(Code::UnknownOperator, message).at(node.op.span);
-            self.diagnostics.push(diagnostic.label("unknown operator").help(help));
+            self.diagnostics.push(unknown_operator(&node.op, self.registry));
             return;
         };
         let built = if node.holes.config {
@@ -235,17 +247,36 @@ impl Typing<'_> {
     }
 
     fn report(&mut self, node: &Node, bindings: &[Binding], problems: Vec<Problem>) {
-        let placed = problems.into_iter().map(|problem| place(node, bindings, problem));
-        self.diagnostics.extend(placed);
+        for problem in problems {
+            let text = problem.message.clone();
+            let diagnostic = place(self.sources, node, bindings, problem);
+            // What is wrong with a default is wrong in every node that has it.
+            let known = |other: &Diagnostic| {
+                other.code == diagnostic.code && other.span == diagnostic.span && other.message.ends_with(&text)
+            };
+            if !self.diagnostics.iter().any(known) || diagnostic.span == Some(node.op.span) {
+                self.diagnostics.push(diagnostic);
+            }
+        }
     }
 }
 
+fn unknown_operator(op: &Spanned<String>, registry: &Registry) -> Diagnostic {
+    let message = format!("there is no operator `{}`", op.value);
+    let help = suggest::sentence(&op.value, &registry.names(), "operators");
+    Diagnostic::error(Code::UnknownOperator, message)
+        .at(op.span)
+        .label("unknown operator")
+        .help(help)
+}
+
 /// A problem in the operator's words, at its place in the file.
-fn place(node: &Node, bindings: &[Binding], problem: Problem) -> Diagnostic {
+fn place(sources: &SourceMap, node: &Node, bindings: &[Binding], problem: Problem) -> Diagnostic {
     let span = match &problem.site {
         Site::Node => node.op.span,
         Site::Config(path) => node.config.locate(path),
         Site::ConfigKey(path) => node.config.locate_key(path),
+        Site::ConfigText(path, range) => node.config.locate_text(sources, path, range.clone()),
         Site::Port(port) => bindings
             .iter()
             .find(|binding| binding.port == port)

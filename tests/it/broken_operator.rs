@@ -52,11 +52,13 @@ fn a_panic_fails_its_node_by_name_and_the_others_finish() {
         env: &env,
     };
     let text = "version: 1\nnodes:\n  rows: { op: SyntheticAliCcp, with: { rows: 100 } }\n  broken: { op: Breaks, input: rows }\n  few: { op: Filter, input: rows, with: { where: click = 1 } }\n";
-    let pipeline = load_text("p.yaml", text.as_bytes(), &options).pipeline.expect("valid");
+    let loaded = load_text("p.yaml", text.as_bytes(), &options);
+    let pipeline = loaded.pipeline.expect("valid");
     let context = TypeContext {
         session: datafusion::prelude::SessionContext::new(),
+        offline: false,
     };
-    let typed = towline::plan::propagate(pipeline, &registry, &context);
+    let typed = towline::plan::propagate(pipeline, &loaded.sources, &registry, &context);
     let nodes = typed.nodes.into_iter().collect::<Option<Vec<_>>>().expect("typed");
     let store = towline::store::Store::open(folder.path()).expect("a store");
     let options = RunOptions {

@@ -155,7 +155,7 @@ fn an_absent_file_and_text_that_is_no_pipeline_are_told() {
 fn every_operator_has_documented_parameters_and_an_example_that_parses() {
     for operator in towline_operators::builtin().iter() {
         assert!(!operator.doc().is_empty(), "{} has no documentation", operator.name);
-        let schema = (operator.schema)();
+        let schema = operator.schema();
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             let documented = property.get("description").is_some();
             assert!(

@@ -11,12 +11,16 @@ use super::suggest;
 
 /// The configuration in `value`, or everything that is wrong with it.
 pub fn parse<T: DeserializeOwned + schemars::JsonSchema>(value: &Value) -> Result<T, Vec<Problem>> {
-    let schema = schemars::schema_for!(T).to_value();
+    parse_by_schema(&schemars::schema_for!(T).to_value(), value)
+}
+
+/// The same by the JSON Schema of `T`, for who has it at hand: to make it takes longer than to parse.
+pub(super) fn parse_by_schema<T: DeserializeOwned>(schema: &Value, value: &Value) -> Result<T, Vec<Problem>> {
     let mut walk = Walk {
-        root: &schema,
+        root: schema,
         problems: Vec::new(),
     };
-    walk.value(&schema, value, &mut Vec::new());
+    walk.value(schema, value, &mut Vec::new());
     if !walk.problems.is_empty() {
         return Err(walk.problems);
     }
@@ -28,8 +32,8 @@ struct Walk<'a> {
     problems: Vec<Problem>,
 }
 
-impl Walk<'_> {
-    fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
+impl<'a> Walk<'a> {
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
         match schema.get("$ref").and_then(Value::as_str) {
             Some(reference) => {
                 let pointer = reference.trim_start_matches('#');
@@ -39,27 +43,27 @@ impl Walk<'_> {
         }
     }
 
-    fn value(&mut self, schema: &Value, value: &Value, path: &mut Vec<PathSegment>) {
-        let schema = self.resolve(schema).clone();
-        if let Some(options) = alternatives(&schema) {
+    fn value(&mut self, schema: &'a Value, value: &Value, path: &mut Vec<PathSegment>) {
+        let schema = self.resolve(schema);
+        if let Some(options) = alternatives(schema) {
             self.alternative(options, value, path);
             return;
         }
-        if let Some(words) = words(&schema) {
+        if let Some(words) = words(schema) {
             self.word(&words, value, path);
             return;
         }
-        if !type_matches(&schema, value) {
+        if !type_matches(schema, value) {
             self.report(
                 path,
                 "wrong-type",
-                format!("expected {}, found {}", describe(&schema), found(value)),
+                format!("expected {}, found {}", describe(schema), found(value)),
                 None,
             );
             return;
         }
         match value {
-            Value::Object(map) => self.object(&schema, map, path),
+            Value::Object(map) => self.object(schema, map, path),
             Value::Array(items) => {
                 if let Some(element) = schema.get("items") {
                     for (index, item) in items.iter().enumerate() {
@@ -69,13 +73,13 @@ impl Walk<'_> {
                     }
                 }
             }
-            Value::Number(_) => self.range(&schema, value, path),
+            Value::Number(_) => self.range(schema, value, path),
             _ => {}
         }
     }
 
     /// One of several shapes: the one that fits decides; if none fits, the one with the same JSON type is spoken of.
-    fn alternative(&mut self, options: &[Value], value: &Value, path: &mut Vec<PathSegment>) {
+    fn alternative(&mut self, options: &'a [Value], value: &Value, path: &mut Vec<PathSegment>) {
         let mut best: Option<Vec<Problem>> = None;
         for option in options {
             let mut trial = Walk {
@@ -115,15 +119,15 @@ impl Walk<'_> {
         }
     }
 
-    fn object(&mut self, schema: &Value, map: &Map<String, Value>, path: &mut Vec<PathSegment>) {
-        let empty = Map::new();
-        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-        let known: Vec<&str> = properties.keys().map(String::as_str).collect();
+    fn object(&mut self, schema: &'a Value, map: &Map<String, Value>, path: &mut Vec<PathSegment>) {
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let property = |key: &str| properties.and_then(|properties| properties.get(key));
+        let known: Vec<&str> = properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
         let rest = schema.get("additionalProperties");
         let mut meant = Vec::new();
         for (key, value) in map {
             path.push(PathSegment::Key(key.clone()));
-            if let Some(property) = properties.get(key) {
+            if let Some(property) = property(key) {
                 self.value(property, value, path);
             } else if let Some(rest) = rest.filter(|rest| rest.is_object()) {
                 self.value(rest, value, path);
@@ -143,10 +147,7 @@ impl Walk<'_> {
         // A key that is only misspelt is not missing as well.
         let absent = |key: &&str| !map.contains_key(*key) && !meant.contains(key);
         for key in required.filter_map(Value::as_str).filter(absent) {
-            let help = properties
-                .get(key)
-                .and_then(|p| p.get("description"))
-                .and_then(Value::as_str);
+            let help = property(key).and_then(|p| p.get("description")).and_then(Value::as_str);
             let help = help.map(|doc| format!("`{key}`: {}", doc.replace('\n', " ")));
             self.report(path, "missing-key", format!("the parameter `{key}` is missing"), help);
         }

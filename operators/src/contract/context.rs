@@ -98,4 +98,6 @@ pub struct TableContext {
 pub struct TypeContext {
     /// A session to plan SQL against schemas.
     pub session: SessionContext,
+    /// Whether not even the schema of a source may be read, so that it must be declared.
+    pub offline: bool,
 }

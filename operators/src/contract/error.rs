@@ -21,6 +21,8 @@ pub enum Site {
     Config(Vec<PathSegment>),
     /// A key of its configuration (the key itself, not its value).
     ConfigKey(Vec<PathSegment>),
+    /// A range of bytes of a text in its configuration.
+    ConfigText(Vec<PathSegment>, std::ops::Range<usize>),
     /// What is connected to a port.
     Port(String),
 }
@@ -63,11 +65,20 @@ impl Problem {
         self
     }
 
+    /// The same problem, at a range of bytes of the text under the top-level config key `key`.
+    #[must_use]
+    pub fn at_text(mut self, key: &str, range: std::ops::Range<usize>) -> Self {
+        self.site = Site::ConfigText(vec![PathSegment::Key(key.to_owned())], range);
+        self
+    }
+
     /// The same problem of a configuration that stands under the key `key` of another.
     #[must_use]
     pub fn within(mut self, key: &str) -> Self {
         match &mut self.site {
-            Site::Config(path) | Site::ConfigKey(path) => path.insert(0, PathSegment::Key(key.to_owned())),
+            Site::Config(path) | Site::ConfigKey(path) | Site::ConfigText(path, _) => {
+                path.insert(0, PathSegment::Key(key.to_owned()));
+            }
             Site::Node => self.site = Site::Config(vec![PathSegment::Key(key.to_owned())]),
             Site::Port(_) => {}
         }

@@ -13,6 +13,7 @@ mod schema;
 pub mod secret;
 pub mod suggest;
 mod tags;
+pub mod target;
 mod types;
 mod vocabulary;
 

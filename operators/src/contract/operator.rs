@@ -143,6 +143,12 @@ pub trait Operator: Debug + Send + Sync {
     /// How it does its work.
     fn form(&self) -> Form<'_>;
 
+    /// For effects: the places outside the store that a run would write, in words that are equal for equal places
+    /// ([`target`](super::target)). Two nodes of a pipeline must not write the same.
+    fn targets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// For effects: whether what an earlier run published is still there, as far as can be told cheaply.
     fn still_published(&self, receipt: &Receipt) -> bool {
         receipt

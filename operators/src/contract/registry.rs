@@ -1,11 +1,11 @@
 //! The registry: which operators there are, and how to make one from its configuration.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use super::config::parse;
+use super::config::parse_by_schema;
 use super::error::Problem;
 use super::operator::{Describe, Inputs, Operator, Port, Purity};
 use super::types::NodeType;
@@ -21,11 +21,11 @@ pub struct Descriptor {
     pub purity: Purity,
     /// Its inputs.
     pub ports: &'static [Port],
-    /// The JSON Schema of its configuration, with the documentation of the operator and of each parameter.
-    pub schema: fn() -> Value,
     /// A node as one writes it.
     pub example: &'static str,
-    build: fn(&Value) -> Result<Built, Vec<Problem>>,
+    make_schema: fn() -> Value,
+    schema: Arc<OnceLock<Value>>,
+    build: fn(&Value, &Value) -> Result<Built, Vec<Problem>>,
     assumed_type: fn(&Inputs<NodeType>) -> Option<NodeType>,
 }
 
@@ -55,16 +55,22 @@ impl Descriptor {
             code_version: T::CODE_VERSION,
             purity: T::PURITY,
             ports: T::PORTS,
-            schema: || schemars::schema_for!(T).to_value(),
+            make_schema: || schemars::schema_for!(T).to_value(),
+            schema: Arc::default(),
             example: T::EXAMPLE,
             build: build::<T>,
             assumed_type: T::assumed_type,
         }
     }
 
+    /// The JSON Schema of its configuration, with the documentation of the operator and of each parameter. It is made once.
+    pub fn schema(&self) -> &Value {
+        self.schema.get_or_init(self.make_schema)
+    }
+
     /// The operator with this configuration (a JSON object), or everything that is wrong with it.
     pub fn build(&self, config: &Value) -> Result<Built, Vec<Problem>> {
-        (self.build)(config)
+        (self.build)(self.schema(), config)
     }
 
     /// What the output may be taken to be while something is wrong with the node.
@@ -74,7 +80,7 @@ impl Descriptor {
 
     /// The operator's documentation: the doc comment of its type.
     pub fn doc(&self) -> String {
-        (self.schema)()
+        self.schema()
             .get("description")
             .and_then(Value::as_str)
             .unwrap_or_default()
@@ -82,8 +88,8 @@ impl Descriptor {
     }
 }
 
-fn build<T: Describe>(config: &Value) -> Result<Built, Vec<Problem>> {
-    let operator: T = parse(config)?;
+fn build<T: Describe>(schema: &Value, config: &Value) -> Result<Built, Vec<Problem>> {
+    let operator: T = parse_by_schema(schema, config)?;
     let problems = operator.check();
     if !problems.is_empty() {
         return Err(problems);

@@ -9,12 +9,18 @@ use serde::{Deserialize, Serialize};
 use super::tags::Tag;
 
 /// The set of values that an encoded column can take: `0..size`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Domain {
     /// What the ids stand for; columns that share a vocabulary share this name.
     pub name: String,
     /// Number of ids, reserved ones included; unknown before the fit.
     pub size: Option<u64>,
+    /// The most ids there can be, reserved ones included, where the configuration says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<u64>,
+    /// The type of the values that the ids stand for.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "type_text")]
+    pub values: Option<DataType>,
     /// Content digest of the vocabulary that decodes the ids; unknown before the fit, absent where nothing decodes them.
     pub vocabulary: Option<String>,
 }
@@ -129,6 +135,22 @@ impl Schema {
             }
         }
         out
+    }
+}
+
+/// Arrow types have a textual form that parses back.
+mod type_text {
+    use arrow::datatypes::DataType;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+    pub(super) fn serialize<S: Serializer>(value: &Option<DataType>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value.as_ref().unwrap_or(&DataType::Null))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DataType>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Some).map_err(serde::de::Error::custom)
     }
 }
 

@@ -30,7 +30,8 @@ pub struct Categorify {
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     pub min_count: u64,
-    /// The largest number of ids, reserved ones (padding, null, buckets) counted; rarer values fall into the buckets.
+    /// The largest number of ids, reserved ones (padding, null, buckets) counted, for example `100_000`; rarer values fall
+    /// into the buckets.
     #[serde(default)]
     #[schemars(range(min = 4))]
     pub max_size: Option<u64>,
@@ -121,12 +122,14 @@ impl Operator for Categorify {
         let mut schema = tagged(&input.schema, &[Tag::Categorical])?;
         for column in &mut schema.columns {
             let list = column.is_list();
+            let values = value_type(column.element_type());
             column.data_type = encoded_type(list);
             column.nullable &= list;
             column.domain = Some(Domain {
                 name: column.name.clone(),
-                size: None,
-                vocabulary: None,
+                at_most: self.max_size,
+                values,
+                ..Domain::default()
             });
         }
         Ok(NodeType::Dataset(DatasetType {
@@ -203,6 +206,7 @@ impl Stateful for Categorify {
                 name: column.name.clone(),
                 size: Some(table.vocabulary.load()?.size() as u64),
                 vocabulary: Some(table.digest.clone()),
+                ..column.domain.take().unwrap_or_default()
             });
         }
         Ok(schema)

@@ -234,6 +234,7 @@ fn the_type_is_known_without_data() {
             &inputs,
             &TypeContext {
                 session: SessionContext::new(),
+                offline: false,
             },
         )
     };
@@ -248,8 +249,8 @@ fn the_type_is_known_without_data() {
         column.domain,
         Some(Domain {
             name: "x".into(),
-            size: None,
-            vocabulary: None
+            values: Some(DataType::Utf8),
+            ..Domain::default()
         })
     );
     let code = |result: Result<NodeType, Vec<Problem>>| result.unwrap_err()[0].code;

@@ -122,6 +122,7 @@ mod tests {
             &inputs,
             &TypeContext {
                 session: SessionContext::new(),
+                offline: false,
             },
         )
     }

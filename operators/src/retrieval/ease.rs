@@ -20,6 +20,7 @@ use crate::contract::{
 pub struct Ease {
     /// L2 regularisation.
     #[serde(default = "default_regularization")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub regularization: f64,
     /// The split to learn from.
     #[serde(default = "default_fit_on")]

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ids::presumed_type;
+use super::ids::original_type;
 use super::model::LoadedModel;
 use super::sides::mismatches;
 use super::users::Users;
@@ -57,18 +57,18 @@ impl Describe for Encode {
 impl Operator for Encode {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let model = model_at(inputs, "model")?;
-        let (id, tag) = match self.side {
-            Side::Item => (&model.item_id, Tag::Item),
+        let (id, column, tag) = match self.side {
+            Side::Item => (&model.item_id, model.item_column(), Tag::Item),
             Side::Query => {
                 let wanted: Vec<&Column> = model.query.columns.iter().collect();
                 let problems = mismatches(&wanted, &dataset_at(inputs, "data")?.schema, "data");
                 if !problems.is_empty() {
                     return Err(problems);
                 }
-                (&model.user_id, Tag::User)
+                (&model.user_id, model.user_column(), Tag::User)
             }
         };
-        let schema = schema(id, presumed_type(), tag);
+        let schema = schema(id, original_type(column), tag);
         Ok(NodeType::Dataset(DatasetType {
             schema,
             splits: vec![DEFAULT_SPLIT.to_owned()],

@@ -64,6 +64,7 @@ fn schema() -> Schema {
             name: name.to_owned(),
             size: Some(size as u64),
             vocabulary: vocabulary.then(|| name.to_owned()),
+            ..Domain::default()
         })
     };
     let list = DataType::List(Arc::new(Field::new_list_field(DataType::Int64, true)));
@@ -158,6 +159,7 @@ impl Fixture {
     pub(crate) fn types(&self) -> TypeContext {
         TypeContext {
             session: datafusion::prelude::SessionContext::new(),
+            offline: false,
         }
     }
 }

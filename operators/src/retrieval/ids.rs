@@ -89,8 +89,8 @@ pub(crate) fn numbers(original: &ArrayRef) -> Result<Vec<u64>> {
         .collect())
 }
 
-/// The type of a column's original ids as far as it is known without data: most ids are 64-bit integers, and the run
-/// says what they really are.
-pub(crate) fn presumed_type() -> DataType {
-    DataType::Int64
+/// The type of a column's original ids, without data: that of the values of its domain, or its own.
+pub(crate) fn original_type(column: Option<&Column>) -> DataType {
+    let values = column.and_then(|column| column.domain.as_ref()?.values.clone());
+    values.unwrap_or(DataType::Int64)
 }

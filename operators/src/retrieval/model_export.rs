@@ -53,6 +53,10 @@ impl Operator for ModelExport {
     fn form(&self) -> Form<'_> {
         Form::Task(self)
     }
+
+    fn targets(&self) -> Vec<String> {
+        vec![crate::contract::target::path(&self.path)]
+    }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -22,12 +22,19 @@ impl Sides {
     pub(crate) fn of(schema: &Schema) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut side = |tag: Tag| {
-            let columns: Vec<Column> = schema
-                .tagged(&[tag])
-                .filter(|c| !c.has(&[Tag::Target]))
-                .cloned()
-                .collect();
-            problems.extend(columns.iter().filter_map(unusable));
+            let columns: Vec<Column> = schema.tagged(&[tag]).cloned().collect();
+            for column in &columns {
+                if column.has(&[Tag::Target]) {
+                    let message = format!(
+                        "`{}` is tagged {tag} and target: what is predicted is no feature",
+                        column.name
+                    );
+                    let help = format!("leave it out, or do not tag it {tag}");
+                    problems.push(Problem::new("tag-conflict", message).help(help));
+                } else {
+                    problems.extend(unusable(column));
+                }
+            }
             let ids: Vec<&Column> = columns.iter().filter(|column| column.has(&[Tag::Id])).collect();
             let id = match ids.as_slice() {
                 [one] => one.name.clone(),
@@ -99,7 +106,9 @@ pub(crate) fn mismatches(wanted: &[&Column], schema: &Schema, port: &str) -> Vec
     for column in wanted {
         let name = &column.name;
         let Some(found) = schema.get(name) else {
-            problems.push(Problem::unknown_column(name, schema).at_port(port));
+            let mut problem = Problem::unknown_column(name, schema).at_port(port);
+            problem.message.push_str(", which the model was trained on");
+            problems.push(problem);
             continue;
         };
         let (domain, other) = (column.domain.as_ref(), found.domain.as_ref());

@@ -10,7 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ids::presumed_type;
+use super::ids::original_type;
 use super::model::LoadedModel;
 use super::scoring::Scored;
 use super::seen::Seen;
@@ -91,8 +91,10 @@ impl Operator for TopKEncode {
                     .collect::<Vec<_>>(),
             );
         }
+        problems.extend(beyond_catalogue(self.k as u64, model.item_column()));
         if problems.is_empty() {
-            let schema = schema(&model.user_id, presumed_type(), presumed_type());
+            let [user, item] = [model.user_column(), model.item_column()].map(original_type);
+            let schema = schema(&model.user_id, user, item);
             Ok(NodeType::Dataset(DatasetType {
                 schema,
                 splits: vec![DEFAULT_SPLIT.to_owned()],
@@ -105,6 +107,22 @@ impl Operator for TopKEncode {
     fn form(&self) -> Form<'_> {
         Form::Task(self)
     }
+}
+
+/// A problem if the catalogue cannot have `k` items: two ids at least stand for none (padding, null).
+fn beyond_catalogue(k: u64, item: Option<&Column>) -> Option<Problem> {
+    let domain = item?.domain.as_ref()?;
+    let most = domain.size.or(domain.at_most)?.saturating_sub(2);
+    (k > most).then(|| {
+        Problem::new(
+            "out-of-range",
+            format!("{k} items are asked for, of at most {most} in the catalogue"),
+        )
+        .at("k")
+        .help(format!(
+            "ask for {most} or fewer, or encode the items with a larger `max_size`"
+        ))
+    })
 }
 
 fn list(element: DataType) -> DataType {

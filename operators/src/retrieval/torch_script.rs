@@ -16,6 +16,7 @@ fn torch(error: TchError) -> OperatorError {
 /// Writes a tower as TorchScript. Its method `forward` takes one tensor of ids per column, in the order of the tower's
 /// embeddings: int64 [batch], or for lists [batch, length] padded with 0.
 pub(crate) fn write_script(tower: &Tower, lists: &[bool], normalize: Normalize, path: &Path) -> Result<()> {
+    towline_torch::load().map_err(|error| OperatorError::invalid(error.to_string()))?;
     let trace = || -> Result<(), TchError> {
         let script = Script::new(tower, normalize)?;
         let example = |&list: &bool| {

@@ -88,7 +88,7 @@ pub struct TwoTowerTrain {
     #[serde(default = "default_layers")]
     pub layers: Vec<usize>,
     /// Width of every column's embedding; by default twice the fourth root of the number of its ids, rounded up to a
-    /// multiple of 8, at most 64. Without layers all are equally wide, by default 64.
+    /// multiple of 8, at most 64. Without layers all are equally wide, by default `64`.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub embedding_dim: Option<usize>,
@@ -100,6 +100,7 @@ pub struct TwoTowerTrain {
     pub normalize: Normalize,
     /// Scores are divided by it before the softmax; by default 1, or 0.05 with `normalize: l2`.
     #[serde(default)]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: Option<f64>,
     /// What the item of an interaction is compared with.
     #[serde(default)]
@@ -130,6 +131,7 @@ pub struct TwoTowerTrain {
     pub optimizer: Optimizer,
     /// Length of the optimizer's steps.
     #[serde(default = "default_learning_rate")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
     /// How the learning rate changes.
     #[serde(default)]
@@ -142,8 +144,9 @@ pub struct TwoTowerTrain {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub weight_decay: f64,
-    /// Shortens the gradient of a step to this length, all weights taken together.
+    /// Shortens the gradient of a step to this length, all weights taken together, for example `1.0`.
     #[serde(default)]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: Option<f64>,
     /// Decides the initial weights and the order of the rows.
     #[serde(default)]

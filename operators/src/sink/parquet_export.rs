@@ -17,7 +17,7 @@ use super::decode::Decoder;
 use crate::contract::{
     Artifact, Context, DatasetFiles, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
     Port, Problem, Purity, Receipt, Report, Result, TableFile, TableWriter, Task, TaskResult, TypeContext, dataset_at,
-    file_dataset_at, suggest,
+    file_dataset_at, suggest, target,
 };
 
 /// How much is copied between two looks at whether the run was interrupted.
@@ -33,7 +33,7 @@ pub struct ParquetExport {
     /// The folder for the files, one per split; or, if it ends in `.parquet`, the file for the only split. Folders that
     /// do not exist are made.
     pub path: PathBuf,
-    /// The split to write; without it, all splits are written.
+    /// The split to write, for example `train`; without it, all splits are written.
     #[serde(default)]
     pub split: Option<String>,
     /// Write the original values of encoded columns instead of their ids, in lists element by element. Ids that stand
@@ -66,6 +66,14 @@ impl Operator for ParquetExport {
 
     fn form(&self) -> Form<'_> {
         Form::Task(self)
+    }
+
+    fn targets(&self) -> Vec<String> {
+        let folder = self.path.extension().is_none_or(|extension| extension != "parquet");
+        match &self.split {
+            Some(split) if folder => vec![target::path(&self.path.join(format!("{split}.parquet")))],
+            _ => vec![target::path(&self.path)],
+        }
     }
 }
 
@@ -278,6 +286,7 @@ mod tests {
                 name: "item".into(),
                 size: Some(5),
                 vocabulary: Some("v".into()),
+                ..Domain::default()
             });
         }
         DatasetFiles {

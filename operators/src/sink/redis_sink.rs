@@ -14,7 +14,7 @@ use super::redis_server::Server;
 use super::{embedded_store, redis_url};
 use crate::contract::{
     Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Receipt, Report, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
+    Purity, Receipt, Report, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at, target,
 };
 
 /// More pipelines than this keep no server busier; they only hold memory.
@@ -127,6 +127,14 @@ impl Operator for RedisSink {
     fn form(&self) -> Form<'_> {
         Form::Task(self)
     }
+
+    fn targets(&self) -> Vec<String> {
+        if self.url == redis_url::EMBEDDED {
+            vec![target::path(&self.path)]
+        } else {
+            vec![target::keys(&self.key, &redis_url::redacted(&self.url))]
+        }
+    }
 }
 
 impl RedisSink {
@@ -157,7 +165,17 @@ impl RedisSink {
             Ok(pattern) => {
                 for field in pattern.fields() {
                     match schema.get(field) {
-                        None => problems.push(Problem::unknown_column(field, schema).at("key")),
+                        None => {
+                            let problem = Problem::unknown_column(field, schema);
+                            let place = self
+                                .key
+                                .find(&format!("{{{field}}}"))
+                                .map(|at| at + 1..at + 1 + field.len());
+                            problems.push(match place {
+                                Some(place) => problem.at_text("key", place),
+                                None => problem.at("key"),
+                            });
+                        }
                         Some(column) if column.is_list() => {
                             let message = format!("`{field}` holds lists, which cannot stand in a key");
                             problems.push(Problem::new("bad-config", message).at("key"));

@@ -232,6 +232,7 @@ fn encoded_ids_are_written_as_they_came_and_unknown_users_not_at_all() {
             name: "id".into(),
             size: Some(5),
             vocabulary: Some("v".into()),
+            ..Domain::default()
         });
     }
     data.vocabularies.insert("v".into(), Vocabulary::at(&vocabulary));

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema as ArrowSchema};
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::file_format::options::ReadOptions;
 use datafusion::prelude::CsvReadOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::location::{SplitFiles, all_files, check, common_schema, dataset_type, divided, locate, run_time, table};
+use super::declared;
+use super::location::{
+    SplitFiles, all_files, check, common_schema, dataset_type, divided, locate, run_time, table, without_files,
+};
 use crate::contract::{
     Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
     TableContext, TypeContext,
@@ -44,7 +47,7 @@ pub struct CsvSource {
     #[serde(default = "yes")]
     pub header: bool,
     /// Types of columns, where the guess is not right: `int64`, `float64`, `string`, `bool`, `date`, `timestamp`, or an
-    /// Arrow type such as `UInt32`.
+    /// Arrow type such as `UInt32`. For `validate --offline` it names all columns.
     #[serde(default)]
     pub schema: Option<BTreeMap<String, String>>,
 }
@@ -55,21 +58,6 @@ fn comma() -> String {
 
 fn yes() -> bool {
     true
-}
-
-/// The type that `word` means.
-fn data_type(word: &str) -> Option<DataType> {
-    Some(match word {
-        "int64" => DataType::Int64,
-        "int32" => DataType::Int32,
-        "float64" => DataType::Float64,
-        "float32" => DataType::Float32,
-        "string" => DataType::Utf8,
-        "bool" => DataType::Boolean,
-        "date" => DataType::Date32,
-        "timestamp" => DataType::Timestamp(TimeUnit::Microsecond, None),
-        other => return other.parse().ok(),
-    })
 }
 
 impl CsvSource {
@@ -93,7 +81,11 @@ impl CsvSource {
         let (guess, _) = format
             .infer_schema(file, Some(INFER_ROWS))
             .map_err(|error| OperatorError::invalid(format!("{}: {error}", path.display())))?;
-        let given = |name: &str| self.schema.as_ref().and_then(|types| data_type(types.get(name)?));
+        let given = |name: &str| {
+            self.schema
+                .as_ref()
+                .and_then(|types| declared::data_type(types.get(name)?))
+        };
         let fields: Vec<Field> = guess
             .fields()
             .iter()
@@ -124,22 +116,18 @@ impl Describe for CsvSource {
         if self.delimiter_byte().is_none() {
             problems.push(Problem::new("bad-config", "the delimiter must be one ASCII character").at("delimiter"));
         }
-        for (column, word) in self
-            .schema
-            .iter()
-            .flatten()
-            .filter(|(_, word)| data_type(word).is_none())
-        {
-            let message = format!("`{word}`, given for column `{column}`, is not a type");
-            let help = "the types are `int64`, `float64`, `string`, `bool`, `date`, `timestamp` and Arrow's own";
-            problems.push(Problem::new("bad-config", message).at("schema").help(help));
-        }
+        problems.extend(declared::check(self.schema.as_ref()));
         problems
     }
 }
 
 impl Operator for CsvSource {
     fn output_type(&self, _: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        if context.offline {
+            let schema = declared::only(self.schema.as_ref())?;
+            let splits = without_files(self.splits.as_ref());
+            return dataset_type(splits, schema, self.split.as_ref(), context).map(NodeType::Dataset);
+        }
         let splits = self.locate()?;
         let schema = Schema::from_arrow(common_schema(&splits, |path| self.schema_of(path))?.as_ref());
         let unknown = self
@@ -210,6 +198,7 @@ mod tests {
                 &Inputs(Vec::new()),
                 &TypeContext {
                     session: session.clone(),
+                    offline: false,
                 },
             )
             .unwrap();

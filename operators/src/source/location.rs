@@ -59,6 +59,21 @@ fn check_place(path: Option<&String>, splits: Option<&BTreeMap<String, String>>)
     }
 }
 
+/// The splits of a source whose files are not looked at, in the order of [`locate`].
+pub(super) fn without_files(splits: Option<&BTreeMap<String, String>>) -> Vec<SplitFiles> {
+    let mut names: Vec<&str> = splits.map_or_else(
+        || vec![DEFAULT_SPLIT],
+        |splits| splits.keys().map(String::as_str).collect(),
+    );
+    names.sort_by_key(|name| *name != DEFAULT_SPLIT);
+    let split = |name: &str| SplitFiles {
+        name: name.to_owned(),
+        files: Vec::new(),
+        site: Site::Node,
+    };
+    names.into_iter().map(split).collect()
+}
+
 /// The files of every split: `train` first, the others by name.
 pub(super) fn locate(
     path: Option<&String>,

@@ -1,6 +1,7 @@
 //! Operators that bring data in.
 
 mod csv;
+mod declared;
 mod location;
 mod parquet;
 mod planted_optimum;

@@ -12,7 +12,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::location::{SplitFiles, all_files, check, common_schema, dataset_type, divided, locate, run_time, table};
+use super::declared;
+use super::location::{
+    SplitFiles, all_files, check, common_schema, dataset_type, divided, locate, run_time, table, without_files,
+};
 use crate::contract::{
     Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
     TableContext, TypeContext,
@@ -34,9 +37,32 @@ pub struct ParquetSource {
     /// `key`), by `time`, or with `leave_last` by order within a key.
     #[serde(default)]
     pub split: Option<Split>,
+    /// The columns with their types (`int64`, `float64`, `string`, `bool`, `date`, `timestamp`, or an Arrow type such as
+    /// `UInt32`), as far as they are promised: files that have them not, or otherwise, are refused. For
+    /// `validate --offline` it names all columns.
+    #[serde(default)]
+    pub schema: Option<BTreeMap<String, String>>,
 }
 
 impl ParquetSource {
+    /// Where the files break the promise of `schema`.
+    fn broken_promises(&self, found: &Schema) -> Vec<Problem> {
+        let promised = self.schema.iter().flatten();
+        promised
+            .filter_map(|(name, word)| {
+                let promised = declared::data_type(word)?;
+                match found.get(name) {
+                    None => Some(Problem::unknown_column(name, found).at("schema")),
+                    Some(column) if column.data_type != promised => {
+                        let message = format!("the column `{name}` is {}, not {promised}", column.data_type);
+                        Some(Problem::new("bad-source", message).at("schema"))
+                    }
+                    Some(_) => None,
+                }
+            })
+            .collect()
+    }
+
     fn locate(&self) -> Result<Vec<SplitFiles>, Vec<Problem>> {
         locate(self.path.as_ref(), self.splits.as_ref(), "parquet")
     }
@@ -54,18 +80,30 @@ impl Describe for ParquetSource {
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
+    const CACHE_IGNORE: &'static [&'static str] = &["schema"];
     const EXAMPLE: &'static str =
         "op: ParquetSource\nwith: { splits: { train: data/train.parquet, valid: data/valid.parquet } }\n";
 
     fn check(&self) -> Vec<Problem> {
-        check(self.path.as_ref(), self.splits.as_ref(), self.split.as_ref())
+        let mut problems = check(self.path.as_ref(), self.splits.as_ref(), self.split.as_ref());
+        problems.extend(declared::check(self.schema.as_ref()));
+        problems
     }
 }
 
 impl Operator for ParquetSource {
     fn output_type(&self, _: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        if context.offline {
+            let schema = declared::only(self.schema.as_ref())?;
+            let splits = without_files(self.splits.as_ref());
+            return dataset_type(splits, schema, self.split.as_ref(), context).map(NodeType::Dataset);
+        }
         let splits = self.locate()?;
         let schema = Schema::from_arrow(common_schema(&splits, schema_of)?.as_ref());
+        let broken = self.broken_promises(&schema);
+        if !broken.is_empty() {
+            return Err(broken);
+        }
         dataset_type(splits, schema, self.split.as_ref(), context).map(NodeType::Dataset)
     }
 
@@ -113,9 +151,11 @@ mod tests {
             path: Some("no/such/file.parquet".into()),
             splits: None,
             split: None,
+            schema: None,
         };
         let context = TypeContext {
             session: datafusion::prelude::SessionContext::new(),
+            offline: false,
         };
         let problems = source.output_type(&Inputs(Vec::new()), &context).unwrap_err();
         assert_eq!(problems[0].code, "bad-source");
@@ -123,7 +163,8 @@ mod tests {
             ParquetSource {
                 path: None,
                 splits: None,
-                split: None
+                split: None,
+                schema: None,
             }
             .check()[0]
                 .code,
@@ -149,6 +190,7 @@ mod tests {
         let session = datafusion::prelude::SessionContext::new();
         let types = TypeContext {
             session: session.clone(),
+            offline: false,
         };
         let place = |name: &str| folder.path().join(name).display().to_string();
         let splits = BTreeMap::from([
@@ -159,6 +201,7 @@ mod tests {
             path: None,
             splits: Some(splits),
             split: None,
+            schema: None,
         };
         let NodeType::Dataset(found) = source.output_type(&Inputs(Vec::new()), &types).unwrap() else {
             panic!("a dataset")

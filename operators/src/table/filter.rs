@@ -8,7 +8,7 @@ use datafusion::prelude::SessionContext;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::planning::{private_session, problem};
+use super::planning::{private_session, problem_in};
 use crate::contract::{
     Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Table,
     TableContext, TypeContext, dataset_at,
@@ -53,7 +53,7 @@ impl Operator for Filter {
         let input = dataset_at(inputs, "input")?;
         DFSchema::try_from(input.schema.to_arrow())
             .and_then(|schema| self.parse(&context.session, &schema))
-            .map_err(|error| vec![problem(&error, &[&input.schema], "where")])?;
+            .map_err(|error| vec![problem_in(&error, &[&input.schema], "where", &self.predicate)])?;
         Ok(NodeType::Dataset(input.clone()))
     }
 

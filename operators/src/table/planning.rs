@@ -1,14 +1,18 @@
 //! SQL over tables, planned the same way with and without data.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::catalog::{MemoryCatalogProviderList, TableProvider};
-use datafusion::common::{DataFusionError, Result as DataFusionResult, SchemaError, TableReference};
+use datafusion::common::{Column, DataFusionError, Result as DataFusionResult, SchemaError, TableReference};
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::SessionContext;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use futures::FutureExt;
 
 use crate::contract::{Problem, Schema, suggest};
@@ -52,8 +56,32 @@ pub(super) fn plan_query(
     Ok(DataFrame::new(session.state(), plan))
 }
 
-/// What is wrong with the SQL under the config key `key`, in the user's words.
+/// What is wrong with the SQL that was made for the config key `key`, in the user's words.
 pub(super) fn problem(error: &DataFusionError, schemas: &[&Schema], key: &str) -> Problem {
+    explained(error, schemas).0.at(key)
+}
+
+/// The same for SQL that the user wrote under `key`: the problem is at the words that it speaks of.
+pub(super) fn problem_in(error: &DataFusionError, schemas: &[&Schema], key: &str, sql: &str) -> Problem {
+    let (problem, word) = explained(error, schemas);
+    let range = match word {
+        Some(column) => find_column(sql, &column),
+        None => error_position(&problem.message).and_then(|position| word_at(sql, position)),
+    };
+    let message = problem
+        .message
+        .split(" at Line: ")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    match range {
+        Some(range) => Problem { message, ..problem }.at_text(key, range),
+        None => problem.at(key),
+    }
+}
+
+/// The problem, and the column that is not there if it is about one.
+fn explained(error: &DataFusionError, schemas: &[&Schema]) -> (Problem, Option<Column>) {
     let mut root = error.find_root();
     while let DataFusionError::Collection(errors) = root {
         match errors.first() {
@@ -65,11 +93,87 @@ pub(super) fn problem(error: &DataFusionError, schemas: &[&Schema], key: &str) -
         && let SchemaError::FieldNotFound { field, .. } = schema_error.as_ref()
     {
         let names: Vec<&str> = schemas.iter().flat_map(|schema| schema.names()).collect();
-        return Problem::new("unknown-column", format!("there is no column `{}`", field.flat_name()))
-            .at(key)
-            .help(suggest::sentence(&field.name, &names, "columns"));
+        let message = format!("there is no column `{}`", field.flat_name());
+        let help = suggest::sentence(&field.name, &names, "columns");
+        return (
+            Problem::new("unknown-column", message).help(help),
+            Some((**field).clone()),
+        );
     }
-    Problem::new("bad-sql", root.strip_backtrace()).at(key)
+    if let DataFusionError::SchemaError(schema_error, _) = root
+        && let SchemaError::AmbiguousReference { field } = schema_error.as_ref()
+    {
+        let message = format!("the column `{}` is in more than one table", field.name);
+        let help = format!("say which one is meant: `TABLE.{}`", field.name);
+        return (
+            Problem::new("ambiguous-column", message).help(help),
+            Some((**field).clone()),
+        );
+    }
+    let message = match root {
+        DataFusionError::SQL(error, _) => match error.as_ref() {
+            ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.clone(),
+            ParserError::RecursionLimitExceeded => "it nests too deep".to_owned(),
+        },
+        other => other.strip_backtrace(),
+    };
+    (Problem::new("bad-sql", message), None)
+}
+
+/// The words and signs of a query, each with its range of bytes.
+fn tokens(sql: &str) -> Vec<(Token, Range<usize>)> {
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .unwrap_or_default();
+    let place = |location: Location| offset(sql, location);
+    tokens
+        .into_iter()
+        .filter(|token| !matches!(token.token, Token::Whitespace(_)))
+        .map(|token| (token.token, place(token.span.start)..place(token.span.end)))
+        .collect()
+}
+
+/// The byte at a line and a column, both from 1, the column in characters.
+fn offset(sql: &str, location: Location) -> usize {
+    let lines = sql.split_inclusive('\n').take(location.line.saturating_sub(1) as usize);
+    let start: usize = lines.map(str::len).sum();
+    let before = location.column.saturating_sub(1) as usize;
+    start + sql[start..].chars().take(before).map(char::len_utf8).sum::<usize>()
+}
+
+/// The first use of a column: with the name of its table before it, if the error has one.
+fn find_column(sql: &str, column: &Column) -> Option<Range<usize>> {
+    let tokens = tokens(sql);
+    let is = |at: usize, name: &str| matches!(tokens.get(at), Some((Token::Word(word), _)) if word.value == name);
+    (0..tokens.len()).filter(|&at| is(at, &column.name)).find_map(|at| {
+        let place = tokens[at].1.clone();
+        match &column.relation {
+            Some(table) => {
+                let qualified = at >= 2 && tokens[at - 1].0 == Token::Period && is(at - 2, table.table());
+                qualified.then(|| tokens[at - 2].1.start..place.end)
+            }
+            None => Some(place),
+        }
+    })
+}
+
+/// The place that the parser names at the end of its message.
+fn error_position(message: &str) -> Option<Location> {
+    let (_, place) = message.rsplit_once(" at Line: ")?;
+    let (line, column) = place.split_once(", Column: ")?;
+    let digits: String = column.chars().take_while(char::is_ascii_digit).collect();
+    Some(Location {
+        line: line.parse().ok()?,
+        column: digits.parse().ok()?,
+    })
+}
+
+/// The word or sign at a place.
+fn word_at(sql: &str, location: Location) -> Option<Range<usize>> {
+    let at = offset(sql, location);
+    let token = tokens(sql).into_iter().find(|(_, range)| range.contains(&at));
+    token.map(|(_, range)| range)
 }
 
 /// `name` as an SQL identifier.

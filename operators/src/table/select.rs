@@ -9,12 +9,14 @@ use crate::contract::{
     Result, Schema, TypeContext, dataset_at,
 };
 
-/// Keeps the named columns, in the order in which they are named.
+/// Keeps the named columns, in the order in which they are named. A chain without a step is a Select of what it names:
+/// `few: rows[a, b]`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Select {
-    /// The columns to keep.
-    pub columns: Vec<String>,
+    /// The columns to keep; without it, all that are connected.
+    #[serde(default)]
+    pub columns: Option<Vec<String>>,
 }
 
 impl Describe for Select {
@@ -25,7 +27,7 @@ impl Describe for Select {
     const EXAMPLE: &'static str = "op: Select\ninput: interactions\nwith: { columns: [user_id, item_id] }\n";
 
     fn check(&self) -> Vec<Problem> {
-        let problems = duplicates(self.columns.iter().map(String::as_str));
+        let problems = duplicates(self.columns.iter().flatten().map(String::as_str));
         problems.into_iter().map(|problem| problem.at("columns")).collect()
     }
 }
@@ -33,9 +35,12 @@ impl Describe for Select {
 impl Operator for Select {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let input = dataset_at(inputs, "input")?;
+        let Some(wanted) = &self.columns else {
+            return Ok(NodeType::Dataset(input.clone()));
+        };
         let mut columns = Vec::new();
         let mut problems = Vec::new();
-        for (index, name) in self.columns.iter().enumerate() {
+        for (index, name) in wanted.iter().enumerate() {
             match input.schema.get(name) {
                 Some(column) => columns.push(column.clone()),
                 None => problems.push(Problem::unknown_column(name, &input.schema).at_index("columns", index)),
@@ -57,15 +62,16 @@ impl Operator for Select {
 
 impl Columns for Select {
     fn project(&self, inputs: &[&[NamedExpr]]) -> Result<Vec<NamedExpr>> {
+        let all = || inputs.iter().flat_map(|columns| columns.iter());
+        let Some(wanted) = &self.columns else {
+            return Ok(all().cloned().collect());
+        };
         let find = |name: &String| {
-            let column = inputs
-                .iter()
-                .flat_map(|columns| columns.iter())
-                .find(|column| column.name == *name);
-            column
+            all()
+                .find(|column| column.name == *name)
                 .cloned()
                 .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
         };
-        self.columns.iter().map(find).collect()
+        wanted.iter().map(find).collect()
     }
 }

@@ -45,9 +45,9 @@ pub struct Split {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LeaveLast {
-    /// The column whose values are looked at one by one, for example the user's id.
+    /// The column whose values are looked at one by one, for example `user_id`.
     pub key: String,
-    /// The column that says what is last, for example a timestamp; equal ones are ordered by the other columns.
+    /// The column that says what is last, for example `timestamp`; equal ones are ordered by the other columns.
     pub order_by: String,
     /// How many rows of each key to set aside; one always stays. Give this or `share`.
     #[serde(default)]

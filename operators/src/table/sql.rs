@@ -7,7 +7,7 @@ use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::planning::{duplicates, plan_query, problem, rowless};
+use super::planning::{duplicates, plan_query, problem_in, rowless};
 use crate::contract::{
     DatasetType, Describe, Form, Input, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity,
     Result, Schema, Table, TableContext, TypeContext,
@@ -73,7 +73,7 @@ impl Operator for Sql {
             .map(|(label, table)| (*label, rowless(&table.schema)))
             .collect();
         let frame = plan_query(&context.session, providers, &self.query)
-            .map_err(|error| vec![problem(&error, &schemas, "query")])?;
+            .map_err(|error| vec![problem_in(&error, &schemas, "query", &self.query)])?;
         let schema = carried(&schemas, &frame);
         let problems = duplicates(schema.names());
         if problems.is_empty() {

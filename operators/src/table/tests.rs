@@ -59,6 +59,7 @@ fn run<T: Describe>(
         &types,
         &TypeContext {
             session: session.clone(),
+            offline: false,
         },
     )?
     else {

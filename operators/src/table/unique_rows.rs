@@ -29,7 +29,7 @@ pub enum Side {
 pub struct UniqueRows {
     /// `user` or `item`: the id is the column with this tag and `id`, the features are the others with this tag.
     pub by: Side,
-    /// A column that says which row of an id is the latest, for example a timestamp.
+    /// A column that says which row of an id is the latest, for example a timestamp. For example `timestamp`.
     #[serde(default)]
     pub order_by: Option<String>,
     /// The split to take rows from; the output has one split, `train`.

@@ -1,0 +1,38 @@
+//! Workflow commands of GitHub Actions: `::error file=...,line=...::message`.
+
+use std::fmt::Write as _;
+
+use super::{Findings, Region, whole_text};
+
+pub(super) fn write(findings: &[Findings<'_>]) -> String {
+    let mut out = String::new();
+    for findings in findings {
+        for diagnostic in findings.diagnostics {
+            let level = if findings.fails(diagnostic) { "error" } else { "warning" };
+            let place = match diagnostic.span.map(|span| Region::new(findings.sources, span)) {
+                Some(region) => {
+                    let ((line, column), (end_line, end_column)) = (region.start, region.end);
+                    // Columns are of use to GitHub only within one line, and its end is the last character.
+                    let end = if line == end_line {
+                        format!(",col={column},endColumn={}", end_column.saturating_sub(1).max(column))
+                    } else {
+                        String::new()
+                    };
+                    format!("file={},line={line},endLine={end_line}{end}", property(region.file))
+                }
+                None => format!("file={}", property(findings.file)),
+            };
+            let text = data(&whole_text(diagnostic));
+            let _ = writeln!(out, "::{level} {place},title={}::{text}", diagnostic.code);
+        }
+    }
+    out
+}
+
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}

@@ -1,0 +1,32 @@
+//! Nodes that would write over each other.
+
+use std::collections::BTreeMap;
+
+use super::types::TypedNode;
+use crate::document::{Code, Diagnostic};
+use crate::pipeline::Pipeline;
+
+/// An error for each node that writes what an earlier one of the file writes.
+pub(super) fn find(pipeline: &Pipeline, nodes: &[Option<TypedNode>]) -> Vec<Diagnostic> {
+    let mut writers: BTreeMap<String, usize> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (index, node) in nodes.iter().enumerate() {
+        let Some(typed) = node else { continue };
+        for target in typed.built.operator.targets() {
+            if let Some(&first) = writers.get(&target) {
+                let (first, node) = (&pipeline.nodes[first], &pipeline.nodes[index]);
+                let message = format!("the nodes `{}` and `{}` both write {target}", first.name, node.name);
+                found.push(
+                    Diagnostic::error(Code::SameTarget, message)
+                        .at(node.span)
+                        .label("writes it as well")
+                        .related(first.span, "writes it first")
+                        .help("give each a place of its own"),
+                );
+            } else {
+                writers.insert(target, index);
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,101 @@
+//! What operators must say of themselves.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+/// A parameter: where it is, and its schema with references followed.
+fn parameters(root: &Value, schema: &Value, path: &str, found: &mut Vec<(String, Value)>) {
+    let follow = |schema: &Value| match schema["$ref"].as_str() {
+        Some(reference) => root
+            .pointer(&reference[1..])
+            .expect("the reference leads somewhere")
+            .clone(),
+        None => schema.clone(),
+    };
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        let mut whole = follow(property);
+        if let Some(description) = property.get("description") {
+            whole["description"] = description.clone();
+        }
+        let options = whole["anyOf"].as_array().cloned().unwrap_or_default();
+        for inner in options.iter().chain([&whole]).map(follow) {
+            parameters(root, &inner, &path, found);
+        }
+        found.push((path, whole));
+    }
+}
+
+/// The example of a parameter: in the operator's own, in its documentation, or by its type.
+fn has_example(path: &str, schema: &Value, example: &str) -> bool {
+    let name = path.rsplit('.').next().unwrap_or_default();
+    let documented = schema["description"].as_str().is_some_and(|text| text.contains('`'));
+    let words = ["enum", "oneOf", "anyOf"].iter().any(|key| schema.get(key).is_some());
+    let given = schema.get("default").is_some_and(|value| !value.is_null()) || schema.get("examples").is_some();
+    example.contains(&format!("{name}:")) || documented || words || given || schema["type"] == "boolean"
+}
+
+/// Whether a number has a bound on the side that matters, or is of a type that is one.
+fn has_range(schema: &Value) -> bool {
+    let kinds = match &schema["type"] {
+        Value::Array(kinds) => kinds.clone(),
+        kind => vec![kind.clone()],
+    };
+    let number = kinds.iter().any(|kind| kind == "integer" || kind == "number");
+    let bound = ["minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"];
+    !number || bound.iter().any(|key| schema.get(key).is_some())
+}
+
+#[test]
+fn every_parameter_has_a_documentation_an_example_and_a_range_where_one_is_due() {
+    let mut lacking = Vec::new();
+    for operator in towline_operators::builtin().iter() {
+        let mut found = Vec::new();
+        parameters(operator.schema(), operator.schema(), operator.name, &mut found);
+        for (path, schema) in found {
+            if schema["description"].as_str().is_none_or(|text| text.len() < 10) {
+                lacking.push(format!("{path}: documentation"));
+            }
+            if !has_example(&path, &schema, operator.example) {
+                lacking.push(format!("{path}: an example"));
+            }
+            if !has_range(&schema) {
+                lacking.push(format!("{path}: a range"));
+            }
+        }
+    }
+    assert_eq!(lacking, Vec::<String>::new());
+}
+
+#[test]
+fn every_code_that_an_operator_uses_is_in_the_list() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("operators/src")];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("it can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("it is text");
+            for part in text.split("Problem::new(").skip(1) {
+                let Some(code) = part
+                    .trim_start()
+                    .strip_prefix('"')
+                    .and_then(|rest| rest.split('"').next())
+                else {
+                    continue;
+                };
+                seen += 1;
+                assert!(
+                    towline::document::Code::named(code).is_some(),
+                    "{}: `{code}` is not a code",
+                    path.display()
+                );
+            }
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}
