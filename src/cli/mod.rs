@@ -7,6 +7,7 @@ mod graph;
 mod history;
 mod init;
 mod load;
+mod operators_markdown;
 mod ops;
 mod plan;
 mod run;
@@ -16,6 +17,7 @@ mod schema;
 mod show;
 mod summary;
 mod tables;
+mod transform;
 mod validate;
 
 use std::io::IsTerminal;
@@ -54,6 +56,10 @@ enum Command {
     Diff(diff::Arguments),
     /// Write a starter pipeline and a sample of data.
     Init(init::Arguments),
+    /// Apply what the last run has learnt to new rows.
+    Transform(transform::Arguments),
+    /// Turn the ids of a node's columns back into what they stand for.
+    Decode(transform::Arguments),
     /// List the operators, or document one.
     Ops(ops::Arguments),
     /// Say what a code of `validate` means, with a pipeline that fails and its mend.
@@ -111,6 +117,8 @@ pub fn main() -> Exit {
         Command::History(arguments) => history::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Transform(arguments) => transform::transform(&arguments),
+        Command::Decode(arguments) => transform::decode(&arguments),
         Command::Ops(arguments) => ops::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Schema => schema::run(),

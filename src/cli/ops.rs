@@ -4,16 +4,32 @@ use serde_json::Value;
 use towline_operators::builtin;
 use towline_operators::contract::{Descriptor, Purity, suggest};
 
-use super::{Exit, tables};
+use super::{Exit, operators_markdown, tables};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The operator to document.
     name: Option<String>,
+    /// How to write it; `md` has all operators on a page.
+    #[arg(long, value_enum, default_value_t = OpsFormat::Text)]
+    format: OpsFormat,
+}
+
+/// How operators are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OpsFormat {
+    /// For a terminal.
+    Text,
+    /// Markdown.
+    Md,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let registry = builtin();
+    if arguments.format == OpsFormat::Md {
+        print!("{}", operators_markdown::page(&registry));
+        return Exit::Fine;
+    }
     let Some(name) = &arguments.name else {
         let rows = registry
             .iter()

@@ -46,6 +46,8 @@ pub(super) fn bind(node: &Node, descriptor: &Descriptor) -> Result<Vec<Binding>,
                     span: name.span,
                 });
             }
+            // Ports in the operator's order, whatever the order in the file; equal ports keep theirs.
+            out.sort_by_key(|binding| descriptor.ports.iter().position(|port| port.name == binding.port));
             out
         }
     };

@@ -225,8 +225,11 @@ impl Typing<'_> {
             node: index,
             split: None,
         };
-        if !matches!(built.operator.form(), Form::Columns(_) | Form::Stateful(_)) {
-            return Some(own);
+        match built.operator.form() {
+            // What is connected beside the first port only takes part in the fit.
+            Form::Stateful(_) => return Some(rows.into_iter().next().unwrap_or(own)),
+            Form::Columns(_) => {}
+            _ => return Some(own),
         }
         if let Some(other) = rows.iter().position(|other| other != &rows[0]) {
             let message = format!(

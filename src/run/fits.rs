@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use towline_operators::contract::{
-    Fitter, Form, LazyDataset, LazyTable, OperatorError, ProgressSink, State, StateTable, Vocabulary,
+    FitContext, Fitter, Form, Inputs, LazyDataset, LazyTable, OperatorError, ProgressSink, State,
 };
 
 use super::reuse::{Claim, Made, Making, Piece, Role};
@@ -19,11 +19,13 @@ struct Learner {
     making: Making,
     fitter: Box<dyn Fitter>,
     columns: std::ops::Range<usize>,
+    temp: tempfile::TempDir,
 }
 
 /// What a node would learn from, and the work that it is.
 struct Lesson<'a> {
     lazy: &'a LazyDataset,
+    inputs: &'a [NodeValue],
     piece: Piece,
 }
 
@@ -33,11 +35,11 @@ pub(super) type Fitted = Vec<(usize, Result<(State, Origin), Failure>)>;
 impl Runner {
     /// The states of nodes whose inputs are columns of the same rows. Those in the store are taken from there; the rest
     /// see every row of the split in one scan.
-    pub(super) fn fit(&self, members: &[(usize, NodeValue)], progress: &dyn ProgressSink) -> Fitted {
+    pub(super) fn fit(&self, members: &[(usize, Vec<NodeValue>)], progress: &dyn ProgressSink) -> Fitted {
         let mut done: Fitted = Vec::new();
         let mut lessons: BTreeMap<String, Vec<Lesson<'_>>> = BTreeMap::new();
-        for (node, value) in members {
-            match self.lesson(*node, value) {
+        for (node, inputs) in members {
+            match self.lesson(*node, inputs) {
                 Ok(lesson) => lessons.entry(lesson.piece.key()).or_default().push(lesson),
                 Err(failure) => done.push((*node, Err(failure))),
             }
@@ -99,19 +101,19 @@ impl Runner {
         done.extend(learners.into_iter().map(|learner| (learner.node, self.finish(learner))));
     }
 
-    fn lesson<'a>(&self, node: usize, value: &'a NodeValue) -> Result<Lesson<'a>, Failure> {
-        let NodeValue::Dataset { lazy, origin, .. } = value else {
+    fn lesson<'a>(&self, node: usize, inputs: &'a [NodeValue]) -> Result<Lesson<'a>, Failure> {
+        let Some(NodeValue::Dataset { lazy, .. }) = inputs.first() else {
             return Err(OperatorError::invalid("only a dataset can be learnt from").into());
         };
         let role = Role::Fit;
-        let step = self.step(node, role.word(), std::iter::once(origin));
+        let step = self.step(node, role.word(), inputs.iter().map(NodeValue::origin))?;
         let piece = Piece { node, role, step };
-        Ok(Lesson { lazy, piece })
+        Ok(Lesson { lazy, inputs, piece })
     }
 
     fn learner(
         &self,
-        Lesson { lazy, piece }: Lesson<'_>,
+        Lesson { lazy, inputs, piece }: Lesson<'_>,
         scan: &mut Option<LazyTable>,
     ) -> Result<Result<Entry, Learner>, Failure> {
         let node = piece.node;
@@ -139,13 +141,21 @@ impl Runner {
             column.name = format!("{}", scan.columns.len());
             scan.columns.push(column);
         }
-        let fitter = stateful.fitter(&lazy.schema)?;
+        let temp = self.store.temp_dir()?;
+        let connected = Inputs(self.labelled(node, lazies(inputs).into_iter().cloned()));
+        let context = FitContext {
+            inputs: &connected,
+            temp: temp.path(),
+            threads: self.threads,
+        };
+        let fitter = stateful.fitter(&lazy.schema, &context)?;
         let columns = start..scan.columns.len();
         Ok(Err(Learner {
             node,
             making,
             fitter,
             columns,
+            temp,
         }))
     }
 
@@ -181,9 +191,8 @@ impl Runner {
     }
 
     fn finish(&self, learner: Learner) -> Result<(State, Origin), Failure> {
-        let temp = self.store.temp_dir()?;
         let node = learner.node;
-        let output = learner.fitter.finish(temp.path())?;
+        let output = learner.fitter.finish(learner.temp.path())?;
         let content = Content::State {
             tables: self.publish_files(output.tables)?,
             facts: output.facts,
@@ -199,29 +208,7 @@ impl Runner {
             None,
             None,
         );
-        let Content::State { tables, facts } = &entry.content else {
-            return (State::default(), origin);
-        };
-        let tables = tables
-            .iter()
-            .map(|(name, blob)| {
-                let vocabulary = Vocabulary::at(&self.store.blob_path(blob));
-                (
-                    name.clone(),
-                    StateTable {
-                        digest: blob.digest.clone(),
-                        vocabulary,
-                    },
-                )
-            })
-            .collect();
-        (
-            State {
-                tables,
-                facts: facts.clone(),
-            },
-            origin,
-        )
+        (self.store.state(entry), origin)
     }
 
     /// Whether a node learns, and from which rows: nodes with equal keys share a scan.

@@ -12,6 +12,7 @@ use towline_operators::contract::{
 use super::runner::{Failure, Runner};
 use super::value::{NodeValue, lazies};
 use crate::plan::{Binding, Fingerprint, InputPart, Origin, Step};
+use crate::store::digest_json;
 
 impl Runner {
     /// The output of a node that is neither a fit nor behind an error. `state` is what its fit learnt.
@@ -24,11 +25,7 @@ impl Runner {
     ) -> Result<NodeValue, Failure> {
         let typed = &self.nodes[index];
         let references = self.pipeline.nodes[index].inputs.references();
-        let inputs = typed
-            .bindings
-            .iter()
-            .map(|binding| inputs[binding.reference].selected(references[binding.reference]))
-            .collect::<Vec<_>>();
+        let inputs = self.connected(index, inputs);
         let connected = |(binding, value): (&Binding, &NodeValue)| {
             let node = self.name(references[binding.reference].node);
             (node.to_owned(), value.origin().digest().to_owned())
@@ -82,7 +79,7 @@ impl Runner {
         inputs: &[NodeValue],
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
-        let step = self.step(index, "columns", inputs.iter().map(NodeValue::origin));
+        let step = self.step(index, "columns", inputs.iter().map(NodeValue::origin))?;
         let rows = inputs.first().and_then(|input| input.origin().rows());
         let datasets = lazies(inputs);
         let first = datasets.first().ok_or_else(unconnected)?;
@@ -112,7 +109,7 @@ impl Runner {
         inputs: &[NodeValue],
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
-        let step = self.step(index, "table", inputs.iter().map(NodeValue::origin));
+        let step = self.step(index, "table", inputs.iter().map(NodeValue::origin))?;
         let datasets = lazies(inputs);
         let vocabularies = datasets.iter().flat_map(|d| d.vocabularies.clone()).collect();
         let connected = Inputs(self.labelled(index, datasets.into_iter().cloned()));
@@ -133,14 +130,14 @@ impl Runner {
         inputs: &[NodeValue],
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<NodeValue, Failure> {
-        let mut step = self.step(index, "apply", inputs.iter().map(NodeValue::origin));
+        let mut step = self.step(index, "apply", inputs.iter().map(NodeValue::origin))?;
         step.add("state", learnt_origin);
         let rows = inputs.first().and_then(|input| input.origin().rows());
         let datasets = lazies(inputs);
         let input = datasets.first().ok_or_else(unconnected)?;
         let mut splits = Vec::new();
         for (name, table) in &input.splits {
-            let columns = stateful.project(state, &input.schema, &table.columns)?;
+            let columns = stateful.project(state, &input.schema, name, &table.columns)?;
             let base = table.base.clone();
             splits.push((name.clone(), LazyTable { base, columns }));
         }
@@ -182,25 +179,16 @@ impl Runner {
         let NodeType::Dataset(dataset) = &self.nodes[index].output else {
             return Schema::default();
         };
-        let mut schema = dataset.schema.clone();
-        let known: Vec<_> = lazies(inputs)
-            .into_iter()
-            .flat_map(|d| &d.schema.columns)
-            .filter_map(|c| c.domain.as_ref())
-            .collect();
-        for domain in schema.columns.iter_mut().filter_map(|column| column.domain.as_mut()) {
-            if let Some(found) = known
-                .iter()
-                .find(|found| found.name == domain.name && found.vocabulary.is_some())
-            {
-                domain.clone_from(found);
-            }
-        }
-        schema
+        with_known_domains(&dataset.schema, lazies(inputs).into_iter().map(|lazy| &lazy.schema))
     }
 
     /// A step of a node on what is connected to it.
-    pub(super) fn step<'a>(&self, index: usize, role: &str, inputs: impl Iterator<Item = &'a Origin>) -> Step {
+    pub(super) fn step<'a>(
+        &self,
+        index: usize,
+        role: &str,
+        inputs: impl Iterator<Item = &'a Origin>,
+    ) -> Result<Step, Failure> {
         let typed = &self.nodes[index];
         let inputs: Vec<Origin> = inputs.cloned().collect();
         let parts = self.labelled(index, inputs.iter()).into_iter().map(|input| {
@@ -212,10 +200,32 @@ impl Runner {
             input.value.part(input.port, named.then_some(input.label.as_str()))
         });
         let parts: Vec<InputPart> = parts.collect();
-        Step::new(
+        let mut step = Step::new(
             inputs,
             Fingerprint::of_operator(&typed.descriptor, &typed.built, role, parts),
-        )
+        );
+        let outside = typed.built.operator.outside()?;
+        for path in &outside.files {
+            let file = self.store.source(path)?;
+            step.add("file", &Origin::file(path, &file.digest, file.bytes()));
+            self.watch(file);
+        }
+        for name in outside.variables {
+            // The value may be a secret: only its digest is kept.
+            let value = std::env::var_os(&name).map(|value| value.to_string_lossy().into_owned());
+            let label = format!("the environment variable {name}");
+            step.add(&name, &Origin::stored(&label, &digest_json(&value.into()), None, None));
+        }
+        Ok(step)
+    }
+
+    /// What is connected to a node, by binding; `inputs` are the outputs that its references name.
+    pub(super) fn connected(&self, index: usize, inputs: &[NodeValue]) -> Vec<NodeValue> {
+        let references = self.pipeline.nodes[index].inputs.references();
+        let bindings = self.nodes[index].bindings.iter();
+        bindings
+            .map(|binding| inputs[binding.reference].selected(references[binding.reference]))
+            .collect()
     }
 
     /// What is connected to a node, under the names that its operator knows it by.
@@ -236,6 +246,24 @@ impl Runner {
             })
             .collect()
     }
+}
+
+/// A static schema with what the fits behind its inputs have found about their domains.
+pub(super) fn with_known_domains<'a>(schema: &Schema, inputs: impl Iterator<Item = &'a Schema>) -> Schema {
+    let mut schema = schema.clone();
+    let known: Vec<_> = inputs
+        .flat_map(|input| &input.columns)
+        .filter_map(|column| column.domain.as_ref())
+        .collect();
+    for domain in schema.columns.iter_mut().filter_map(|column| column.domain.as_mut()) {
+        let found = known
+            .iter()
+            .find(|found| found.name == domain.name && found.vocabulary.is_some());
+        if let Some(found) = found {
+            domain.clone_from(found);
+        }
+    }
+    schema
 }
 
 fn unconnected() -> OperatorError {

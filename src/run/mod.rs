@@ -11,6 +11,7 @@ mod runner;
 mod schedule;
 mod session;
 mod task;
+mod transform;
 mod value;
 
 pub use progress::{Progress, ProgressMode};
@@ -18,4 +19,5 @@ pub use record::{NodeRecord, NodeStatus, RECORD_VERSION, RunRecord};
 pub use runner::{Failure, Work};
 pub use schedule::{RunOptions, plan, run};
 pub(crate) use session::session;
+pub use transform::{TransformError, Transformer};
 pub use value::{NodeValue, StoredDataset};

@@ -138,7 +138,7 @@ impl Schedule {
 
     /// Starts what can be started: nodes one by one, and in one job each the fits that can share a scan.
     fn start_ready(&mut self, jobs: &mut JoinSet<Done>) {
-        let mut groups: BTreeMap<FitKey, Vec<(usize, NodeValue)>> = BTreeMap::new();
+        let mut groups: BTreeMap<FitKey, Vec<(usize, Vec<NodeValue>)>> = BTreeMap::new();
         for node in self.runner.pipeline.order.clone() {
             if jobs.len() >= self.options.jobs.max(1) || self.options.cancel.is_cancelled() {
                 break;
@@ -151,8 +151,8 @@ impl Schedule {
             let fit = self.runner.fit_key(node, &inputs);
             match fit.filter(|_| !self.states.contains_key(&node)) {
                 Some(key) => {
-                    let value = inputs[0].selected(self.runner.pipeline.nodes[node].inputs.references()[0]);
-                    groups.entry(key).or_default().push((node, value));
+                    let connected = self.runner.connected(node, &inputs);
+                    groups.entry(key).or_default().push((node, connected));
                 }
                 None => self.start_node(jobs, node, inputs),
             }
@@ -173,7 +173,7 @@ impl Schedule {
         });
     }
 
-    fn start_fits(&self, jobs: &mut JoinSet<Done>, members: Vec<(usize, NodeValue)>) {
+    fn start_fits(&self, jobs: &mut JoinSet<Done>, members: Vec<(usize, Vec<NodeValue>)>) {
         let runner = Arc::clone(&self.runner);
         let names: Vec<&str> = members.iter().map(|(node, _)| runner.name(*node)).collect();
         let progress = self.options.progress.node(&format!("fit {}", names.join(", ")));
@@ -181,7 +181,7 @@ impl Schedule {
             let start = Instant::now();
             let fits = guarded(|| runner.fit(&members, progress.as_ref())).unwrap_or_else(|failure| {
                 let text = failure.to_string();
-                let broken = |(node, _): &(usize, NodeValue)| (*node, Err(Failure::Panic(text.clone())));
+                let broken = |(node, _): &(usize, Vec<NodeValue>)| (*node, Err(Failure::Panic(text.clone())));
                 members.iter().map(broken).collect()
             });
             Done::Fits(fits, start.elapsed().as_secs_f64())

@@ -31,7 +31,7 @@ impl Runner {
             origins.push(origin);
         }
         let role = Role::Task;
-        let mut step = self.step(index, role.word(), origins.iter());
+        let mut step = self.step(index, role.word(), origins.iter())?;
         step.fingerprint = step.fingerprint.on(self.device);
         let piece = Piece {
             node: index,

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
+use towline_operators::contract::{State, StateTable, Vocabulary};
 
 pub use entry::{Blob, Content, Entry, StoredSplit};
 pub use lock::{Lock, StoreLock};
@@ -209,6 +210,22 @@ impl Store {
         match self.lookup(&self.last_key_of_node(pipeline, node)?) {
             Lookup::Found(entry) => Some(entry),
             Lookup::Absent | Lookup::Damaged(_) => None,
+        }
+    }
+
+    /// What a fit left behind, as operators see it; nothing, if the entry is of something else.
+    pub fn state(&self, entry: &Entry) -> State {
+        let Content::State { tables, facts } = &entry.content else {
+            return State::default();
+        };
+        let table = |(name, blob): (&String, &Blob)| {
+            let vocabulary = Vocabulary::at(&self.blob_path(blob));
+            let digest = blob.digest.clone();
+            (name.clone(), StateTable { digest, vocabulary })
+        };
+        State {
+            tables: tables.iter().map(table).collect(),
+            facts: facts.clone(),
         }
     }
 

@@ -43,7 +43,7 @@ fn keys_that_are_unknown_or_there_twice_do_not_stop_the_rest() {
             "error[unknown-key] p.yaml:4:20: `inptu` is not a key of a node",
             "error[duplicate-key] p.yaml:4:59: the key `where` stands twice in one mapping",
             "error[unknown-column] p.yaml:5:11: there is no column `usr_id`",
-            "error[wrong-type] p.yaml:5:43: in the node `b.1:Categorify`, Categorify: expected a whole number, found the text `x`",
+            "error[wrong-type] p.yaml:5:43: in the node `b.1:Categorify`, Categorify: expected a whole number or a mapping, found the text `x`",
             "error[unknown-node] p.yaml:5:48: there is no node `gone`",
             "error[unknown-operator] p.yaml:6:12: there is no operator `Nope`",
             "error[unknown-key] p.yaml:7:1: `names` is not a key of a pipeline",
@@ -62,7 +62,7 @@ fn an_error_neither_hides_nor_multiplies_those_behind_it() {
             "error[unknown-key] p.yaml:4:43: in the node `few`, Filter: there is no parameter `wher`",
             "error[unknown-column] p.yaml:5:10: there is no column `usr_id`",
             "error[unknown-node] p.yaml:7:6: there is no node `nowhere`",
-            "error[wrong-type] p.yaml:7:62: in the node `c`, Categorify: expected a whole number, found the text `x`",
+            "error[wrong-type] p.yaml:7:62: in the node `c`, Categorify: expected a whole number or a mapping, found the text `x`",
             "error[bad-config] p.yaml:8:39: in the node `d.1:AddTags`, AddTags: `nonsense` is not a choice here",
         ]
     );

@@ -3,6 +3,7 @@
 mod bad_input;
 mod broken_operator;
 mod diagnostics;
+mod features;
 mod interruption;
 mod operator_docs;
 mod pipelines;

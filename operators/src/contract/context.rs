@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use datafusion::prelude::SessionContext;
 
 use super::error::{OperatorError, Result};
+use super::lazy::LazyDataset;
+use super::operator::Inputs;
 
 /// Receives the progress of one node. Implemented by the engine.
 pub trait ProgressSink: Send + Sync {
@@ -91,6 +93,16 @@ pub struct TableContext {
     pub session: SessionContext,
     /// To wait for futures where an API is only async.
     pub runtime: tokio::runtime::Handle,
+}
+
+/// What a fit gets from the engine.
+pub struct FitContext<'a> {
+    /// Everything that is connected; the rows to learn from are on the first port.
+    pub inputs: &'a Inputs<LazyDataset>,
+    /// An empty folder for what does not fit into memory and for what was learnt; it outlives the fit.
+    pub temp: &'a Path,
+    /// How many threads the fit may use.
+    pub threads: usize,
 }
 
 /// What type propagation gets from the engine. Nothing but the schema of a source may be read.

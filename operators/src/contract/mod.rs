@@ -19,12 +19,13 @@ mod vocabulary;
 
 pub use artifact::{Artifact, ModelFiles, Output, Receipt, Report, ReportTable, State, StateTable, TaskResult};
 pub use config::parse;
-pub use context::{Cancel, Context, Device, ProgressSink, TableContext, TypeContext};
+pub use context::{Cancel, Context, Device, FitContext, ProgressSink, TableContext, TypeContext};
 pub use error::{OperatorError, PathSegment, Problem, Result, Site};
 pub use files::{BATCH_ROWS, DatasetFiles, TableFile, TableWriter};
 pub use lazy::{LazyDataset, LazyTable, NamedExpr};
 pub use operator::{
-    Columns, Describe, FitOutput, Fitter, Form, Input, Inputs, Operator, Port, Purity, Source, Stateful, Table, Task,
+    Columns, Describe, FitOutput, Fitter, Form, Input, Inputs, Operator, Outside, Port, Purity, Source, Stateful,
+    Table, Task,
 };
 pub use ports::{dataset_at, datasets, file_dataset_at, model_at, model_files_at};
 pub use registry::{Built, Descriptor, Registry};

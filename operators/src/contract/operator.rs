@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::artifact::{Artifact, Output, Receipt, State};
-use super::context::{Context, TableContext, TypeContext};
+use super::context::{Context, FitContext, TableContext, TypeContext};
 use super::error::{Problem, Result};
 use super::lazy::{LazyDataset, NamedExpr};
 use super::schema::Schema;
@@ -119,6 +119,15 @@ impl<T> Inputs<T> {
     }
 }
 
+/// What decides an operator's output beside its inputs and its configuration; all of it goes into the cache key.
+#[derive(Debug, Clone, Default)]
+pub struct Outside {
+    /// Files, in a fixed order; their content counts, not where they lie.
+    pub files: Vec<PathBuf>,
+    /// Environment variables; their values count.
+    pub variables: Vec<String>,
+}
+
 /// How an operator does its work.
 #[derive(Clone, Copy)]
 pub enum Form<'a> {
@@ -142,6 +151,11 @@ pub trait Operator: Debug + Send + Sync {
 
     /// How it does its work.
     fn form(&self) -> Form<'_>;
+
+    /// What decides its output beside its inputs and its configuration. For sources, [`Source::files`] says it.
+    fn outside(&self) -> Result<Outside> {
+        Ok(Outside::default())
+    }
 
     /// For effects: the places outside the store that a run would write, in words that are equal for equal places
     /// ([`target`](super::target)). Two nodes of a pipeline must not write the same.
@@ -173,6 +187,8 @@ pub trait Describe: Operator + Serialize + DeserializeOwned + JsonSchema + Sized
     const CACHE_IGNORE: &'static [&'static str] = &[];
     /// A node as one writes it: the YAML below a node's name. It is parsed in a test.
     const EXAMPLE: &'static str;
+    /// What does the same in NVTabular or Merlin, under its name there; for the table in the documentation.
+    const NVTABULAR: &'static [&'static str] = &[];
 
     /// What those who read the output may take it to be while something is wrong with the node, so that a slip in it does
     /// not hide theirs. Only what holds for every configuration; nothing, if that is nothing.
@@ -212,7 +228,8 @@ pub trait Table: Send + Sync {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>>;
 }
 
-/// Learns from the rows of one split, then changes columns and keeps rows.
+/// Learns from the rows of one split, then changes columns and keeps rows. The rows are those on the first port; what is
+/// connected to other ports only takes part in the fit.
 pub trait Stateful: Send + Sync {
     /// The split to learn from.
     fn fit_on(&self) -> &str {
@@ -223,10 +240,10 @@ pub trait Stateful: Send + Sync {
     fn fit_columns(&self, input: &Schema) -> Vec<String>;
 
     /// A fresh learner for rows with these columns.
-    fn fitter(&self, input: &Schema) -> Result<Box<dyn Fitter>>;
+    fn fitter(&self, input: &Schema, context: &FitContext<'_>) -> Result<Box<dyn Fitter>>;
 
-    /// The columns of the output in terms of those of the input.
-    fn project(&self, state: &State, input: &Schema, columns: &[NamedExpr]) -> Result<Vec<NamedExpr>>;
+    /// The columns of the output in terms of those of the input, for the rows of the split `split`.
+    fn project(&self, state: &State, input: &Schema, split: &str, columns: &[NamedExpr]) -> Result<Vec<NamedExpr>>;
 
     /// The output type's schema with what the fit has found: sizes of domains, their vocabularies.
     fn refine(&self, state: &State, output: &Schema) -> Result<Schema>;

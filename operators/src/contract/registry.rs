@@ -23,6 +23,8 @@ pub struct Descriptor {
     pub ports: &'static [Port],
     /// A node as one writes it.
     pub example: &'static str,
+    /// What does the same in NVTabular or Merlin.
+    pub nvtabular: &'static [&'static str],
     make_schema: fn() -> Value,
     schema: Arc<OnceLock<Value>>,
     build: fn(&Value, &Value) -> Result<Built, Vec<Problem>>,
@@ -58,6 +60,7 @@ impl Descriptor {
             make_schema: || schemars::schema_for!(T).to_value(),
             schema: Arc::default(),
             example: T::EXAMPLE,
+            nvtabular: T::NVTABULAR,
             build: build::<T>,
             assumed_type: T::assumed_type,
         }

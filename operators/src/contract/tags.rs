@@ -72,6 +72,11 @@ impl Tag {
         }
     }
 
+    /// Whether it says whose column it is, and nothing about the column's values.
+    pub fn is_side(self) -> bool {
+        matches!(self, Tag::User | Tag::Item | Tag::Context)
+    }
+
     /// Whether no column can carry both tags at once.
     pub fn contradicts(self, other: Tag) -> bool {
         const PAIRS: [(Tag, Tag); 6] = [

@@ -4,6 +4,7 @@
 //! Ids: 0 is padding and has no row; 1 is null; `2..2+B` are the out-of-vocabulary buckets; from `2+B` on come the
 //! values by count descending, then value ascending. Reserved rows have a null value.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -26,6 +27,7 @@ pub const OOV_ID: i64 = 2;
 pub struct Vocabulary {
     path: PathBuf,
     table: Arc<OnceLock<Arc<VocabularyTable>>>,
+    derived: Arc<OnceLock<Arc<dyn Any + Send + Sync>>>,
 }
 
 /// A vocabulary in memory.
@@ -44,6 +46,7 @@ impl Vocabulary {
         Vocabulary {
             path: path.to_owned(),
             table: Arc::default(),
+            derived: Arc::default(),
         }
     }
 
@@ -59,6 +62,20 @@ impl Vocabulary {
         }
         let table = Arc::new(VocabularyTable::read(&self.path)?);
         Ok(Arc::clone(self.table.get_or_init(|| table)))
+    }
+
+    /// What `make` makes of the file, for example an index: made once, however many splits ask for it.
+    pub fn derived<T: Any + Send + Sync>(&self, make: impl FnOnce(&Vocabulary) -> Result<T>) -> Result<Arc<T>> {
+        if let Some(known) = self.derived.get()
+            && let Ok(known) = Arc::clone(known).downcast::<T>()
+        {
+            return Ok(known);
+        }
+        let made = Arc::new(make(self)?);
+        let kept = self
+            .derived
+            .get_or_init(|| Arc::clone(&made) as Arc<dyn Any + Send + Sync>);
+        Ok(Arc::clone(kept).downcast::<T>().unwrap_or(made))
     }
 }
 

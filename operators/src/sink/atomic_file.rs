@@ -8,7 +8,7 @@ use tempfile::{NamedTempFile, TempPath};
 use crate::contract::{OperatorError, Result};
 
 /// A file that is not visible yet; dropped without [`AtomicFile::publish`], it leaves nothing behind.
-pub(super) struct AtomicFile {
+pub(crate) struct AtomicFile {
     temp: TempPath,
     folder: PathBuf,
     target: PathBuf,
@@ -16,7 +16,7 @@ pub(super) struct AtomicFile {
 
 impl AtomicFile {
     /// An empty file that will become `target`; missing folders are made.
-    pub(super) fn create(target: &Path) -> Result<Self> {
+    pub(crate) fn create(target: &Path) -> Result<Self> {
         let folder = match target.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -32,12 +32,12 @@ impl AtomicFile {
     }
 
     /// Where to write until it is published.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.temp
     }
 
     /// Makes the bytes durable and gives the file its name, replacing an older one in one step. Returns its size.
-    pub(super) fn publish(self) -> Result<u64> {
+    pub(crate) fn publish(self) -> Result<u64> {
         let file = File::open(&self.temp).map_err(OperatorError::io(&self.target))?;
         file.sync_all().map_err(OperatorError::io(&self.target))?;
         let size = file.metadata().map_err(OperatorError::io(&self.target))?.len();

@@ -15,6 +15,7 @@ mod redis_url;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use atomic_file::AtomicFile;
 pub use embedded_store::KEYS_TABLE;
 pub use parquet_export::ParquetExport;
 pub use redis_sink::RedisSink;

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use crate::contract::{Column, Problem, Schema};
 
 /// The type that `word` means.
-pub(super) fn data_type(word: &str) -> Option<DataType> {
+pub(crate) fn data_type(word: &str) -> Option<DataType> {
     Some(match word {
         "int64" => DataType::Int64,
         "int32" => DataType::Int32,

@@ -8,5 +8,6 @@ mod planted_optimum;
 mod synthetic_ali_ccp;
 
 pub use csv::CsvSource;
+pub(crate) use declared::data_type;
 pub use parquet::ParquetSource;
 pub use synthetic_ali_ccp::SyntheticAliCcp;

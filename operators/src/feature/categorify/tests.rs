@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use arrow::array::Array;
+use arrow::array::RecordBatch;
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int8Array, Int32Array, Int64Array, ListArray,
     StringArray, StringViewArray, UInt64Array,
@@ -19,11 +21,16 @@ fn batch(array: ArrayRef) -> RecordBatch {
 /// The state after a fit on `batches`, the bytes of the vocabulary, and the folder that holds it.
 fn fit(operator: &Categorify, batches: &[RecordBatch]) -> (State, Vec<u8>, tempfile::TempDir) {
     let schema = Schema::from_arrow(&batches[0].schema());
-    let mut fitter = operator.fitter(&schema).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let context = FitContext {
+        inputs: &Inputs(Vec::new()),
+        temp: folder.path(),
+        threads: 2,
+    };
+    let mut fitter = operator.fitter(&schema, &context).unwrap();
     for batch in batches {
         fitter.update(batch).unwrap();
     }
-    let folder = tempfile::tempdir().unwrap();
     let output = fitter.finish(folder.path()).unwrap();
     let path = &output.tables["x"];
     let bytes = std::fs::read(path).unwrap();
@@ -43,7 +50,7 @@ fn apply(operator: &Categorify, state: &State, batch: &RecordBatch) -> Result<Ar
     let schema = Schema::from_arrow(&batch.schema());
     let frame = SessionContext::new().read_batch(batch.clone())?;
     let mut table = LazyTable::from_frame(frame);
-    table.columns = operator.project(state, &schema, &table.columns)?;
+    table.columns = operator.project(state, &schema, "train", &table.columns)?;
     let frame = table.to_frame()?;
     let fields = frame.schema().fields().clone();
     let list = schema.columns[0].is_list();
@@ -100,12 +107,12 @@ fn every_kind_of_value() {
 fn min_count_and_max_size_send_values_to_the_buckets_and_count_them() {
     let column: ArrayRef = Arc::new(Int32Array::from(vec![7, 7, 7, 8, 8, 9, 9, 1]));
     let operator = Categorify {
-        min_count: 2,
+        min_count: PerColumn::All(2),
         ..Categorify::default()
     };
     assert_eq!(ids(&operator, column.clone(), column.clone()), [3, 3, 3, 4, 4, 5, 5, 2]);
     let operator = Categorify {
-        max_size: Some(5),
+        max_size: Some(PerColumn::All(5)),
         ..Categorify::default()
     };
     assert_eq!(ids(&operator, column.clone(), column.clone()), [3, 3, 3, 4, 4, 2, 2, 2]);
@@ -123,7 +130,7 @@ fn min_count_and_max_size_send_values_to_the_buckets_and_count_them() {
 #[test]
 fn the_bucket_is_the_published_hash() {
     let operator = Categorify {
-        oov_buckets: 5,
+        oov_buckets: PerColumn::All(5),
         ..Categorify::default()
     };
     let got = ids(
@@ -208,8 +215,8 @@ fn refine_fills_the_domain() {
 #[test]
 fn too_small_a_size_is_refused() {
     let operator = Categorify {
-        max_size: Some(6),
-        oov_buckets: 4,
+        max_size: Some(PerColumn::All(6)),
+        oov_buckets: PerColumn::All(4),
         ..Categorify::default()
     };
     assert_eq!(operator.check()[0].code, "out-of-range");
@@ -277,7 +284,7 @@ proptest! {
         if wide {
             for value in values.iter_mut().flatten() { *value = value.wrapping_mul(0x1234_5678_9abc_def1); }
         }
-        let operator = Categorify { oov_buckets: 3, max_size: limit, ..Categorify::default() };
+        let operator = Categorify { oov_buckets: PerColumn::All(3), max_size: limit.map(PerColumn::All), ..Categorify::default() };
         let whole = batch(Arc::new(Int64Array::from(values.clone())));
         let (state, bytes, _folder) = fit(&operator, std::slice::from_ref(&whole));
         let mut turned = values.clone();

@@ -1,0 +1,230 @@
+//! Counts the values of a vocabulary, in memory as far as allowed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array};
+use arrow::compute::{cast, filter, is_not_null};
+use arrow::datatypes::DataType;
+use hashbrown::HashMap;
+
+use super::keys::{Keys, Values};
+use super::spill::{Runs, Tally};
+use crate::contract::{OperatorError, Result};
+
+/// Keys below this are counted in a plain vector: most ids are small, and a vector needs no hash.
+const SMALL: i64 = 1 << 16;
+/// What a counted number takes: key, count and control byte at the load that a growing table has on average, and the
+/// old table while it grows.
+const NUMBER_BYTES: usize = 48;
+/// What a counted text takes beside its bytes: pointer, length, count, control byte and the allocator's own.
+const TEXT_BYTES: usize = 96;
+
+/// A key in memory, and its bytes in a run: they order like the keys.
+pub(super) trait Key: Ord + Clone + Send {
+    fn to_bytes(&self, out: &mut Vec<u8>);
+    fn from_bytes(bytes: &[u8]) -> Self;
+    fn collect(keys: &[(Self, u64)]) -> Keys;
+}
+
+impl Key for i64 {
+    fn to_bytes(&self, out: &mut Vec<u8>) {
+        out.extend((*self ^ i64::MIN).to_be_bytes());
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[..8]);
+        i64::from_be_bytes(word) ^ i64::MIN
+    }
+
+    fn collect(keys: &[(Self, u64)]) -> Keys {
+        Keys::Numbers(Int64Array::from_iter_values(keys.iter().map(|(key, _)| *key)))
+    }
+}
+
+impl Key for Box<[u8]> {
+    fn to_bytes(&self, out: &mut Vec<u8>) {
+        out.extend(self.iter());
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        Box::from(bytes)
+    }
+
+    fn collect(keys: &[(Self, u64)]) -> Keys {
+        Keys::Bytes(BinaryArray::from_iter_values(keys.iter().map(|(key, _)| key)))
+    }
+}
+
+/// The counts of a vocabulary's values.
+pub(super) struct Counter {
+    pub(super) values: Values,
+    pub(super) nulls: u64,
+    counts: Counts,
+    limit: usize,
+}
+
+enum Counts {
+    Numbers {
+        small: Vec<u64>,
+        large: HashMap<i64, u64>,
+        runs: Runs,
+    },
+    Bytes {
+        counts: HashMap<Box<[u8]>, u64>,
+        taken: usize,
+        runs: Runs,
+    },
+}
+
+/// Counts that are complete.
+pub(super) enum Counted {
+    Numbers(Tally<i64>),
+    Bytes(Tally<Box<[u8]>>),
+}
+
+impl Counter {
+    /// Nothing counted yet. Beyond `limit` bytes of memory, counts go to files in `folder`.
+    pub(super) fn new(values: Values, limit: Option<usize>, folder: &Path) -> Self {
+        let runs = Runs::in_folder(folder);
+        let counts = match values {
+            Values::Number(_) => Counts::Numbers {
+                small: Vec::new(),
+                large: HashMap::new(),
+                runs,
+            },
+            Values::Text | Values::Tuple { .. } => Counts::Bytes {
+                counts: HashMap::new(),
+                taken: 0,
+                runs,
+            },
+        };
+        Counter {
+            values,
+            nulls: 0,
+            counts,
+            limit: limit.unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Counts the values of one column, or of a tuple of columns. Lists are counted element by element; a missing list
+    /// has no elements.
+    pub(super) fn update(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let columns = columns
+            .iter()
+            .map(|column| {
+                if is_list(column.data_type()) {
+                    elements(column)
+                } else {
+                    Ok(Arc::clone(column))
+                }
+            })
+            .collect::<Result<Vec<_>>>()?;
+        match (self.values.keys(&columns)?, &mut self.counts) {
+            (Keys::Numbers(keys), Counts::Numbers { small, large, runs }) => {
+                self.nulls += keys.null_count() as u64;
+                count_numbers(&keys, small, large);
+                if large.len().saturating_mul(NUMBER_BYTES) > self.limit {
+                    runs.write(large.drain())?;
+                }
+            }
+            (Keys::Bytes(keys), Counts::Bytes { counts, taken, runs }) => {
+                self.nulls += keys.null_count() as u64;
+                for value in keys.iter().flatten() {
+                    if let Some(count) = counts.get_mut(value) {
+                        *count += 1;
+                    } else {
+                        *taken += TEXT_BYTES + value.len();
+                        counts.insert(Box::from(value), 1);
+                    }
+                }
+                if *taken > self.limit {
+                    runs.write(counts.drain())?;
+                    *taken = 0;
+                }
+            }
+            _ => {
+                return Err(OperatorError::invalid(
+                    "the column changed its type between two batches",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that was counted.
+    pub(super) fn finish(self) -> Result<(Values, u64, Counted)> {
+        let counted = match self.counts {
+            Counts::Numbers { small, large, mut runs } => {
+                let small = small.into_iter().enumerate().filter(|(_, count)| *count > 0);
+                let all = small.map(|(key, count)| (key as i64, count)).chain(large);
+                if runs.is_empty() {
+                    Counted::Numbers(Tally::Memory(all.collect()))
+                } else {
+                    runs.write(all)?;
+                    Counted::Numbers(Tally::Disk(runs, self.limit / NUMBER_BYTES))
+                }
+            }
+            Counts::Bytes { counts, mut runs, .. } => {
+                if runs.is_empty() {
+                    Counted::Bytes(Tally::Memory(counts.into_iter().collect()))
+                } else {
+                    runs.write(counts.into_iter())?;
+                    Counted::Bytes(Tally::Disk(runs, self.limit / TEXT_BYTES))
+                }
+            }
+        };
+        Ok((self.values, self.nulls, counted))
+    }
+}
+
+fn count_numbers(keys: &Int64Array, small: &mut Vec<u64>, large: &mut HashMap<i64, u64>) {
+    let mut add = |key: i64| {
+        if (0..SMALL).contains(&key) {
+            let index = key as usize;
+            if index >= small.len() {
+                small.resize((index + 1).next_power_of_two(), 0);
+            }
+            small[index] += 1;
+        } else {
+            *large.entry(key).or_insert(0) += 1;
+        }
+    };
+    if keys.null_count() == 0 {
+        keys.values().iter().for_each(|key| add(*key));
+    } else {
+        keys.iter().flatten().for_each(add);
+    }
+}
+
+pub(in crate::feature) fn is_list(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
+    )
+}
+
+/// The elements of all lists that are there, in order.
+fn elements(array: &ArrayRef) -> Result<ArrayRef> {
+    let present: BooleanArray = is_not_null(array)?;
+    let array = if array.null_count() > 0 {
+        filter(array, &present)?
+    } else {
+        Arc::clone(array)
+    };
+    let array = as_list(&array)?;
+    let list = array.as_list::<i32>();
+    let (first, last) = (list.value_offsets()[0], list.value_offsets()[list.len()]);
+    Ok(list.values().slice(first as usize, (last - first) as usize))
+}
+
+/// Lists of any kind as lists with 32-bit offsets.
+pub(in crate::feature) fn as_list(array: &ArrayRef) -> Result<ArrayRef> {
+    let field = match array.data_type() {
+        DataType::List(_) => return Ok(Arc::clone(array)),
+        DataType::LargeList(field) | DataType::FixedSizeList(field, _) => Arc::clone(field),
+        other => return Err(OperatorError::invalid(format!("{other} is not a list"))),
+    };
+    Ok(cast(array, &DataType::List(field))?)
+}

@@ -1,0 +1,18 @@
+//! The split that an operator learns from.
+
+use crate::contract::{DEFAULT_SPLIT, Problem, suggest};
+
+/// The split that is learnt from where none is named.
+pub(super) fn default_split() -> String {
+    DEFAULT_SPLIT.to_owned()
+}
+
+/// The problem with `fit_on`, if the input has no such split.
+pub(super) fn unknown_split(fit_on: &String, splits: &[String]) -> Option<Problem> {
+    if splits.contains(fit_on) {
+        return None;
+    }
+    let known: Vec<&str> = splits.iter().map(String::as_str).collect();
+    let problem = Problem::new("unknown-split", format!("there is no split `{fit_on}` to learn from"));
+    Some(problem.at("fit_on").help(suggest::sentence(fit_on, &known, "splits")))
+}

@@ -1,0 +1,308 @@
+//! `Command`: a program of one's own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
+
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::cast;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::planning::duplicates;
+use crate::contract::{
+    Artifact, Column, Context, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Outside,
+    Port, Problem, Purity, Result, Schema, TableFile, TableWriter, Task, TaskResult, TypeContext,
+};
+use crate::source::data_type;
+
+/// Runs a program that reads Parquet files and writes Parquet files.
+///
+/// It is started without a shell in the folder of the run, and told the folders by two environment variables:
+/// `TOWLINE_INPUT` has `<name>/<split>.parquet` for every input, and into `TOWLINE_OUTPUT` it writes `<split>.parquet` for
+/// every split of the output. Of the environment it sees `PATH`, `HOME`, `LANG` and what `environment` names. Its command,
+/// the content of `files` and the values of `environment` decide whether it runs again.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program and its arguments: `[python3, scripts/clean.py]`.
+    pub command: Vec<String>,
+    /// The columns of the output with their types (`int64`, `int32`, `float64`, `float32`, `string`, `bool`, `date`, or an
+    /// Arrow type); what the program writes must have them: `{ user_id: int64, price: float64 }`.
+    pub schema: BTreeMap<String, String>,
+    /// The splits of the output; without it those of the first input.
+    #[serde(default)]
+    pub splits: Vec<String>,
+    /// Files that decide what the program does, for example its own source: `[scripts/clean.py]`.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Environment variables that the program sees.
+    #[serde(default)]
+    pub environment: Vec<String>,
+}
+
+impl Command {
+    fn schema(&self) -> Schema {
+        let column = |(name, word): (&String, &String)| Some(Column::new(name, data_type(word)?, true));
+        Schema {
+            columns: self.schema.iter().filter_map(column).collect(),
+        }
+    }
+
+    fn program(&self) -> &str {
+        self.command.first().map_or("", String::as_str)
+    }
+}
+
+impl Describe for Command {
+    const NAME: &'static str = "Command";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[Port::dataset("inputs", "What the program reads, by name.")
+        .many()
+        .named()];
+    const EXAMPLE: &'static str = "op: Command\ninputs: { clicks: clicks }\nwith:\n  command: [python3, scripts/clean.py]\n  \
+                                   files: [scripts/clean.py]\n  schema: { user_id: int64, item_id: int64 }\n";
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.command.is_empty() {
+            problems.push(Problem::new("bad-config", "there is no program").at("command"));
+        }
+        if self.schema.is_empty() {
+            problems.push(Problem::new("bad-config", "there are no columns").at("schema"));
+        }
+        for (column, word) in self.schema.iter().filter(|(_, word)| data_type(word).is_none()) {
+            let message = format!("`{word}`, given for column `{column}`, is not a type");
+            problems.push(Problem::new("bad-config", message).at("schema"));
+        }
+        problems.extend(
+            duplicates(self.splits.iter().map(String::as_str))
+                .into_iter()
+                .map(|problem| problem.at("splits")),
+        );
+        problems
+    }
+}
+
+impl Operator for Command {
+    fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let first = inputs.values().find_map(|value| match value {
+            NodeType::Dataset(dataset) => Some(dataset),
+            _ => None,
+        });
+        let splits = match first {
+            _ if !self.splits.is_empty() => self.splits.clone(),
+            Some(dataset) => dataset.splits.clone(),
+            None => return Err(vec![Problem::new("bad-input", "nothing is connected to `inputs`")]),
+        };
+        let gone = self
+            .files
+            .iter()
+            .filter(|path| !context.offline && !Path::new(path).is_file());
+        let problems: Vec<Problem> = gone
+            .map(|path| Problem::new("bad-source", format!("there is no file `{path}`")).at("files"))
+            .collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(NodeType::Dataset(DatasetType {
+            schema: self.schema(),
+            splits,
+        }))
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Task(self)
+    }
+
+    fn outside(&self) -> Result<Outside> {
+        Ok(Outside {
+            files: self.files.iter().map(PathBuf::from).collect(),
+            variables: self.environment.clone(),
+        })
+    }
+}
+
+impl Task for Command {
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        let (input, output) = (context.temp_file("input"), context.temp_file("output"));
+        let mut splits = self.splits.clone();
+        for connected in &inputs.0 {
+            let Artifact::Dataset(dataset) = &connected.value else {
+                continue;
+            };
+            let folder = input.join(&connected.label);
+            std::fs::create_dir_all(&folder).map_err(OperatorError::io(&folder))?;
+            for (name, table) in &dataset.splits {
+                let link = folder.join(format!("{name}.parquet"));
+                std::os::unix::fs::symlink(&table.path, &link).map_err(OperatorError::io(&link))?;
+            }
+            if splits.is_empty() {
+                splits = dataset.splits.iter().map(|(name, _)| name.clone()).collect();
+            }
+        }
+        std::fs::create_dir_all(&output).map_err(OperatorError::io(&output))?;
+        self.start(&input, &output, context)?;
+        let schema = self.schema();
+        let mut written = Vec::new();
+        for name in splits {
+            let found = output.join(format!("{name}.parquet"));
+            if !found.is_file() {
+                let message = format!("`{}` did not write {name}.parquet into TOWLINE_OUTPUT", self.program());
+                return Err(OperatorError::invalid(message));
+            }
+            let path = context.temp_file(&format!("{name}.parquet"));
+            conform(&found, &path, &schema)?;
+            written.push((name, path));
+        }
+        Ok(Output::new(TaskResult::Dataset {
+            schema,
+            splits: written,
+            vocabularies: BTreeMap::new(),
+        }))
+    }
+}
+
+impl Command {
+    fn start(&self, input: &Path, output: &Path, context: &Context) -> Result<()> {
+        let said = context.temp_file("stderr");
+        let log = std::fs::File::create(&said).map_err(OperatorError::io(&said))?;
+        let mut process = Process::new(self.program());
+        process
+            .args(self.command.iter().skip(1))
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        process.env("TOWLINE_INPUT", input).env("TOWLINE_OUTPUT", output);
+        for name in ["PATH", "HOME", "LANG"]
+            .into_iter()
+            .chain(self.environment.iter().map(String::as_str))
+        {
+            if let Some(value) = std::env::var_os(name) {
+                process.env(name, value);
+            }
+        }
+        let mut child = process.spawn().map_err(OperatorError::io(self.program()))?;
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(OperatorError::io(self.program()))? {
+                break status;
+            }
+            if context.cancel.is_cancelled() {
+                // It may have ended by itself in the meantime; either way it is gone after the wait.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(OperatorError::Cancelled);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let said = std::fs::read_to_string(&said).unwrap_or_default();
+        let lines: Vec<&str> = said.lines().collect();
+        let last = lines[lines.len().saturating_sub(5)..].join("\n");
+        Err(OperatorError::invalid(format!(
+            "`{}` ended with {status}; its last words:\n{last}",
+            self.program()
+        )))
+    }
+}
+
+/// Copies a Parquet file under the schema, or says what it does not have.
+fn conform(found: &Path, path: &Path, schema: &Schema) -> Result<()> {
+    let table = TableFile {
+        path: found.to_owned(),
+        rows: 0,
+    };
+    let arrow = schema.to_arrow();
+    let mut writer = TableWriter::create(path, arrow.clone())?;
+    for batch in table.batches(None)? {
+        let batch = batch?;
+        let column = |column: &Column| {
+            let name = &column.name;
+            let array = batch.column_by_name(name).ok_or_else(|| {
+                let file = found.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                OperatorError::invalid(format!("{file}: there is no column `{name}`"))
+            })?;
+            let wide = array.data_type() == &column.data_type;
+            let same_kind = array.data_type().is_numeric() == column.data_type.is_numeric();
+            let out = cast(array, &column.data_type)?;
+            if !wide && (!same_kind || out.null_count() > array.null_count()) {
+                let message = format!("column `{name}` holds {}, not {}", array.data_type(), column.data_type);
+                return Err(OperatorError::invalid(message));
+            }
+            Ok(out)
+        };
+        let columns = schema.columns.iter().map(column).collect::<Result<Vec<_>>>()?;
+        writer.write(&RecordBatch::try_new(arrow.clone(), columns)?)?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::harness::{Data, codes, run, try_run};
+
+    fn shell(script: &str) -> Value {
+        json!({"command": ["sh", "-c", script], "schema": {"x": "int64"}})
+    }
+
+    fn data() -> Data {
+        let ints: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        Data::of([("x", ints)])
+    }
+
+    #[test]
+    fn files_go_in_and_come_out() {
+        let copy = shell("cp \"$TOWLINE_INPUT/clicks/train.parquet\" \"$TOWLINE_OUTPUT/train.parquet\"");
+        assert_eq!(run::<Command>(copy, &[("clicks", data())]).rows("train"), "1; 2");
+    }
+
+    #[test]
+    fn what_went_wrong_is_said_in_the_programs_words() {
+        let error = |script: &str| try_run::<Command>(shell(script), &[("clicks", data())]).err().unwrap();
+        let failed = error("echo no such thing >&2; exit 3");
+        assert!(failed.contains("no such thing") && failed.contains('3'), "{failed}");
+        assert!(error("true").contains("did not write train.parquet"));
+        let mut other = shell("cp \"$TOWLINE_INPUT/clicks/train.parquet\" \"$TOWLINE_OUTPUT/train.parquet\"");
+        other["schema"] = json!({"y": "string"});
+        let missing = try_run::<Command>(other, &[("clicks", data())]).err().unwrap();
+        assert!(missing.contains("`y`"), "{missing}");
+        assert!(
+            try_run::<Command>(
+                json!({"command": ["/no/such/program"], "schema": {"x": "int64"}}),
+                &[("c", data())]
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn what_it_depends_on_is_known_beforehand() {
+        let config = json!({"command": ["true"], "schema": {"x": "int64"}, "files": ["no.py"]});
+        assert_eq!(codes::<Command>(config, &[("c", data())]), ["bad-source"]);
+        let config = json!({"command": ["true"], "schema": {"x": "what"}});
+        assert_eq!(codes::<Command>(config, &[("c", data())]), ["bad-config"]);
+        let command = Command {
+            command: vec!["true".into()],
+            schema: BTreeMap::new(),
+            splits: Vec::new(),
+            files: vec!["a.py".into()],
+            environment: vec!["LEVEL".into()],
+        };
+        let outside = command.outside().unwrap();
+        assert_eq!(
+            (outside.files, outside.variables),
+            (vec![PathBuf::from("a.py")], vec!["LEVEL".to_owned()])
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! Queries over one input, split by split.
+
+use datafusion::dataframe::DataFrame;
+
+use super::planning::{plan_query, problem, rowless};
+use crate::contract::{
+    DatasetType, Inputs, LazyDataset, NodeType, OperatorError, Problem, Result, Schema, TableContext, TypeContext,
+    dataset_at,
+};
+
+/// The name of the input in a query.
+pub(super) const INPUT: &str = "input";
+/// The number of a row in the input, where [`numbered`] is queried.
+pub(super) const ROW: &str = "\"__row\"";
+
+/// The input with its rows numbered, so that a query can put them back into order.
+pub(super) fn numbered() -> String {
+    format!("(SELECT *, row_number() OVER () AS {ROW} FROM {INPUT})")
+}
+
+/// The output type of a query over `input`; what it cannot plan is a problem of the config key `key`.
+pub(super) fn query_type(
+    inputs: &Inputs<NodeType>,
+    context: &TypeContext,
+    key: &str,
+    query: impl FnOnce(&Schema) -> String,
+) -> Result<DatasetType, Vec<Problem>> {
+    let input = dataset_at(inputs, "input")?;
+    let query = query(&input.schema);
+    let frame = plan_query(&context.session, vec![(INPUT, rowless(&input.schema))], &query)
+        .map_err(|error| vec![problem(&error, &[&input.schema], key)])?;
+    Ok(DatasetType {
+        schema: input.schema.carried_to(frame.schema().as_arrow()),
+        splits: input.splits.clone(),
+    })
+}
+
+/// The query over every split of `input`.
+pub(super) fn query_splits(
+    inputs: &Inputs<LazyDataset>,
+    context: &TableContext,
+    query: impl Fn(&Schema) -> String,
+) -> Result<Vec<(String, DataFrame)>> {
+    let input = inputs
+        .get("input")
+        .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+    let query = query(&input.schema);
+    let planned = |(name, table): &(String, crate::contract::LazyTable)| {
+        let view = table.to_frame()?.into_view();
+        Ok((name.clone(), plan_query(&context.session, vec![(INPUT, view)], &query)?))
+    };
+    input.splits.iter().map(planned).collect()
+}
+
+/// Names in a setting that are no columns of the input.
+pub(super) fn unknown<'a>(names: impl IntoIterator<Item = &'a String>, schema: &Schema, key: &str) -> Vec<Problem> {
+    let unknown = names.into_iter().filter(|name| schema.get(name).is_none());
+    unknown
+        .map(|name| Problem::unknown_column(name, schema).at(key))
+        .collect()
+}
