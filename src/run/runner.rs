@@ -1,12 +1,13 @@
 //! What the jobs of a run share.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::prelude::SessionContext;
-use towline_operators::contract::{Cancel, Device, OperatorError, Report};
+use towline_operators::contract::{Cancel, Device, OperatorError, ProgressSink, Report};
 
-use super::progress::Progress;
+use super::options::Choices;
+use super::progress::{Event, Progress};
 use crate::pipeline::Pipeline;
 use crate::plan::{Placement, TypedNode, placements};
 use crate::store::{SourceFile, Store, StoreError};
@@ -26,6 +27,20 @@ pub enum Failure {
     /// The operator panicked.
     #[error("the operator broke down, which is a defect of it: {0}")]
     Panic(String),
+}
+
+impl Failure {
+    /// The same failure for another node; what cannot be copied is told by its text.
+    pub(super) fn copy(&self) -> Failure {
+        match self {
+            Failure::Operator(OperatorError::Cancelled) => OperatorError::Cancelled.into(),
+            Failure::Operator(OperatorError::TimedOut(limit)) => OperatorError::TimedOut(*limit).into(),
+            Failure::Operator(error) => OperatorError::invalid(error.to_string()).into(),
+            Failure::Store(error) => OperatorError::invalid(error.to_string()).into(),
+            Failure::WouldRun(reason) => Failure::WouldRun(reason.clone()),
+            Failure::Panic(text) => Failure::Panic(text.clone()),
+        }
+    }
 }
 
 /// What was done for a node.
@@ -61,6 +76,9 @@ pub(super) struct Runner {
     pub(super) threads: usize,
     pub(super) device: Device,
     pub(super) placements: Vec<Placement>,
+    pub(super) choices: Choices,
+    pub(super) resume: bool,
+    pub(super) verify_determinism: bool,
     progress: Progress,
     sources: Mutex<Vec<SourceFile>>,
     work: Mutex<BTreeMap<usize, Work>>,
@@ -76,6 +94,9 @@ impl Runner {
     ) -> Self {
         Runner {
             placements: placements(&pipeline, &nodes),
+            choices: options.choices.clone(),
+            resume: options.resume,
+            verify_determinism: options.verify_determinism && !plan_only,
             progress: options.progress.clone(),
             sources: Mutex::default(),
             pipeline,
@@ -105,12 +126,17 @@ impl Runner {
 
     /// Tells something that a person should know though nothing failed.
     pub(super) fn warn(&self, text: &str) {
-        self.progress.line(&format!("warning: {text}"));
+        self.progress.tell(&Event::Warning { text });
     }
 
     /// Tells what happens now.
-    pub(super) fn progress(&self, text: &str) {
-        self.progress.line(text);
+    pub(super) fn tell(&self, event: &Event<'_>) {
+        self.progress.tell(event);
+    }
+
+    /// Progress for one node.
+    pub(super) fn progress_of(&self, name: &str) -> Arc<dyn ProgressSink> {
+        self.progress.node(name)
     }
 
     /// From now on, a change of this file is an error.

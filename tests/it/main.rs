@@ -1,10 +1,14 @@
 //! The behaviour of the whole, in one binary.
 
 mod bad_input;
-mod broken_operator;
+mod choices;
+mod collection;
+mod damage;
 mod diagnostics;
+mod engine;
 mod features;
 mod interruption;
+mod node_work;
 mod operator_docs;
 mod pipelines;
 mod publishing;
