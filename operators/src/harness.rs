@@ -254,6 +254,7 @@ pub(crate) fn try_run<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Re
             let context = Context {
                 progress: Arc::new(Silent),
                 cancel: Cancel::default(),
+                scratch: temp.join("scratch"),
                 temp,
                 session,
                 runtime: runtime.handle().clone(),

@@ -117,14 +117,25 @@ pub(super) fn store(arguments: &PipelineArguments) -> Result<Store, Exit> {
     })
 }
 
-/// Everything that a command needs to run or plan: the typed pipeline, its store, and threads.
-pub(super) fn ready(
-    arguments: &PipelineArguments,
-) -> Result<(Pipeline, Vec<TypedNode>, Store, tokio::runtime::Runtime), Exit> {
+/// Everything that a command needs to run or plan.
+pub(super) struct Ready {
+    pub(super) pipeline: Pipeline,
+    pub(super) nodes: Vec<TypedNode>,
+    pub(super) store: Store,
+    pub(super) runtime: tokio::runtime::Runtime,
+}
+
+/// What a command needs to run or plan, or the exit after what is wrong was told.
+pub(super) fn ready(arguments: &PipelineArguments) -> Result<Ready, Exit> {
     let (pipeline, nodes) = pipeline(arguments)?;
     let store = store(arguments)?;
     let runtime = threads()?;
-    Ok((pipeline, nodes, store, runtime))
+    Ok(Ready {
+        pipeline,
+        nodes,
+        store,
+        runtime,
+    })
 }
 
 /// The threads that runs run on, or the exit after the error was told.

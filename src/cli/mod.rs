@@ -1,5 +1,7 @@
 //! The command line: one file per command.
 
+mod cache;
+mod choices;
 mod diff;
 mod exit;
 mod explain;
@@ -53,6 +55,8 @@ enum Command {
     Graph(graph::Arguments),
     /// Show what a node produced: its schema and its first rows.
     Show(show::Arguments),
+    /// Look at the store, check it, make it smaller.
+    Cache(cache::Arguments),
     /// List the runs, with their times, what they reused, and metrics.
     History(history::Arguments),
     /// Say what changed from one run to another: configuration, inputs, metrics, outputs.
@@ -118,6 +122,7 @@ pub fn main() -> Exit {
         Command::Test(arguments) => test::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
+        Command::Cache(arguments) => cache::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),

@@ -1,79 +1,117 @@
 //! `towline plan FILE`
 
-use super::{Exit, PipelineArguments, load, run, tables};
+use std::collections::BTreeSet;
+
+use towline_operators::contract::NodeType;
+
+use super::load::Ready;
+use super::{Exit, PipelineArguments, choices, load, run, tables};
 use crate::plan::TypedNode;
-use crate::run::{NodeStatus, RunRecord};
+use crate::run::{Choices, NodeRecord, NodeStatus, ProgressMode, RunRecord};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
+    #[command(flatten)]
+    choices: choices::Choosing,
     /// Exit with 3 if anything would run.
     #[arg(long)]
     check: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    let (pipeline, nodes, store, runtime) = match load::ready(&arguments.pipeline) {
+    let ready = match load::ready(&arguments.pipeline) {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };
-    let columns: Vec<String> = nodes.iter().map(|node| columns(&node.output)).collect();
-    let expected: Vec<Vec<String>> = nodes.iter().map(expressions).collect();
-    let record = runtime.block_on(crate::run::plan(pipeline, nodes, store, run::options(None, true)));
-    let rows = record
-        .nodes
-        .iter()
-        .zip(columns)
-        .map(|(node, columns)| {
-            let action = match node.status {
-                NodeStatus::Reused => "reuse",
-                NodeStatus::Fused => "fuse",
-                NodeStatus::Ran => "run",
-                NodeStatus::Skipped | NodeStatus::Failed => "fail",
-            };
-            vec![
-                node.name.clone(),
-                node.operator.clone(),
-                action.to_owned(),
-                node.reason.clone(),
-                node.placement.clone(),
-                columns,
-            ]
+    match choices(&arguments.choices, &ready) {
+        Ok(choices) => show(ready, choices, arguments.check),
+        Err(exit) => exit,
+    }
+}
+
+/// The choices that the options make, or the exit after what is wrong with them was told.
+pub(super) fn choices(arguments: &choices::Choosing, ready: &Ready) -> Result<Choices, Exit> {
+    let changed = if arguments.ask_for_changes() {
+        let record = planned(ready, Choices::default());
+        print!("{}", expectations(&record, &ready.nodes));
+        let runs = record.nodes.iter().enumerate().filter(|(_, node)| would_run(node));
+        runs.map(|(index, _)| index).collect()
+    } else {
+        BTreeSet::new()
+    };
+    arguments
+        .resolve(&ready.pipeline, &ready.nodes, &changed)
+        .map_err(|message| {
+            eprintln!("error: {message}");
+            Exit::Invalid
         })
-        .collect();
-    print!(
-        "{}",
-        tables::table(&["node", "operator", "action", "why", "where", "output"], rows)
-    );
-    print!("{}", expectations(&record, &expected));
-    let runs = record.nodes.len() - record.count(NodeStatus::Reused) - record.count(NodeStatus::Fused);
+}
+
+/// Prints what a run would do.
+pub(super) fn show(ready: Ready, choices: Choices, check: bool) -> Exit {
+    let record = planned(&ready, choices);
+    let rows = record.nodes.iter().zip(&ready.nodes).map(|(node, typed)| {
+        vec![
+            node.name.clone(),
+            node.operator.clone(),
+            action(node.status).to_owned(),
+            node.reason.clone(),
+            node.placement.clone(),
+            columns(&typed.output),
+        ]
+    });
+    let heads = ["node", "operator", "action", "why", "where", "output"];
+    print!("{}", tables::table(&heads, rows.collect()));
+    print!("{}", expectations(&record, &ready.nodes));
+    let runs = record.nodes.iter().filter(|node| would_run(node)).count();
     println!("\n{runs} of {} nodes would run", record.nodes.len());
     match run::exit(&record) {
-        Exit::Fine if arguments.check && runs > 0 => Exit::Check,
+        Exit::Fine if check && runs > 0 => Exit::Check,
         exit => exit,
     }
 }
 
-fn expressions(node: &TypedNode) -> Vec<String> {
-    let expectations = node.expectations.iter();
-    expectations
-        .map(|expectation| expectation.condition.text.clone())
-        .collect()
+fn planned(ready: &Ready, choices: Choices) -> RunRecord {
+    let mut options = run::options(None, ProgressMode::Quiet);
+    options.choices = choices;
+    let (pipeline, nodes, store) = (ready.pipeline.clone(), ready.nodes.clone(), ready.store.clone());
+    ready
+        .runtime
+        .block_on(crate::run::plan(pipeline, nodes, store, options))
+}
+
+fn would_run(node: &NodeRecord) -> bool {
+    matches!(node.status, NodeStatus::Ran | NodeStatus::Failed)
+}
+
+fn action(status: NodeStatus) -> &'static str {
+    match status {
+        NodeStatus::Reused => "reuse",
+        NodeStatus::Fused => "fuse",
+        NodeStatus::Ran => "run",
+        NodeStatus::Skipped => "skip",
+        NodeStatus::Failed => "fail",
+    }
 }
 
 /// What is expected of which node, and whether it holds as far as that is known without a run.
-fn expectations(record: &RunRecord, expected: &[Vec<String>]) -> String {
+fn expectations(record: &RunRecord, typed: &[TypedNode]) -> String {
     let mut rows = Vec::new();
-    for (node, expressions) in record.nodes.iter().zip(expected) {
-        for (place, expression) in expressions.iter().enumerate() {
+    for (node, typed) in record.nodes.iter().zip(typed) {
+        for (place, expectation) in typed.expectations.iter().enumerate() {
             let known = node.expectations.get(place).map(|record| record.outcome.met);
             let state = match known {
                 Some(true) => "holds",
                 Some(false) => "does not hold",
                 None => "to be checked",
             };
-            rows.push(vec![node.name.clone(), expression.clone(), state.to_owned()]);
+            rows.push(vec![
+                node.name.clone(),
+                expectation.condition.text.clone(),
+                state.to_owned(),
+            ]);
         }
     }
     if rows.is_empty() {
@@ -82,8 +120,7 @@ fn expectations(record: &RunRecord, expected: &[Vec<String>]) -> String {
     format!("\n{}", tables::table(&["node", "expectation", "state"], rows))
 }
 
-fn columns(output: &towline_operators::contract::NodeType) -> String {
-    use towline_operators::contract::NodeType;
+fn columns(output: &NodeType) -> String {
     match output {
         NodeType::Dataset(dataset) => {
             let names: Vec<&str> = dataset.schema.names().collect();

@@ -2,31 +2,53 @@
 
 use std::io::IsTerminal;
 
+use clap::ValueEnum;
 use towline_operators::contract::{Cancel, Device};
 
-use super::{Exit, PipelineArguments, load, summary};
+use super::load::Ready;
+use super::{Exit, PipelineArguments, cache, choices, load, plan, summary};
 use crate::run::{NodeRecord, NodeStatus, Progress, ProgressMode, RunOptions, RunRecord};
+use crate::store::Bound;
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
+    #[command(flatten)]
+    choices: choices::Choosing,
     /// How many nodes may run at once.
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
     /// Show nothing but errors and the summary.
     #[arg(long, short)]
     quiet: bool,
+    /// How the run is told on standard error.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// Take up unfinished work (training) that an earlier run left behind, instead of starting it anew.
+    #[arg(long)]
+    resume: bool,
+    /// Say what would run, and why, and run nothing: the same as `towline plan`.
+    #[arg(long)]
+    dry_run: bool,
+    /// Run every node twice, whatever is in the store, and fail where the results differ.
+    #[arg(long)]
+    verify_determinism: bool,
 }
 
-/// The options of a run; `jobs` at once, each with all processors.
-pub(super) fn options(jobs: Option<usize>, quiet: bool) -> RunOptions {
+/// How a run is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// Bars on a terminal, lines elsewhere.
+    Text,
+    /// An event in JSON on each line.
+    Json,
+}
+
+/// The options of a run that shows its progress like this; `jobs` at once, each with all processors.
+pub(super) fn options(jobs: Option<usize>, mode: ProgressMode) -> RunOptions {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mode = match (quiet, std::io::stderr().is_terminal()) {
-        (true, _) => ProgressMode::Quiet,
-        (false, true) => ProgressMode::Bars,
-        (false, false) => ProgressMode::Lines,
-    };
     RunOptions {
         jobs: jobs.unwrap_or(processors),
         threads: processors,
@@ -34,16 +56,57 @@ pub(super) fn options(jobs: Option<usize>, quiet: bool) -> RunOptions {
         cancel: Cancel::default(),
         progress: Progress::new(mode),
         stop_at_unmet: true,
+        choices: crate::run::Choices::default(),
+        resume: false,
+        verify_determinism: false,
     }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    let (pipeline, nodes, store, runtime) = match load::ready(&arguments.pipeline) {
+    let ready = match load::ready(&arguments.pipeline) {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };
-    let options = options(arguments.jobs, arguments.quiet);
-    let cancel = options.cancel.clone();
+    let choices = match plan::choices(&arguments.choices, &ready) {
+        Ok(choices) => choices,
+        Err(exit) => return exit,
+    };
+    if arguments.dry_run {
+        return plan::show(ready, choices, false);
+    }
+    let mode = match (arguments.log_format, arguments.quiet) {
+        (LogFormat::Json, _) => ProgressMode::Json,
+        (LogFormat::Text, true) => ProgressMode::Quiet,
+        (LogFormat::Text, false) if std::io::stderr().is_terminal() => ProgressMode::Bars,
+        (LogFormat::Text, false) => ProgressMode::Lines,
+    };
+    let mut options = options(arguments.jobs, mode);
+    options.choices = choices;
+    options.resume = arguments.resume;
+    options.verify_determinism = arguments.verify_determinism;
+    if options.verify_determinism {
+        let all = 0..ready.nodes.len();
+        options.choices.fresh = all.map(|node| (node, "--verify-determinism".to_owned())).collect();
+    }
+    stop_on_signals(&options.cancel);
+    let Ready {
+        pipeline,
+        nodes,
+        store,
+        runtime,
+    } = ready;
+    let record = runtime.block_on(crate::run::run(pipeline, nodes, store.clone(), options));
+    print!("{}", summary::of(&record));
+    // Operators that were interrupted and did not stop are not waited for.
+    runtime.shutdown_background();
+    if record.count(NodeStatus::Ran) > 0 && !record.interrupted {
+        cache::keep_bounded(&store, &Bound::default());
+    }
+    exit(&record)
+}
+
+fn stop_on_signals(cancel: &Cancel) {
+    let cancel = cancel.clone();
     let handler = move || {
         if cancel.is_cancelled() {
             // The second time somebody means it. Nothing half-written has a name that anything reads.
@@ -55,9 +118,6 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     if let Err(error) = ctrlc::set_handler(handler) {
         eprintln!("warning: Ctrl-C will not be handled: {error}");
     }
-    let record = runtime.block_on(crate::run::run(pipeline, nodes, store, options));
-    print!("{}", summary::of(&record));
-    exit(&record)
 }
 
 /// How the process ends after a run or a plan of one: a node that failed counts for more than expectations.

@@ -11,7 +11,7 @@ use super::load::{check_with_tests, threads};
 use super::{Exit, run};
 use crate::document::{Diagnostic, SourceMap};
 use crate::pipeline::Override;
-use crate::run::Failure;
+use crate::run::{Failure, ProgressMode};
 use crate::store::Store;
 use crate::testing::{self, Setting, TestCase, TestFailure};
 
@@ -94,7 +94,7 @@ fn trial(setting: &Setting<'_>, case: &TestCase, runtime: &Runtime) -> Result<To
     let failures = match testing::prepare(setting, case, folder.path()) {
         Ok(subject) => {
             let store = Store::open(&folder.path().join("store"))?;
-            let options = run::options(None, true);
+            let options = run::options(None, ProgressMode::Quiet);
             runtime.block_on(subject.run(case, store, options))?.failures
         }
         // The same was checked without a folder before.

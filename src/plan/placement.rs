@@ -3,7 +3,7 @@
 use towline_operators::contract::Form;
 
 use super::types::TypedNode;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{CacheMode, Pipeline};
 
 /// Where the output of a node lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,8 @@ impl std::fmt::Display for Placement {
 /// The placement of every node.
 ///
 /// Rows that an operator makes are stored, so that all that descends from them reads the same rows, unless their only
-/// reader makes new rows itself and nothing is expected of them: then the two are one plan. A step that keeps the rows of its input stays a projection
+/// reader makes new rows itself and nothing is expected of them: then the two are one plan. `cache: always` stores in
+/// any case. A step that keeps the rows of its input stays a projection
 /// of them, whatever reads it; it is stored as well where a task reads all of it, or where nothing does, since then it
 /// is a result.
 pub fn placements(pipeline: &Pipeline, nodes: &[TypedNode]) -> Vec<Placement> {
@@ -63,6 +64,9 @@ fn placement(pipeline: &Pipeline, nodes: &[TypedNode], index: usize) -> Placemen
     let all = names(&|_| true);
     match nodes[index].built.operator.form() {
         Form::Task(_) => Placement::Stored("the work of a task".to_owned()),
+        _ if pipeline.nodes[index].settings.cache == CacheMode::Always => {
+            Placement::Stored("`cache: always`".to_owned())
+        }
         Form::Source(source) if source.in_place() => Placement::InPlace,
         Form::Source(_) | Form::Table(_) => match readers.as_slice() {
             [] => Placement::Stored("nothing reads it, it is a result".to_owned()),

@@ -1,12 +1,14 @@
 //! Fits: siblings that learn from the same rows share one scan.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use futures::StreamExt;
+use tempfile::TempDir;
 use towline_operators::contract::{
-    FitContext, Fitter, Form, Inputs, LazyDataset, LazyTable, OperatorError, ProgressSink, State,
+    FitContext, Fitter, Form, Inputs, LazyDataset, LazyTable, OperatorError, State, Stateful,
 };
 
+use super::attempts::Job;
 use super::reuse::{Claim, Made, Making, Piece, Role};
 use super::runner::{Failure, Runner};
 use super::value::{NodeValue, lazies};
@@ -18,8 +20,8 @@ struct Learner {
     node: usize,
     making: Making,
     fitter: Box<dyn Fitter>,
-    columns: std::ops::Range<usize>,
-    temp: tempfile::TempDir,
+    columns: Range<usize>,
+    temp: TempDir,
 }
 
 /// What a node would learn from, and the work that it is.
@@ -35,7 +37,7 @@ pub(super) type Fitted = Vec<(usize, Result<(State, Origin), Failure>)>;
 impl Runner {
     /// The states of nodes whose inputs are columns of the same rows. Those in the store are taken from there; the rest
     /// see every row of the split in one scan.
-    pub(super) fn fit(&self, members: &[(usize, Vec<NodeValue>)], progress: &dyn ProgressSink) -> Fitted {
+    pub(super) fn fit(&self, members: &[(usize, Vec<NodeValue>)], job: &Job) -> Fitted {
         let mut done: Fitted = Vec::new();
         let mut lessons: BTreeMap<String, Vec<Lesson<'_>>> = BTreeMap::new();
         for (node, inputs) in members {
@@ -43,6 +45,15 @@ impl Runner {
                 Ok(lesson) => lessons.entry(lesson.piece.key()).or_default().push(lesson),
                 Err(failure) => done.push((*node, Err(failure))),
             }
+        }
+        if self.verify_determinism {
+            let alone = lessons.into_values().flatten().map(|lesson| {
+                let node = lesson.piece.node;
+                let entry = self.produce(lesson.piece, || self.learn_alone(node, lesson.lazy, lesson.inputs, job));
+                (node, entry.map(|entry| self.state(node, &entry)))
+            });
+            done.extend(alone);
+            return done;
         }
         // Claims are made in the order of their keys, so that two runs never wait for each other. Nodes that would learn
         // the same are one claim.
@@ -60,7 +71,7 @@ impl Runner {
                 }
             }
         }
-        self.learn(learners, scan, progress, &mut done);
+        self.learn(learners, scan, job, &mut done);
         for piece in followers {
             let node = piece.node;
             let unlearnt = || Err(OperatorError::invalid("a node that learns the same did not finish").into());
@@ -70,24 +81,10 @@ impl Runner {
         done
     }
 
-    fn learn(
-        &self,
-        mut learners: Vec<Learner>,
-        scan: Option<LazyTable>,
-        progress: &dyn ProgressSink,
-        done: &mut Fitted,
-    ) {
-        match scan.map(|table| self.scan_for(&table, &mut learners, progress)) {
+    fn learn(&self, mut learners: Vec<Learner>, scan: Option<LazyTable>, job: &Job, done: &mut Fitted) {
+        match scan.map(|table| self.scan_for(&table, &mut learners, job)) {
             Some(Err(failure)) => {
-                let cancelled = matches!(failure, Failure::Operator(OperatorError::Cancelled));
-                let error = || {
-                    if cancelled {
-                        OperatorError::Cancelled
-                    } else {
-                        OperatorError::invalid(failure.to_string())
-                    }
-                };
-                done.extend(learners.iter().map(|learner| (learner.node, Err(error().into()))));
+                done.extend(learners.iter().map(|learner| (learner.node, Err(failure.copy()))));
                 return;
             }
             Some(Ok(failed)) => {
@@ -124,6 +121,38 @@ impl Runner {
             Claim::Done(entry) => return Ok(Ok(entry)),
             Claim::Make(making) => making,
         };
+        let (fitter, columns, temp) = self.pupil(node, stateful, lazy, inputs, scan)?;
+        Ok(Err(Learner {
+            node,
+            making,
+            fitter,
+            columns,
+            temp,
+        }))
+    }
+
+    /// What a node learns, in a scan of its own.
+    fn learn_alone(&self, node: usize, lazy: &LazyDataset, inputs: &[NodeValue], job: &Job) -> Result<Made, Failure> {
+        let Form::Stateful(stateful) = self.nodes[node].built.operator.form() else {
+            return Err(OperatorError::invalid("this operator does not learn").into());
+        };
+        let mut scan = None;
+        let (mut fitter, _, temp) = self.pupil(node, stateful, lazy, inputs, &mut scan)?;
+        if let Some(table) = scan {
+            self.batches(&table, job, |batch| Ok(fitter.update(batch)?))?;
+        }
+        self.learnt(fitter, &temp)
+    }
+
+    /// A learner for a node, the columns of the scan that it sees (added to it), and the folder that it works in.
+    fn pupil(
+        &self,
+        node: usize,
+        stateful: &dyn Stateful,
+        lazy: &LazyDataset,
+        inputs: &[NodeValue],
+        scan: &mut Option<LazyTable>,
+    ) -> Result<(Box<dyn Fitter>, Range<usize>, TempDir), Failure> {
         let split = stateful.fit_on();
         let Some(table) = lazy.split(split) else {
             return Err(OperatorError::invalid(format!("there is no split `{split}` to fit on")).into());
@@ -149,56 +178,45 @@ impl Runner {
             threads: self.threads,
         };
         let fitter = stateful.fitter(&lazy.schema, &context)?;
-        let columns = start..scan.columns.len();
-        Ok(Err(Learner {
-            node,
-            making,
-            fitter,
-            columns,
-            temp,
-        }))
+        Ok((fitter, start..scan.columns.len(), temp))
     }
 
     fn scan_for(
         &self,
         table: &LazyTable,
         learners: &mut [Learner],
-        progress: &dyn ProgressSink,
+        job: &Job,
     ) -> Result<Vec<(usize, Failure)>, Failure> {
-        progress.begin("rows", None);
-        let frame = table.to_frame()?;
         let mut failed: Vec<(usize, Failure)> = Vec::new();
-        self.runtime.block_on(async {
-            let mut stream = frame.execute_stream().await.map_err(OperatorError::from)?;
-            while let Some(batch) = stream.next().await {
-                self.cancel.check()?;
-                let batch = batch.map_err(OperatorError::from)?;
-                for learner in learners.iter_mut() {
-                    if failed.iter().any(|(node, _)| *node == learner.node) {
-                        continue;
-                    }
-                    let own: Vec<usize> = learner.columns.clone().collect();
-                    let part = batch.project(&own).map_err(OperatorError::from)?;
-                    if let Err(error) = learner.fitter.update(&part) {
-                        failed.push((learner.node, error.into()));
-                    }
+        self.batches(table, job, |batch| {
+            for learner in learners.iter_mut() {
+                if failed.iter().any(|(node, _)| *node == learner.node) {
+                    continue;
                 }
-                progress.advance(batch.num_rows() as u64);
+                let own: Vec<usize> = learner.columns.clone().collect();
+                let part = batch.project(&own).map_err(OperatorError::from)?;
+                if let Err(error) = learner.fitter.update(&part) {
+                    failed.push((learner.node, error.into()));
+                }
             }
-            Ok::<_, Failure>(())
+            Ok(())
         })?;
         Ok(failed)
     }
 
     fn finish(&self, learner: Learner) -> Result<(State, Origin), Failure> {
         let node = learner.node;
-        let output = learner.fitter.finish(learner.temp.path())?;
-        let content = Content::State {
+        let made = self.learnt(learner.fitter, &learner.temp)?;
+        let entry = self.publish(learner.making, made)?;
+        Ok(self.state(node, &entry))
+    }
+
+    fn learnt(&self, fitter: Box<dyn Fitter>, temp: &TempDir) -> Result<Made, Failure> {
+        let output = fitter.finish(temp.path())?;
+        Ok(Made::from(Content::State {
             tables: self.publish_files(output.tables)?,
             facts: output.facts,
-        };
-        let entry = self.publish(learner.making, Made::from(content))?;
-        Ok(self.state(node, &entry))
+        }))
     }
 
     fn state(&self, node: usize, entry: &Entry) -> (State, Origin) {

@@ -1,14 +1,14 @@
 //! One node's output, by the form of its operator.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use datafusion::dataframe::DataFrame;
 use towline_operators::contract::{
-    Columns, Form, Input, Inputs, LazyDataset, LazyTable, NodeType, OperatorError, ProgressSink, Schema, Source, State,
-    Stateful, Table, TableContext,
+    Columns, Form, Input, Inputs, LazyDataset, LazyTable, NodeType, OperatorError, Schema, Source, State, Stateful,
+    Table, TableContext,
 };
 
+use super::attempts::Job;
 use super::runner::{Failure, Runner};
 use super::value::{NodeValue, lazies};
 use crate::plan::{Binding, Fingerprint, InputPart, Origin, Step};
@@ -21,7 +21,7 @@ impl Runner {
         index: usize,
         inputs: &[NodeValue],
         state: Option<(State, Origin)>,
-        progress: &Arc<dyn ProgressSink>,
+        job: &Job,
     ) -> Result<NodeValue, Failure> {
         let typed = &self.nodes[index];
         let references = self.pipeline.nodes[index].inputs.references();
@@ -33,23 +33,18 @@ impl Runner {
         let connected = typed.bindings.iter().zip(&inputs).map(connected).collect();
         self.note(index, |work| work.inputs = connected);
         match typed.built.operator.form() {
-            Form::Source(source) => self.source(index, source, progress),
-            Form::Columns(columns) => self.columns(index, columns, &inputs, progress),
-            Form::Table(table) => self.table(index, table, &inputs, progress),
+            Form::Source(source) => self.source(index, source, job),
+            Form::Columns(columns) => self.columns(index, columns, &inputs, job),
+            Form::Table(table) => self.table(index, table, &inputs, job),
             Form::Stateful(stateful) => match state {
-                Some(state) => self.applied(index, stateful, &state, &inputs, progress),
+                Some(state) => self.applied(index, stateful, &state, &inputs, job),
                 None => Err(OperatorError::invalid("the fit of this node did not run").into()),
             },
-            Form::Task(task) => self.task(index, task, &inputs, progress),
+            Form::Task(task) => self.task(index, task, &inputs, job),
         }
     }
 
-    fn source(
-        &self,
-        index: usize,
-        source: &dyn Source,
-        progress: &Arc<dyn ProgressSink>,
-    ) -> Result<NodeValue, Failure> {
+    fn source(&self, index: usize, source: &dyn Source, job: &Job) -> Result<NodeValue, Failure> {
         let typed = &self.nodes[index];
         let mut files = Vec::new();
         for path in source.files()? {
@@ -69,7 +64,7 @@ impl Runner {
             splits: frames(source.read(&self.table_context())?),
             vocabularies: BTreeMap::new(),
         };
-        self.new_rows(index, lazy, step, progress.as_ref())
+        self.new_rows(index, lazy, step, job)
     }
 
     fn columns(
@@ -77,7 +72,7 @@ impl Runner {
         index: usize,
         columns: &dyn Columns,
         inputs: &[NodeValue],
-        progress: &Arc<dyn ProgressSink>,
+        job: &Job,
     ) -> Result<NodeValue, Failure> {
         let step = self.step(index, "columns", inputs.iter().map(NodeValue::origin))?;
         let rows = inputs.first().and_then(|input| input.origin().rows());
@@ -99,16 +94,10 @@ impl Runner {
             splits,
             vocabularies: datasets.iter().flat_map(|d| d.vocabularies.clone()).collect(),
         };
-        self.same_rows(index, lazy, step, rows, progress.as_ref())
+        self.same_rows(index, lazy, step, rows, job)
     }
 
-    fn table(
-        &self,
-        index: usize,
-        table: &dyn Table,
-        inputs: &[NodeValue],
-        progress: &Arc<dyn ProgressSink>,
-    ) -> Result<NodeValue, Failure> {
+    fn table(&self, index: usize, table: &dyn Table, inputs: &[NodeValue], job: &Job) -> Result<NodeValue, Failure> {
         let step = self.step(index, "table", inputs.iter().map(NodeValue::origin))?;
         let datasets = lazies(inputs);
         let vocabularies = datasets.iter().flat_map(|d| d.vocabularies.clone()).collect();
@@ -118,7 +107,7 @@ impl Runner {
             splits: frames(table.apply(&connected, &self.table_context())?),
             vocabularies,
         };
-        self.new_rows(index, lazy, step, progress.as_ref())
+        self.new_rows(index, lazy, step, job)
     }
 
     /// What a fit learnt, applied to every split.
@@ -128,7 +117,7 @@ impl Runner {
         stateful: &dyn Stateful,
         (state, learnt_origin): &(State, Origin),
         inputs: &[NodeValue],
-        progress: &Arc<dyn ProgressSink>,
+        job: &Job,
     ) -> Result<NodeValue, Failure> {
         let mut step = self.step(index, "apply", inputs.iter().map(NodeValue::origin))?;
         step.add("state", learnt_origin);
@@ -164,7 +153,7 @@ impl Runner {
             splits,
             vocabularies,
         };
-        self.same_rows(index, lazy, step, rows, progress.as_ref())
+        self.same_rows(index, lazy, step, rows, job)
     }
 
     fn table_context(&self) -> TableContext {

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt;
 use towline_operators::contract::{
-    DatasetFiles, LazyDataset, LazyTable, OperatorError, ProgressSink, Schema, TableFile, TableWriter, Vocabulary,
+    Cancel, DatasetFiles, LazyDataset, LazyTable, OperatorError, Schema, TableFile, TableWriter, Vocabulary,
 };
 
+use super::attempts::Job;
 use super::reuse::{Made, Piece, Role};
 use super::runner::{Failure, Runner};
 use super::value::{NodeValue, StoredDataset};
@@ -25,14 +28,14 @@ impl Runner {
         index: usize,
         lazy: LazyDataset,
         step: Step,
-        progress: &dyn ProgressSink,
+        job: &Job,
     ) -> Result<NodeValue, Failure> {
         let origin = step.origin(self.name(index), None, &lazy.schema);
         if !self.placements[index].is_stored() {
             let stored = None;
             return Ok(NodeValue::Dataset { lazy, origin, stored });
         }
-        let stored = self.stored(index, &lazy, &origin, progress)?;
+        let stored = self.stored(index, &lazy, &origin, job)?;
         self.dataset(stored)
     }
 
@@ -43,11 +46,11 @@ impl Runner {
         lazy: LazyDataset,
         step: Step,
         rows: Option<u64>,
-        progress: &dyn ProgressSink,
+        job: &Job,
     ) -> Result<NodeValue, Failure> {
         let origin = step.origin(self.name(index), rows, &lazy.schema);
         let stored = if self.placements[index].is_stored() {
-            Some(self.stored(index, &lazy, &origin, progress)?)
+            Some(self.stored(index, &lazy, &origin, job)?)
         } else {
             None
         };
@@ -60,7 +63,7 @@ impl Runner {
         node: usize,
         lazy: &LazyDataset,
         origin: &Origin,
-        progress: &dyn ProgressSink,
+        job: &Job,
     ) -> Result<StoredDataset, Failure> {
         let piece = Piece {
             node,
@@ -72,8 +75,7 @@ impl Runner {
             let mut splits = Vec::new();
             for (name, table) in &lazy.splits {
                 let path = temp.path().join(format!("{}.parquet", splits.len()));
-                progress.begin("rows", None);
-                let file = self.write(table, &lazy.schema, &path, progress)?;
+                let file = self.write(table, &lazy.schema, &path, job)?;
                 let blob = self.store.publish_blob(&file.path, "parquet")?;
                 splits.push(StoredSplit {
                     name: name.clone(),
@@ -112,22 +114,31 @@ impl Runner {
         table: &LazyTable,
         schema: &Schema,
         path: &std::path::Path,
-        progress: &dyn ProgressSink,
+        job: &Job,
     ) -> Result<TableFile, Failure> {
-        let frame = table.to_frame()?;
         let arrow_schema = schema.to_arrow();
         let mut writer = TableWriter::create(path, Arc::clone(&arrow_schema))?;
+        self.batches(table, job, |batch| Ok(writer.write(&conform(batch, &arrow_schema)?)?))?;
+        Ok(writer.finish()?)
+    }
+
+    /// Computes a lazy table and passes its batches on, one by one.
+    pub(super) fn batches(
+        &self,
+        table: &LazyTable,
+        job: &Job,
+        mut take: impl FnMut(&RecordBatch) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        job.progress.begin("rows", None);
+        let frame = table.to_frame()?;
         self.runtime.block_on(async {
             let mut stream = frame.execute_stream().await.map_err(OperatorError::from)?;
-            while let Some(batch) = stream.next().await {
-                self.cancel.check()?;
-                let batch = batch.map_err(OperatorError::from)?;
-                progress.advance(batch.num_rows() as u64);
-                writer.write(&conform(&batch, &arrow_schema)?)?;
+            while let Some(batch) = next(&mut stream, &job.cancel).await? {
+                take(&batch)?;
+                job.progress.advance(batch.num_rows() as u64);
             }
-            Ok::<_, Failure>(())
-        })?;
-        Ok(writer.finish()?)
+            Ok(())
+        })
     }
 
     /// A stored dataset as tasks see it.
@@ -197,6 +208,17 @@ impl Runner {
             });
         }
         Ok(out)
+    }
+}
+
+/// The next batch; an error if the work is to stop before there is one.
+async fn next(stream: &mut SendableRecordBatchStream, cancel: &Cancel) -> Result<Option<RecordBatch>, OperatorError> {
+    const LOOK_EVERY: Duration = Duration::from_millis(100);
+    loop {
+        cancel.check()?;
+        if let Ok(batch) = tokio::time::timeout(LOOK_EVERY, stream.next()).await {
+            return Ok(batch.transpose()?);
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Running a plan.
 
+mod attempts;
 mod commit;
 mod expectations;
 mod fits;
 mod forms;
 mod materialise;
+mod options;
 mod progress;
 mod record;
 mod reuse;
@@ -16,10 +18,11 @@ mod transform;
 mod value;
 
 pub use expectations::ExpectationRecord;
-pub use progress::{Progress, ProgressMode};
+pub use options::{Choices, RunOptions};
+pub use progress::{Event, Progress, ProgressMode};
 pub use record::{NodeRecord, NodeStatus, RECORD_VERSION, RunRecord};
 pub use runner::{Failure, Work};
-pub use schedule::{RunOptions, plan, run};
+pub use schedule::{plan, run};
 pub(crate) use session::session;
 pub use transform::{TransformError, Transformer};
 pub use value::{NodeValue, StoredDataset};

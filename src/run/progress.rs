@@ -1,11 +1,15 @@
-//! Progress: bars on a terminal, plain lines elsewhere.
+//! Progress: bars on a terminal, plain lines elsewhere, JSON for machines.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
 use towline_operators::contract::ProgressSink;
+
+use super::record::NodeStatus;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +20,108 @@ pub enum ProgressMode {
     Lines,
     /// Nothing.
     Quiet,
+    /// An event in JSON on each line, for machines.
+    Json,
+}
+
+/// Something that happened in a run. With [`ProgressMode::Json`] it is a line like
+/// `{"event":"node_ended","node":"clicks","status":"ran",...}`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event<'a> {
+    /// A run began.
+    RunStarted {
+        /// Its id.
+        run: &'a str,
+        /// The name of the pipeline.
+        pipeline: &'a str,
+        /// How many nodes there are.
+        nodes: usize,
+    },
+    /// Somebody looks whether a node has to run, and runs it.
+    NodeStarted {
+        /// The node.
+        node: &'a str,
+    },
+    /// Another run does the work of a node; it is waited for.
+    Waiting {
+        /// The node.
+        node: &'a str,
+    },
+    /// A node has reached this point of a phase.
+    Progress {
+        /// The node.
+        node: &'a str,
+        /// How many are done.
+        done: u64,
+        /// What is counted.
+        unit: &'a str,
+    },
+    /// A node says how it stands.
+    Note {
+        /// The node.
+        node: &'a str,
+        /// What it says.
+        text: &'a str,
+    },
+    /// A node ended.
+    NodeEnded {
+        /// The node.
+        node: &'a str,
+        /// How.
+        status: NodeStatus,
+        /// Why it ran, was skipped, or failed.
+        reason: &'a str,
+        /// How long it took.
+        seconds: f64,
+        /// Rows of its output, where they were counted.
+        rows: Option<u64>,
+    },
+    /// Something that a person should know though nothing failed.
+    Warning {
+        /// What.
+        text: &'a str,
+    },
+    /// A run ended.
+    RunEnded {
+        /// Its id.
+        run: &'a str,
+        /// How long it took.
+        seconds: f64,
+        /// Whether somebody interrupted it.
+        interrupted: bool,
+        /// How many nodes ran.
+        ran: usize,
+        /// How many were reused.
+        reused: usize,
+        /// How many failed.
+        failed: usize,
+    },
+}
+
+impl Event<'_> {
+    /// The line for a person, if it is worth one.
+    fn line(&self) -> Option<String> {
+        Some(match self {
+            Event::Waiting { node } => format!("  {node}: another run is doing this; waiting"),
+            Event::Progress { node, done, unit } => format!("  {node}: {done} {unit}"),
+            Event::Note { node, text } => format!("  {node}: {text}"),
+            Event::NodeEnded {
+                node,
+                status,
+                reason,
+                seconds,
+                ..
+            } => match status {
+                NodeStatus::Ran => format!("  ran     {node} ({seconds:.1} s)"),
+                NodeStatus::Failed => format!("  FAILED  {node}: {reason}"),
+                NodeStatus::Skipped => format!("  skipped {node}: {reason}"),
+                NodeStatus::Reused | NodeStatus::Fused => return None,
+            },
+            Event::Warning { text } => format!("warning: {text}"),
+            Event::RunStarted { .. } | Event::NodeStarted { .. } | Event::RunEnded { .. } => return None,
+        })
+    }
 }
 
 /// Shows the progress of a run on standard error.
@@ -34,13 +140,14 @@ impl Progress {
         }
     }
 
-    /// A line that stays.
-    pub fn line(&self, text: &str) {
+    /// Shows an event, in the way of the mode.
+    pub fn tell(&self, event: &Event<'_>) {
         match self.mode {
             ProgressMode::Quiet => {}
-            ProgressMode::Lines => eprintln!("{text}"),
+            ProgressMode::Json => eprintln!("{}", json!(event)),
+            ProgressMode::Lines => event.line().into_iter().for_each(|line| eprintln!("{line}")),
             // A terminal that went away is no reason to stop a run.
-            ProgressMode::Bars => drop(self.bars.println(text)),
+            ProgressMode::Bars => event.line().into_iter().for_each(|line| drop(self.bars.println(line))),
         }
     }
 
@@ -53,7 +160,8 @@ impl Progress {
                 bar.enable_steady_tick(Duration::from_millis(120));
                 Arc::new(Bar(bar))
             }
-            ProgressMode::Lines => Arc::new(Lines {
+            ProgressMode::Lines | ProgressMode::Json => Arc::new(Lines {
+                shown: self.clone(),
                 name: name.to_owned(),
                 unit: Mutex::new(String::new()),
                 done: AtomicU64::new(0),
@@ -99,6 +207,7 @@ impl Drop for Bar {
 }
 
 struct Lines {
+    shown: Progress,
     name: String,
     unit: Mutex<String>,
     done: AtomicU64,
@@ -118,12 +227,16 @@ impl ProgressSink for Lines {
         if last.elapsed() > Duration::from_secs(5) {
             *last = Instant::now();
             let unit = self.unit.lock().unwrap_or_else(PoisonError::into_inner);
-            eprintln!("  {}: {done} {unit}", self.name);
+            self.shown.tell(&Event::Progress {
+                node: &self.name,
+                done,
+                unit: &unit,
+            });
         }
     }
 
     fn note(&self, text: &str) {
-        eprintln!("  {}: {text}", self.name);
+        self.shown.tell(&Event::Note { node: &self.name, text });
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use towline_operators::contract::{Purity, Report};
+use towline_operators::contract::{OperatorError, Purity, Report};
 
+use super::progress::Event;
 use super::runner::{Failure, Runner};
 use crate::pipeline::CacheMode;
-use crate::plan::{Explanation, Step, changes};
+use crate::plan::{Explanation, Step, changes, compare};
 use crate::store::{Content, Entry, Lock, Lookup, digest_json};
 
 /// What a piece of work is for.
@@ -72,6 +73,22 @@ pub(super) struct Made {
     pub(super) report: Report,
 }
 
+impl Made {
+    /// An error that names what differs, if the same work came to something else.
+    fn compare(&self, again: &Made) -> Result<(), OperatorError> {
+        let whole = |made: &Made| json!({ "content": made.content, "metrics": made.metrics });
+        let mut differences = Vec::new();
+        compare("made", &whole(self), &whole(again), &mut differences);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(OperatorError::invalid(format!(
+            "not deterministic: the same work came to something else the second time: {}",
+            differences.join(", ")
+        )))
+    }
+}
+
 impl From<Content> for Made {
     fn from(content: Content) -> Self {
         Made {
@@ -84,11 +101,14 @@ impl From<Content> for Made {
 
 impl Runner {
     /// The entry of a piece of work: from the store, or made now.
-    pub(super) fn produce(&self, piece: Piece, make: impl FnOnce() -> Result<Made, Failure>) -> Result<Entry, Failure> {
+    pub(super) fn produce(&self, piece: Piece, make: impl Fn() -> Result<Made, Failure>) -> Result<Entry, Failure> {
         match self.claim(piece)? {
             Claim::Done(entry) => Ok(entry),
             Claim::Make(making) => {
                 let made = make()?;
+                if self.verify_determinism {
+                    made.compare(&make()?)?;
+                }
                 self.publish(making, made)
             }
         }
@@ -142,11 +162,10 @@ impl Runner {
             if let Some(lock) = self.store.try_lock(key)? {
                 return Ok(lock);
             }
-            if pause == LONGEST_PAUSE / 2 {
-                self.progress(&format!(
-                    "  {}: another run is doing this; waiting",
-                    self.name(piece.node)
-                ));
+            if pause > LONGEST_PAUSE / 4 && pause < LONGEST_PAUSE {
+                self.tell(&Event::Waiting {
+                    node: self.name(piece.node),
+                });
             }
             self.cancel.check()?;
             std::thread::sleep(pause);
@@ -189,8 +208,11 @@ impl Runner {
 
     /// The entry of a piece of work, or why there is none that can be reused.
     fn reusable(&self, piece: &Piece, key: &str) -> Result<Entry, String> {
+        if let Some(reason) = self.choices.fresh.get(&piece.node) {
+            return Err(reason.clone());
+        }
         if self.pipeline.nodes[piece.node].settings.cache == CacheMode::Never {
-            return Err("cache: never".to_owned());
+            return Err("`cache: never`".to_owned());
         }
         match self.store.lookup(key) {
             Lookup::Found(entry) => self.still_there(piece, entry),

@@ -1,13 +1,14 @@
 //! What the jobs of a run share.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::prelude::SessionContext;
-use towline_operators::contract::{Cancel, Device, OperatorError, Report};
+use towline_operators::contract::{Cancel, Device, OperatorError, ProgressSink, Report};
 
 use super::expectations::ExpectationRecord;
-use super::progress::Progress;
+use super::options::Choices;
+use super::progress::{Event, Progress};
 use crate::pipeline::Pipeline;
 use crate::plan::{Placement, TypedNode, placements};
 use crate::store::{SourceFile, Store, StoreError};
@@ -37,6 +38,21 @@ pub enum Failure {
     Panic(String),
 }
 
+impl Failure {
+    /// The same failure for another node; what cannot be copied is told by its text.
+    pub(super) fn copy(&self) -> Failure {
+        match self {
+            Failure::Operator(OperatorError::Cancelled) => OperatorError::Cancelled.into(),
+            Failure::Operator(OperatorError::TimedOut(limit)) => OperatorError::TimedOut(*limit).into(),
+            Failure::Operator(error) => OperatorError::invalid(error.to_string()).into(),
+            Failure::Store(error) => OperatorError::invalid(error.to_string()).into(),
+            Failure::WouldRun(reason) => Failure::WouldRun(reason.clone()),
+            Failure::Unmet { unmet, of } => Failure::Unmet { unmet: *unmet, of: *of },
+            Failure::Panic(text) => Failure::Panic(text.clone()),
+        }
+    }
+}
+
 /// What was done for a node.
 #[derive(Clone, Default)]
 pub struct Work {
@@ -61,6 +77,7 @@ pub struct Work {
 }
 
 /// Brings outputs about. Shared by all threads of a run.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Runner {
     pub(super) pipeline: Pipeline,
     pub(super) nodes: Vec<TypedNode>,
@@ -73,6 +90,9 @@ pub(super) struct Runner {
     pub(super) threads: usize,
     pub(super) device: Device,
     pub(super) placements: Vec<Placement>,
+    pub(super) choices: Choices,
+    pub(super) resume: bool,
+    pub(super) verify_determinism: bool,
     progress: Progress,
     sources: Mutex<Vec<SourceFile>>,
     work: Mutex<BTreeMap<usize, Work>>,
@@ -88,6 +108,9 @@ impl Runner {
     ) -> Self {
         Runner {
             placements: placements(&pipeline, &nodes),
+            choices: options.choices.clone(),
+            resume: options.resume,
+            verify_determinism: options.verify_determinism && !plan_only,
             progress: options.progress.clone(),
             sources: Mutex::default(),
             pipeline,
@@ -118,12 +141,17 @@ impl Runner {
 
     /// Tells something that a person should know though nothing failed.
     pub(super) fn warn(&self, text: &str) {
-        self.progress.line(&format!("warning: {text}"));
+        self.progress.tell(&Event::Warning { text });
     }
 
     /// Tells what happens now.
-    pub(super) fn progress(&self, text: &str) {
-        self.progress.line(text);
+    pub(super) fn tell(&self, event: &Event<'_>) {
+        self.progress.tell(event);
+    }
+
+    /// Progress for one node.
+    pub(super) fn progress_of(&self, name: &str) -> Arc<dyn ProgressSink> {
+        self.progress.node(name)
     }
 
     /// From now on, a change of this file is an error.

@@ -1,41 +1,25 @@
 //! The scheduler: what is ready runs, as many at once as `jobs` allows; what depends on a failure is skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 use tokio::task::JoinSet;
-use towline_operators::contract::{Cancel, Device, OperatorError, State};
+use towline_operators::contract::{Cancel, OperatorError, State};
 
+use super::attempts::{GRACE, attempts, in_time, may_pass, pause, wait};
 use super::commit::commit;
 use super::fits::Fitted;
-use super::progress::Progress;
+use super::options::RunOptions;
+use super::progress::Event;
 use super::record::{NodeRecord, NodeStatus, RECORD_VERSION, RunRecord, peak_memory};
 use super::runner::{Failure, Runner, Work};
 use super::value::NodeValue;
 use crate::pipeline::Pipeline;
 use crate::plan::{Origin, TypedNode};
 use crate::store::Store;
-
-/// How to run.
-#[derive(Clone)]
-pub struct RunOptions {
-    /// How many nodes may run at once.
-    pub jobs: usize,
-    /// How many threads a node may use.
-    pub threads: usize,
-    /// Where tensors live.
-    pub device: Device,
-    /// Stops the run.
-    pub cancel: Cancel,
-    /// Shows the run.
-    pub progress: Progress,
-    /// Whether what depends on a node stays undone if the node's expectations do not hold.
-    pub stop_at_unmet: bool,
-}
 
 /// The end of a job: a node's value, or the states of nodes that learnt together.
 enum Done {
@@ -73,6 +57,8 @@ struct Schedule {
     ended: BTreeMap<usize, Ended>,
     started: BTreeSet<usize>,
     fit_seconds: BTreeMap<usize, f64>,
+    /// How often the fit of a node has failed.
+    failed_fits: BTreeMap<usize, u32>,
 }
 
 /// Runs a pipeline whose every node has a type. What finished is in the store, whatever happens after it.
@@ -82,11 +68,24 @@ pub async fn run(pipeline: Pipeline, nodes: Vec<TypedNode>, store: Store, option
     // A store that cannot be locked can be used all the same; it can only not be collected at the same time.
     let _in_use = runner.store.use_it();
     let id = runner.store.next_run_id().unwrap_or_default();
+    progress.tell(&Event::RunStarted {
+        run: &id,
+        pipeline: &runner.pipeline.name,
+        nodes: runner.nodes.len(),
+    });
     let record = go(Arc::clone(&runner), options, id).await;
     // A record that cannot be written is told, but the work is done and stays done.
     if let Err(error) = runner.store.write_run(&record.id, &record) {
-        progress.line(&format!("warning: the run record was not written: {error}"));
+        runner.warn(&format!("the run record was not written: {error}"));
     }
+    progress.tell(&Event::RunEnded {
+        run: &record.id,
+        seconds: record.seconds,
+        interrupted: record.interrupted,
+        ran: record.count(NodeStatus::Ran),
+        reused: record.count(NodeStatus::Reused),
+        failed: record.count(NodeStatus::Failed),
+    });
     record
 }
 
@@ -108,7 +107,9 @@ async fn go(runner: Arc<Runner>, options: RunOptions, id: String) -> RunRecord {
         ended: BTreeMap::new(),
         started: BTreeSet::new(),
         fit_seconds: BTreeMap::new(),
+        failed_fits: BTreeMap::new(),
     };
+    schedule.leave_out();
     schedule.work().await;
     RunRecord {
         version: RECORD_VERSION,
@@ -124,16 +125,31 @@ async fn go(runner: Arc<Runner>, options: RunOptions, id: String) -> RunRecord {
 }
 
 impl Schedule {
+    /// Ends the nodes that were not asked for.
+    fn leave_out(&mut self) {
+        for (&node, reason) in &self.runner.choices.left_out {
+            self.ended.insert(node, Ended::at_once(NodeStatus::Skipped, reason));
+        }
+    }
+
     async fn work(&mut self) {
         let mut jobs = JoinSet::new();
+        let cancel = self.options.cancel.clone();
+        let out_of_patience = patience(&cancel);
+        tokio::pin!(out_of_patience);
         loop {
             self.start_ready(&mut jobs);
-            let Some(done) = jobs.join_next().await else { return };
+            let done = tokio::select! {
+                done = jobs.join_next() => done,
+                // Operators that do not listen end with the process. What they have not finished has no name in the store.
+                () = &mut out_of_patience => return jobs.detach_all(),
+            };
             match done {
-                Ok(Done::Node(node, result, seconds)) => self.end(node, result, seconds),
-                Ok(Done::Fits(fits, seconds)) => self.fitted(fits, seconds),
+                None => return,
+                Some(Ok(Done::Node(node, result, seconds))) => self.end(node, result, seconds),
+                Some(Ok(Done::Fits(fits, seconds))) => self.fitted(fits, seconds),
                 // Jobs catch their panics and are never aborted.
-                Err(error) => self.options.progress.line(&format!("a job was lost: {error}")),
+                Some(Err(error)) => self.runner.warn(&format!("a job was lost: {error}")),
             }
         }
     }
@@ -167,28 +183,39 @@ impl Schedule {
     fn start_node(&self, jobs: &mut JoinSet<Done>, node: usize, inputs: Vec<NodeValue>) {
         let runner = Arc::clone(&self.runner);
         let state = self.states.get(&node).cloned();
-        let progress = self.options.progress.node(runner.name(node));
-        jobs.spawn_blocking(move || {
+        self.options.progress.tell(&Event::NodeStarted {
+            node: runner.name(node),
+        });
+        jobs.spawn(async move {
             let start = Instant::now();
-            let result = guarded(|| {
-                let value = runner.node(node, &inputs, state, &progress)?;
+            let work = move |runner: &Runner, job: &_| {
+                let value = runner.node(node, &inputs, state.clone(), job)?;
                 runner.examine(node, &value)?;
                 Ok(value)
-            });
-            Done::Node(node, result.and_then(|result| result), start.elapsed().as_secs_f64())
+            };
+            let result = attempts(&runner, node, work).await;
+            Done::Node(node, result, start.elapsed().as_secs_f64())
         });
     }
 
     fn start_fits(&self, jobs: &mut JoinSet<Done>, members: Vec<(usize, Vec<NodeValue>)>) {
         let runner = Arc::clone(&self.runner);
-        let names: Vec<&str> = members.iter().map(|(node, _)| runner.name(*node)).collect();
-        let progress = self.options.progress.node(&format!("fit {}", names.join(", ")));
-        jobs.spawn_blocking(move || {
+        let nodes: Vec<usize> = members.iter().map(|(node, _)| *node).collect();
+        let names: Vec<&str> = nodes.iter().map(|node| runner.name(*node)).collect();
+        let shown = format!("fit {}", names.join(", "));
+        let settings = nodes.iter().map(|node| &runner.pipeline.nodes[*node].settings);
+        let limit = settings.filter_map(|settings| settings.timeout).min();
+        let failed = nodes.iter().filter_map(|node| self.failed_fits.get(node)).max();
+        let delay = failed.map_or(Duration::ZERO, |failed| pause(*failed));
+        jobs.spawn(async move {
             let start = Instant::now();
-            let fits = guarded(|| runner.fit(&members, progress.as_ref())).unwrap_or_else(|failure| {
-                let text = failure.to_string();
-                let broken = |(node, _): &(usize, Vec<NodeValue>)| (*node, Err(Failure::Panic(text.clone())));
-                members.iter().map(broken).collect()
+            let fits = match wait(&runner.cancel, delay).await {
+                Ok(()) => in_time(&runner, &shown, limit, move |runner, job| Ok(runner.fit(&members, job))).await,
+                Err(error) => Err(error.into()),
+            };
+            let fits = fits.unwrap_or_else(|failure| {
+                let copies = |node| (node, Err(failure.copy()));
+                nodes.into_iter().map(copies).collect()
             });
             Done::Fits(fits, start.elapsed().as_secs_f64())
         });
@@ -203,9 +230,20 @@ impl Schedule {
                     self.states.insert(node, state);
                     self.started.remove(&node);
                 }
+                Err(failure) if may_pass(&failure) && self.may_fit_again(node) => {
+                    let name = self.runner.name(node);
+                    self.runner.warn(&format!("{name}: {failure}; it is tried again"));
+                    self.started.remove(&node);
+                }
                 Err(failure) => self.end(node, Err(failure), 0.0),
             }
         }
+    }
+
+    fn may_fit_again(&mut self, node: usize) -> bool {
+        let failed = self.failed_fits.entry(node).or_default();
+        *failed += 1;
+        *failed <= self.runner.pipeline.nodes[node].settings.retries
     }
 
     fn needs(&self, node: usize) -> Vec<usize> {
@@ -225,7 +263,11 @@ impl Schedule {
                 .is_some_and(|ended| matches!(ended.status, NodeStatus::Failed | NodeStatus::Skipped))
         });
         if let Some(&broken) = broken {
-            let reason = format!("`{}` did not finish", self.runner.name(broken));
+            let name = self.runner.name(broken);
+            let reason = match self.runner.choices.left_out.get(&broken) {
+                Some(why) => format!("it needs `{name}`, which is {why}"),
+                None => format!("`{name}` did not finish"),
+            };
             self.ended.insert(node, Ended::at_once(NodeStatus::Skipped, reason));
             return false;
         }
@@ -255,7 +297,7 @@ impl Schedule {
             Ok(value) => {
                 self.values[node] = Some(value);
                 if work.ran {
-                    (NodeStatus::Ran, work.reason)
+                    (NodeStatus::Ran, work.reason.clone())
                 } else if work.reused {
                     (NodeStatus::Reused, String::new())
                 } else {
@@ -267,16 +309,13 @@ impl Schedule {
             Err(failure) => (NodeStatus::Failed, failure.to_string()),
         };
         if !self.runner.plan_only {
-            let name = self.runner.name(node);
-            match status {
-                NodeStatus::Ran => self
-                    .options
-                    .progress
-                    .line(&format!("  ran     {name} ({seconds:.1} s)")),
-                NodeStatus::Reused | NodeStatus::Fused => {}
-                NodeStatus::Failed => self.options.progress.line(&format!("  FAILED  {name}: {reason}")),
-                NodeStatus::Skipped => self.options.progress.line(&format!("  skipped {name}: {reason}")),
-            }
+            self.options.progress.tell(&Event::NodeEnded {
+                node: self.runner.name(node),
+                status,
+                reason: &reason,
+                seconds,
+                rows: work.rows,
+            });
         }
         self.ended.insert(
             node,
@@ -328,15 +367,11 @@ impl Schedule {
     }
 }
 
-/// The result of an operator's work; a panic in it is a failure of the node and of nothing else.
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
-    // What the work shares with other nodes is behind locks whose poison is ignored, and every change under them is
-    // complete on its own.
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Failure::Panic(text.unwrap_or_else(|| "it did not say why".to_owned()))
-    })
+/// Ends some time after somebody interrupted the run.
+async fn patience(cancel: &Cancel) {
+    const LOOK_EVERY: Duration = Duration::from_millis(50);
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    tokio::time::sleep(GRACE).await;
 }

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use towline_operators::contract::{
-    Artifact, Context, Inputs, ModelFiles, OperatorError, Output, ProgressSink, Task, TaskResult,
-};
+use towline_operators::contract::{Artifact, Context, Inputs, ModelFiles, OperatorError, Output, Task, TaskResult};
 
+use super::attempts::Job;
 use super::reuse::{Made, Piece, Role};
 use super::runner::{Failure, Runner};
 use super::value::NodeValue;
@@ -21,12 +20,12 @@ impl Runner {
         index: usize,
         task: &dyn Task,
         inputs: &[NodeValue],
-        progress: &Arc<dyn ProgressSink>,
+        job: &Job,
     ) -> Result<NodeValue, Failure> {
         let mut artifacts = Vec::new();
         let mut origins = Vec::new();
         for value in inputs {
-            let (artifact, origin) = self.readable(index, value, progress.as_ref())?;
+            let (artifact, origin) = self.readable(index, value, job)?;
             artifacts.push(artifact);
             origins.push(origin);
         }
@@ -38,14 +37,19 @@ impl Runner {
             role,
             step,
         };
+        let scratch = self.store.scratch(&piece.key());
         let entry = self.produce(piece, || {
+            // Unfinished work counts only where somebody asked for it.
+            if !self.resume || self.verify_determinism {
+                scratch.clear()?;
+            }
             let temp = self.store.temp_dir()?;
-            let connected = Inputs(self.labelled(index, artifacts.into_iter()));
+            let connected = Inputs(self.labelled(index, artifacts.iter().cloned()));
             let Output {
                 result,
                 metrics,
                 report,
-            } = task.run(&connected, &self.context(temp.path(), progress))?;
+            } = task.run(&connected, &self.context(temp.path(), scratch.path(), job))?;
             let content = self.content(result)?;
             Ok(Made {
                 content,
@@ -53,33 +57,30 @@ impl Runner {
                 report,
             })
         })?;
+        scratch.clear()?;
         self.value_of(index, &entry)
     }
 
     /// A value as a task reads it, and what stands for its content.
-    fn readable(
-        &self,
-        index: usize,
-        value: &NodeValue,
-        progress: &dyn ProgressSink,
-    ) -> Result<(Artifact, Origin), Failure> {
+    fn readable(&self, index: usize, value: &NodeValue, job: &Job) -> Result<(Artifact, Origin), Failure> {
         Ok(match value {
             NodeValue::Dataset {
                 stored: Some(stored), ..
             } => (Artifact::Dataset(stored.files.clone()), stored.origin.clone()),
             NodeValue::Dataset { lazy, origin, .. } => {
-                let stored = self.stored(index, lazy, origin, progress)?;
+                let stored = self.stored(index, lazy, origin, job)?;
                 (Artifact::Dataset(stored.files), stored.origin)
             }
             NodeValue::Other { artifact, origin } => (artifact.clone(), origin.clone()),
         })
     }
 
-    fn context(&self, temp: &Path, progress: &Arc<dyn ProgressSink>) -> Context {
+    fn context(&self, temp: &Path, scratch: &Path, job: &Job) -> Context {
         Context {
-            progress: Arc::clone(progress),
-            cancel: self.cancel.clone(),
+            progress: Arc::clone(&job.progress),
+            cancel: job.cancel.clone(),
             temp: temp.to_owned(),
+            scratch: scratch.to_owned(),
             session: self.session.clone(),
             runtime: self.runtime.clone(),
             threads: self.threads,

@@ -9,15 +9,18 @@
 //! runs/<id>.json             run records
 //! published/<place>.json     what stands at the places that sinks write to
 //! locks/<key>                held while the work of a key is done
-//! tmp/                       unfinished work
+//! scratch/<key>/             unfinished work that can be taken up
+//! tmp/                       unfinished work that cannot
 //! lock                       held by every run, and alone by who collects
 //! ```
 
+mod collect;
 mod entry;
 mod lock;
 mod lookup;
 mod published;
 mod runs;
+mod scratch;
 mod sources;
 mod stamp;
 
@@ -31,9 +34,11 @@ use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use towline_operators::contract::{State, StateTable, Vocabulary};
 
+pub use collect::{Bound, Collected, Held, Survey};
 pub use entry::{Blob, Content, Entry, StoredSplit};
 pub use lock::{Lock, StoreLock};
 pub use lookup::Lookup;
+pub use scratch::Scratch;
 pub use sources::SourceFile;
 pub use stamp::Stamp;
 
@@ -57,6 +62,9 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// Nothing can be collected while a run uses the store.
+    #[error("a run uses the store: try again when it has ended")]
+    InUse,
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -77,7 +85,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::Io { path, source }
 }
 
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     "blobs",
     "why",
     "entries",
@@ -86,6 +94,7 @@ const FOLDERS: [&str; 9] = [
     "runs",
     "published",
     "locks",
+    "scratch",
     "tmp",
 ];
 
@@ -112,14 +121,15 @@ impl Store {
     }
 
     /// Takes part in the use of the store: while this is held, nothing is collected. What a run that was killed left
-    /// unfinished is removed if no other run uses the store.
+    /// unfinished, and its locks, are removed if no other run uses the store.
     pub fn use_it(&self) -> Result<StoreLock> {
         let path = self.root.join("lock");
         if let Ok(Some(_alone)) = StoreLock::alone(&path) {
-            let tmp = self.root.join("tmp");
-            for left in fs::read_dir(&tmp).map_err(at(&tmp))?.flatten() {
-                // What cannot be removed wastes space and nothing else.
-                let _ = fs::remove_dir_all(left.path()).or_else(|_| fs::remove_file(left.path()));
+            for folder in ["tmp", "locks"].map(|name| self.root.join(name)) {
+                for left in fs::read_dir(&folder).map_err(at(&folder))?.flatten() {
+                    // What cannot be removed wastes space and nothing else.
+                    let _ = fs::remove_dir_all(left.path()).or_else(|_| fs::remove_file(left.path()));
+                }
             }
         }
         StoreLock::shared(&path).map_err(at(&path))

@@ -1,13 +1,17 @@
 //! The behaviour of the whole, in one binary.
 
 mod bad_input;
-mod broken_operator;
+mod choices;
+mod collection;
+mod damage;
 mod diagnostics;
+mod engine;
 mod expectation_facts;
 mod expectation_language;
 mod expectations;
 mod features;
 mod interruption;
+mod node_work;
 mod operator_docs;
 mod pipeline_tests;
 mod pipelines;

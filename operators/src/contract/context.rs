@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use datafusion::prelude::SessionContext;
 
@@ -30,27 +31,41 @@ pub enum Device {
     Cuda,
 }
 
-/// Asks a running operator to stop.
+/// Asks a running operator to stop: because somebody interrupted the run, or because its time is over.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    asked: Arc<AtomicBool>,
+    limit: Option<(Instant, Duration)>,
+}
 
 impl Cancel {
     /// Asks everything that holds this flag to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody asked.
+    /// The same flag for work that may take this long from now on.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        Cancel {
+            asked: Arc::clone(&self.asked),
+            limit: Some((Instant::now(), limit)),
+        }
+    }
+
+    /// Whether to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.check().is_err()
     }
 
-    /// `Err(Cancelled)` if somebody asked.
+    /// `Err(Cancelled)` if somebody asked, `Err(TimedOut)` if the time is over.
     pub fn check(&self) -> Result<()> {
-        if self.is_cancelled() {
-            Err(OperatorError::Cancelled)
-        } else {
-            Ok(())
+        if self.asked.load(Ordering::Relaxed) {
+            return Err(OperatorError::Cancelled);
+        }
+        match self.limit {
+            Some((start, limit)) if start.elapsed() > limit => Err(OperatorError::TimedOut(limit)),
+            _ => Ok(()),
         }
     }
 }
@@ -64,6 +79,8 @@ pub struct Context {
     pub cancel: Cancel,
     /// An empty folder of this task's own, on the file system of the store; it is deleted afterwards.
     pub temp: PathBuf,
+    /// Where [`Context::scratch`] is.
+    pub scratch: PathBuf,
     /// A DataFusion session with every function that pipelines may use.
     pub session: SessionContext,
     /// To wait for futures: tasks run on a thread of their own, where blocking is allowed.
@@ -78,6 +95,16 @@ impl Context {
     /// A path for a new file in the temporary folder.
     pub fn temp_file(&self, name: &str) -> PathBuf {
         self.temp.join(name)
+    }
+
+    /// A folder for unfinished work that is worth keeping (the state of training after each epoch): it belongs to
+    /// exactly this work (operator, configuration, inputs), outlives a failure or a kill, and is removed when the work
+    /// is published. It is empty unless an earlier attempt left something and the run was asked to resume. What is
+    /// written must appear whole (write, sync, rename); what is found must lead to the same result, byte for byte, as
+    /// starting anew.
+    pub fn scratch(&self) -> Result<&Path> {
+        std::fs::create_dir_all(&self.scratch).map_err(OperatorError::io(&self.scratch))?;
+        Ok(&self.scratch)
     }
 
     /// The temporary folder.

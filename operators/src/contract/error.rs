@@ -141,6 +141,9 @@ pub enum OperatorError {
     /// The run was interrupted.
     #[error("interrupted")]
     Cancelled,
+    /// The work took longer than it may.
+    #[error("it took longer than the {} s that `timeout` allows", .0.as_secs_f64())]
+    TimedOut(std::time::Duration),
 }
 
 impl OperatorError {

@@ -199,6 +199,7 @@ fn network(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64
         progress: std::sync::Arc::new(Quiet),
         cancel: Cancel::default(),
         temp: folder.path().to_owned(),
+        scratch: folder.path().join("scratch"),
         session: datafusion::prelude::SessionContext::new(),
         runtime: runtime.handle().clone(),
         threads: 2,

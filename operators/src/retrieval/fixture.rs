@@ -148,6 +148,7 @@ impl Fixture {
         Context {
             progress: Arc::new(Quiet),
             cancel: Cancel::default(),
+            scratch: temp.join("scratch"),
             temp,
             session: datafusion::prelude::SessionContext::new(),
             runtime: self.runtime.handle().clone(),

@@ -36,6 +36,7 @@ pub(super) fn test_context() -> (Context, TempDir) {
         progress: Arc::new(Silent),
         cancel: Cancel::default(),
         temp: temp.path().to_owned(),
+        scratch: temp.path().join("scratch"),
         session: SessionContext::new(),
         runtime: RUNTIME.handle().clone(),
         threads: 1,

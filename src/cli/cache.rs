@@ -1,0 +1,247 @@
+//! `towline cache ls|size|verify|gc`
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{Exit, runs, tables};
+use crate::plan::grouped;
+use crate::store::{Bound, Collected, Content, Held, Store};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List what the store holds, the entry used last first.
+    Ls(Place),
+    /// Say how big the store is, and how big it may get.
+    Size(Place),
+    /// Read every artifact and compare its digest; damaged ones are removed, so that the next run makes them again. Exits
+    /// with 3 if there were any.
+    Verify(Place),
+    /// Remove what is not needed any more.
+    Gc(Collect),
+}
+
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// Where artifacts are kept.
+    #[arg(long, value_name = "FOLDER", default_value = ".towline")]
+    store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct Collect {
+    #[command(flatten)]
+    place: Place,
+    /// Keep what the last so many runs stand on.
+    #[arg(long, value_name = "N", default_value_t = Bound::default().runs)]
+    keep_runs: usize,
+    /// Remove what no run has used for this many days.
+    #[arg(long, value_name = "DAYS", default_value_t = Bound::default().age.as_secs() / DAY)]
+    max_age: u64,
+    /// Remove what is used least recently until the store is no bigger than this: `500MB`, `20GB`.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(Bound::default().bytes))]
+    max_size: Size,
+    /// Say what would go, and remove nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+const DAY: u64 = 24 * 3_600;
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Size(u64);
+
+const UNITS: [(&str, u64); 4] = [("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10), ("B", 1)];
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let upper = text.trim().to_uppercase();
+        let unit = UNITS
+            .iter()
+            .find_map(|(unit, bytes)| Some((upper.strip_suffix(unit)?, *bytes)));
+        let (number, bytes) = unit.unwrap_or((&upper, 1));
+        match number.trim().parse::<f64>() {
+            Ok(number) if number >= 0.0 => Ok(Size((number * bytes as f64) as u64)),
+            _ => Err("write a size as 500MB or 20GB".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fits = UNITS.iter().find(|(_, bytes)| self.0 >= *bytes);
+        let (unit, bytes) = fits.unwrap_or(&UNITS[3]);
+        let number = self.0 as f64 / *bytes as f64;
+        if number.fract() == 0.0 {
+            write!(f, "{number}{unit}")
+        } else {
+            write!(f, "{number:.1}{unit}")
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let done = match &arguments.command {
+        Command::Ls(place) => open(place).and_then(|store| list(&store)),
+        Command::Size(place) => open(place).and_then(|store| size(&store)),
+        Command::Verify(place) => open(place).and_then(|store| verify(&store)),
+        Command::Gc(collect) => open(&collect.place).and_then(|store| gc(&store, collect)),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        Exit::Failed
+    })
+}
+
+fn open(place: &Place) -> Result<Store, String> {
+    runs::existing_store(&place.store)
+}
+
+fn list(store: &Store) -> Result<Exit, String> {
+    let survey = store.survey(Bound::default().runs).map_err(|error| error.to_string())?;
+    let rows = survey.held.iter().map(row).collect();
+    print!(
+        "{}",
+        tables::table(&["key", "kind", "size", "last used", "kept for a run", "nodes"], rows)
+    );
+    Ok(Exit::Fine)
+}
+
+fn row(held: &Held) -> Vec<String> {
+    let kind = match held.entry.content {
+        Content::Dataset { .. } => "dataset",
+        Content::State { .. } => "fit",
+        Content::Model { .. } => "model",
+        Content::Metrics => "metrics",
+        Content::Receipt { .. } => "receipt",
+    };
+    let bytes = held.entry.blobs().iter().map(|blob| blob.bytes).sum();
+    let names: Vec<&str> = held.nodes.iter().map(String::as_str).collect();
+    vec![
+        held.entry.key.get(..12).unwrap_or(&held.entry.key).to_owned(),
+        kind.to_owned(),
+        Size(bytes).to_string(),
+        ago(held.age),
+        if held.reachable { "yes" } else { "no" }.to_owned(),
+        names.join(", "),
+    ]
+}
+
+fn ago(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3_600 => format!("{} min ago", seconds / 60),
+        3_600..DAY => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / DAY),
+    }
+}
+
+fn size(store: &Store) -> Result<Exit, String> {
+    let bound = Bound::default();
+    let survey = store.survey(bound.runs).map_err(|error| error.to_string())?;
+    println!(
+        "{} in {} artifacts of {} entries",
+        Size(survey.bytes()),
+        grouped(survey.blobs() as u64),
+        grouped(survey.held.len() as u64)
+    );
+    println!("{}", told(&bound));
+    Ok(Exit::Fine)
+}
+
+/// The bound, for a person.
+fn told(bound: &Bound) -> String {
+    format!(
+        "kept: what the last {} runs stand on; of the rest what was used in the last {} days, up to {} in all",
+        bound.runs,
+        bound.age.as_secs() / DAY,
+        Size(bound.bytes)
+    )
+}
+
+fn verify(store: &Store) -> Result<Exit, String> {
+    let (read, damaged) = store.verify().map_err(|error| error.to_string())?;
+    for path in &damaged {
+        println!("damaged, and removed: {}", path.display());
+    }
+    println!("{} artifacts read, {} damaged", grouped(read as u64), damaged.len());
+    Ok(if damaged.is_empty() { Exit::Fine } else { Exit::Check })
+}
+
+fn gc(store: &Store, arguments: &Collect) -> Result<Exit, String> {
+    let bound = Bound {
+        runs: arguments.keep_runs,
+        age: Duration::from_secs(arguments.max_age.saturating_mul(DAY)),
+        bytes: arguments.max_size.0,
+    };
+    let collected = store
+        .collect(&bound, arguments.dry_run)
+        .map_err(|error| error.to_string())?;
+    println!("{}", told(&bound));
+    for key in &collected.entries {
+        println!("  {}", key.get(..12).unwrap_or(key));
+    }
+    let verb = if arguments.dry_run { "would go" } else { "went" };
+    println!("{verb}: {}", went(&collected));
+    if collected.left > bound.bytes {
+        println!(
+            "the rest is bigger than the bound, and all of it is kept for the last {} runs",
+            bound.runs
+        );
+    }
+    Ok(Exit::Fine)
+}
+
+fn went(collected: &Collected) -> String {
+    format!(
+        "{} entries, {} artifacts, {}; {} left",
+        collected.entries.len(),
+        collected.blobs,
+        Size(collected.bytes),
+        Size(collected.left)
+    )
+}
+
+/// After a run: if the store has grown beyond the bound, removes what the bound does not allow, and says so. Another run
+/// that uses the store puts it off.
+pub(super) fn keep_bounded(store: &Store, bound: &Bound) {
+    if store.bytes().is_ok_and(|bytes| bytes <= bound.bytes) {
+        return;
+    }
+    match store.collect(bound, false) {
+        Ok(collected) if !collected.entries.is_empty() => {
+            eprintln!("the cache was cut: {} ({})", went(&collected), told(bound));
+        }
+        Ok(_) | Err(crate::store::StoreError::InUse) => {}
+        Err(error) => eprintln!("warning: the cache was not cut to its bound: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_written() {
+        for (text, bytes) in [("0", 0), ("12", 12), ("1.5 kb", 1_536), ("20GB", 20 << 30), ("3B", 3)] {
+            assert_eq!(text.parse::<Size>(), Ok(Size(bytes)), "{text}");
+        }
+        for wrong in ["", "GB", "-1MB", "many"] {
+            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
+        }
+        assert_eq!(
+            [0, 1_536, 20 << 30].map(|bytes| Size(bytes).to_string()),
+            ["0B", "1.5KB", "20GB"]
+        );
+    }
+}
