@@ -17,6 +17,18 @@ use anyhow::{Context, Result, bail};
 const DECLARATIONS: [&str; 3] = ["src/lib.rs", "src/c_generated.rs", "src/cuda.rs"];
 /// The sources of its native part.
 const SOURCES: [&str; 2] = ["libtch/torch_api.cpp", "libtch/torch_api_generated.cpp"];
+/// A package through which cargo says where `torch-sys` lies.
+const LOCATE: &str = r#"
+[package]
+name = "locate"
+version = "0.0.0"
+edition = "2024"
+
+[workspace]
+
+[dependencies]
+torch-sys = { version = "0.26", features = ["doc-only"] }
+"#;
 
 fn main() -> Result<()> {
     for name in ["LIBTORCH", "LIBTORCH_USE_PYTORCH"] {
@@ -29,7 +41,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
-    let torch_sys = torch_sys()?;
+    let torch_sys = torch_sys(&out)?;
     let names = functions(&torch_sys)?;
     fs::write(out.join("entries.s"), entries(&names))?;
     fs::write(out.join("names.rs"), name_list(&names))?;
@@ -37,10 +49,24 @@ fn main() -> Result<()> {
 }
 
 /// The folder of the sources of `torch-sys`.
-fn torch_sys() -> Result<PathBuf> {
+///
+/// Cargo is asked about a package that depends on nothing else. About this workspace it could not answer without the
+/// network: it would want the packages of every other platform, and those that only tests need, which a first build
+/// does not download.
+fn torch_sys(out: &Path) -> Result<PathBuf> {
+    let package = out.join("locate");
+    fs::create_dir_all(package.join("src"))?;
+    fs::write(package.join("src/lib.rs"), "")?;
+    fs::write(package.join("Cargo.toml"), LOCATE)?;
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
+    if lock.exists() {
+        fs::copy(lock, package.join("Cargo.lock"))?;
+    }
     let cargo = env::var_os("CARGO").context("cargo sets CARGO")?;
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--offline"])
+        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform"])
+        .arg(env::var("TARGET").context("cargo sets TARGET")?)
+        .current_dir(&package)
         .output()
         .context("cannot start cargo metadata")?;
     if !output.status.success() {
