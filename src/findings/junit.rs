@@ -42,7 +42,7 @@ fn suite(out: &mut String, findings: &Findings<'_>) {
     let (cases, failures) = (cases(findings), failures(findings));
     let _ = writeln!(
         out,
-        "  <testsuite name=\"{file}\" tests=\"{cases}\" failures=\"{failures}\">"
+        "  <testsuite name=\"{file}\" tests=\"{cases}\" failures=\"{failures}\" errors=\"0\">"
     );
     if findings.diagnostics.is_empty() && findings.tests.is_none_or(<[Tested]>::is_empty) {
         let _ = writeln!(out, "    <testcase classname=\"{file}\" name=\"valid\"/>");
