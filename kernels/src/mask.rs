@@ -31,7 +31,11 @@ impl Positives {
         Positives { offsets, items }
     }
 
-    fn of(&self, user: u32) -> &[u32] {
+    /// The items of a user, in the order in which they were given.
+    ///
+    /// # Panics
+    /// If the user is not one of those that were announced.
+    pub fn of(&self, user: u32) -> &[u32] {
         &self.items[self.offsets[user as usize]..self.offsets[user as usize + 1]]
     }
 }

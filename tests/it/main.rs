@@ -12,6 +12,7 @@ mod expectations;
 mod features;
 mod formats;
 mod interruption;
+mod new_items;
 mod node_work;
 mod operator_docs;
 mod own_operator;

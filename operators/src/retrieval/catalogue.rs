@@ -43,6 +43,25 @@ impl Items {
         })
     }
 
+    /// The same with those of `others` that are not among them yet, which never occurred.
+    pub(crate) fn and(self, others: &Self) -> Result<Self> {
+        let known: std::collections::HashSet<i64> = self.table.single(&self.item_id)?.iter().copied().collect();
+        let ids = others.table.single(&self.item_id)?;
+        let new: Vec<usize> = (0..ids.len()).filter(|&row| !known.contains(&ids[row])).collect();
+        let table = self.table.and(&others.table.select(&new))?;
+        let mut counts = self.counts;
+        counts.resize(table.rows, 0);
+        let ids = table.single(&self.item_id)?;
+        let mut order: Vec<usize> = (0..table.rows).collect();
+        order.sort_by_key(|&row| ids[row]);
+        Ok(Items {
+            table: table.select(&order),
+            counts: order.iter().map(|&row| counts[row]).collect(),
+            columns: self.columns,
+            item_id: self.item_id,
+        })
+    }
+
     /// Writes them as Parquet, in order of the encoded id.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let mut schema = self.columns.clone();

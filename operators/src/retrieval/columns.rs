@@ -41,6 +41,25 @@ impl Ids {
         }
     }
 
+    fn extend(&mut self, other: &Self) -> Result<()> {
+        match (self, other) {
+            (Ids::Single(ids), Ids::Single(more)) => ids.extend_from_slice(more),
+            (
+                Ids::Lists { offsets, values },
+                Ids::Lists {
+                    offsets: more_offsets,
+                    values: more,
+                },
+            ) => {
+                let before = values.len();
+                offsets.extend(more_offsets[1..].iter().map(|offset| before + offset));
+                values.extend_from_slice(more);
+            }
+            _ => return Err(OperatorError::invalid("a column of lists meets one without")),
+        }
+        Ok(())
+    }
+
     fn select(&self, rows: &[usize]) -> Self {
         match self {
             Ids::Single(ids) => Ids::Single(rows.iter().map(|&row| ids[row]).collect()),
@@ -190,6 +209,19 @@ impl EncodedTable {
             columns,
             rows: rows.len(),
         }
+    }
+
+    /// The rows of this table, then those of another with the same columns.
+    pub(crate) fn and(&self, other: &Self) -> Result<Self> {
+        let columns = self.columns.iter().map(|(name, ids)| {
+            let mut ids = ids.clone();
+            ids.extend(other.get(name)?)?;
+            Ok((name.clone(), ids))
+        });
+        Ok(EncodedTable {
+            columns: columns.collect::<Result<_>>()?,
+            rows: self.rows + other.rows,
+        })
     }
 
     /// The named columns alone.

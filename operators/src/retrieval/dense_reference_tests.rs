@@ -17,7 +17,7 @@ use super::sampling::Sampling;
 use super::sides::Sides;
 use super::towers::{EmbeddingShape, Normalize, Pool, Tower, TowerShape, Towers};
 use super::training::Training;
-use super::two_tower_train::Loss;
+use super::training_options::Loss;
 use crate::contract::{Cancel, Column, Context, Device as Place};
 
 const BATCH: usize = 128;
@@ -230,6 +230,7 @@ fn network(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64
         loss: Loss::SampledSoftmax,
         logq: true,
         uniform_negatives: 0,
+        row_weights: None,
         context: &context,
         train: &data.table,
         sampling: Sampling::new(&data.table, &data.sides, &Originals::without_vocabulary(), true).unwrap(),

@@ -1,6 +1,6 @@
 //! A run of `TwoTowerTrain`: from the stored dataset to the stored model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -13,18 +13,21 @@ use super::evaluate::Per;
 use super::evaluation::Cases;
 use super::ids::Originals;
 use super::in_batch::InBatch;
+use super::model::LoadedModel;
 use super::network::Network;
+use super::sample_weight;
 use super::sampling::Sampling;
 use super::seen::Seen;
-use super::sides::Sides;
+use super::sides::{Sides, columns_of};
 use super::towers::{Tower, Towers, WEIGHTS};
 use super::training::Training;
 use super::training_warnings;
 use super::two_tower_train::{BEST_EPOCH, TwoTowerTrain};
 use super::validation::Validation;
+use super::warm_start::{self, Meaning, Taken};
 use crate::contract::{
-    Artifact, Column, Context, DatasetFiles, Device, Inputs, ModelType, OperatorError, Output, Report, ReportTable,
-    Result, Task, TaskResult, file_dataset_at,
+    Artifact, Column, Context, DatasetFiles, Device, Inputs, ModelFiles, ModelType, OperatorError, Output, Report,
+    ReportTable, Result, Task, TaskResult, file_dataset_at,
 };
 
 /// What training works on.
@@ -33,6 +36,7 @@ struct Material<'a> {
     sides: Sides,
     model_type: ModelType,
     train: EncodedTable,
+    row_weights: Option<Vec<f32>>,
     users: Originals,
     items: Items,
     catalogue: Catalogue,
@@ -43,6 +47,7 @@ struct Trained {
     towers: Towers,
     metrics: BTreeMap<String, f64>,
     table: ReportTable,
+    taken: Option<Taken>,
 }
 
 impl Task for TwoTowerTrain {
@@ -50,9 +55,13 @@ impl Task for TwoTowerTrain {
         if context.device != Device::Cpu {
             return Err(OperatorError::invalid("TwoTowerTrain works on the processor only"));
         }
-        let material = self.material(file_dataset_at(inputs, "input")?, context)?;
+        let material = self.material(inputs, context)?;
         let validation = self.read_validation(&material, context)?;
-        let trained = self.train(&material, validation.as_ref(), context)?;
+        let earlier = match inputs.get("warm_start") {
+            Some(Artifact::Model(model)) => Some(model),
+            _ => None,
+        };
+        let trained = self.train(&material, validation.as_ref(), earlier, context)?;
         self.stored(&material, validation.as_ref(), trained, context)
     }
 }
@@ -63,7 +72,8 @@ impl TwoTowerTrain {
         EncodedTable::read(super::model::tables(dataset, Some(split))?, &columns, &context.cancel)
     }
 
-    fn material<'a>(&self, dataset: &'a DatasetFiles, context: &Context) -> Result<Material<'a>> {
+    fn material<'a>(&self, inputs: &'a Inputs<Artifact>, context: &Context) -> Result<Material<'a>> {
+        let dataset = file_dataset_at(inputs, "input")?;
         let sides = Sides::of(&dataset.schema).map_err(|problems| {
             let texts: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
             OperatorError::invalid(texts.join("; "))
@@ -79,13 +89,30 @@ impl TwoTowerTrain {
             return Err(OperatorError::invalid("there are no id columns"));
         };
         let users = Originals::of(user, &dataset.vocabularies)?;
-        let items = Items::collect(&train, &model_type.item, &sides.item_id)?;
+        let mut items = Items::collect(&train, &model_type.item, &sides.item_id)?;
+        if let Some(Artifact::Dataset(more)) = inputs.get("items") {
+            let columns = columns_of(&sides.item.iter().collect::<Vec<_>>(), more, "items")?;
+            let more = EncodedTable::read(super::model::tables(more, None)?, &columns, &context.cancel)?;
+            items = items.and(&Items::collect(&more, &model_type.item, &sides.item_id)?)?;
+        }
+        let weights = |name: &String| {
+            let tables = super::model::tables(dataset, Some(&self.fit_on))?;
+            sample_weight::read(tables, name, &context.cancel)
+        };
+        let row_weights = self.sample_weight.as_ref().map(weights).transpose()?;
+        if row_weights
+            .as_ref()
+            .is_some_and(|weights| weights.iter().all(|&weight| weight == 0.0))
+        {
+            return Err(OperatorError::invalid("all weights of `sample_weight` are 0"));
+        }
         let catalogue = Catalogue::new(&items, &Originals::of(item, &dataset.vocabularies)?)?;
         Ok(Material {
             dataset,
             sides,
             model_type,
             train,
+            row_weights,
             users,
             items,
             catalogue,
@@ -127,6 +154,7 @@ impl TwoTowerTrain {
         &self,
         material: &Material<'_>,
         validation: Option<&Validation<'_>>,
+        earlier: Option<&ModelFiles>,
         context: &Context,
     ) -> Result<Trained> {
         let Material {
@@ -138,11 +166,15 @@ impl TwoTowerTrain {
             ..
         } = material;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let (query, item) = self.tower_columns(sides);
         let mut towers = Towers {
             normalize: self.normalize,
-            query: Tower::init(self.shape(&sides.query)?, &mut rng),
-            item: Tower::init(self.shape(&sides.item)?, &mut rng),
+            query: Tower::init(self.shape(&query)?, &mut rng),
+            item: Tower::init(self.shape(&item)?, &mut rng),
         };
+        let taken = earlier
+            .map(|earlier| warmed(&mut towers, material, earlier, context))
+            .transpose()?;
         let step = self.step(self.epochs * Training::steps(train.rows, self.batch_size));
         let mut network = Network::new(&towers, step, self.clip_norm, context.threads);
         let mut training = Training {
@@ -151,6 +183,7 @@ impl TwoTowerTrain {
             loss: self.loss,
             logq: self.logq,
             uniform_negatives: self.uniform_negatives,
+            row_weights: material.row_weights.clone(),
             context,
             train,
             sampling: Sampling::new(train, sides, users, self.mask_positives)?,
@@ -169,10 +202,16 @@ impl TwoTowerTrain {
         let mut order: Vec<usize> = (0..train.rows).collect();
         let mut best: Option<(f64, usize, Towers, BTreeMap<String, f64>)> = None;
         let mut metrics = BTreeMap::new();
+        let mut ends = VecDeque::new();
         for epoch in 1..=self.epochs {
             order.shuffle(&mut rng);
             metrics.insert("loss".to_owned(), training.epoch(&mut network, &order, &mut rng)?);
             network.download(&mut towers);
+            if self.average_epochs > 1 {
+                ends.truncate(self.average_epochs - 1);
+                ends.push_front(towers.clone());
+                towers = Towers::mean(&ends);
+            }
             if let Some(validation) = validation {
                 metrics.extend(validation.measure(&towers, catalogue, context)?);
             }
@@ -209,7 +248,12 @@ impl TwoTowerTrain {
             metrics = of_then;
             metrics.insert(BEST_EPOCH.to_owned(), epoch as f64);
         }
-        Ok(Trained { towers, metrics, table })
+        Ok(Trained {
+            towers,
+            metrics,
+            table,
+            taken,
+        })
     }
 
     fn stored(
@@ -245,10 +289,14 @@ impl TwoTowerTrain {
                 validation.cases.outside, validation.split, self.fit_on
             ));
         }
-        let facts = vec![
+        let mut facts = vec![
             ("interactions".to_owned(), train.rows.to_string()),
             ("items".to_owned(), catalogue.len().to_string()),
         ];
+        if let Some(Taken { kept, fresh }) = trained.taken {
+            facts.push(("embeddings of the earlier model".to_owned(), kept.to_string()));
+            facts.push(("fresh embeddings".to_owned(), fresh.to_string()));
+        }
         Ok(Output {
             result: TaskResult::Model {
                 model_type: model_type.clone(),
@@ -264,4 +312,38 @@ impl TwoTowerTrain {
             },
         })
     }
+}
+
+/// Puts the weights of an earlier model into the towers.
+fn warmed(towers: &mut Towers, material: &Material<'_>, earlier: &ModelFiles, context: &Context) -> Result<Taken> {
+    let loaded = LoadedModel::load(earlier, &context.cancel)?;
+    let before = loaded.towers()?;
+    let mut taken = Taken::default();
+    for (tower, before, now, then) in [
+        (
+            &mut towers.query,
+            &before.query,
+            &material.model_type.query,
+            &loaded.model_type.query,
+        ),
+        (
+            &mut towers.item,
+            &before.item,
+            &material.model_type.item,
+            &loaded.model_type.item,
+        ),
+    ] {
+        let now = Meaning {
+            columns: now,
+            vocabularies: &material.dataset.vocabularies,
+        };
+        let then = Meaning {
+            columns: then,
+            vocabularies: &earlier.vocabularies,
+        };
+        let of_tower = warm_start::take_over(tower, now, before, then)?;
+        taken.kept += of_tower.kept;
+        taken.fresh += of_tower.fresh;
+    }
+    Ok(taken)
 }

@@ -97,13 +97,10 @@ fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<Stri
     {
         let loaded = LoadedModel::load(model, &context.cancel)?;
         if let Ok(towers) = loaded.towers() {
-            let lists: Vec<bool> = loaded
-                .model_type
-                .query
-                .columns
-                .iter()
-                .map(crate::contract::Column::is_list)
-                .collect();
+            let query = &loaded.model_type.query;
+            let is_list = |column: &str| query.get(column).is_some_and(crate::contract::Column::is_list);
+            let columns = towers.query.shape.embeddings.iter();
+            let lists: Vec<bool> = columns.map(|embedding| is_list(&embedding.column)).collect();
             let path = folder.join(SCRIPT);
             super::torch_script::write_script(&towers.query, &lists, towers.normalize, &path)?;
             names.push(SCRIPT.to_owned());

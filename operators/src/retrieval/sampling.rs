@@ -3,12 +3,17 @@
 
 use std::collections::HashMap;
 
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 use towline_kernels::{Mask, Positives};
 
 use super::columns::{EncodedTable, Ids};
 use super::ids::Originals;
 use super::sides::Sides;
 use crate::contract::{OperatorError, Result};
+
+/// How often an item that is unknown to the user is looked for.
+const DRAWS: usize = 64;
 
 /// Frequencies and positives of the training rows.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub(crate) struct Drawn {
     pub(crate) log_q: Vec<f32>,
     /// Which candidate each row of the batch is about, with the log of the probability of one draw of it.
     pub(crate) targets: Vec<(u32, f32)>,
+    /// The candidates that were drawn beside those of the batch, in the order of the draws.
+    pub(crate) beside: Vec<u32>,
 }
 
 impl Sampling {
@@ -126,6 +133,7 @@ impl Sampling {
                 .iter()
                 .map(|&row| (self.places[self.items[row] as usize], 0.0))
                 .collect(),
+            beside: Vec::new(),
         }
     }
 
@@ -146,6 +154,8 @@ impl Sampling {
             counts[place as usize] += 1.0;
             if drawn.targets.len() < rows.len() {
                 drawn.targets.push((place, 0.0));
+            } else {
+                drawn.beside.push(place);
             }
         }
         drawn.items = drawn.rows.iter().map(|&row| self.items[row]).collect();
@@ -165,6 +175,22 @@ impl Sampling {
             .map(|(log_q, count)| (log_q - count.ln()) as f32)
             .collect();
         drawn
+    }
+
+    /// For each row an item that its user has not interacted with, drawn evenly from the catalogue; a row of it. Nothing,
+    /// if chance finds none: the user knows nearly everything.
+    pub(crate) fn unknown(&self, rows: &[usize], rng: &mut ChaCha8Rng) -> Vec<Option<usize>> {
+        let draw = |row: &usize| {
+            let (user, own) = (self.users[*row], self.items[*row]);
+            let liked = user.map_or(&[][..], |user| self.positives.of(user));
+            (0..DRAWS).find_map(|_| {
+                let other = self.catalogue[rng.random_range(0..self.catalogue.len())];
+                let item = self.items[other];
+                // The pairs were sorted, and with them the items of a user.
+                (item != own && liked.binary_search(&item).is_err()).then_some(other)
+            })
+        };
+        rows.iter().map(draw).collect()
     }
 
     /// Which candidates are no negatives for these rows.

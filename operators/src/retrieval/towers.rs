@@ -1,6 +1,6 @@
 //! The towers: embeddings per column, concatenated, through an MLP. Computed in plain Rust.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use rand::Rng;
@@ -316,6 +316,34 @@ impl Towers {
             query: self.query.shape.clone(),
             item: self.item.shape.clone(),
         }
+    }
+
+    /// The towers whose every weight is the mean of those of `all`, which have the same shape. The first gives the shape.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub(crate) fn mean(all: &VecDeque<Self>) -> Self {
+        let mut mean = all[0].clone();
+        let share = 1.0 / all.len() as f32;
+        let weights = |towers: &mut Towers, change: &mut dyn FnMut(&mut Vec<f32>)| {
+            for tower in [&mut towers.query, &mut towers.item] {
+                tower.tables.iter_mut().for_each(&mut *change);
+                for layer in &mut tower.layers {
+                    change(&mut layer.weight);
+                    change(&mut layer.bias);
+                }
+            }
+        };
+        for other in all.iter().skip(1) {
+            let mut parts = VecDeque::new();
+            weights(&mut other.clone(), &mut |part| parts.push_back(std::mem::take(part)));
+            weights(&mut mean, &mut |part| {
+                let other = parts.pop_front().unwrap_or_default();
+                part.iter_mut().zip(&other).for_each(|(sum, x)| *sum += x);
+            });
+        }
+        weights(&mut mean, &mut |part| part.iter_mut().for_each(|x| *x *= share));
+        mean
     }
 
     /// Writes the weights as safetensors.

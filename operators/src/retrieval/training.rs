@@ -7,8 +7,9 @@ use towline_kernels::Mask;
 use super::columns::EncodedTable;
 use super::in_batch::{Candidates, InBatch};
 use super::network::Network;
+use super::pairwise::{self, Pairs};
 use super::sampling::Sampling;
-use super::two_tower_train::Loss;
+use super::training_options::Loss;
 use crate::contract::{Context, OperatorError, Result};
 
 /// Everything that stays the same over the epochs, and the memory of a step.
@@ -25,6 +26,8 @@ pub(crate) struct Training<'a> {
     pub(crate) uniform_negatives: usize,
     /// For progress and cancellation.
     pub(crate) context: &'a Context,
+    /// What each training row counts for; all alike without.
+    pub(crate) row_weights: Option<Vec<f32>>,
     /// The training rows.
     pub(crate) train: &'a EncodedTable,
     /// Frequencies and positives of the rows.
@@ -36,12 +39,69 @@ pub(crate) struct Training<'a> {
 }
 
 impl Training<'_> {
+    /// What the loss of each of these rows counts for in a batch, in all 1, and the sum of their weights.
+    fn weights(&self, rows: &[usize]) -> (Vec<f32>, f64) {
+        let Some(weights) = &self.row_weights else {
+            return (vec![1.0 / rows.len() as f32; rows.len()], rows.len() as f64);
+        };
+        let total: f64 = rows.iter().map(|&row| f64::from(weights[row])).sum();
+        let share = |&row: &usize| (f64::from(weights[row]) / total) as f32;
+        (rows.iter().map(share).collect(), total)
+    }
+
     /// One step; returns the mean loss of its rows.
-    fn step(&mut self, network: &mut Network, rows: &[usize], rng: &mut ChaCha8Rng) -> Result<f64> {
+    fn step(
+        &mut self,
+        network: &mut Network,
+        (rows, weights): (&[usize], &[f32]),
+        rng: &mut ChaCha8Rng,
+    ) -> Result<f64> {
+        let loss = if self.loss == Loss::Bpr {
+            self.pairwise(network, rows, weights, rng)?
+        } else {
+            self.softmax(network, rows, weights, rng)?
+        };
+        if !loss.is_finite() {
+            return Err(exploded(network, rows));
+        }
+        std::mem::swap(&mut network.query.gradient, &mut self.in_batch.by_query);
+        std::mem::swap(&mut network.item.gradient, &mut self.in_batch.by_item);
+        network.learn();
+        Ok(loss)
+    }
+
+    fn pairwise(
+        &mut self,
+        network: &mut Network,
+        rows: &[usize],
+        weights: &[f32],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<f64> {
+        let others = self.sampling.unknown(rows, rng);
+        let found: Vec<usize> = others.iter().copied().flatten().collect();
+        let drawn = self.sampling.drawn(rows, &found, false);
+        network.forward(self.train, rows, &drawn.rows)?;
+        let mut beside = drawn.beside.iter().copied();
+        let own = drawn.targets.iter().map(|(place, _)| *place);
+        let places: Vec<(u32, Option<u32>)> = own
+            .zip(&others)
+            .map(|(own, other)| (own, other.and_then(|_| beside.next())))
+            .collect();
+        let pairs = Pairs {
+            embeddings: network.item.output(),
+            places: &places,
+            weights,
+        };
+        let gradients = (&mut self.in_batch.by_query, &mut self.in_batch.by_item);
+        let (queries, dim) = (network.query.output(), network.query.dim());
+        Ok(pairwise::learn(queries, dim, self.temperature, &pairs, gradients))
+    }
+
+    fn softmax(&mut self, network: &mut Network, rows: &[usize], weights: &[f32], rng: &mut ChaCha8Rng) -> Result<f64> {
         let sampling = &self.sampling;
         let drawn = match self.loss {
             Loss::FullSoftmax => sampling.everything(rows),
-            Loss::SampledSoftmax => {
+            Loss::SampledSoftmax | Loss::Bpr => {
                 let catalogue = sampling.catalogue();
                 let uniform = (0..self.uniform_negatives).map(|_| catalogue[rng.random_range(0..catalogue.len())]);
                 sampling.drawn(rows, &uniform.collect::<Vec<_>>(), self.logq)
@@ -54,32 +114,28 @@ impl Training<'_> {
             log_q: &drawn.log_q,
             targets: &drawn.targets,
             mask: &self.mask,
-            weights: &vec![1.0 / rows.len() as f32; rows.len()],
+            weights,
         };
         let dim = network.query.dim();
-        let loss = self
-            .in_batch
-            .learn(network.on(), network.query.output(), dim, self.temperature, &candidates);
-        if !loss.is_finite() {
-            return Err(exploded(network, rows));
-        }
-        std::mem::swap(&mut network.query.gradient, &mut self.in_batch.by_query);
-        std::mem::swap(&mut network.item.gradient, &mut self.in_batch.by_item);
-        network.learn();
-        Ok(loss)
+        let (on, queries) = (network.on(), network.query.output());
+        Ok(self.in_batch.learn(on, queries, dim, self.temperature, &candidates))
     }
 
-    /// One pass; returns the mean loss.
+    /// One pass; returns the mean loss, by the weights of the rows.
     pub(crate) fn epoch(&mut self, network: &mut Network, order: &[usize], rng: &mut ChaCha8Rng) -> Result<f64> {
-        let (mut sum, mut count) = (0.0, 0);
+        let (mut sum, mut total) = (0.0, 0.0);
         // A row alone has no negatives.
         for rows in order.chunks(self.batch_size).filter(|rows| rows.len() > 1) {
             self.context.cancel.check()?;
-            sum += self.step(network, rows, rng)? * rows.len() as f64;
-            count += rows.len();
+            let (weights, weight) = self.weights(rows);
+            // Rows that count for nothing teach nothing.
+            if weight > 0.0 {
+                sum += self.step(network, (rows, &weights), rng)? * weight;
+                total += weight;
+            }
             self.context.progress.advance(rows.len() as u64);
         }
-        Ok(sum / count as f64)
+        Ok(sum / total)
     }
 
     /// How many steps a pass takes.

@@ -1,71 +1,22 @@
 //! `TwoTowerTrain`.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use towline_kernels::{Decay, Rule, Schedule, Step};
 
 use super::evaluate::Per;
-use super::sides::Sides;
+use super::sample_weight;
+use super::sides::{Sides, mismatches};
 use super::towers::{EmbeddingShape, Normalize, Pool, TowerShape};
+use super::training_options::{EarlyStopping, IdEmbedding, LearningRateSchedule, Loss, Optimizer};
 use super::users::unknown_split;
 use super::validation::{METRICS, metric};
 use crate::contract::{
     Column, DEFAULT_SPLIT, Describe, Form, Inputs, ModelType, NodeType, Operator, OperatorError, Port, Problem, Purity,
     Result, TypeContext, dataset_at,
 };
-
-/// How weights follow gradients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Optimizer {
-    /// Adam (Kingma and Ba 2015) with its usual constants; `weight_decay` is L2 regularisation.
-    #[default]
-    Adam,
-    /// Adam whose `weight_decay` stays apart from the gradient (Loshchilov and Hutter 2019).
-    AdamW,
-    /// Adagrad (Duchi, Hazan and Singer 2011); `weight_decay` is L2 regularisation.
-    Adagrad,
-    /// Plain stochastic gradient descent; `weight_decay` is L2 regularisation.
-    Sgd,
-}
-
-/// How the learning rate changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LearningRateSchedule {
-    /// Not at all.
-    #[default]
-    Constant,
-    /// Along a cosine to 0 at the last step.
-    Cosine,
-}
-
-/// What is compared with what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Loss {
-    /// The item of an interaction with those of the batch and `uniform_negatives`.
-    #[default]
-    SampledSoftmax,
-    /// The item of an interaction with the whole catalogue: for catalogues of up to some ten thousand items.
-    FullSoftmax,
-}
-
-/// When to stop before the last epoch.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EarlyStopping {
-    /// A metric of the validation without the name of its split, such as `ndcg_at_10`; its k is one of `metrics_at`.
-    pub metric: String,
-    /// Epochs without a better value after which to stop.
-    #[serde(default = "default_patience")]
-    #[schemars(range(min = 1))]
-    pub patience: usize,
-}
-
-fn default_patience() -> usize {
-    2
-}
 
 /// Trains a two-tower retrieval model on positive interactions: one tower embeds the user, one the item, and the dot
 /// product of the two says how well they fit.
@@ -92,6 +43,13 @@ pub struct TwoTowerTrain {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub embedding_dim: Option<usize>,
+    /// Widths of the embeddings of single columns, for example `{ item_id: 64 }`; needs `layers`.
+    #[serde(default)]
+    pub embedding_dims: BTreeMap<String, usize>,
+    /// Whether users and items are known by their ids, or by their other columns alone. What training never saw has an id
+    /// that says nothing; recommend it with `features_only`.
+    #[serde(default)]
+    pub id_embedding: IdEmbedding,
     /// How the embeddings of a list become one.
     #[serde(default)]
     pub pooling: Pool,
@@ -115,6 +73,10 @@ pub struct TwoTowerTrain {
     /// Negatives per step that are drawn evenly from the catalogue, beside those of the batch.
     #[serde(default)]
     pub uniform_negatives: usize,
+    /// A column of numbers that says what an interaction counts for, beside the others of its batch. It is neither null nor
+    /// negative.
+    #[serde(default)]
+    pub sample_weight: Option<String>,
     /// Interactions per step; every other one of the batch is a negative.
     #[serde(default = "default_batch_size")]
     #[schemars(range(min = 2))]
@@ -123,6 +85,11 @@ pub struct TwoTowerTrain {
     #[serde(default = "default_epochs")]
     #[schemars(range(min = 1))]
     pub epochs: usize,
+    /// The weights are the mean of those at the ends of this many last epochs (Izmailov et al. 2018, "Averaging weights leads
+    /// to wider optima and better generalization"); the validation of an epoch is of that mean.
+    #[serde(default = "default_average_epochs")]
+    #[schemars(range(min = 1))]
+    pub average_epochs: usize,
     /// Stops when the validation gets no better, and keeps the weights of the best epoch.
     #[serde(default)]
     pub early_stopping: Option<EarlyStopping>,
@@ -180,6 +147,10 @@ fn default_epochs() -> usize {
     2
 }
 
+fn default_average_epochs() -> usize {
+    1
+}
+
 fn default_learning_rate() -> f64 {
     1e-3
 }
@@ -207,10 +178,19 @@ impl Describe for TwoTowerTrain {
     const NAME: &'static str = "TwoTowerTrain";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "Positive interactions: encoded columns with their tags.",
-    )];
+    const PORTS: &'static [Port] = &[
+        Port::dataset("input", "Positive interactions: encoded columns with their tags."),
+        Port::dataset(
+            "items",
+            "Items to recommend beside those of the interactions, encoded alike: new ones, with their features.",
+        )
+        .optional(),
+        Port::model(
+            "warm_start",
+            "An earlier model, whose weights are where training begins. Values that it knew keep theirs.",
+        )
+        .optional(),
+    ];
     const EXAMPLE: &'static str = "op: TwoTowerTrain\ninput: features\nwith: { layers: [128, 64], epochs: 2 }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -232,6 +212,11 @@ impl Describe for TwoTowerTrain {
             "a list of length 0 has no metrics",
         );
         range(
+            "average_epochs",
+            self.average_epochs > self.epochs,
+            "there are fewer epochs than that",
+        );
+        range(
             "learning_rate",
             !positive(self.learning_rate),
             "the learning rate must be more than 0",
@@ -248,8 +233,18 @@ impl Describe for TwoTowerTrain {
         );
         range(
             "uniform_negatives",
-            self.uniform_negatives > 0 && self.loss == Loss::FullSoftmax,
-            "the full softmax has the whole catalogue as negatives already",
+            self.uniform_negatives > 0 && self.loss != Loss::SampledSoftmax,
+            "only the sampled softmax takes negatives beside its own",
+        );
+        range(
+            "embedding_dims",
+            self.embedding_dims.values().any(|&dim| dim == 0),
+            "an embedding of width 0 says nothing",
+        );
+        range(
+            "embedding_dims",
+            self.layers.is_empty() && !self.embedding_dims.is_empty(),
+            "embeddings that are added, without layers, are all equally wide",
         );
         if let Some(early) = &self.early_stopping {
             let known = self.validation_metrics();
@@ -284,9 +279,28 @@ impl Operator for TwoTowerTrain {
                     .help("name one with `validate_on`"),
             );
         }
+        if let Some(name) = &self.sample_weight {
+            problems.extend(sample_weight::problem(name, &dataset.schema));
+        }
         match Sides::of(&dataset.schema) {
-            Ok(sides) if problems.is_empty() => Ok(NodeType::Model(self.model_type(&sides, validation))),
-            Ok(_) => Err(problems),
+            Ok(sides) => {
+                problems.extend(self.inputs_of_towers(&sides));
+                if let Some(NodeType::Dataset(items)) = inputs.get("items") {
+                    problems.extend(mismatches(
+                        &sides.item.iter().collect::<Vec<_>>(),
+                        &items.schema,
+                        "items",
+                    ));
+                }
+                if let Some(NodeType::Model(earlier)) = inputs.get("warm_start") {
+                    problems.extend(self.other_width(earlier));
+                }
+                if problems.is_empty() {
+                    Ok(NodeType::Model(self.model_type(&sides, validation)))
+                } else {
+                    Err(problems)
+                }
+            }
             Err(more) => Err([problems, more].concat()),
         }
     }
@@ -301,6 +315,53 @@ impl TwoTowerTrain {
     pub(super) fn validation<'a>(&'a self, mut splits: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         let wanted = self.validate_on.as_deref().unwrap_or("valid");
         splits.find(|split| *split == wanted)
+    }
+
+    /// The columns of the tower of the users and of that of the items.
+    pub(super) fn tower_columns(&self, sides: &Sides) -> (Vec<Column>, Vec<Column>) {
+        let (user, item) = self.id_embedding.of_sides();
+        let columns = |all: &[Column], id: &str, with_id: bool| {
+            let kept = all.iter().filter(|column| with_id || column.name != id);
+            kept.cloned().collect()
+        };
+        (
+            columns(&sides.query, &sides.user_id, user),
+            columns(&sides.item, &sides.item_id, item),
+        )
+    }
+
+    /// What stands against towers of these columns.
+    fn inputs_of_towers(&self, sides: &Sides) -> Vec<Problem> {
+        let (query, item) = self.tower_columns(sides);
+        let mut problems = Vec::new();
+        for (side, columns) in [("user", &query), ("item", &item)] {
+            if columns.is_empty() {
+                let text = format!("the {side} tower would have no column, for only the id is tagged {side}");
+                problems.push(Problem::new("bad-input", text).at("id_embedding"));
+            }
+        }
+        let names: Vec<&str> = query.iter().chain(&item).map(|column| column.name.as_str()).collect();
+        for name in self
+            .embedding_dims
+            .keys()
+            .filter(|name| !names.contains(&name.as_str()))
+        {
+            let help = crate::contract::suggest::sentence(name, &names, "columns");
+            let text = format!("no tower has a column `{name}`");
+            problems.push(Problem::new("unknown-column", text).at("embedding_dims").help(help));
+        }
+        problems
+    }
+
+    /// A model that makes embeddings of another width cannot be where training begins.
+    fn other_width(&self, earlier: &ModelType) -> Option<Problem> {
+        let wanted = self.layers.last().copied().unwrap_or_else(|| self.added_width());
+        let text = match earlier.dim {
+            Some(dim) if dim == wanted => return None,
+            Some(dim) => format!("the embeddings of `warm_start` are {dim} wide, those of this model {wanted}"),
+            None => "`warm_start` has no embeddings".to_owned(),
+        };
+        Some(Problem::new("bad-input", text).at_port("warm_start"))
     }
 
     /// The metrics of a validation without the name of its split.
@@ -346,7 +407,8 @@ impl TwoTowerTrain {
             let dim = if self.layers.is_empty() {
                 self.added_width()
             } else {
-                self.embedding_dim.unwrap_or(rule)
+                let own = self.embedding_dims.get(&column.name).copied();
+                own.or(self.embedding_dim).unwrap_or(rule)
             };
             Ok(EmbeddingShape {
                 column: column.name.clone(),
