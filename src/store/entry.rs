@@ -1,6 +1,6 @@
 //! What a key produced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -88,6 +88,9 @@ pub struct Entry {
     /// The blobs as they were when their digests were last checked, by digest: while a blob keeps its stamp it is whole.
     #[serde(default)]
     pub stamps: BTreeMap<String, Stamp>,
+    /// The shared stores that have it, by their marks.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub shared: BTreeSet<String>,
 }
 
 impl Entry {
