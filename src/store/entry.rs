@@ -115,3 +115,45 @@ impl Entry {
         super::digest_json(&serde_json::json!({ "content": self.content, "metrics": metrics }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use towline_operators::contract::{Column, Tag};
+
+    use super::*;
+
+    #[test]
+    fn equal_bytes_under_other_names_types_or_tags_are_another_content() {
+        let dataset = |column: Column| Entry {
+            key: "key".into(),
+            content: Content::Dataset {
+                schema: Schema { columns: vec![column] },
+                splits: Vec::new(),
+                vocabularies: Vec::new(),
+            },
+            metrics: BTreeMap::new(),
+            report: Report::default(),
+            seconds: 0.0,
+            stamps: BTreeMap::new(),
+            shared: BTreeSet::new(),
+        };
+        let plain = || Column::new("user", DataType::Int64, true);
+        let others = [
+            Column::new("item", DataType::Int64, true),
+            Column::new("user", DataType::Int32, true),
+            Column::new("user", DataType::Int64, false),
+            plain().with_tag(Tag::User),
+        ];
+        let same = Entry {
+            key: "another key".into(),
+            seconds: 9.0,
+            shared: BTreeSet::from(["somewhere".into()]),
+            ..dataset(plain())
+        };
+        assert_eq!(dataset(plain()).content_digest(), same.content_digest());
+        for other in others {
+            assert_ne!(dataset(plain()).content_digest(), dataset(other.clone()).content_digest(), "{other:?}");
+        }
+    }
+}

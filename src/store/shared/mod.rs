@@ -10,6 +10,8 @@
 //! reached is told once and left alone for the rest of the run.
 
 mod address;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::collections::BTreeSet;
@@ -173,7 +175,7 @@ fn redacted(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod messages {
     use super::*;
 
     #[test]

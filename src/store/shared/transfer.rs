@@ -29,7 +29,7 @@ impl Shared {
     /// The entry of a key, with what is wanted of it in the local store; nothing, if there is none.
     pub async fn fetch(&self, store: &Store, key: &str, want: Want, cancel: &Cancel) -> Result<Option<Entry>> {
         let place = format!("entries/{key}.json");
-        let Some(bytes) = self.small(&place).await? else {
+        let Some(bytes) = self.small(&place, cancel).await? else {
             return Ok(None);
         };
         let entry: Entry = serde_json::from_slice(&bytes)
@@ -41,7 +41,7 @@ impl Shared {
             self.bring(store, blob, cancel).await?;
         }
         if want == Want::Whole {
-            let why = self.small(&format!("why/{key}.json")).await?.unwrap_or_default();
+            let why = self.small(&format!("why/{key}.json"), cancel).await?.unwrap_or_default();
             let why: Value = serde_json::from_slice(&why).unwrap_or(Value::Null);
             store.publish_entry(&entry, &why)?;
             store.note_shared(&entry, &self.mark());
@@ -89,14 +89,14 @@ impl Shared {
     }
 
     /// The bytes of a small object, if it is there.
-    async fn small(&self, place: &str) -> Result<Option<Vec<u8>>> {
+    async fn small(&self, place: &str, cancel: &Cancel) -> Result<Option<Vec<u8>>> {
         let path = self.path(place);
         let objects = self.objects()?;
         let got = async {
             let found = objects.get(&path).await?;
             Ok(found.bytes().await?.to_vec())
         };
-        match in_time(got, &Cancel::default()).await? {
+        match in_time(got, cancel).await? {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             got => Ok(Some(got?)),
         }
@@ -164,7 +164,7 @@ impl Shared {
         }
     }
 
-    fn path(&self, place: &str) -> ObjectPath {
+    pub(super) fn path(&self, place: &str) -> ObjectPath {
         let parts = self.root.parts().map(|part| part.as_ref().to_owned());
         parts.chain(place.split('/').map(str::to_owned)).collect()
     }
