@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 """Kills runs at random points and injects faults; every time the next run must succeed, with the same bytes.
 
-    python3 benches/kill_test.py [--kills 200] [--faults 100] [--seed 1] [--towline target/debug/towline]
+    python3 benches/kill_test.py [--kills 200] [--faults 125] [--seed 1] [--towline target/debug/towline]
 
 The pipeline has every kind of node: sources, plans, fits, training, encoding, sinks. Each round starts a run, on a new
 store or on the one that the rounds before left, with one of several configurations, and kills it (SIGKILL) after a random
 time; or runs it under a library that lets the n-th write below the store fail with ENOSPC, or the n-th read with EIO; or
-damages a random blob; or sets the times in the store an hour ahead. Then an undisturbed run must succeed, and the outputs
-must be those of a run on an empty store. Prints figures; exits with 1 if anything was wrong.
+damages a random blob; or sets the times in the store an hour ahead; or starts two runs at once where there are no file
+locks. A kill counts if it lands before the run has ended. Then an undisturbed run must succeed, and the outputs must be
+those of a run on an empty store. Prints figures; exits with 1 if anything was wrong.
 """
 
 import argparse
 import collections
 import hashlib
+import json
 import os
 import pathlib
 import random
@@ -68,6 +70,13 @@ static int fails(const char *kind, int fd) {
     if (left < 0) left = atol(getenv("FAULT_AT"));
     return __atomic_fetch_sub(&left, 1, __ATOMIC_RELAXED) <= 0;
 }
+int flock(int fd, int operation) {
+    static int (*real)(int, int);
+    if (!real) real = (int (*)(int, int))dlsym(RTLD_NEXT, "flock");
+    const char *asked = getenv("FAULT_KIND");
+    if (asked && !strcmp(asked, "ENOLCK") && wanted(fd)) { errno = ENOLCK; return -1; }
+    return real(fd, operation);
+}
 #define REAL(type, name) static __typeof__(type) real; if (!real) real = (__typeof__(type))dlsym(RTLD_NEXT, name)
 ssize_t write(int fd, const void *b, size_t n) {
     REAL(ssize_t (*)(int, const void *, size_t), "write");
@@ -85,6 +94,9 @@ ssize_t pread64(int fd, void *b, size_t n, off64_t o) {
     return real(fd, b, n, o);
 }
 """
+
+
+LANDED = "killed in the middle"
 
 
 class Workplace:
@@ -111,6 +123,12 @@ class Workplace:
     def outputs(self):
         files = sorted(path for path in (self.folder / "out").rglob("*") if path.is_file())
         return {path.name: hashlib.blake2b(path.read_bytes()).hexdigest() for path in files}
+
+    def records(self):
+        shown = subprocess.run(
+            [self.towline, "history", "--json", "-n", "1000"], cwd=self.folder, capture_output=True, text=True
+        )
+        return [json.loads(line) for line in shown.stdout.splitlines()]
 
     def blobs(self):
         return sorted(path for path in (self.folder / ".towline/blobs").rglob("*") if path.is_file())
@@ -155,7 +173,7 @@ class Rounds:
         landed = process.poll() is None
         process.send_signal(signal.SIGKILL) if landed else None
         process.communicate()
-        return "killed in the middle" if landed else "ended before the kill"
+        return LANDED if landed else "ended before the kill"
 
     def fault(self, kind, configuration):
         at = self.random.choice([0, 1, 2, 5, 10, 20, 50, 100, 200])
@@ -188,6 +206,21 @@ class Rounds:
             os.utime(path, (later, later))
         return "a clock set back"
 
+    def no_locks(self, configuration):
+        environment = {"LD_PRELOAD": str(self.shim), "FAULT_KIND": "ENOLCK"}
+        before = len(self.place.records())
+        both = [self.place.start(configuration, environment) for _ in range(2)]
+        for process in both:
+            text = process.communicate()[0].decode(errors="replace")
+            if process.returncode != 0:
+                self.wrong(f"one of two runs without file locks failed:\n{text}")
+        records = self.place.records()[before:]
+        ran = collections.Counter(n["name"] for r in records for n in r["nodes"] if n["status"] == "ran")
+        twice = [name for name, count in ran.items() if count > 1]
+        if len(records) != 2 or twice:
+            self.wrong(f"two runs without file locks: {len(records)} records, made twice: {twice}")
+        return "two runs at once without file locks"
+
     def wrong(self, text):
         self.counts["WRONG"] += 1
         print(f"WRONG: {text}", flush=True)
@@ -217,7 +250,7 @@ class Rounds:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--faults", type=int, default=100)
+    parser.add_argument("--faults", type=int, default=125)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--towline", default="target/debug/towline")
     arguments = parser.parse_args()
@@ -226,19 +259,22 @@ def main():
         rounds = Rounds(towline, pathlib.Path(folder), random.Random(arguments.seed))
         print(f"an undisturbed run takes up to {rounds.seconds:.1f} s", flush=True)
         start = time.monotonic()
-        for _ in range(arguments.kills):
+        tried = 0
+        while rounds.counts[LANDED] < arguments.kills and tried < 10 * arguments.kills:
             rounds.round(rounds.kill)
+            tried += 1
         kinds = [
             lambda c: rounds.fault("ENOSPC", c),
             lambda c: rounds.fault("EIO", c),
             rounds.damage,
             rounds.clock,
+            rounds.no_locks,
         ]
         for number in range(arguments.faults):
             rounds.round(kinds[number % len(kinds)])
     for what, count in sorted(rounds.counts.items()):
         print(f"{count:5}  {what}")
-    print(f"{arguments.kills + arguments.faults} rounds in {time.monotonic() - start:.0f} s")
+    print(f"{tried + arguments.faults} rounds in {time.monotonic() - start:.0f} s")
     sys.exit(1 if rounds.counts["WRONG"] else 0)
 
 

@@ -1,6 +1,7 @@
 //! From a file to a pipeline whose every node has a type, with what is wrong told on standard error.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use towline_operators::contract::{Registry, TypeContext};
 use towline_operators::{CONCAT, SELECT};
@@ -9,7 +10,7 @@ use super::{Exit, PipelineArguments, style};
 use crate::document::{Diagnostic, SourceMap, render, summary};
 use crate::pipeline::{ChainOperators, LoadOptions, Override, Pipeline, load_file};
 use crate::plan::{TypedNode, TypedPipeline, propagate};
-use crate::store::Store;
+use crate::store::{Shared, Store};
 use crate::testing::{self, Setting, TestCase};
 
 /// What validation found.
@@ -111,7 +112,7 @@ pub(super) fn pipeline(arguments: &PipelineArguments, registry: &Registry) -> Re
 
 /// The store of a command's arguments, or the exit after its error was told.
 pub(super) fn store(arguments: &PipelineArguments) -> Result<Store, Exit> {
-    Store::open(&arguments.store).map_err(|error| {
+    Store::open(arguments.folder()).map_err(|error| {
         eprintln!("error: {error}");
         Exit::Failed
     })
@@ -128,7 +129,10 @@ pub(super) struct Ready {
 /// What a command needs to run or plan, or the exit after what is wrong was told.
 pub(super) fn ready(arguments: &PipelineArguments, registry: &Registry) -> Result<Ready, Exit> {
     let (pipeline, nodes) = pipeline(arguments, registry)?;
-    let store = store(arguments)?;
+    let mut store = store(arguments)?;
+    if let Some(address) = arguments.shared().or(pipeline.store.as_ref()) {
+        store = store.beside(Arc::new(Shared::at(address.clone())));
+    }
     let runtime = threads()?;
     Ok(Ready {
         pipeline,

@@ -25,13 +25,15 @@ mod transform;
 mod validate;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use towline_operators::contract::Registry;
 
 use crate::document::Style;
 use crate::pipeline::Override;
+use crate::store::Address;
 
 pub use exit::Exit;
 use format::Format;
@@ -91,9 +93,49 @@ struct PipelineArguments {
     /// Replace a value: `--set vars.rows=1000`. The path must exist.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     overrides: Vec<Override>,
-    /// Where artifacts are kept.
-    #[arg(long, value_name = "FOLDER", default_value = ".towline")]
-    store: PathBuf,
+    /// Where artifacts are kept: a folder, `.towline` by default; or the address of a store that is shared with others
+    /// (`s3://BUCKET/PREFIX`, `gs://...`, `az://...`, `file:///FOLDER`), in place of the pipeline's own `store`. Both may be
+    /// given.
+    #[arg(long = "store", value_name = "FOLDER|URL")]
+    stores: Vec<StorePlace>,
+}
+
+/// What `--store` names.
+#[derive(Debug, Clone)]
+enum StorePlace {
+    Folder(PathBuf),
+    Shared(Address),
+}
+
+impl FromStr for StorePlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.contains("://") {
+            text.parse().map(StorePlace::Shared)
+        } else {
+            Ok(StorePlace::Folder(PathBuf::from(text)))
+        }
+    }
+}
+
+impl PipelineArguments {
+    /// The folder of the local store.
+    fn folder(&self) -> &Path {
+        let folders = self.stores.iter().rev().find_map(|place| match place {
+            StorePlace::Folder(folder) => Some(folder.as_path()),
+            StorePlace::Shared(_) => None,
+        });
+        folders.unwrap_or(Path::new(".towline"))
+    }
+
+    /// The shared store that is named on the command line.
+    fn shared(&self) -> Option<&Address> {
+        self.stores.iter().rev().find_map(|place| match place {
+            StorePlace::Shared(address) => Some(address),
+            StorePlace::Folder(_) => None,
+        })
+    }
 }
 
 /// When colours are used.

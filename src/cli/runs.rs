@@ -7,6 +7,10 @@ use crate::store::Store;
 
 /// The store in a folder that a command only looks at: one that is not there is not made.
 pub(super) fn existing_store(folder: &Path) -> Result<Store, String> {
+    if folder.to_string_lossy().contains("://") {
+        let text = "this looks at the store of this machine only: name its folder with --store";
+        return Err(text.to_owned());
+    }
     if !folder.is_dir() {
         return Err(format!(
             "there is no store at {}: run a pipeline first, or name another with --store",

@@ -13,13 +13,14 @@ use super::nodes::{unknown_key, wrong_type};
 use super::overrides::{self, Override};
 use super::resolve::{Tied, tie};
 use super::{secrets, variables};
+use crate::store::Address;
 use crate::document::{self, Code, Diagnostic, FileId, Mapping, SourceMap, Span, Value, ValueKind};
 
 const VERSION: i64 = 1;
 /// Nobody reads more, and to find the line and column of each takes time in a file of one long line.
 const MOST_FOUND: usize = 500;
 /// What a pipeline may hold: each key with its documentation and its JSON type (`texts` is a list of strings).
-pub(super) const KEYS: [(&str, &str, &str); 8] = [
+pub(super) const KEYS: [(&str, &str, &str); 9] = [
     ("version", "The version of the format: 1.", ""),
     (
         "name",
@@ -41,6 +42,12 @@ pub(super) const KEYS: [(&str, &str, &str); 8] = [
         "defaults",
         "By operator, the parameters that its nodes have unless they say otherwise.",
         "object",
+    ),
+    (
+        "store",
+        "A store that is shared with others: `s3://BUCKET/PREFIX`, `gs://...`, `az://...` or `file:///FOLDER`. What somebody \
+         has made is taken from it, what is made is given to it; credentials are taken from the environment.",
+        "string",
     ),
     ("nodes", "The nodes by name: a mapping with `op`, or a chain.", "object"),
     (
@@ -189,6 +196,7 @@ fn build(
         .get("vars")
         .map_or_else(Vec::new, |vars| variables::resolve(&mut interpolator, vars, &root));
     let tests = root.get("tests").and_then(|tests| interpolator.value(tests));
+    let store = shared_store(&mut interpolator, root.get("store"));
     let defaults = defaults::read(&mut interpolator, root.get("defaults"));
     let mut drafter = Drafter {
         interpolator,
@@ -218,6 +226,7 @@ fn build(
         description,
         tests,
         file,
+        store,
         defaults: defaults.into_values().map(|(op, _)| op).collect(),
         nodes,
         graph,
@@ -278,6 +287,33 @@ fn text(root: &Mapping, key: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<
             None
         }
     }
+}
+
+/// The address of the shared store. An empty one is none, so that the environment can name it or not.
+fn shared_store(interpolator: &mut Interpolator<'_>, value: Option<&Value>) -> Option<Address> {
+    let value = interpolator.value(value?)?;
+    let text = match &value.kind {
+        ValueKind::Null => return None,
+        ValueKind::String(text) => text.trim(),
+        _ => {
+            interpolator
+                .diagnostics
+                .push(wrong_type("`store` must be the address of a shared store", &value));
+            return None;
+        }
+    };
+    if text.is_empty() {
+        return None;
+    }
+    let address = text.parse::<Address>();
+    address
+        .map_err(|message| {
+            let diagnostic = Diagnostic::error(Code::OutOfRange, message).at(value.span);
+            interpolator
+                .diagnostics
+                .push(diagnostic.help("a folder for this machine alone is named with --store"));
+        })
+        .ok()
 }
 
 fn stem(name: &str) -> String {

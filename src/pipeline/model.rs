@@ -7,6 +7,7 @@ use petgraph::graph::DiGraph;
 
 use super::settings::Settings;
 use crate::document::{FileId, Span, Spanned, Value};
+use crate::store::Address;
 
 /// A pipeline, as far as its file could be read. Without errors its structure is sound: names exist, nothing goes in
 /// circles, every interpolation is done. Beside errors it has what they left, so that the rest can be checked as well.
@@ -20,6 +21,8 @@ pub struct Pipeline {
     pub tests: Option<Value>,
     /// The text of the pipeline, in the source map it was loaded with.
     pub file: FileId,
+    /// The store that is shared with others, if one is named.
+    pub store: Option<Address>,
     /// The operators that have defaults, each where it is named.
     pub defaults: Vec<Spanned<String>>,
     /// Every node, in the order of the file; those that a chain makes stand before the one that takes its name.

@@ -49,6 +49,7 @@ impl Pipeline {
             description: None,
             tests: None,
             file: like.file,
+            store: None,
             defaults: Vec::new(),
             nodes,
             graph,

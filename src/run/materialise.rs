@@ -176,9 +176,15 @@ impl Runner {
     fn scan(&self, files: &DatasetFiles) -> Result<LazyDataset, Failure> {
         let mut splits = Vec::new();
         for (name, table) in &files.splits {
-            let path = table.path.to_string_lossy().into_owned();
-            let read = self.session.read_parquet(path, ParquetReadOptions::default());
-            let frame = self.runtime.block_on(read).map_err(OperatorError::from)?;
+            let frame = if self.plan_only && !table.path.exists() {
+                // A plan reads no rows: those that are only in the shared store stay there.
+                let none = RecordBatch::new_empty(files.schema.to_arrow());
+                self.session.read_batch(none).map_err(OperatorError::from)?
+            } else {
+                let path = table.path.to_string_lossy().into_owned();
+                let read = self.session.read_parquet(path, ParquetReadOptions::default());
+                self.runtime.block_on(read).map_err(OperatorError::from)?
+            };
             splits.push((name.clone(), LazyTable::from_frame(frame)));
         }
         Ok(LazyDataset {

@@ -13,6 +13,7 @@ mod reuse;
 mod runner;
 mod schedule;
 mod session;
+mod sharing;
 mod task;
 mod transform;
 mod value;

@@ -1,6 +1,6 @@
 //! Whether a piece of work has to be done, and what it leaves in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -123,13 +123,17 @@ impl Runner {
             Err(reason) => reason,
         };
         if self.plan_only {
-            return Err(Failure::WouldRun(reason));
+            let shared = self.shared_entry(&piece, &key);
+            return shared.map_or(Err(Failure::WouldRun(reason)), |entry| Ok(self.reused(&piece, entry)));
         }
         let lock = self.lock(&piece, &key)?;
         match self.reusable(&piece, &key) {
             Ok(entry) => return Ok(self.reused(&piece, entry)),
             Err(still) if still.starts_with("artifact") => reason = still,
             Err(_) => {}
+        }
+        if let Some(entry) = self.shared_entry(&piece, &key) {
+            return Ok(self.reused(&piece, entry));
         }
         self.note(piece.node, |work| {
             work.ran = true;
@@ -151,6 +155,7 @@ impl Runner {
     fn reused(&self, piece: &Piece, entry: Entry) -> Claim {
         self.note(piece.node, |work| work.reused = true);
         self.settle(piece, &entry);
+        self.share(piece, &entry, false);
         Claim::Done(entry)
     }
 
@@ -197,12 +202,14 @@ impl Runner {
             report: made.report,
             seconds: start.elapsed().as_secs_f64(),
             stamps: BTreeMap::new(),
+            shared: BTreeSet::new(),
         };
         self.store.publish_entry(&entry, &piece.step.explanation())?;
         if let Some(place) = self.place(&piece) {
             self.store.end_publishing(&place, &entry)?;
         }
         self.settle(&piece, &entry);
+        self.share(&piece, &entry, true);
         Ok(entry)
     }
 

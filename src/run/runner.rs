@@ -60,6 +60,8 @@ pub struct Work {
     pub ran: bool,
     /// Whether anything came out of the store.
     pub reused: bool,
+    /// Whether anything came from the shared store.
+    pub fetched: bool,
     /// Why it ran, in words.
     pub reason: String,
     /// Digests of what was connected: by node, or by path for the files of a source.
@@ -93,9 +95,12 @@ pub(super) struct Runner {
     pub(super) choices: Choices,
     pub(super) resume: bool,
     pub(super) verify_determinism: bool,
-    progress: Progress,
+    pub(super) progress: Progress,
     sources: Mutex<Vec<SourceFile>>,
     work: Mutex<BTreeMap<usize, Work>>,
+    /// How many entries are given to the shared store at once.
+    pub(super) turns: Arc<tokio::sync::Semaphore>,
+    pub(super) uploads: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
 impl Runner {
@@ -124,6 +129,8 @@ impl Runner {
             threads: options.threads,
             device: options.device,
             work: Mutex::default(),
+            turns: Arc::new(tokio::sync::Semaphore::new(4)),
+            uploads: Mutex::default(),
         }
     }
 

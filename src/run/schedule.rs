@@ -73,7 +73,12 @@ pub async fn run(pipeline: Pipeline, nodes: Vec<TypedNode>, store: Store, option
         pipeline: &runner.pipeline.name,
         nodes: runner.nodes.len(),
     });
+    let cancel = options.cancel.clone();
     let record = go(Arc::clone(&runner), options, id).await;
+    tokio::select! {
+        () = runner.uploaded() => {}
+        () = patience(&cancel) => {}
+    }
     // A record that cannot be written is told, but the work is done and stays done.
     if let Err(error) = runner.store.write_run(&record.id, &record) {
         runner.warn(&format!("the run record was not written: {error}"));
@@ -299,7 +304,8 @@ impl Schedule {
                 if work.ran {
                     (NodeStatus::Ran, work.reason.clone())
                 } else if work.reused {
-                    (NodeStatus::Reused, String::new())
+                    let from = work.fetched.then(|| super::sharing::FROM_SHARED.to_owned());
+                    (NodeStatus::Reused, from.unwrap_or_default())
                 } else {
                     (NodeStatus::Fused, String::new())
                 }

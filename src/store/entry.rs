@@ -1,6 +1,6 @@
 //! What a key produced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -88,6 +88,9 @@ pub struct Entry {
     /// The blobs as they were when their digests were last checked, by digest: while a blob keeps its stamp it is whole.
     #[serde(default)]
     pub stamps: BTreeMap<String, Stamp>,
+    /// The shared stores that have it, by their marks.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub shared: BTreeSet<String>,
 }
 
 impl Entry {
@@ -110,5 +113,47 @@ impl Entry {
     pub fn content_digest(&self) -> String {
         let metrics = matches!(self.content, Content::Metrics).then_some(&self.metrics);
         super::digest_json(&serde_json::json!({ "content": self.content, "metrics": metrics }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use towline_operators::contract::{Column, Tag};
+
+    use super::*;
+
+    #[test]
+    fn equal_bytes_under_other_names_types_or_tags_are_another_content() {
+        let dataset = |column: Column| Entry {
+            key: "key".into(),
+            content: Content::Dataset {
+                schema: Schema { columns: vec![column] },
+                splits: Vec::new(),
+                vocabularies: Vec::new(),
+            },
+            metrics: BTreeMap::new(),
+            report: Report::default(),
+            seconds: 0.0,
+            stamps: BTreeMap::new(),
+            shared: BTreeSet::new(),
+        };
+        let plain = || Column::new("user", DataType::Int64, true);
+        let others = [
+            Column::new("item", DataType::Int64, true),
+            Column::new("user", DataType::Int32, true),
+            Column::new("user", DataType::Int64, false),
+            plain().with_tag(Tag::User),
+        ];
+        let same = Entry {
+            key: "another key".into(),
+            seconds: 9.0,
+            shared: BTreeSet::from(["somewhere".into()]),
+            ..dataset(plain())
+        };
+        assert_eq!(dataset(plain()).content_digest(), same.content_digest());
+        for other in others {
+            assert_ne!(dataset(plain()).content_digest(), dataset(other.clone()).content_digest(), "{other:?}");
+        }
     }
 }

@@ -45,6 +45,11 @@ impl Store {
         Lookup::Found(entry)
     }
 
+    /// Whether a blob is there and whole.
+    pub(super) fn has(&self, blob: &Blob) -> bool {
+        self.check(blob, None).is_ok()
+    }
+
     /// The new stamp of a blob that had to be read, or what is wrong with it.
     fn check(&self, blob: &Blob, known: Option<&Stamp>) -> Result<Option<Stamp>, String> {
         let path = self.blob_path(blob);

@@ -21,6 +21,7 @@ mod lookup;
 mod published;
 mod runs;
 mod scratch;
+mod shared;
 mod sources;
 mod stamp;
 
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,6 +41,7 @@ pub use entry::{Blob, Content, Entry, StoredSplit};
 pub use lock::{Lock, StoreLock};
 pub use lookup::Lookup;
 pub use scratch::Scratch;
+pub use shared::{Address, Shared, SharedError, Want};
 pub use sources::SourceFile;
 pub use stamp::Stamp;
 
@@ -98,10 +101,11 @@ const FOLDERS: [&str; 10] = [
     "tmp",
 ];
 
-/// A store in a folder.
+/// A store in a folder, and beside it one that is shared with others, if there is one.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    shared: Option<Arc<Shared>>,
 }
 
 impl Store {
@@ -112,7 +116,19 @@ impl Store {
             fs::create_dir_all(&path).map_err(at(&path))?;
         }
         let root = root.canonicalize().map_err(at(root))?;
-        Ok(Store { root })
+        Ok(Store { root, shared: None })
+    }
+
+    /// The same store beside one that is shared with others.
+    #[must_use]
+    pub fn beside(mut self, shared: Arc<Shared>) -> Self {
+        self.shared = Some(shared);
+        self
+    }
+
+    /// The store that is shared with others.
+    pub fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
     }
 
     /// The folder.
@@ -155,13 +171,18 @@ impl Store {
             bytes,
             extension: extension.to_owned(),
         };
-        let target = self.blob_path(&blob);
+        self.place_blob(file, &blob)?;
+        Ok(blob)
+    }
+
+    /// Moves a file into the store whose content is that of the blob.
+    fn place_blob(&self, file: &Path, blob: &Blob) -> Result<()> {
+        let target = self.blob_path(blob);
         let folder = target.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(at(folder))?;
         seal(file).map_err(at(file))?;
         fs::rename(file, &target).map_err(at(&target))?;
-        sync_folder(folder)?;
-        Ok(blob)
+        sync_folder(folder)
     }
 
     /// Where a blob lies.
@@ -185,6 +206,17 @@ impl Store {
         entry.stamps = stamps;
         self.write_json(&self.why_path(&entry.key), why)?;
         self.write_json(&self.entry_path(&entry.key), &entry)
+    }
+
+    /// Notes that a shared store has an entry. If that is lost it is found out again.
+    fn note_shared(&self, entry: &Entry, mark: &str) {
+        // Another run may have published the entry anew meanwhile: only what is there now is amended.
+        let path = self.entry_path(&entry.key);
+        if let Some(mut entry) = read_json::<Entry>(&path)
+            && entry.shared.insert(mark.to_owned())
+        {
+            self.note_json(&path, &entry);
+        }
     }
 
     /// What was hashed into a key, with what the digests in it stand for.

@@ -3,18 +3,20 @@
 //! An entry says that a sink once published something. Whether that is still what stands there is another question: a
 //! run with other inputs may have published over it since, or have been killed while it did.
 
+use std::fs;
+
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Content, Entry};
 use super::stamp::Stamp;
-use super::{Result, Store, read_json};
+use super::{Result, Store, at, read_json};
 
 /// What was last published by a sink with some configuration.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Published {
     /// The key of the work, or nothing while somebody publishes.
     key: Option<String>,
-    /// The files as they were left.
+    /// The files as they were left, or as they were before while somebody publishes.
     files: Vec<(std::path::PathBuf, Stamp)>,
 }
 
@@ -22,19 +24,28 @@ impl Store {
     /// Says that a sink begins to publish: until it has ended, nothing is known of what stands there. `place` is a
     /// digest of the sink's operator and configuration.
     pub fn begin_publishing(&self, place: &str) -> Result<()> {
+        let files = self.published(place).map(|before| before.files);
         let unknown = Published {
             key: None,
-            files: Vec::new(),
+            files: files.unwrap_or_default(),
         };
         self.write_json(&self.published_path(place), &unknown)
     }
 
-    /// Says that what an entry's receipt tells of stands there now.
+    /// Says that what an entry's receipt tells of stands there now. Files that were published there before, that it does
+    /// not tell of, and that nobody has touched since are removed: who reads the folder finds one batch and not two.
     pub fn end_publishing(&self, place: &str, entry: &Entry) -> Result<()> {
         let Content::Receipt { receipt } = &entry.content else {
             return Ok(());
         };
         let stamped = |path: &std::path::PathBuf| Some((path.clone(), Stamp::of(path).ok()?));
+        let before = self.published(place).map_or_else(Vec::new, |before| before.files);
+        for (path, stamp) in before {
+            let ours = Stamp::of(&path).is_ok_and(|now| now == stamp);
+            if ours && !receipt.files.contains_key(&path) {
+                fs::remove_file(&path).map_err(at(&path))?;
+            }
+        }
         let published = Published {
             key: Some(entry.key.clone()),
             files: receipt.files.keys().filter_map(stamped).collect(),
@@ -44,11 +55,15 @@ impl Store {
 
     /// Whether what stands there is what was published under this key, and nobody has touched its files since.
     pub fn is_published(&self, place: &str, key: &str) -> bool {
-        read_json::<Published>(&self.published_path(place)).is_some_and(|published| {
+        self.published(place).is_some_and(|published| {
             let untouched =
                 |(path, stamp): &(std::path::PathBuf, Stamp)| Stamp::of(path).is_ok_and(|now| now == *stamp);
             published.key.as_deref() == Some(key) && published.files.iter().all(untouched)
         })
+    }
+
+    fn published(&self, place: &str) -> Option<Published> {
+        read_json(&self.published_path(place))
     }
 
     fn published_path(&self, place: &str) -> std::path::PathBuf {

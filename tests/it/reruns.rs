@@ -34,7 +34,11 @@ impl Small {
     }
 
     fn run(&self, more: &[&str]) -> RunRecord {
-        let output = self.0.towline(&[&["run", "p.yaml"], more].concat());
+        self.run_with(more, &[])
+    }
+
+    fn run_with(&self, more: &[&str], env: &[(&str, &str)]) -> RunRecord {
+        let output = self.0.towline_with(&[&["run", "p.yaml"], more].concat(), env);
         assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
         self.record()
     }
@@ -64,6 +68,7 @@ struct Change {
     name: &'static str,
     make: fn(&Small),
     more: &'static [&'static str],
+    env: &'static [(&'static str, &'static str)],
     runs: &'static [&'static str],
 }
 
@@ -74,12 +79,14 @@ const CHANGES: &[Change] = &[
         name: "nothing",
         make: |_| {},
         more: &[],
+        env: &[],
         runs: &[],
     },
     Change {
         name: "a parameter in the middle",
         make: |small| small.rewrite("min_count=1", "min_count=3"),
         more: &[],
+        env: &[],
         runs: &["kinds", "all", "file"],
     },
     Change {
@@ -89,31 +96,84 @@ const CHANGES: &[Change] = &[
             "--set",
             "nodes.people.with.query=SELECT DISTINCT item FROM c ORDER BY item",
         ],
+        env: &[],
         runs: &["people", "people_file"],
     },
     Change {
         name: "a default that is written down",
         make: |small| small.rewrite("min_count=1", "min_count=1, oov_buckets=1"),
         more: &[],
+        env: &[],
         runs: &[],
     },
     Change {
         name: "bytes of the source",
         make: |small| drop(small.0.write("events.csv", &CSV.replace("3,11,b,1", "4,11,a,1"))),
         more: &[],
+        env: &[],
         runs: DOWN_FROM_CLICKS,
     },
     Change {
         name: "the source is written again with the same bytes",
         make: |small| drop(small.0.write("events.csv", CSV)),
         more: &[],
+        env: &[],
         runs: &[],
     },
     Change {
         name: "rows of the source that the filter drops: what follows is cut off",
         make: |small| drop(small.0.write("events.csv", &CSV.replace("2,12,,0", "9,19,,0"))),
         more: &[],
+        env: &[],
         runs: &["clicks"],
+    },
+    Change {
+        name: "the times of the source",
+        make: |small| {
+            let file = fs::File::options().write(true).open(small.0.path().join("events.csv"));
+            let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+            file.and_then(|file| file.set_modified(later)).expect("it is ours");
+        },
+        more: &[],
+        env: &[],
+        runs: &[],
+    },
+    Change {
+        name: "a variable of the environment that the pipeline names",
+        make: |_| {},
+        more: &[],
+        env: &[("CLICKED", "0")],
+        runs: DOWN_FROM_CLICKS,
+    },
+    Change {
+        name: "the same variable, set to its default",
+        make: |_| {},
+        more: &[],
+        env: &[("CLICKED", "1")],
+        runs: &[],
+    },
+    Change {
+        name: "a variable of the environment that the pipeline does not name",
+        make: |_| {},
+        more: &[],
+        env: &[("UNRELATED", "1"), ("RUST_LOG", "trace"), ("TZ", "Asia/Tokyo")],
+        runs: &[],
+    },
+    Change {
+        name: "a comment",
+        make: |small| small.rewrite("nodes:\n", "# what people click on\nnodes:\n"),
+        more: &[],
+        env: &[],
+        runs: &[],
+    },
+    Change {
+        name: "the names of columns, in the source alone",
+        make: |small| {
+            small.0.write("events.csv", &CSV.replacen("user,item", "item,user", 1));
+        },
+        more: &[],
+        env: &[],
+        runs: DOWN_FROM_CLICKS,
     },
     Change {
         name: "a column of the source that only passes through: what comes to the same is cut off",
@@ -122,12 +182,14 @@ const CHANGES: &[Change] = &[
             small.0.write("events.csv", &csv.replacen(",7", ",extra", 1));
         },
         more: &[],
+        env: &[],
         runs: &["clicks", "kinds", "all", "people"],
     },
     Change {
         name: "the type of a column, by schema alone",
         make: |small| small.rewrite("path: events.csv", "path: events.csv, schema: { user: int32 }"),
         more: &[],
+        env: &[],
         runs: DOWN_FROM_CLICKS,
     },
     Change {
@@ -140,6 +202,7 @@ const CHANGES: &[Change] = &[
             small.rewrite("c: clicks", "c: chosen");
         },
         more: &[],
+        env: &[],
         runs: &[],
     },
     Change {
@@ -151,6 +214,7 @@ const CHANGES: &[Change] = &[
             );
         },
         more: &[],
+        env: &[],
         runs: &[],
     },
     Change {
@@ -166,12 +230,14 @@ const CHANGES: &[Change] = &[
             );
         },
         more: &[],
+        env: &[],
         runs: &[],
     },
     Change {
         name: "parallelism and what is shown",
         make: |_| {},
         more: &["--jobs", "1", "--quiet"],
+        env: &[],
         runs: &[],
     },
 ];
@@ -182,10 +248,11 @@ fn each_kind_of_change_runs_what_it_can_change_and_nothing_else() {
         let small = Small::new();
         (change.make)(&small);
         let planned = small.plan(change.more);
-        let record = small.run(change.more);
+        let record = small.run_with(change.more, change.env);
         let expected: BTreeSet<&str> = change.runs.iter().copied().collect();
         assert_eq!(ran(&record), expected, "{}\n{planned}", change.name);
-        assert_eq!(ran(&small.run(change.more)), BTreeSet::new(), "{}, again", change.name);
+        let again = small.run_with(change.more, change.env);
+        assert_eq!(ran(&again), BTreeSet::new(), "{}, again", change.name);
     }
 }
 
@@ -288,6 +355,25 @@ fn a_published_file_that_somebody_changed_is_published_again() {
     fs::write(&path, changed).expect("it can be written");
     assert_eq!(ran(&small.run(&[])), BTreeSet::from(["people_file"]));
     assert_eq!(fs::read(&path).expect("it is there"), bytes);
+}
+
+#[test]
+fn what_a_sink_published_before_is_not_mixed_with_what_it_publishes_now() {
+    let small = Small::new();
+    let split = "path: events.csv, split: { fraction: { train: 0.5, valid: 0.5 }, seed: 1 }";
+    small.rewrite("path: events.csv", split);
+    small.run(&[]);
+    let files = || {
+        let names = fs::read_dir(small.0.path().join("out")).expect("it was published");
+        names.map(|file| file.expect("a file").file_name()).collect::<BTreeSet<_>>()
+    };
+    let both: BTreeSet<_> = ["train.parquet", "valid.parquet"].map(Into::into).into();
+    assert_eq!(files(), both);
+    small.0.write("out/mine.txt", "not the pipeline's");
+    small.rewrite(split, "path: events.csv");
+    small.run(&[]);
+    let one: BTreeSet<_> = ["train.parquet", "mine.txt"].map(Into::into).into();
+    assert_eq!(files(), one, "a split that is gone leaves no file, and what is not ours stays");
 }
 
 #[test]

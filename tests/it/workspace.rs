@@ -82,7 +82,8 @@ impl Workspace {
             .collect()
     }
 
-    fn files_below(&self, folder: &str) -> Vec<PathBuf> {
+    /// All files below a folder.
+    pub(crate) fn files_below(&self, folder: &str) -> Vec<PathBuf> {
         let mut folders = vec![self.path().join(folder)];
         let mut files = Vec::new();
         while let Some(folder) = folders.pop() {

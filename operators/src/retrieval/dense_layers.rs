@@ -53,6 +53,16 @@ impl Layer {
         dense.bias.copy_from_slice(&self.bias[..outputs]);
     }
 
+    /// Everything that the next step depends on: weights and bias, each with what the optimizer remembers.
+    pub(crate) fn state(&self) -> [&[f32]; 2] {
+        [&self.weight, &self.bias]
+    }
+
+    /// The places of [`Layer::state`].
+    pub(crate) fn state_mut(&mut self) -> [&mut [f32]; 2] {
+        [&mut self.weight, &mut self.bias]
+    }
+
     /// `output = input weight^T + bias`, [rows, inputs] to [rows, outputs]; with `rectify`, without what is negative.
     pub(crate) fn forward(
         &mut self,

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use towline_kernels::Mask;
 
 use super::catalogue::{Catalogue, ITEMS, Items};
+use super::checkpoint::{Best, Course};
 use super::columns::EncodedTable;
 use super::evaluate::Per;
 use super::evaluation::Cases;
@@ -29,6 +30,9 @@ use crate::contract::{
     Artifact, Column, Context, DatasetFiles, Device, Inputs, ModelFiles, ModelType, OperatorError, Output, Report,
     ReportTable, Result, Task, TaskResult, file_dataset_at,
 };
+
+/// The state of training after the epoch that was done last.
+const CHECKPOINT: &str = "training.checkpoint";
 
 /// What training works on.
 struct Material<'a> {
@@ -193,60 +197,56 @@ impl TwoTowerTrain {
 
         context.progress.begin("rows", Some((self.epochs * train.rows) as u64));
         let per_epoch: Vec<&String> = model_type.metrics.iter().filter(|name| *name != BEST_EPOCH).collect();
-        let columns = std::iter::once("epoch").chain(per_epoch.iter().map(|name| name.as_str()));
-        let mut table = ReportTable {
-            title: "training".to_owned(),
-            columns: columns.map(str::to_owned).collect(),
+        let mut course = Course {
+            epoch: 0,
+            order: (0..train.rows).collect(),
+            rng,
+            metrics: BTreeMap::new(),
             rows: Vec::new(),
+            best: None,
+            ends: VecDeque::new(),
         };
-        let mut order: Vec<usize> = (0..train.rows).collect();
-        let mut best: Option<(f64, usize, Towers, BTreeMap<String, f64>)> = None;
-        let mut metrics = BTreeMap::new();
-        let mut ends = VecDeque::new();
-        for epoch in 1..=self.epochs {
-            order.shuffle(&mut rng);
-            metrics.insert("loss".to_owned(), training.epoch(&mut network, &order, &mut rng)?);
+        let checkpoint = context.scratch()?.join(CHECKPOINT);
+        if course.take_up(&mut network, &towers, &checkpoint) {
+            let text = format!("taken up after epoch {}/{}", course.epoch, self.epochs);
+            context.progress.note(&text);
+            context.progress.advance((course.epoch * train.rows) as u64);
+            network.download(&mut towers);
+        }
+        while course.epoch < self.epochs && !self.is_over(&course) {
+            course.epoch += 1;
+            course.order.shuffle(&mut course.rng);
+            let loss = training.epoch(&mut network, &course.order, &mut course.rng)?;
+            course.metrics.insert("loss".to_owned(), loss);
             network.download(&mut towers);
             if self.average_epochs > 1 {
-                ends.truncate(self.average_epochs - 1);
-                ends.push_front(towers.clone());
-                towers = Towers::mean(&ends);
+                course.ends.truncate(self.average_epochs - 1);
+                course.ends.push_front(towers.clone());
+                towers = Towers::mean(&course.ends);
             }
             if let Some(validation) = validation {
-                metrics.extend(validation.measure(&towers, catalogue, context)?);
+                course.metrics.extend(validation.measure(&towers, catalogue, context)?);
+                self.judge(&mut course, validation.split, &towers);
             }
-            let values: Vec<String> = per_epoch
-                .iter()
-                .filter_map(|name| metrics.get(*name))
-                .map(|x| format!("{x:.4}"))
-                .collect();
-            let named: Vec<String> = per_epoch
-                .iter()
-                .zip(&values)
-                .map(|(name, value)| format!("{name} {value}"))
-                .collect();
-            context
-                .progress
-                .note(&format!("epoch {epoch}/{}, {}", self.epochs, named.join(", ")));
-            table
-                .rows
-                .push(std::iter::once(epoch.to_string()).chain(values).collect());
-            if let (Some(early), Some(validation)) = (&self.early_stopping, validation) {
-                let value = metrics
-                    .get(&format!("{}_{}", validation.split, early.metric))
-                    .copied()
-                    .unwrap_or(0.0);
-                if best.as_ref().is_none_or(|(highest, ..)| value > *highest) {
-                    best = Some((value, epoch, towers.clone(), metrics.clone()));
-                } else if best.as_ref().is_some_and(|(_, at, ..)| epoch - at >= early.patience) {
-                    break;
-                }
+            self.tell(&mut course, &per_epoch, context);
+            // After the last epoch everything is nearly done.
+            if course.epoch < self.epochs {
+                course
+                    .write(&network, &checkpoint)
+                    .map_err(OperatorError::io(&checkpoint))?;
             }
         }
-        if let Some((_, epoch, kept, of_then)) = best {
-            towers = kept;
-            metrics = of_then;
-            metrics.insert(BEST_EPOCH.to_owned(), epoch as f64);
+        let columns = std::iter::once("epoch").chain(per_epoch.iter().map(|name| name.as_str()));
+        let table = ReportTable {
+            title: "training".to_owned(),
+            columns: columns.map(str::to_owned).collect(),
+            rows: course.rows,
+        };
+        let mut metrics = course.metrics;
+        if let Some(best) = course.best {
+            towers = best.towers;
+            metrics = best.metrics;
+            metrics.insert(BEST_EPOCH.to_owned(), best.epoch as f64);
         }
         Ok(Trained {
             towers,
@@ -254,6 +254,42 @@ impl TwoTowerTrain {
             table,
             taken,
         })
+    }
+
+    /// Whether the validation has got no better for so long that there is no use in going on.
+    fn is_over(&self, course: &Course) -> bool {
+        let best = self.early_stopping.as_ref().zip(course.best.as_ref());
+        best.is_some_and(|(early, best)| course.epoch > best.epoch && course.epoch - best.epoch >= early.patience)
+    }
+
+    /// Keeps the epoch if it is the best so far.
+    fn judge(&self, course: &mut Course, split: &str, towers: &Towers) {
+        let Some(early) = &self.early_stopping else { return };
+        let value = course.metrics.get(&format!("{split}_{}", early.metric));
+        let value = value.copied().unwrap_or(0.0);
+        if course.best.as_ref().is_none_or(|best| value > best.value) {
+            course.best = Some(Best {
+                value,
+                epoch: course.epoch,
+                towers: towers.clone(),
+                metrics: course.metrics.clone(),
+            });
+        }
+    }
+
+    /// Says how an epoch went.
+    fn tell(&self, course: &mut Course, names: &[&String], context: &Context) {
+        let known = names
+            .iter()
+            .filter_map(|name| Some((name, course.metrics.get(*name)?)));
+        let (named, values): (Vec<String>, Vec<String>) = known
+            .map(|(name, x)| (format!("{name} {x:.4}"), format!("{x:.4}")))
+            .unzip();
+        let (epoch, epochs) = (course.epoch, self.epochs);
+        context
+            .progress
+            .note(&format!("epoch {epoch}/{epochs}, {}", named.join(", ")));
+        course.rows.push(std::iter::once(epoch.to_string()).chain(values).collect());
     }
 
     fn stored(

@@ -7,6 +7,7 @@
 mod als;
 mod bootstrap;
 mod catalogue;
+mod checkpoint;
 mod columns;
 mod compare_metrics;
 mod dense_layers;

@@ -290,6 +290,41 @@ impl Network {
         self.item.download(&self.slots, &mut towers.item);
     }
 
+    /// Everything that the next step depends on besides the number of steps so far: tables and layers with what the
+    /// optimizer remembers of them, and the last step of each row of each table.
+    pub(crate) fn state(&self) -> (Vec<&[f32]>, Vec<&[u32]>) {
+        let (mut numbers, mut steps) = (Vec::new(), Vec::new());
+        for slot in &self.slots {
+            let (rows, last) = slot.table.state();
+            numbers.push(rows);
+            steps.push(last);
+        }
+        for layer in self.query.layers.iter().chain(&self.item.layers) {
+            numbers.extend(layer.state());
+        }
+        (numbers, steps)
+    }
+
+    /// Takes up where [`Network::state`] was written down; `false`, with nothing changed, if the sizes are not those of
+    /// this network.
+    pub(crate) fn restore(&mut self, steps: usize, numbers: &[Vec<f32>], of_rows: &[Vec<u32>]) -> bool {
+        let (own, own_steps) = self.state();
+        let sizes = own.iter().map(|x| x.len()).eq(numbers.iter().map(Vec::len));
+        if !sizes || !own_steps.iter().map(|x| x.len()).eq(of_rows.iter().map(Vec::len)) {
+            return false;
+        }
+        let (tables, layers) = numbers.split_at(self.slots.len());
+        for ((slot, rows), last) in self.slots.iter_mut().zip(tables).zip(of_rows) {
+            slot.table.restore(rows, last);
+        }
+        let places = self.query.layers.iter_mut().chain(&mut self.item.layers);
+        for (place, values) in places.flat_map(Layer::state_mut).zip(layers) {
+            place.copy_from_slice(values);
+        }
+        self.history = (1..=steps as u32).map(|step| self.step.numbers(step)).collect();
+        true
+    }
+
     /// The columns of the batch at hand whose embeddings are not finite any more.
     pub(crate) fn broken(&self) -> Vec<&str> {
         [self.query.broken(&self.slots), self.item.broken(&self.slots)].concat()

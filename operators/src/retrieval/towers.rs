@@ -324,26 +324,35 @@ impl Towers {
     /// If there are none.
     pub(crate) fn mean(all: &VecDeque<Self>) -> Self {
         let mut mean = all[0].clone();
-        let share = 1.0 / all.len() as f32;
-        let weights = |towers: &mut Towers, change: &mut dyn FnMut(&mut Vec<f32>)| {
-            for tower in [&mut towers.query, &mut towers.item] {
-                tower.tables.iter_mut().for_each(&mut *change);
-                for layer in &mut tower.layers {
-                    change(&mut layer.weight);
-                    change(&mut layer.bias);
-                }
-            }
-        };
         for other in all.iter().skip(1) {
-            let mut parts = VecDeque::new();
-            weights(&mut other.clone(), &mut |part| parts.push_back(std::mem::take(part)));
-            weights(&mut mean, &mut |part| {
-                let other = parts.pop_front().unwrap_or_default();
-                part.iter_mut().zip(&other).for_each(|(sum, x)| *sum += x);
-            });
+            for (sum, part) in mean.arrays_mut().into_iter().zip(other.arrays()) {
+                sum.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+            }
         }
-        weights(&mut mean, &mut |part| part.iter_mut().for_each(|x| *x *= share));
+        let share = 1.0 / all.len() as f32;
+        mean.arrays_mut().into_iter().flatten().for_each(|x| *x *= share);
         mean
+    }
+
+    /// All weights, table by table and layer by layer.
+    pub(crate) fn arrays(&self) -> Vec<&Vec<f32>> {
+        let mut all = Vec::new();
+        for tower in [&self.query, &self.item] {
+            all.extend(&tower.tables);
+            all.extend(tower.layers.iter().flat_map(|layer| [&layer.weight, &layer.bias]));
+        }
+        all
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn arrays_mut(&mut self) -> Vec<&mut Vec<f32>> {
+        let mut all = Vec::new();
+        for tower in [&mut self.query, &mut self.item] {
+            all.extend(&mut tower.tables);
+            let layers = tower.layers.iter_mut();
+            all.extend(layers.flat_map(|layer| [&mut layer.weight, &mut layer.bias]));
+        }
+        all
     }
 
     /// Writes the weights as safetensors.

@@ -23,7 +23,9 @@ impl AtomicFile {
         };
         std::fs::create_dir_all(&folder).map_err(OperatorError::io(&folder))?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let temp = builder(&format!(".{name}."), &folder).map_err(OperatorError::io(target))?;
+        sweep(&folder, &format!(".{name}."));
+        let prefix = format!(".{name}.{}-", std::process::id());
+        let temp = builder(&prefix, &folder).map_err(OperatorError::io(target))?;
         Ok(AtomicFile {
             temp: temp.into_temp_path(),
             folder,
@@ -52,6 +54,29 @@ impl AtomicFile {
     }
 }
 
+/// Removes temporary files of processes that were killed before they could: those whose process is not there any more.
+fn sweep(folder: &Path, prefix: &str) {
+    let processes = Path::new("/proc");
+    let own = std::process::id().to_string();
+    if !processes.join(&own).exists() {
+        return;
+    }
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let rest = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".tmp"));
+        let process = rest.and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
+        let dead = process.is_some_and(|process| {
+            !process.is_empty()
+                && process.bytes().all(|byte| byte.is_ascii_digit())
+                && !processes.join(process).exists()
+        });
+        if dead {
+            // What cannot be removed wastes space and nothing else.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn builder(prefix: &str, folder: &Path) -> std::io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).suffix(".tmp");
@@ -59,4 +84,27 @@ fn builder(prefix: &str, folder: &Path) -> std::io::Result<NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dead_process_left_is_removed_and_what_a_living_one_writes_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.parquet");
+        // No system counts its processes as far as that.
+        for name in [".a.parquet.4294967295-x.tmp", ".a.parquet.x.tmp", ".b.parquet.4294967295-x.tmp"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let living = AtomicFile::create(&target).unwrap();
+        let file = AtomicFile::create(&target).unwrap();
+        assert!(living.path().exists() && file.path().exists());
+        assert!(!folder.path().join(".a.parquet.4294967295-x.tmp").exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+        std::fs::write(file.path(), "new").unwrap();
+        assert_eq!(file.publish().unwrap(), 3);
+        assert_eq!(std::fs::read(&target).unwrap(), b"new");
+    }
 }

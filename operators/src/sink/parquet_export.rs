@@ -25,8 +25,8 @@ const COPY_BYTES: u64 = 64 << 20;
 
 /// Writes a dataset as Parquet files: `<path>/<split>.parquet` for each split, or a single file.
 ///
-/// A file appears whole or not at all: it is written under a temporary name and then renamed. Files that the export
-/// does not write are left alone.
+/// A file appears whole or not at all: it is written under a temporary name and then renamed. Files of an earlier run of
+/// the same export that this one does not write any more are removed; any others are left alone.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetExport {

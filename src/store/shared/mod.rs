@@ -1,0 +1,190 @@
+//! A store that is shared with others: what one machine has made, another need not make.
+//!
+//! It has the same layout as the local store (`blobs/`, `why/`, `entries/`) behind the URL of an object store. What is
+//! there is looked for when the local store lacks it, copied into the local store with its digests checked, and used from
+//! there; what is made is copied to it, the entry last, so that an entry there has its blobs. Blobs are named by their
+//! content, so that two that write at once write the same. Receipts are not shared: what a sink has published is a fact
+//! about a place, not about a key.
+//!
+//! A shared store is a help and never a condition: what is damaged or missing there is made anew, and one that cannot be
+//! reached is told once and left alone for the rest of the run.
+
+mod address;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use object_store::ObjectStore;
+use object_store::path::Path as ObjectPath;
+
+use super::entry::Blob;
+use super::{StoreError, digest_json};
+
+pub use address::Address;
+
+/// Why something did not come from a shared store, or did not get there.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedError {
+    /// What is there cannot be used; it is as good as nothing.
+    #[error("{0}")]
+    Damaged(String),
+    /// The store did not do what it was asked for.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The local store failed.
+    #[error(transparent)]
+    Local(#[from] StoreError),
+    /// The run was interrupted.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<object_store::Error> for SharedError {
+    fn from(error: object_store::Error) -> Self {
+        SharedError::Unreachable(redacted(&error.to_string()))
+    }
+}
+
+/// What of an entry is wanted here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// All of it, published in the local store.
+    Whole,
+    /// What a plan reads: no rows and no weights. The local store has no entry of it then.
+    Outline,
+}
+
+/// A store that is shared with others. It is opened when something is first asked of it.
+#[derive(Debug)]
+pub struct Shared {
+    shown: String,
+    root: ObjectPath,
+    source: Source,
+    objects: OnceLock<Result<Arc<dyn ObjectStore>, String>>,
+    unreadable: AtomicBool,
+    unwritable: AtomicBool,
+    /// Digests of blobs that are damaged there: they are written again, though something has their name.
+    damaged: Mutex<BTreeSet<String>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Address(Address),
+    Open(Arc<dyn ObjectStore>),
+}
+
+impl Shared {
+    /// The store at an address.
+    pub fn at(address: Address) -> Self {
+        Shared::new(address.to_string(), address.root(), Source::Address(address))
+    }
+
+    /// A store that is open already, under the name that messages call it by.
+    pub fn over(objects: Arc<dyn ObjectStore>, shown: &str) -> Self {
+        Shared::new(shown.to_owned(), ObjectPath::default(), Source::Open(objects))
+    }
+
+    fn new(shown: String, root: ObjectPath, source: Source) -> Self {
+        Shared {
+            shown,
+            root,
+            source,
+            objects: OnceLock::new(),
+            unreadable: AtomicBool::new(false),
+            unwritable: AtomicBool::new(false),
+            damaged: Mutex::default(),
+        }
+    }
+
+    /// Its address, for a person.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// A name for this store in the local one.
+    pub fn mark(&self) -> String {
+        digest_json(&serde_json::Value::String(self.shown.clone()))
+    }
+
+    /// Whether to ask it for entries.
+    pub fn is_readable(&self) -> bool {
+        !self.unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Whether to give it entries.
+    pub fn is_writable(&self) -> bool {
+        self.is_readable() && !self.unwritable.load(Ordering::Relaxed)
+    }
+
+    /// Asks it for nothing more; whether it was asked until now.
+    pub fn give_up_reading(&self) -> bool {
+        !self.unreadable.swap(true, Ordering::Relaxed)
+    }
+
+    /// Gives it nothing more; whether it was given something until now.
+    pub fn give_up_writing(&self) -> bool {
+        !self.unwritable.swap(true, Ordering::Relaxed) && self.is_readable()
+    }
+
+    fn objects(&self) -> Result<&Arc<dyn ObjectStore>, SharedError> {
+        let opened = self.objects.get_or_init(|| match &self.source {
+            Source::Open(objects) => Ok(Arc::clone(objects)),
+            Source::Address(address) => address.open().map_err(|error| redacted(&error.to_string())),
+        });
+        opened.as_ref().map_err(|error| SharedError::Unreachable(error.clone()))
+    }
+
+    fn note_damaged(&self, blob: &Blob) {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.insert(blob.digest.clone());
+    }
+
+    fn is_damaged(&self, blob: &Blob) -> bool {
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.contains(&blob.digest)
+    }
+}
+
+/// A message without the queries of URLs, which may hold signatures.
+fn redacted(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, url) = rest.split_at(start);
+        out.push_str(before);
+        let end = url.find([' ', ')', '"', '\n']).unwrap_or(url.len());
+        let (url, after) = url.split_at(end);
+        let query = url.find('?');
+        out.push_str(&url[..query.unwrap_or(url.len())]);
+        if query.is_some() {
+            out.push_str("?...");
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    // What a server answers can be a page long.
+    const LONGEST: usize = 400;
+    match out.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &out[..end]),
+        None => out,
+    }
+}
+
+#[cfg(test)]
+mod messages {
+    use super::*;
+
+    #[test]
+    fn a_message_keeps_its_urls_without_their_queries() {
+        let text = "Error performing GET https://a.b/c?sig=abc&x=1 in 2 s, then (http://d/e?f) failed";
+        assert_eq!(
+            redacted(text),
+            "Error performing GET https://a.b/c?... in 2 s, then (http://d/e?...) failed"
+        );
+        assert_eq!(redacted(&"x".repeat(500)).len(), 403);
+    }
+}

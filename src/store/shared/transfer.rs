@@ -1,0 +1,234 @@
+//! Entries and blobs on their way between the local store and a shared one.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use futures::StreamExt;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStoreExt, PutPayload, WriteMultipart};
+use serde_json::Value;
+use towline_operators::contract::Cancel;
+
+use super::super::entry::{Blob, Content, Entry};
+use super::super::{Store, at, digest_file};
+use super::{Shared, SharedError, Want};
+
+type Result<T> = std::result::Result<T, SharedError>;
+
+/// What gets no answer for this long is not reached.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What is bigger goes in parts.
+const PART: usize = 8 << 20;
+/// So many parts are on their way at once.
+const PARTS_AT_ONCE: usize = 4;
+
+impl Shared {
+    /// The entry of a key, with what is wanted of it in the local store; nothing, if there is none.
+    pub async fn fetch(&self, store: &Store, key: &str, want: Want, cancel: &Cancel) -> Result<Option<Entry>> {
+        let place = format!("entries/{key}.json");
+        let Some(bytes) = self.small(&place, cancel).await? else {
+            return Ok(None);
+        };
+        let entry: Entry = serde_json::from_slice(&bytes)
+            .map_err(|error| SharedError::Damaged(format!("{place} is not readable: {error}")))?;
+        if entry.key != key || matches!(entry.content, Content::Receipt { .. }) {
+            return Err(SharedError::Damaged(format!("{place} is the entry of something else")));
+        }
+        for blob in wanted(&entry, want) {
+            self.bring(store, blob, cancel).await?;
+        }
+        if want == Want::Whole {
+            let why = self.small(&format!("why/{key}.json"), cancel).await?.unwrap_or_default();
+            let why: Value = serde_json::from_slice(&why).unwrap_or(Value::Null);
+            store.publish_entry(&entry, &why)?;
+            store.note_shared(&entry, &self.mark());
+        }
+        Ok(Some(entry))
+    }
+
+    /// Brings a blob into the local store, unless it is there and whole.
+    async fn bring(&self, store: &Store, blob: &Blob, cancel: &Cancel) -> Result<()> {
+        let place = place_of(blob)?;
+        if store.has(blob) {
+            return Ok(());
+        }
+        let temp = store.temp_dir()?;
+        let path = temp.path().join("blob");
+        if !self.download(&place, &path, cancel).await? {
+            return Err(SharedError::Damaged(format!("artifact missing: {place}")));
+        }
+        let (digest, bytes) = digest_file(&path)?;
+        if (&digest, bytes) != (&blob.digest, blob.bytes) {
+            self.note_damaged(blob);
+            let what = if bytes == blob.bytes {
+                "has other content".to_owned()
+            } else {
+                format!("has {bytes} bytes of {}", blob.bytes)
+            };
+            return Err(SharedError::Damaged(format!("artifact damaged: {place} {what}")));
+        }
+        store.place_blob(&path, blob)?;
+        Ok(())
+    }
+
+    /// Writes an object into a new file; `false` if there is no such object.
+    async fn download(&self, place: &str, path: &Path, cancel: &Cancel) -> Result<bool> {
+        let found = match in_time(self.objects()?.get(&self.path(place)), cancel).await? {
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            found => found?,
+        };
+        let mut file = File::create(path).map_err(at(path))?;
+        let mut chunks = found.into_stream();
+        while let Some(chunk) = in_time(chunks.next(), cancel).await? {
+            file.write_all(&chunk?).map_err(at(path))?;
+        }
+        Ok(true)
+    }
+
+    /// The bytes of a small object, if it is there.
+    async fn small(&self, place: &str, cancel: &Cancel) -> Result<Option<Vec<u8>>> {
+        let path = self.path(place);
+        let objects = self.objects()?;
+        let got = async {
+            let found = objects.get(&path).await?;
+            Ok(found.bytes().await?.to_vec())
+        };
+        match in_time(got, cancel).await? {
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            got => Ok(Some(got?)),
+        }
+    }
+
+    /// Gives an entry of the local store: its blobs, then what explains it, then the entry itself. One that is there is
+    /// left as it is, unless it was just made because something of it is damaged or missing there.
+    pub async fn give(&self, store: &Store, entry: &Entry, made_now: bool, cancel: &Cancel) -> Result<()> {
+        let place = format!("entries/{}.json", entry.key);
+        if made_now || self.size(&place, cancel).await?.is_none() {
+            for blob in entry.blobs() {
+                self.upload(store, blob, cancel).await?;
+            }
+            if let Some(why) = store.why::<Value>(&entry.key) {
+                self.put(&format!("why/{}.json", entry.key), &why, cancel).await?;
+            }
+            let plain = Entry {
+                stamps: std::collections::BTreeMap::new(),
+                shared: std::collections::BTreeSet::new(),
+                ..entry.clone()
+            };
+            self.put(&place, &serde_json::json!(plain), cancel).await?;
+        }
+        store.note_shared(entry, &self.mark());
+        Ok(())
+    }
+
+    async fn upload(&self, store: &Store, blob: &Blob, cancel: &Cancel) -> Result<()> {
+        let place = place_of(blob)?;
+        let there = self.size(&place, cancel).await? == Some(blob.bytes);
+        if there && !self.is_damaged(blob) {
+            return Ok(());
+        }
+        let (path, target) = (store.blob_path(blob), self.path(&place));
+        let mut file = File::open(&path).map_err(at(&path))?;
+        let first = part(&mut file).map_err(at(&path))?;
+        if first.len() < PART {
+            let payload = PutPayload::from(first);
+            in_time(self.objects()?.put(&target, payload), cancel).await??;
+            return Ok(());
+        }
+        let parts = in_time(self.objects()?.put_multipart(&target), cancel).await??;
+        let mut parts = WriteMultipart::new_with_chunk_size(parts, PART);
+        let sent = send(&mut parts, first, &mut file, &path, cancel).await;
+        if let Err(error) = sent {
+            // What cannot be called off there has no name, and the bucket's own rules clear it away.
+            let _ = tokio::time::timeout(PATIENCE, parts.abort()).await;
+            return Err(error);
+        }
+        in_time(parts.finish(), cancel).await??;
+        Ok(())
+    }
+
+    async fn put(&self, place: &str, value: &Value, cancel: &Cancel) -> Result<()> {
+        let payload = PutPayload::from(value.to_string().into_bytes());
+        in_time(self.objects()?.put(&self.path(place), payload), cancel).await??;
+        Ok(())
+    }
+
+    /// The size of an object, if it is there.
+    async fn size(&self, place: &str, cancel: &Cancel) -> Result<Option<u64>> {
+        match in_time(self.objects()?.head(&self.path(place)), cancel).await? {
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            found => Ok(Some(found?.size)),
+        }
+    }
+
+    pub(super) fn path(&self, place: &str) -> ObjectPath {
+        let parts = self.root.parts().map(|part| part.as_ref().to_owned());
+        parts.chain(place.split('/').map(str::to_owned)).collect()
+    }
+}
+
+async fn send(
+    parts: &mut WriteMultipart,
+    first: Vec<u8>,
+    file: &mut File,
+    path: &Path,
+    cancel: &Cancel,
+) -> Result<()> {
+    let mut next = first;
+    while !next.is_empty() {
+        in_time(parts.wait_for_capacity(PARTS_AT_ONCE), cancel).await??;
+        parts.write(&next);
+        next = part(file).map_err(at(path))?;
+    }
+    Ok(())
+}
+
+/// Up to a part of what is left of a file.
+fn part(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(PART as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The blobs that are wanted.
+fn wanted(entry: &Entry, want: Want) -> Vec<&Blob> {
+    match (want, &entry.content) {
+        (
+            Want::Outline,
+            Content::Dataset { vocabularies, .. } | Content::Model { vocabularies, .. },
+        ) => vocabularies.iter().collect(),
+        _ => entry.blobs(),
+    }
+}
+
+/// Where a blob lies in a shared store. What is there was written by others: a name that is no digest leads nowhere.
+fn place_of(blob: &Blob) -> Result<String> {
+    let digest = blob.digest.len() == 64 && blob.digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let ending = !blob.extension.is_empty() && blob.extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !digest || !ending {
+        return Err(SharedError::Damaged("it names a blob that cannot exist".to_owned()));
+    }
+    Ok(format!("blobs/{}/{}.{}", &blob.digest[..2], blob.digest, blob.extension))
+}
+
+/// What a request came to, unless it takes too long or the run is interrupted meanwhile.
+async fn in_time<T>(request: impl Future<Output = T>, cancel: &Cancel) -> Result<T> {
+    const LOOK_EVERY: Duration = Duration::from_millis(100);
+    tokio::pin!(request);
+    let start = std::time::Instant::now();
+    loop {
+        if let Ok(done) = tokio::time::timeout(LOOK_EVERY, &mut request).await {
+            return Ok(done);
+        }
+        if cancel.is_cancelled() {
+            return Err(SharedError::Interrupted);
+        }
+        if start.elapsed() > PATIENCE {
+            let text = format!("no answer in {} s", PATIENCE.as_secs());
+            return Err(SharedError::Unreachable(text));
+        }
+    }
+}
