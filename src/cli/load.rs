@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use towline_operators::contract::{Registry, TypeContext};
-use towline_operators::{CONCAT, SELECT, builtin};
+use towline_operators::{CONCAT, SELECT};
 
 use super::{Exit, PipelineArguments, style};
 use crate::document::{Diagnostic, SourceMap, render, summary};
@@ -104,8 +104,8 @@ impl Checked {
 }
 
 /// The pipeline of a command's arguments, or the exit after its errors were told.
-pub(super) fn pipeline(arguments: &PipelineArguments) -> Result<(Pipeline, Vec<TypedNode>), Exit> {
-    let checked = check(&arguments.file, &arguments.overrides, &builtin(), false);
+pub(super) fn pipeline(arguments: &PipelineArguments, registry: &Registry) -> Result<(Pipeline, Vec<TypedNode>), Exit> {
+    let checked = check(&arguments.file, &arguments.overrides, registry, false);
     checked.tell(&arguments.file.display().to_string());
     checked.into_valid().ok_or(Exit::Invalid)
 }
@@ -127,8 +127,8 @@ pub(super) struct Ready {
 }
 
 /// What a command needs to run or plan, or the exit after what is wrong was told.
-pub(super) fn ready(arguments: &PipelineArguments) -> Result<Ready, Exit> {
-    let (pipeline, nodes) = pipeline(arguments)?;
+pub(super) fn ready(arguments: &PipelineArguments, registry: &Registry) -> Result<Ready, Exit> {
+    let (pipeline, nodes) = pipeline(arguments, registry)?;
     let mut store = store(arguments)?;
     if let Some(address) = arguments.shared().or(pipeline.store.as_ref()) {
         store = store.beside(Arc::new(Shared::at(address.clone())));
