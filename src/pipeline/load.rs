@@ -13,8 +13,8 @@ use super::nodes::{unknown_key, wrong_type};
 use super::overrides::{self, Override};
 use super::resolve::{Tied, tie};
 use super::{secrets, variables};
-use crate::store::Address;
 use crate::document::{self, Code, Diagnostic, FileId, Mapping, SourceMap, Span, Value, ValueKind};
+use crate::store::Address;
 
 const VERSION: i64 = 1;
 /// Nobody reads more, and to find the line and column of each takes time in a file of one long line.

@@ -29,7 +29,10 @@ impl Runner {
             return None;
         }
         let want = if self.plan_only { Want::Outline } else { Want::Whole };
-        match self.runtime.block_on(shared.fetch(&self.store, key, want, &self.cancel)) {
+        match self
+            .runtime
+            .block_on(shared.fetch(&self.store, key, want, &self.cancel))
+        {
             Ok(Some(entry)) => {
                 self.note(piece.node, |work| work.fetched = true);
                 Some(entry)
@@ -37,7 +40,9 @@ impl Runner {
             Ok(None) | Err(SharedError::Interrupted) => None,
             Err(SharedError::Damaged(what)) => {
                 let (name, shown) = (self.name(piece.node), shared.shown());
-                self.warn(&format!("{name}: in the shared store {shown}: {what}; it is made again"));
+                self.warn(&format!(
+                    "{name}: in the shared store {shown}: {what}; it is made again"
+                ));
                 None
             }
             Err(error) => {

@@ -153,7 +153,11 @@ mod tests {
         };
         assert_eq!(dataset(plain()).content_digest(), same.content_digest());
         for other in others {
-            assert_ne!(dataset(plain()).content_digest(), dataset(other.clone()).content_digest(), "{other:?}");
+            assert_ne!(
+                dataset(plain()).content_digest(),
+                dataset(other.clone()).content_digest(),
+                "{other:?}"
+            );
         }
     }
 }

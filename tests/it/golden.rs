@@ -85,7 +85,10 @@ fn golden_outputs_change_with_the_code_version_and_never_without() {
     let mut made: BTreeMap<String, (u32, String)> = BTreeMap::new();
     for node in &record.nodes {
         assert_eq!(node.status, NodeStatus::Ran, "{}: {}", node.name, node.reason);
-        let key = node.keys.last().unwrap_or_else(|| panic!("{} has stored nothing", node.name));
+        let key = node
+            .keys
+            .last()
+            .unwrap_or_else(|| panic!("{} has stored nothing", node.name));
         let Lookup::Found(entry) = store.lookup(key) else {
             panic!("{} is not stored", node.name);
         };
@@ -111,7 +114,9 @@ fn compare(made: &BTreeMap<String, Golden>) {
         match known.get(operator) {
             Some(before) if before == golden => {}
             Some(before) if before.code == golden.code => {
-                wrong.push(format!("the output of {operator} is another one: bump CODE_VERSION of {operator}"));
+                wrong.push(format!(
+                    "the output of {operator} is another one: bump CODE_VERSION of {operator}"
+                ));
             }
             _ => {
                 wrong.push(format!("digests.json does not know {operator} of code {}", golden.code));
@@ -142,7 +147,12 @@ fn told(workspace: &Workspace, store: &Store, entry: &Entry) -> String {
         Content::Dataset { schema, splits, .. } => {
             for column in &schema.columns {
                 let domain = column.domain.as_ref().map(|domain| (&domain.name, domain.size));
-                writeln!(out, "{} {:?} {:?} {domain:?}", column.name, column.data_type, column.tags).expect("a string");
+                writeln!(
+                    out,
+                    "{} {:?} {:?} {domain:?}",
+                    column.name, column.data_type, column.tags
+                )
+                .expect("a string");
             }
             for split in splits {
                 out += &format!("{}\n{}", split.name, table(&store.blob_path(&split.blob)));
@@ -186,7 +196,9 @@ fn file(name: &str, path: &Path) -> String {
 fn rounded(value: &Value) -> Value {
     match value {
         Value::Object(object) => {
-            let kept = object.iter().filter(|(key, _)| !matches!(key.as_str(), "vocabulary" | "digest" | "files"));
+            let kept = object
+                .iter()
+                .filter(|(key, _)| !matches!(key.as_str(), "vocabulary" | "digest" | "files"));
             kept.map(|(key, value)| (key.clone(), rounded(value))).collect()
         }
         Value::Array(items) => items.iter().map(rounded).collect(),
@@ -244,7 +256,10 @@ fn documents(path: &Path) -> String {
     let database = redb::Database::open(path).expect("it is a store");
     let read = database.begin_read().expect("it can be read");
     let table = read.open_table(KEYS_TABLE).expect("it has the table");
-    let entries = table.iter().expect("it can be read").map(|entry| entry.expect("it can be read"));
+    let entries = table
+        .iter()
+        .expect("it can be read")
+        .map(|entry| entry.expect("it can be read"));
     entries
         .map(|(key, document)| format!("{} {}\n", key.value(), String::from_utf8_lossy(document.value())))
         .collect()
@@ -260,7 +275,16 @@ fn tensors(path: &Path) -> String {
         let offset = |index: usize| tensor["data_offsets"][index].as_u64().expect("an offset") as usize;
         let numbers = data[offset(0)..offset(1)].chunks_exact(4);
         let sizes = numbers.map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]])).abs());
-        format!("{name} {} {} {:.2e}\n", tensor["dtype"], tensor["shape"], sizes.sum::<f64>())
+        format!(
+            "{name} {} {} {:.2e}\n",
+            tensor["dtype"],
+            tensor["shape"],
+            sizes.sum::<f64>()
+        )
     };
-    header.iter().filter(|(name, _)| *name != "__metadata__").map(tensor).collect()
+    header
+        .iter()
+        .filter(|(name, _)| *name != "__metadata__")
+        .map(tensor)
+        .collect()
 }

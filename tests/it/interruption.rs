@@ -141,7 +141,11 @@ fn training_that_was_killed_goes_on_after_its_last_epoch_to_the_same_bytes() {
         assert!(workspace.files_below(".towline/scratch").is_empty());
         let [one, other] = [&workspace, &undisturbed].map(|place| {
             let record = place.records().pop().expect("a run");
-            let model = record.nodes.into_iter().find(|node| node.name == "model").expect("it is there");
+            let model = record
+                .nodes
+                .into_iter()
+                .find(|node| node.name == "model")
+                .expect("it is there");
             (model.metrics, model.report, model.output)
         });
         assert_eq!(one, other);

@@ -365,7 +365,9 @@ fn what_a_sink_published_before_is_not_mixed_with_what_it_publishes_now() {
     small.run(&[]);
     let files = || {
         let names = fs::read_dir(small.0.path().join("out")).expect("it was published");
-        names.map(|file| file.expect("a file").file_name()).collect::<BTreeSet<_>>()
+        names
+            .map(|file| file.expect("a file").file_name())
+            .collect::<BTreeSet<_>>()
     };
     let both: BTreeSet<_> = ["train.parquet", "valid.parquet"].map(Into::into).into();
     assert_eq!(files(), both);
@@ -373,7 +375,11 @@ fn what_a_sink_published_before_is_not_mixed_with_what_it_publishes_now() {
     small.rewrite(split, "path: events.csv");
     small.run(&[]);
     let one: BTreeSet<_> = ["train.parquet", "mine.txt"].map(Into::into).into();
-    assert_eq!(files(), one, "a split that is gone leaves no file, and what is not ours stays");
+    assert_eq!(
+        files(),
+        one,
+        "a split that is gone leaves no file, and what is not ours stays"
+    );
 }
 
 #[test]

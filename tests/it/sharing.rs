@@ -65,7 +65,9 @@ impl Machine {
     fn with(environment: &[(&str, &str)]) -> Self {
         let place = Workspace::new();
         place.write("p.yaml", PIPELINE);
-        let own = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let own = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Machine {
             place,
             environment: own.collect(),
@@ -119,13 +121,24 @@ fn what_one_machine_has_made_another_takes_and_then_has() {
     assert!(plan.contains("\n1 of "), "{plan}");
     assert!(plan.contains("from the shared store"), "{plan}");
     let blobs = second.place.path().join(".towline/entries");
-    assert_eq!(fs::read_dir(blobs).expect("a store").count(), 0, "a plan brings no entry");
+    assert_eq!(
+        fs::read_dir(blobs).expect("a store").count(),
+        0,
+        "a plan brings no entry"
+    );
     second.run();
     assert_eq!(second.ran(), sinks());
     assert_eq!(second.published(), first.published());
     let record = second.place.records().pop().expect("a run");
-    let model = record.nodes.iter().find(|node| node.name == "model").expect("it is there");
-    assert_eq!((model.status, model.reason.as_str()), (NodeStatus::Reused, "from the shared store"));
+    let model = record
+        .nodes
+        .iter()
+        .find(|node| node.name == "model")
+        .expect("it is there");
+    assert_eq!(
+        (model.status, model.reason.as_str()),
+        (NodeStatus::Reused, "from the shared store")
+    );
     assert!(model.metrics.contains_key("loss"), "with what it says of itself");
 
     // From now on it needs nobody.
@@ -172,7 +185,9 @@ fn what_was_made_before_is_given_as_well_and_only_once() {
 #[test]
 fn damage_in_the_shared_store_is_told_and_made_again_and_mended() {
     let damages: [(&str, fn(&Path)); 3] = [
-        ("artifact missing: blobs/", |path| fs::remove_file(path).expect("it is there")),
+        ("artifact missing: blobs/", |path| {
+            fs::remove_file(path).expect("it is there")
+        }),
         ("artifact damaged: blobs/", |path| {
             change(path, |bytes| bytes.truncate(bytes.len() / 2));
         }),
@@ -276,14 +291,31 @@ fn over_s3_with_credentials_from_the_environment_that_are_written_nowhere() {
     assert_eq!(second.ran(), sinks());
     assert_eq!(second.published(), first.published());
     let stored: Vec<Vec<u8>> = objects.lock().expect("the server is well").values().cloned().collect();
-    let mut texts: Vec<String> = stored.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
+    let mut texts: Vec<String> = stored
+        .iter()
+        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        .collect();
     texts.extend(second.place.texts_below(""));
-    assert!(texts.iter().all(|text| !text.contains("THE_SECRET") && !text.contains("THE_KEY")));
+    assert!(
+        texts
+            .iter()
+            .all(|text| !text.contains("THE_SECRET") && !text.contains("THE_KEY"))
+    );
 
     // Others may read and not write: the run says so once, and is as good as any.
-    let wrong = Machine::with(&[&environment[..3], &[("AWS_ACCESS_KEY_ID", "X"), ("AWS_SECRET_ACCESS_KEY", "Y")]].concat());
+    let wrong = Machine::with(
+        &[
+            &environment[..3],
+            &[("AWS_ACCESS_KEY_ID", "X"), ("AWS_SECRET_ACCESS_KEY", "Y")],
+        ]
+        .concat(),
+    );
     let log = wrong.run();
-    assert_eq!(log.matches("the run goes on without the shared store").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("the run goes on without the shared store").count(),
+        1,
+        "{log}"
+    );
 }
 
 #[test]
@@ -294,7 +326,9 @@ fn an_address_that_is_none_is_found_before_anything_runs() {
         ("ftp://host/x", "`ftp://` is not the address"),
         ("s3://key:word@bucket/x", "credentials"),
     ] {
-        machine.place.write("p.yaml", &PIPELINE.replace("${env.SHARED:-}", address));
+        machine
+            .place
+            .write("p.yaml", &PIPELINE.replace("${env.SHARED:-}", address));
         let output = machine.towline(&["validate", "p.yaml"]);
         assert_eq!(output.status.code(), Some(2), "{address}");
         let text = stdout(&output) + &stderr(&output);
@@ -304,5 +338,9 @@ fn an_address_that_is_none_is_found_before_anything_runs() {
     let output = machine.towline(&["plan", "p.yaml", "--store", "ftp://host/x"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     let output = machine.towline(&["history", "--store", "s3://bucket/x"]);
-    assert!(stderr(&output).contains("the store of this machine only"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("the store of this machine only"),
+        "{}",
+        stderr(&output)
+    );
 }

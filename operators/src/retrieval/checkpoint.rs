@@ -83,7 +83,9 @@ fn bits(metrics: &BTreeMap<String, f64>) -> Bits {
 }
 
 fn numbers(bits: &Bits) -> BTreeMap<String, f64> {
-    bits.iter().map(|(name, x)| (name.clone(), f64::from_bits(*x))).collect()
+    bits.iter()
+        .map(|(name, x)| (name.clone(), f64::from_bits(*x)))
+        .collect()
 }
 
 impl Course {
@@ -128,7 +130,10 @@ impl Course {
         }
         let digest = out.hasher.finalize();
         out.inner.write_all(digest.as_bytes())?;
-        out.inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        out.inner
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()?;
         std::fs::rename(&new, path)
     }
 
@@ -200,7 +205,10 @@ fn read(path: &Path) -> Option<(Header, Vec<Vec<f32>>, Vec<Vec<u32>>, Vec<usize>
     let header: Header = serde_json::from_slice(&header).ok().filter(|_| magic == MAGIC)?;
     let floats = header.floats.iter().map(|n| many(&mut file, *n, f32::from_le_bytes));
     let floats = floats.collect::<Option<_>>()?;
-    let steps = header.steps_of_rows.iter().map(|n| many(&mut file, *n, u32::from_le_bytes));
+    let steps = header
+        .steps_of_rows
+        .iter()
+        .map(|n| many(&mut file, *n, u32::from_le_bytes));
     let steps = steps.collect::<Option<_>>()?;
     let order = many(&mut file, header.order, |bytes| u64::from_le_bytes(bytes) as usize)?;
     Some((header, floats, steps, order))

@@ -279,9 +279,7 @@ impl TwoTowerTrain {
 
     /// Says how an epoch went.
     fn tell(&self, course: &mut Course, names: &[&String], context: &Context) {
-        let known = names
-            .iter()
-            .filter_map(|name| Some((name, course.metrics.get(*name)?)));
+        let known = names.iter().filter_map(|name| Some((name, course.metrics.get(*name)?)));
         let (named, values): (Vec<String>, Vec<String>) = known
             .map(|(name, x)| (format!("{name} {x:.4}"), format!("{x:.4}")))
             .unzip();
@@ -289,7 +287,9 @@ impl TwoTowerTrain {
         context
             .progress
             .note(&format!("epoch {epoch}/{epochs}, {}", named.join(", ")));
-        course.rows.push(std::iter::once(epoch.to_string()).chain(values).collect());
+        course
+            .rows
+            .push(std::iter::once(epoch.to_string()).chain(values).collect());
     }
 
     fn stored(

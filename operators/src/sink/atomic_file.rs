@@ -95,7 +95,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.parquet");
         // No system counts its processes as far as that.
-        for name in [".a.parquet.4294967295-x.tmp", ".a.parquet.x.tmp", ".b.parquet.4294967295-x.tmp"] {
+        for name in [
+            ".a.parquet.4294967295-x.tmp",
+            ".a.parquet.x.tmp",
+            ".b.parquet.4294967295-x.tmp",
+        ] {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         let living = AtomicFile::create(&target).unwrap();

@@ -47,7 +47,8 @@ impl FromStr for Address {
         let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.contains('@') || rest.contains(['?', '#']) {
             return Err(
-                "the address of a shared store has no credentials in it: they are taken from the environment".to_owned(),
+                "the address of a shared store has no credentials in it: they are taken from the environment"
+                    .to_owned(),
             );
         }
         let prefix = match scheme {
@@ -144,9 +145,7 @@ fn cloud(address: &Address) -> object_store::Result<Arc<dyn ObjectStore>> {
         Scheme::Az => Arc::new(
             MicrosoftAzureBuilder::from_env()
                 .with_container_name(&address.bucket)
-                .with_client_options(bounded(
-                    ClientOptions::new().with_allow_http(http("AZURE_ALLOW_HTTP")),
-                ))
+                .with_client_options(bounded(ClientOptions::new().with_allow_http(http("AZURE_ALLOW_HTTP"))))
                 .with_retry(retry)
                 .build()?,
         ),
@@ -180,7 +179,10 @@ mod tests {
             ("az://box/x", "az://box/x"),
             ("file:///srv/shared", "file:///srv/shared"),
         ] {
-            assert_eq!(text.parse::<Address>().map(|address| address.to_string()).as_deref(), Ok(shown));
+            assert_eq!(
+                text.parse::<Address>().map(|address| address.to_string()).as_deref(),
+                Ok(shown)
+            );
         }
     }
 

@@ -14,7 +14,9 @@ const KEY: &str = "0123456789abcdef";
 
 /// More than one part, and not a whole number of them.
 fn big() -> Vec<u8> {
-    (0..20_000_003_u32).map(|x| (x.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    (0..20_000_003_u32)
+        .map(|x| (x.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect()
 }
 
 fn store_with(folder: &Path, bytes: &[u8]) -> (Store, Entry) {
@@ -63,8 +65,18 @@ async fn an_entry_with_a_blob_of_several_parts_goes_there_and_comes_back() {
     assert!(found(&store).shared.contains(&shared.mark()));
 
     let other = Store::open(there.path()).unwrap();
-    assert!(shared.fetch(&other, "another", Want::Whole, &cancel).await.unwrap().is_none());
-    let outline = shared.fetch(&other, KEY, Want::Outline, &cancel).await.unwrap().unwrap();
+    assert!(
+        shared
+            .fetch(&other, "another", Want::Whole, &cancel)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let outline = shared
+        .fetch(&other, KEY, Want::Outline, &cancel)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((&outline.content, outline.stamps.len()), (&entry.content, 0));
     assert!(matches!(other.lookup(KEY), Lookup::Absent), "a plan needs no rows");
     shared.fetch(&other, KEY, Want::Whole, &cancel).await.unwrap().unwrap();
@@ -82,13 +94,23 @@ async fn a_damaged_blob_is_no_blob_until_it_is_given_anew() {
     let shared = Shared::over(Arc::clone(&objects) as Arc<dyn ObjectStore>, "memory");
     let (store, entry) = store_with(here.path(), b"rows of a table");
     shared.give(&store, &entry, true, &cancel).await.unwrap();
-    let path = shared.path(&format!("blobs/{}/{}.parquet", &entry.blobs()[0].digest[..2], entry.blobs()[0].digest));
+    let path = shared.path(&format!(
+        "blobs/{}/{}.parquet",
+        &entry.blobs()[0].digest[..2],
+        entry.blobs()[0].digest
+    ));
     // The same size, so that a look at the size alone would not tell.
-    objects.put(&path, PutPayload::from_static(b"rows of a fable")).await.unwrap();
+    objects
+        .put(&path, PutPayload::from_static(b"rows of a fable"))
+        .await
+        .unwrap();
 
     let other = Store::open(there.path()).unwrap();
     let error = shared.fetch(&other, KEY, Want::Whole, &cancel).await.unwrap_err();
-    assert!(matches!(&error, SharedError::Damaged(what) if what.contains("has other content")), "{error}");
+    assert!(
+        matches!(&error, SharedError::Damaged(what) if what.contains("has other content")),
+        "{error}"
+    );
     assert!(matches!(other.lookup(KEY), Lookup::Absent));
     shared.give(&store, &entry, true, &cancel).await.unwrap();
     assert!(shared.fetch(&other, KEY, Want::Whole, &cancel).await.unwrap().is_some());
@@ -97,13 +119,16 @@ async fn a_damaged_blob_is_no_blob_until_it_is_given_anew() {
 #[tokio::test]
 async fn an_interruption_ends_a_transfer_and_leaves_nothing_half_done() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let shared = Shared::over(Arc::new(object_store::throttle::ThrottledStore::new(
-        InMemory::new(),
-        object_store::throttle::ThrottleConfig {
-            wait_get_per_call: std::time::Duration::from_secs(30),
-            ..Default::default()
-        },
-    )), "slow");
+    let shared = Shared::over(
+        Arc::new(object_store::throttle::ThrottledStore::new(
+            InMemory::new(),
+            object_store::throttle::ThrottleConfig {
+                wait_get_per_call: std::time::Duration::from_secs(30),
+                ..Default::default()
+            },
+        )),
+        "slow",
+    );
     let (store, entry) = store_with(here.path(), b"rows");
     shared.give(&store, &entry, true, &Cancel::default()).await.unwrap();
     let other = Store::open(there.path()).unwrap();

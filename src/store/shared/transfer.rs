@@ -38,10 +38,18 @@ impl Shared {
             return Err(SharedError::Damaged(format!("{place} is the entry of something else")));
         }
         for blob in wanted(&entry, want) {
-            self.bring(store, blob, cancel).await?;
+            let brought = self.bring(store, blob, cancel).await;
+            if matches!(brought, Err(SharedError::Damaged(_))) {
+                // What happened to one may have happened to all: those that were not looked at are written again too.
+                entry.blobs().into_iter().for_each(|blob| self.note_damaged(blob));
+            }
+            brought?;
         }
         if want == Want::Whole {
-            let why = self.small(&format!("why/{key}.json"), cancel).await?.unwrap_or_default();
+            let why = self
+                .small(&format!("why/{key}.json"), cancel)
+                .await?
+                .unwrap_or_default();
             let why: Value = serde_json::from_slice(&why).unwrap_or(Value::Null);
             store.publish_entry(&entry, &why)?;
             store.note_shared(&entry, &self.mark());
@@ -62,7 +70,6 @@ impl Shared {
         }
         let (digest, bytes) = digest_file(&path)?;
         if (&digest, bytes) != (&blob.digest, blob.bytes) {
-            self.note_damaged(blob);
             let what = if bytes == blob.bytes {
                 "has other content".to_owned()
             } else {
@@ -170,13 +177,7 @@ impl Shared {
     }
 }
 
-async fn send(
-    parts: &mut WriteMultipart,
-    first: Vec<u8>,
-    file: &mut File,
-    path: &Path,
-    cancel: &Cancel,
-) -> Result<()> {
+async fn send(parts: &mut WriteMultipart, first: Vec<u8>, file: &mut File, path: &Path, cancel: &Cancel) -> Result<()> {
     let mut next = first;
     while !next.is_empty() {
         in_time(parts.wait_for_capacity(PARTS_AT_ONCE), cancel).await??;
@@ -196,22 +197,30 @@ fn part(file: &mut File) -> io::Result<Vec<u8>> {
 /// The blobs that are wanted.
 fn wanted(entry: &Entry, want: Want) -> Vec<&Blob> {
     match (want, &entry.content) {
-        (
-            Want::Outline,
-            Content::Dataset { vocabularies, .. } | Content::Model { vocabularies, .. },
-        ) => vocabularies.iter().collect(),
+        (Want::Outline, Content::Dataset { vocabularies, .. } | Content::Model { vocabularies, .. }) => {
+            vocabularies.iter().collect()
+        }
         _ => entry.blobs(),
     }
 }
 
 /// Where a blob lies in a shared store. What is there was written by others: a name that is no digest leads nowhere.
 fn place_of(blob: &Blob) -> Result<String> {
-    let digest = blob.digest.len() == 64 && blob.digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let digest = blob.digest.len() == 64
+        && blob
+            .digest
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let ending = !blob.extension.is_empty() && blob.extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !digest || !ending {
         return Err(SharedError::Damaged("it names a blob that cannot exist".to_owned()));
     }
-    Ok(format!("blobs/{}/{}.{}", &blob.digest[..2], blob.digest, blob.extension))
+    Ok(format!(
+        "blobs/{}/{}.{}",
+        &blob.digest[..2],
+        blob.digest,
+        blob.extension
+    ))
 }
 
 /// What a request came to, unless it takes too long or the run is interrupted meanwhile.
