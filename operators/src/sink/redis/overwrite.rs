@@ -86,7 +86,7 @@ async fn start(
     let generation = book::next_generation(server, names, largest).await?;
     let journal = publisher.begin(server, generation, census).await?;
     book::begin(server, names, generation, publisher.chunks(census)).await?;
-    book::set(server, &names.writing(), &journal.progress().token).await?;
+    publisher.mark(server, &journal.progress().token).await?;
     Ok(journal)
 }
 

@@ -1,6 +1,6 @@
 //! What all ways of publishing share.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::book::{self, Meta, Names};
 use super::commands::Style;
@@ -14,6 +14,9 @@ use crate::contract::{Context, OperatorError, Result};
 use crate::sink::entries::{Census, Entries};
 use crate::sink::key_pattern::KeyPattern;
 use crate::sink::spill::{Changes, Earlier, Row, Spill, Spilled};
+
+/// How long a publication that was overtaken may take for the chunks that it has sent.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The parameters that say how.
 #[derive(Debug, Clone)]
@@ -143,6 +146,18 @@ impl Publisher<'_> {
         Ok(Journal::begin(self.context, progress)?)
     }
 
+    /// Marks this publication as the one that writes. Another one that is at it notices before its next chunk; what it has
+    /// sent already is waited for.
+    pub(super) async fn mark(&self, server: &Server, token: &str) -> Result<(), Failure> {
+        let name = self.names.writing();
+        let before = book::get(server, &name).await?;
+        book::set(server, &name, token).await?;
+        if before.is_some_and(|before| before != token) {
+            tokio::time::sleep(GRACE).await;
+        }
+        Ok(())
+    }
+
     /// Writes all keys, and reads some of them back. Nothing may have been evicted meanwhile.
     pub(super) async fn load(
         &self,
@@ -159,6 +174,7 @@ impl Publisher<'_> {
             names: self.names,
             place,
             recorded,
+            mark: (self.manner.publish != Publish::Pointer).then(|| journal.progress().token.clone()),
             changes,
             chunk: self.manner.chunk,
             in_flight: self.manner.in_flight,

@@ -90,10 +90,10 @@ async fn start(
     {
         return Ok(Journal::begin(publisher.context, progress)?);
     }
-    Journal::discard(publisher.context);
+    let journal = publisher.begin(staging, generation, census).await?;
+    publisher.mark(staging, &journal.progress().token).await?;
     flush(staging).await?;
     check_memory(publisher, staging, census, live).await?;
-    let journal = publisher.begin(staging, generation, census).await?;
     book::set(staging, &names.owner(), &publisher.manner.key).await?;
     book::set(staging, &names.writing(), &journal.progress().token).await?;
     Ok(journal)

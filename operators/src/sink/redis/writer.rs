@@ -10,6 +10,7 @@ use futures::stream;
 use super::book::{self, Names, add};
 use super::commands::{Item, Style};
 use super::connection::Failure;
+use super::publisher::overtaken;
 use super::resume::Journal;
 use super::server::Server;
 use crate::contract::{Context, OperatorError, Result};
@@ -46,6 +47,8 @@ pub(super) struct Writer<'a> {
     pub(super) place: Place,
     /// The generation whose keys are recorded, if they are.
     pub(super) recorded: Option<u64>,
+    /// The mark of this publication, where no other may write to the same keys: each chunk looks whether it is still there.
+    pub(super) mark: Option<String>,
     pub(super) changes: &'a Changes,
     pub(super) chunk: usize,
     pub(super) in_flight: usize,
@@ -130,6 +133,9 @@ impl Writer<'_> {
         if let Some(rate) = self.rate {
             let due = Duration::from_secs_f64(chunk.first as f64 / rate as f64);
             tokio::time::sleep_until(started + due).await;
+        }
+        if self.mark.is_some() && book::get(self.server, &self.names.writing()).await? != self.mark {
+            return Err(overtaken());
         }
         if let Some(generation) = self.recorded {
             // Before the keys: whoever comes after a kill must know of every key that may be there.

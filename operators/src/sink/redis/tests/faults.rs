@@ -8,7 +8,7 @@ use tempfile::tempdir;
 
 use super::proxy::{Fault, Proxy};
 use super::servers::Redis;
-use super::{expected, publish, sink, users};
+use super::{expected, publish, sink, users, users_of};
 use crate::contract::{Cancel, Context, OperatorError, Task};
 use crate::sink::testing::{inputs, receipt, test_context};
 
@@ -188,6 +188,31 @@ fn a_resumed_run_goes_on_from_the_last_chunk_that_was_acknowledged() {
         // The checksum is that of the whole batch.
         let whole = publish(&json!({ "url": server.url(""), "namespace": "AGAIN" }), users(folder.path(), 2000)).unwrap();
         assert_eq!(details["checksum"], whole.details["checksum"], "{mode}");
+    }
+}
+
+#[test]
+fn of_two_runs_at_once_the_later_one_counts() {
+    for (mode, database) in [("overwrite", 0), ("swap", 1), ("pointer", 0)] {
+        let server = Redis::start(&[]);
+        let folder = tempdir().unwrap();
+        let slow = json!({ "url": server.url(""), "publish": mode, "chunk": 10, "rate_limit": 1000 });
+        let data = users_of(folder.path(), 1500, |_| vec![1]);
+        let publishing = std::thread::spawn(move || publish(&slow, data));
+        wait_for_keys(&server, database, 100);
+        let other = tempdir().unwrap();
+        let fast = json!({ "url": server.url(""), "publish": mode, "chunk": 10 });
+        publish(&fast, users(other.path(), 1500)).unwrap();
+        let error = publishing.join().unwrap().unwrap_err().to_string();
+        let told = if mode == "pointer" { "was published meanwhile" } else { "another run has begun" };
+        assert!(error.contains(told), "{mode}: {error}");
+        if mode == "pointer" {
+            assert_eq!(server.ask::<String>(&["GET", "RECS:CURRENT"]), "2");
+            let document: String = server.ask(&["GET", "RECS:2:{USER:14990}"]);
+            assert!(document.contains("14990, 14991"), "{document}");
+        } else {
+            assert_eq!(server.strings(0, "USER:"), expected(1500), "{mode}");
+        }
     }
 }
 

@@ -140,7 +140,7 @@ fn tables_of_features_are_hashes() {
 
 #[test]
 fn a_closed_gate_leaves_what_readers_see() {
-    let server = Redis::start(&[]);
+    let server = Redis::start(&["--enable-debug-command", "local"]);
     let folder = tempdir().unwrap();
     for (mode, database) in [("overwrite", 0), ("swap", 2), ("pointer", 4)] {
         let url = format!("redis://127.0.0.1:{}/{database}", server.port);

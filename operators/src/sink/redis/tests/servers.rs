@@ -12,7 +12,7 @@ use tempfile::{TempDir, tempdir};
 pub(super) struct Redis {
     child: Child,
     pub(super) port: u16,
-    pub(super) folder: TempDir,
+    _folder: TempDir,
     command: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ impl Redis {
         let mut server = Redis {
             child,
             port,
-            folder,
+            _folder: folder,
             command,
         };
         server.wait();

@@ -50,7 +50,7 @@ fn nearest(server: &Redis, query: &[f32], k: usize) -> Vec<String> {
     let text = format!("*=>[KNN {k} @embedding $v EF_RUNTIME 500 AS score]");
     let mut command = redis::cmd("FT.SEARCH");
     command.arg("items").arg(text).arg("PARAMS").arg(2).arg("v").arg(bytes);
-    command.arg("SORTBY").arg("score").arg("NOCONTENT").arg("DIALECT").arg(2);
+    command.arg("SORTBY").arg("score").arg("NOCONTENT").arg("LIMIT").arg(0).arg(k).arg("DIALECT").arg(2);
     let answer: Vec<redis::Value> = command.query(&mut connection).unwrap();
     answer[1..].iter().map(|key| redis::from_redis_value_ref::<String>(key).unwrap()).collect()
 }
