@@ -25,7 +25,10 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             Some(index) => vec![index],
             None => {
                 let names: Vec<&str> = pipeline.nodes.iter().map(|node| node.name.as_str()).collect();
-                eprintln!("error: there is no node `{name}`: {}", suggest::sentence(name, &names, "nodes"));
+                eprintln!(
+                    "error: there is no node `{name}`: {}",
+                    suggest::sentence(name, &names, "nodes")
+                );
                 return Exit::Invalid;
             }
         },

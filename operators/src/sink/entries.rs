@@ -127,7 +127,12 @@ impl<'a> Entries<'a> {
 
     fn has_scores(&self) -> bool {
         let lists = matches!(self.form, Form::Ids | Form::IdsAndScores | Form::Items);
-        lists && self.dataset.schema.get(SCORES).is_some_and(crate::contract::Column::is_list)
+        lists
+            && self
+                .dataset
+                .schema
+                .get(SCORES)
+                .is_some_and(crate::contract::Column::is_list)
     }
 
     /// Counts the keys, before anything is written, and spills what tells them apart. Two rows of one key are an error:

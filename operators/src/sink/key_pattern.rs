@@ -121,7 +121,9 @@ mod tests {
         let pattern = KeyPattern::parse("a:{{{x}}}:{y}").unwrap();
         assert_eq!(pattern.fields().collect::<Vec<_>>(), ["x", "y"]);
         let mut key = Vec::new();
-        pattern.render(&mut key, |field, out| out.extend_from_slice(["1", "two"][field].as_bytes()));
+        pattern.render(&mut key, |field, out| {
+            out.extend_from_slice(["1", "two"][field].as_bytes());
+        });
         assert_eq!(key, b"a:{1}:two");
         assert!(pattern.has_braces());
     }

@@ -37,8 +37,16 @@ const SCHEMES: [(&str, &str, Shape); 9] = [
     ("rediss://", "rediss://", Shape::Single),
     ("unix://", "unix://", Shape::Single),
     ("redis+unix://", "redis+unix://", Shape::Single),
-    ("redis+sentinel://", "redis://", Shape::Sentinel { service: String::new() }),
-    ("rediss+sentinel://", "rediss://", Shape::Sentinel { service: String::new() }),
+    (
+        "redis+sentinel://",
+        "redis://",
+        Shape::Sentinel { service: String::new() },
+    ),
+    (
+        "rediss+sentinel://",
+        "rediss://",
+        Shape::Sentinel { service: String::new() },
+    ),
     ("redis+cluster://", "redis://", Shape::Cluster),
     ("rediss+cluster://", "rediss://", Shape::Cluster),
     ("${secret.", "", Shape::Single),
@@ -80,7 +88,10 @@ pub(super) fn read(url: &str) -> Result<Address, String> {
     let credentials = credentials.map_or_else(String::new, |credentials| format!("{credentials}@"));
     let default_port = if shape == Shape::Cluster { 6379 } else { 26379 };
     let seed = |host: &str| {
-        let port = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        let port = if host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        {
             String::new()
         } else {
             format!(":{default_port}")
@@ -102,11 +113,7 @@ pub(super) fn read(url: &str) -> Result<Address, String> {
             (Shape::Sentinel { service }, database)
         }
     };
-    Ok(Address {
-        shape,
-        seeds,
-        database,
-    })
+    Ok(Address { shape, seeds, database })
 }
 
 /// The address with `***` in place of user and password: for people, receipts and cache keys. Secrets in the rest stay
@@ -180,7 +187,12 @@ mod tests {
     #[test]
     fn reads_what_is_behind_an_address() {
         let address = read("redis+sentinel://me:pa%40ss@a,b:27000/main/3").unwrap();
-        assert_eq!(address.shape, Shape::Sentinel { service: "main".to_owned() });
+        assert_eq!(
+            address.shape,
+            Shape::Sentinel {
+                service: "main".to_owned()
+            }
+        );
         assert_eq!(address.database, 3);
         let shown: Vec<String> = address.seeds.iter().map(|seed| seed.addr().to_string()).collect();
         assert_eq!(shown, ["a:26379", "b:27000"]);
@@ -188,7 +200,13 @@ mod tests {
         let cluster = read("rediss+cluster://a,b:7001").unwrap();
         assert_eq!((cluster.shape, cluster.seeds.len()), (Shape::Cluster, 2));
         assert_eq!(read("redis://h:1/4").unwrap().database, 4);
-        for wrong in ["redis+sentinel://a", "redis+cluster://a/3", "http://a", "redis://a:port", "${secret.X}"] {
+        for wrong in [
+            "redis+sentinel://a",
+            "redis+cluster://a/3",
+            "http://a",
+            "redis://a:port",
+            "${secret.X}",
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         assert_eq!(shape("${secret.X}"), Some(Shape::Single));

@@ -70,7 +70,8 @@ impl Names {
 
     /// Whether a key is one of these.
     pub(super) fn are(&self, key: &[u8]) -> bool {
-        key.strip_prefix(self.0.as_bytes()).is_some_and(|rest| rest.starts_with(b":"))
+        key.strip_prefix(self.0.as_bytes())
+            .is_some_and(|rest| rest.starts_with(b":"))
     }
 }
 
@@ -155,7 +156,9 @@ pub(super) async fn remove<K: AsRef<[u8]>>(server: &Server, keys: &[K]) -> Resul
                     pipeline.cmd("UNLINK").arg(keys[place].as_ref());
                 }
                 let answers = server.try_send(node, &pipeline).await?;
-                answers.into_iter().try_for_each(|answer| value::<i64>(answer).map(|_| ()))?;
+                answers
+                    .into_iter()
+                    .try_for_each(|answer| value::<i64>(answer).map(|_| ()))?;
             }
             Ok(())
         })
@@ -206,9 +209,13 @@ pub(super) fn record(chunk: &Chunk) -> Vec<u8> {
 fn read_record(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
     let mut keys = Vec::new();
     while let Some((digest, rest)) = bytes.split_first_chunk::<8>() {
-        let Some((length, rest)) = rest.split_first_chunk::<4>() else { break };
+        let Some((length, rest)) = rest.split_first_chunk::<4>() else {
+            break;
+        };
         let length = u32::from_le_bytes(*length) as usize;
-        let Some((key, rest)) = rest.split_at_checked(length) else { break };
+        let Some((key, rest)) = rest.split_at_checked(length) else {
+            break;
+        };
         keys.push((u64::from_le_bytes(*digest), key));
         bytes = rest;
     }
@@ -230,7 +237,9 @@ pub(super) async fn records(
     let mut whole = true;
     let mut first = 0;
     while first < count {
-        let keys: Vec<String> = (first..(first + RECORDS).min(count)).map(|chunk| names.record(generation, chunk)).collect();
+        let keys: Vec<String> = (first..(first + RECORDS).min(count))
+            .map(|chunk| names.record(generation, chunk))
+            .collect();
         let keys: Vec<&[u8]> = keys.iter().map(String::as_bytes).collect();
         for record in style.read(server, &keys).await? {
             match record {
@@ -283,7 +292,9 @@ pub(super) async fn info(server: &Server, section: &str, field: &str) -> Result<
     command.arg(section);
     let answers = server.all::<String>(&command).await?;
     let number = |text: &String| {
-        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         line.and_then(|number| number.trim().parse::<u64>().ok())
     };
     Ok(answers.iter().filter_map(number).sum())

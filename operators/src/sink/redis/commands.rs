@@ -86,7 +86,9 @@ impl Style {
         }
         if !others.is_empty() {
             let mut pipeline = Pipeline::new();
-            others.iter().for_each(|item| self.replace(*item, &mut pipeline));
+            for item in others {
+                self.replace(item, &mut pipeline);
+            }
             let answers = server.try_send(node, &pipeline).await?;
             answers.iter().try_for_each(check)?;
         }
@@ -200,7 +202,8 @@ fn sets(items: &[Item<'_>], pipeline: &mut Pipeline) {
 }
 
 fn is_other_type(error: &redis::ServerError) -> bool {
-    error.code() == "WRONGTYPE" || error.details().is_some_and(|text| text.contains("wrong Redis type"))
+    error.code() == "WRONGTYPE"
+        || error.details().is_some_and(|text| text.contains("wrong Redis type"))
         || (error.code() == "Existing" && error.details().is_some_and(|text| text.contains("Redis type")))
 }
 
@@ -218,7 +221,9 @@ pub(super) async fn stored_by(server: &Server, encoding: super::settings::Encodi
     // A cluster has the module only if every node has it.
     let answers = server.all::<Value>(&command).await?;
     let has = |answer: &Value| match answer {
-        Value::Array(commands) => commands.iter().any(|command| matches!(command, Value::Array(parts) if !parts.is_empty())),
+        Value::Array(commands) => commands
+            .iter()
+            .any(|command| matches!(command, Value::Array(parts) if !parts.is_empty())),
         _ => false,
     };
     match (answers.iter().all(has), encoding) {

@@ -179,7 +179,10 @@ impl Node {
 
 /// Asks a server who it is, and ends the connection that broke before: what is still on its way there must not be executed
 /// after what comes now.
-async fn introduce(connection: &mut MultiplexedConnection, broken: Option<i64>) -> Result<(String, Option<i64>), Failure> {
+async fn introduce(
+    connection: &mut MultiplexedConnection,
+    broken: Option<i64>,
+) -> Result<(String, Option<i64>), Failure> {
     let mut pipeline = Pipeline::new();
     pipeline.cmd("INFO").arg("server").cmd("CLIENT").arg("ID");
     if let Some(id) = broken {
@@ -187,8 +190,15 @@ async fn introduce(connection: &mut MultiplexedConnection, broken: Option<i64>) 
     }
     let answers = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
     let answers = answers.map_err(|error| failure(&error))?;
-    let info = text(answers.first().ok_or_else(|| Failure::Passing("no answer".to_owned()))?)?;
-    let process = info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned());
+    let info = text(
+        answers
+            .first()
+            .ok_or_else(|| Failure::Passing("no answer".to_owned()))?,
+    )?;
+    let process = info
+        .lines()
+        .find_map(|line| line.strip_prefix("run_id:"))
+        .map(|id| id.trim().to_owned());
     let id = match answers.get(1) {
         Some(Value::Int(id)) => Some(*id),
         _ => None,
@@ -200,7 +210,9 @@ async fn introduce(connection: &mut MultiplexedConnection, broken: Option<i64>) 
 pub(super) fn text(answer: &Value) -> Result<String, Failure> {
     check(answer)?;
     redis::from_redis_value_ref::<String>(answer).map_err(|error| {
-        Failure::Final(OperatorError::Server(format!("the server answers something else than a text ({error})")))
+        Failure::Final(OperatorError::Server(format!(
+            "the server answers something else than a text ({error})"
+        )))
     })
 }
 
@@ -226,9 +238,9 @@ pub(super) fn failure(error: &RedisError) -> Failure {
         "NOPERM" => server(&format!("the server does not let this user do it: {error}")),
         "MOVED" | "ASK" | "CLUSTERDOWN" | "READONLY" => Failure::Moved(error.to_string()),
         "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" => Failure::Passing(error.to_string()),
-        _ if error.is_connection_refusal() => {
-            Failure::Passing("the connection is refused; is the server running there, and is the port right?".to_owned())
-        }
+        _ if error.is_connection_refusal() => Failure::Passing(
+            "the connection is refused; is the server running there, and is the port right?".to_owned(),
+        ),
         _ if error.is_timeout() => {
             Failure::Passing("the server does not answer in time; is it reachable from here?".to_owned())
         }

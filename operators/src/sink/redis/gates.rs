@@ -19,7 +19,10 @@ const KEYS: usize = 512;
 /// The gates that need nothing but the rows.
 pub(in crate::sink) fn check_counts(gates: &Gates, census: &Census) -> Result<()> {
     if let Some(least) = gates.min_keys.filter(|least| census.keys < *least) {
-        return Err(closed(&format!("there are {} keys, fewer than the {least} of `min_keys`", census.keys)));
+        return Err(closed(&format!(
+            "there are {} keys, fewer than the {least} of `min_keys`",
+            census.keys
+        )));
     }
     if let Some(least) = gates.min_coverage {
         let share = census.filled as f64 / census.rows().max(1) as f64;
@@ -119,7 +122,11 @@ mod tests {
             ("[1, 2, 3, 4]", "[1, 2]", 0.5),
             ("[]", "[]", 0.0),
             ("[1]", "[\"1\"]", 1.0),
-            ("[{\"id\": 1, \"score\": 0.5}, {\"id\": 2, \"score\": 0.25}]", "[1, 3]", 0.5),
+            (
+                "[{\"id\": 1, \"score\": 0.5}, {\"id\": 2, \"score\": 0.25}]",
+                "[1, 3]",
+                0.5,
+            ),
         ] {
             assert_eq!(change(&document(before), &document(now)), expected, "{before} {now}");
         }

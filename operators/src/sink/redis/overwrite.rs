@@ -18,7 +18,9 @@ use crate::sink::spill::Changes;
 const REMOVED: usize = 512;
 
 pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failure> {
-    let Publisher { server, names, manner, .. } = publisher;
+    let Publisher {
+        server, names, manner, ..
+    } = publisher;
     let live = book::meta(server, &names.meta(None), &manner.key).await?;
     let generations = book::generations(server, names).await?;
     let live_generation = live.as_ref().map_or(0, |live| live.generation);
@@ -34,7 +36,9 @@ pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failur
     }
     let earlier = earlier.finish()?;
     let stored = publisher.style.stored.word();
-    let alone = generations.keys().all(|generation| *generation == live_generation || Some(*generation) == own);
+    let alone = generations
+        .keys()
+        .all(|generation| *generation == live_generation || Some(*generation) == own);
     let current = whole
         && alone
         && generations.contains_key(&live_generation)
@@ -44,7 +48,9 @@ pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failur
 
     let mut journal = start(publisher, &census, &generations, live_generation).await?;
     let generation = journal.progress().generation;
-    let written = publisher.load(server, Place::Plain, Some(generation), &changes, &census, &mut journal).await?;
+    let written = publisher
+        .load(server, Place::Plain, Some(generation), &changes, &census, &mut journal)
+        .await?;
     still_ours(server, names, &journal).await?;
     let removed = match manner.stale {
         Stale::Remove => remove_stale(publisher, &changes).await?,

@@ -28,7 +28,9 @@ if now >= tonumber(ARGV[1]) then return now end \
 redis.call('SET', KEYS[1], ARGV[1]) return tonumber(ARGV[1])";
 
 pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failure> {
-    let Publisher { server, names, manner, .. } = publisher;
+    let Publisher {
+        server, names, manner, ..
+    } = publisher;
     let current = current(server, names).await?;
     let live = match current {
         Some(current) => book::meta(server, &names.meta(Some(current)), &manner.key).await?,
@@ -43,7 +45,18 @@ pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failur
     let generation = journal.progress().generation;
     let place = Place::Generation(generation);
     let none = Changes::default();
-    let written = publisher.load(server, place, Some(generation), &none, &census, &mut journal).await?;
+    let loaded = publisher
+        .load(server, place, Some(generation), &none, &census, &mut journal)
+        .await;
+    let written = match loaded {
+        Ok(written) => written,
+        Err(failure) => {
+            // A later run may have removed this generation while some chunks were on their way: the next one has to know.
+            // Where the server is gone that cannot be said, and the failure is the same.
+            let _ = book::begin(server, names, generation, publisher.chunks(&census)).await;
+            return Err(failure);
+        }
+    };
     let meta = publisher.meta(generation, &census, &written);
     book::set(server, &names.meta(Some(generation)), &json(&meta)?).await?;
     move_to(server, names, publisher.style.stored, generation).await?;
@@ -60,9 +73,14 @@ pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failur
 
 /// The generation that counts.
 async fn current(server: &Server, names: &Names) -> Result<Option<u64>, Failure> {
-    let Some(text) = book::get(server, &names.current()).await? else { return Ok(None) };
+    let Some(text) = book::get(server, &names.current()).await? else {
+        return Ok(None);
+    };
     let number = text.parse().map_err(|_| {
-        OperatorError::Server(format!("the key `{}` holds no number; choose another `namespace`", names.current()))
+        OperatorError::Server(format!(
+            "the key `{}` holds no number; choose another `namespace`",
+            names.current()
+        ))
     })?;
     Ok(Some(number))
 }
@@ -132,20 +150,30 @@ async fn install(server: &Server, names: &Names, stored: Stored, generation: u64
     );
     let mut command = redis::cmd("FUNCTION");
     command.arg("LOAD").arg("REPLACE").arg(code);
-    server.all::<String>(&command).await.map(|_| ()).map_err(|failure| match failure {
-        Failure::Final(OperatorError::Server(text)) if text.to_lowercase().contains("unknown command") => {
-            OperatorError::Server("`publish: pointer` needs Redis 7 or newer, which has functions".to_owned()).into()
-        }
-        other => other,
-    })
+    server
+        .all::<String>(&command)
+        .await
+        .map(|_| ())
+        .map_err(|failure| match failure {
+            Failure::Final(OperatorError::Server(text)) if text.to_lowercase().contains("unknown command") => {
+                OperatorError::Server("`publish: pointer` needs Redis 7 or newer, which has functions".to_owned())
+                    .into()
+            }
+            other => other,
+        })
 }
 
 /// Removes generations before this one but those to keep: first of all the one that counted until now, which somebody may
 /// still read. Generations that were never finished go as well.
 async fn remove_old(publisher: &Publisher<'_>, generation: u64, before: Option<u64>) -> Result<u64, Failure> {
-    let Publisher { server, names, manner, .. } = publisher;
+    let Publisher {
+        server, names, manner, ..
+    } = publisher;
     let generations = book::generations(server, names).await?;
-    let older: Vec<(u64, u64)> = generations.into_iter().filter(|(older, _)| *older < generation).collect();
+    let older: Vec<(u64, u64)> = generations
+        .into_iter()
+        .filter(|(older, _)| *older < generation)
+        .collect();
     let mut finished = Vec::new();
     for (older, _) in older.iter().rev() {
         if book::get(server, &names.meta(Some(*older))).await?.is_some() {
@@ -174,7 +202,10 @@ async fn remove_generation(
     book::remove(server, &[names.meta(Some(generation.0))]).await?;
     book::records(server, names, generation, async |keys| {
         cancel.check()?;
-        let stored: Vec<Vec<u8>> = keys.iter().map(|(_, key)| names.of_generation(generation.0, key)).collect();
+        let stored: Vec<Vec<u8>> = keys
+            .iter()
+            .map(|(_, key)| names.of_generation(generation.0, key))
+            .collect();
         book::remove(server, &stored).await?;
         removed += stored.len() as u64;
         let pause = stored.len() as f64 / REMOVED_PER_SECOND as f64;
@@ -192,7 +223,12 @@ pub(super) async fn roll_back(server: &Server, names: &Names, key: &str) -> Resu
         OperatorError::invalid("there is no earlier generation to go back to: `keep` says how many stay").into()
     };
     let now = current(server, names).await?.ok_or_else(none)?;
-    for older in book::generations(server, names).await?.into_keys().rev().filter(|older| *older < now) {
+    for older in book::generations(server, names)
+        .await?
+        .into_keys()
+        .rev()
+        .filter(|older| *older < now)
+    {
         if let Some(meta) = book::meta(server, &names.meta(Some(older)), key).await? {
             install(server, names, meta.stored(), older).await?;
             book::set(server, &names.current(), &older.to_string()).await?;

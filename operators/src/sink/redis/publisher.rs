@@ -9,7 +9,7 @@ use super::gates::{self, Changed};
 use super::resume::{self, Journal, Progress};
 use super::server::Server;
 use super::settings::{Gates, Publish, Stale};
-use super::writer::{Place, Writer, Written};
+use super::writer::{Mark, Place, Writer, Written};
 use crate::contract::{Context, OperatorError, Result};
 use crate::sink::entries::{Census, Entries};
 use crate::sink::key_pattern::KeyPattern;
@@ -116,7 +116,9 @@ impl Publisher<'_> {
             ..self.style
         };
         let place = (self.names, place);
-        gates::check_change(limit, self.entries, (self.server, style), place, changes).await.map(Some)
+        gates::check_change(limit, self.entries, (self.server, style), place, changes)
+            .await
+            .map(Some)
     }
 
     /// How many chunks there are.
@@ -174,7 +176,10 @@ impl Publisher<'_> {
             names: self.names,
             place,
             recorded,
-            mark: (self.manner.publish != Publish::Pointer).then(|| journal.progress().token.clone()),
+            mark: match self.manner.publish {
+                Publish::Pointer => Mark::Announced(journal.progress().generation),
+                Publish::Overwrite | Publish::Swap => Mark::Token(journal.progress().token.clone()),
+            },
             changes,
             chunk: self.manner.chunk,
             in_flight: self.manner.in_flight,
@@ -182,16 +187,26 @@ impl Publisher<'_> {
             context: self.context,
         };
         let before = book::info(server, "stats", "evicted_keys").await?;
-        let written = writer.write(self.entries, census.keys, journal).await?;
-        writer.verify(&written).await?;
-        let evicted = book::info(server, "stats", "evicted_keys").await?.saturating_sub(before);
+        let mut written = writer.write(self.entries, census.keys, journal).await;
+        if let Ok(all) = &written
+            && let Err(wrong) = writer.verify(all).await
+        {
+            written = Err(wrong);
+        }
+        if !matches!(&written, Ok(_) | Err(Failure::Final(_))) {
+            return written;
+        }
+        // Looked at in any case: also what is written beside the keys may have been evicted, which looks like another run.
+        let evicted = book::info(server, "stats", "evicted_keys")
+            .await?
+            .saturating_sub(before);
         if evicted > 0 {
             return Err(OperatorError::Server(format!(
                 "the server has evicted {evicted} keys while the batch was written: it is not whole; raise `maxmemory`"
             ))
             .into());
         }
-        Ok(written)
+        written
     }
 
     /// What is said of the generation.

@@ -17,7 +17,10 @@ pub(super) fn write(
     context: &Context,
 ) -> Result<(u64, u64)> {
     let file = AtomicFile::create(path)?;
-    let out = OpenOptions::new().write(true).open(file.path()).map_err(OperatorError::io(path))?;
+    let out = OpenOptions::new()
+        .write(true)
+        .open(file.path())
+        .map_err(OperatorError::io(path))?;
     let mut out = BufWriter::new(out);
     let mut written = 0;
     for chunk in chunks {

@@ -89,7 +89,9 @@ impl Journal {
 
 /// A name for a publication that no other has.
 pub(super) fn token() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     let seed = format!("{}:{}", std::process::id(), now.as_nanos());
     blake3::hash(seed.as_bytes()).to_hex()[..16].to_owned()
 }

@@ -113,10 +113,9 @@ impl Server {
         let node = node.ok_or_else(|| Failure::Moved("the nodes of the cluster have changed".to_owned()))?;
         let answers = node.send(&self.security, pipeline).await?;
         for answer in &answers {
-            match check(answer) {
-                Err(failure @ (Failure::Passing(_) | Failure::Moved(_))) => return Err(failure),
-                // Other errors are answers to single commands, which who asked looks at.
-                _ => {}
+            // Other errors are answers to single commands, which who asked looks at.
+            if let Err(failure @ (Failure::Passing(_) | Failure::Moved(_))) = check(answer) {
+                return Err(failure);
             }
         }
         Ok(answers)
@@ -297,7 +296,11 @@ fn slot(key: &[u8]) -> usize {
     });
     let crc = tag.unwrap_or(key).iter().fold(0_u16, |crc, byte| {
         (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
-            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+            if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x1021
+            }
         })
     });
     usize::from(crc) % SLOTS
@@ -307,7 +310,9 @@ fn slot(key: &[u8]) -> usize {
 pub(super) fn value<T: FromRedisValue>(answer: Value) -> Result<T, Failure> {
     check(&answer)?;
     redis::from_redis_value::<T>(answer).map_err(|error| {
-        Failure::Final(OperatorError::Server(format!("the server answers something unexpected ({error})")))
+        Failure::Final(OperatorError::Server(format!(
+            "the server answers something unexpected ({error})"
+        )))
     })
 }
 
@@ -328,10 +333,14 @@ fn moved_to(seed: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
 /// The answer to CLUSTER SLOTS: ranges of slots, each with its master first.
 fn slots(seed: &ConnectionInfo, answer: &Value) -> Result<(Vec<ConnectionInfo>, Option<Vec<u16>>), Failure> {
     let unexpected = || Failure::Passing("the cluster does not say which node holds which slots".to_owned());
-    let Value::Array(ranges) = answer else { return Err(unexpected()) };
+    let Value::Array(ranges) = answer else {
+        return Err(unexpected());
+    };
     let mut masters: BTreeMap<(String, u16), Vec<(usize, usize)>> = BTreeMap::new();
     for range in ranges {
-        let Value::Array(range) = range else { return Err(unexpected()) };
+        let Value::Array(range) = range else {
+            return Err(unexpected());
+        };
         let [Value::Int(from), Value::Int(to), Value::Array(master), ..] = range.as_slice() else {
             return Err(unexpected());
         };
@@ -340,8 +349,13 @@ fn slots(seed: &ConnectionInfo, answer: &Value) -> Result<(Vec<ConnectionInfo>, 
         };
         // An empty name is the node that was asked.
         let named = redis::from_redis_value_ref::<Option<String>>(host).ok().flatten();
-        let host = named.filter(|host| !host.is_empty()).unwrap_or_else(|| host_of(seed.addr()));
-        masters.entry((host, *port as u16)).or_default().push((*from as usize, *to as usize));
+        let host = named
+            .filter(|host| !host.is_empty())
+            .unwrap_or_else(|| host_of(seed.addr()));
+        masters
+            .entry((host, *port as u16))
+            .or_default()
+            .push((*from as usize, *to as usize));
     }
     let mut places = vec![u16::MAX; SLOTS];
     let mut nodes = Vec::new();
@@ -354,7 +368,9 @@ fn slots(seed: &ConnectionInfo, answer: &Value) -> Result<(Vec<ConnectionInfo>, 
         nodes.push(seed.clone().set_addr(moved_to(seed.addr(), host, port)));
     }
     if places.contains(&u16::MAX) {
-        return Err(Failure::Moved("the cluster is not whole: some slots have no node".to_owned()));
+        return Err(Failure::Moved(
+            "the cluster is not whole: some slots have no node".to_owned(),
+        ));
     }
     Ok((nodes, Some(places)))
 }

@@ -161,7 +161,11 @@ impl Describe for RedisSink {
             "input",
             "One row per user: the user's id and the list column `recommendations`.",
         ),
-        Port::model("model", "The model that made the lists; its digest goes into `RECS:META`.").optional(),
+        Port::model(
+            "model",
+            "The model that made the lists; its digest goes into `RECS:META`.",
+        )
+        .optional(),
     ];
     const CACHE_IGNORE: &'static [&'static str] = &["chunk", "in_flight", "connections", "rate_limit", "patience"];
     const EXAMPLE: &'static str =
@@ -170,7 +174,11 @@ impl Describe for RedisSink {
     fn check(&self) -> Vec<Problem> {
         let mut problems = check_address(&self.url, self.ca.is_some() || self.client_certificate.is_some());
         if self.client_certificate.is_some() != self.client_key.is_some() {
-            problems.push(bad("client_key", "`client_certificate` and `client_key` are needed together", None));
+            problems.push(bad(
+                "client_key",
+                "`client_certificate` and `client_key` are needed together",
+                None,
+            ));
         }
         problems.extend(check_namespace(&self.namespace));
         problems.extend(self.check_place());
@@ -188,13 +196,19 @@ pub(super) fn check_address(url: &str, certificates: bool) -> Vec<Problem> {
                     `redis+cluster://`)";
         return vec![bad("url", "this is not the address of a Redis server", Some(help))];
     }
-    if !secret && url != address::EMBEDDED && !url.contains("${secret.")
+    if !secret
+        && url != address::EMBEDDED
+        && !url.contains("${secret.")
         && let Err(reason) = address::read(url)
     {
         return vec![bad("url", &reason, None)];
     }
     if certificates && !secret && !address::is_tls(url) {
-        return vec![bad("url", "certificates are of use only with TLS", Some("write `rediss://`"))];
+        return vec![bad(
+            "url",
+            "certificates are of use only with TLS",
+            Some("write `rediss://`"),
+        )];
     }
     Vec::new()
 }
@@ -202,7 +216,13 @@ pub(super) fn check_address(url: &str, certificates: bool) -> Vec<Problem> {
 pub(super) fn check_namespace(namespace: &str) -> Option<Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let right = namespace.starts_with(|c: char| c.is_ascii_alphabetic()) && namespace.chars().all(plain);
-    (!right).then(|| bad("namespace", "a namespace is a word of letters, digits and `_`", Some("write `RECS`")))
+    (!right).then(|| {
+        bad(
+            "namespace",
+            "a namespace is a word of letters, digits and `_`",
+            Some("write `RECS`"),
+        )
+    })
 }
 
 fn bad(at: &str, message: &str, help: Option<&str>) -> Problem {
@@ -229,7 +249,11 @@ impl RedisSink {
             }
             if self.encoding == Encoding::Auto {
                 let help = "write `encoding: string`, `json` or `hash`";
-                problems.push(bad("resp", "with `resp` there is no server to ask what it can store", Some(help)));
+                problems.push(bad(
+                    "resp",
+                    "with `resp` there is no server to ask what it can store",
+                    Some(help),
+                ));
             }
         } else if self.url == address::EMBEDDED && matches!(self.encoding, Encoding::Json | Encoding::Hash) {
             let help = "leave `encoding` out, or name a server in `url`";
@@ -261,7 +285,11 @@ impl RedisSink {
         let shape = address::shape(&self.url);
         if self.publish == Publish::Swap && shape == Some(Shape::Cluster) {
             let help = "use `publish: pointer`";
-            problems.push(bad("publish", "a cluster has one database, so there is nothing to swap", Some(help)));
+            problems.push(bad(
+                "publish",
+                "a cluster has one database, so there is nothing to swap",
+                Some(help),
+            ));
         }
         if self.publish != Publish::Swap && self.staging.is_some() && !self.is_file() {
             problems.push(bad("staging", "only `publish: swap` has a second database", None));
@@ -269,12 +297,20 @@ impl RedisSink {
         if let (Publish::Swap, Some(staging), Ok(address)) = (self.publish, self.staging, address::read(&self.url))
             && address.database == staging
         {
-            problems.push(bad("staging", "the second database must be another than that of `url`", None));
+            problems.push(bad(
+                "staging",
+                "the second database must be another than that of `url`",
+                None,
+            ));
         }
         match (self.publish, self.keep) {
             (Publish::Overwrite, Some(_)) if !self.is_file() => {
                 let help = "use `publish: swap` or `pointer`";
-                problems.push(bad("keep", "`publish: overwrite` keeps no earlier generation", Some(help)));
+                problems.push(bad(
+                    "keep",
+                    "`publish: overwrite` keeps no earlier generation",
+                    Some(help),
+                ));
             }
             (Publish::Swap, Some(keep)) if keep > 1 => {
                 problems.push(bad("keep", "`publish: swap` has room for one earlier generation", None));
@@ -287,10 +323,18 @@ impl RedisSink {
         }
         if self.encoding == Encoding::Hash {
             if self.document != Document::Ids {
-                problems.push(bad("document", "`encoding: hash` writes the columns, not a document", None));
+                problems.push(bad(
+                    "document",
+                    "`encoding: hash` writes the columns, not a document",
+                    None,
+                ));
             }
             if self.gates.max_change.is_some() {
-                problems.push(bad("gates", "`max_change` is about lists, which `encoding: hash` does not have", None));
+                problems.push(bad(
+                    "gates",
+                    "`max_change` is about lists, which `encoding: hash` does not have",
+                    None,
+                ));
             }
         }
         if let (Publish::Pointer, Ok(pattern)) = (self.publish, KeyPattern::parse(&self.key))
@@ -346,7 +390,9 @@ impl RedisSink {
             let unfit = |column: &&Column| !fits_a_field(column);
             problems.extend(schema.columns.iter().filter(unfit).map(|column| {
                 let message = format!("`{}` holds {}, which no field can hold", column.name, column.data_type);
-                Problem::new("bad-input", message).at_port("input").help("leave the column out with a selection")
+                Problem::new("bad-input", message)
+                    .at_port("input")
+                    .help("leave the column out with a selection")
             }));
         } else {
             match user_column(schema) {
@@ -375,9 +421,10 @@ fn list_problems(schema: &Schema, name: &str, numbers: bool) -> Option<Problem> 
             Problem::new("bad-input", format!("`{name}` holds {}, not lists", column.data_type))
         }
         Some(column) if numbers && column.element_type().is_floating() => return None,
-        Some(column) if numbers => {
-            Problem::new("bad-input", format!("`{name}` holds {}, not scores", column.element_type()))
-        }
+        Some(column) if numbers => Problem::new(
+            "bad-input",
+            format!("`{name}` holds {}, not scores", column.element_type()),
+        ),
         Some(column) => unusable(column)?,
     };
     Some(problem.at_port("input"))

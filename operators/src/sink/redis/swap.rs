@@ -19,7 +19,7 @@ const PER_KEY: u64 = 96;
 /// What a document of RedisJSON costs, as a multiple of its bytes.
 const JSON_FACTOR: u64 = 4;
 /// How long to wait until the server has freed what was removed.
-const FREEING: Duration = Duration::from_secs(60);
+const FREEING: Duration = Duration::from_mins(1);
 
 /// Changes the databases once: a second try, after an answer that was lost, finds the generation in place. The clients see
 /// one of the two at any time.
@@ -29,7 +29,9 @@ if live and cjson.decode(live)['generation'] == tonumber(ARGV[1]) then return 0 
 redis.call('SWAPDB', ARGV[2], ARGV[3]) return 1";
 
 pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Result<Outcome, Failure> {
-    let Publisher { server, names, manner, .. } = publisher;
+    let Publisher {
+        server, names, manner, ..
+    } = publisher;
     let name = names.meta(None);
     let live = book::meta(server, &name, &manner.key).await?;
     let before = book::meta(staging, &name, &manner.key).await?;
@@ -39,10 +41,18 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
 
     let (census, changes) = publisher.look(None, false)?;
     let changed = publisher.check_change(live.as_ref(), Place::Plain, &changes).await?;
-    let generation = [&live, &before].into_iter().flatten().map(|meta| meta.generation).max().unwrap_or(0) + 1;
+    let generation = [&live, &before]
+        .into_iter()
+        .flatten()
+        .map(|meta| meta.generation)
+        .max()
+        .unwrap_or(0)
+        + 1;
     let mut journal = start(publisher, staging, generation, &census, live.as_ref()).await?;
 
-    let loaded = publisher.load(staging, Place::Plain, None, &Changes::default(), &census, &mut journal).await;
+    let loaded = publisher
+        .load(staging, Place::Plain, None, &Changes::default(), &census, &mut journal)
+        .await;
     let written = match loaded {
         Ok(written) => written,
         Err(failure) => {
@@ -140,9 +150,18 @@ async fn check_memory(
     let per_key = match live.filter(|live| live.rows > 0) {
         Some(live) => held / live.rows,
         None => {
-            let first = publisher.entries.chunks(publisher.manner.chunk).next().transpose()?.unwrap_or_default();
+            let first = publisher
+                .entries
+                .chunks(publisher.manner.chunk)
+                .next()
+                .transpose()?
+                .unwrap_or_default();
             let bytes: usize = first.iter().map(|(key, document)| key.len() + document.len()).sum();
-            let factor = if publisher.style.stored.word() == "json" { JSON_FACTOR } else { 1 };
+            let factor = if publisher.style.stored.word() == "json" {
+                JSON_FACTOR
+            } else {
+                1
+            };
             bytes as u64 / (first.len() as u64).max(1) * factor + PER_KEY
         }
     };

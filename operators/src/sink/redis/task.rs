@@ -140,7 +140,10 @@ impl RedisSink {
         };
         // On a thread of its own: this one may belong to a runtime that must not wait.
         let asking = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .ok()?;
             let look = async {
                 let server = target.open(target.address.database, Duration::ZERO).await.ok()?;
                 book::get(&server, &name).await.ok()
@@ -169,7 +172,10 @@ impl RedisSink {
             }
         };
         let (from, to) = runtime.block_on(back).map_err(|failure| target.told(failure))?;
-        Ok(format!("{}: generation {to} counts again, in place of {from}", target.shown))
+        Ok(format!(
+            "{}: generation {to} counts again, in place of {from}",
+            target.shown
+        ))
     }
 }
 
@@ -204,7 +210,14 @@ impl Target {
     }
 
     pub(super) async fn open(&self, database: i64, patience: Duration) -> Result<Server, Failure> {
-        Server::open(self.address.clone(), self.security.clone(), database, self.connections, patience).await
+        Server::open(
+            self.address.clone(),
+            self.security.clone(),
+            database,
+            self.connections,
+            patience,
+        )
+        .await
     }
 
     /// An error that names the server.
@@ -277,7 +290,9 @@ async fn interrupted(cancel: &Cancel) {
 /// What is said of a publication.
 pub(super) fn receipt(target: &str, outcome: &Outcome, dropped: u64) -> (Receipt, Report) {
     let mut report = Report::default();
-    let Outcome { census, written, meta, .. } = outcome;
+    let Outcome {
+        census, written, meta, ..
+    } = outcome;
     let mut details = BTreeMap::from([
         ("key".to_owned(), json!(meta.key)),
         ("generation".to_owned(), json!(meta.generation)),
@@ -294,7 +309,9 @@ pub(super) fn receipt(target: &str, outcome: &Outcome, dropped: u64) -> (Receipt
         details.insert("lists_changed".to_owned(), json!(changed.beyond));
     }
     report.facts.push(("keys".to_owned(), census.keys.to_string()));
-    report.facts.push(("generation".to_owned(), meta.generation.to_string()));
+    report
+        .facts
+        .push(("generation".to_owned(), meta.generation.to_string()));
     for (name, count) in [
         ("written", written.keys),
         ("unchanged, not written", outcome.unchanged),

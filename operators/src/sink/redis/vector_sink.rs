@@ -29,7 +29,7 @@ use crate::sink::key_pattern::KeyPattern;
 /// The column of vectors.
 const EMBEDDING: &str = "embedding";
 /// How long the server may take to put all vectors into the index.
-const INDEXING: Duration = Duration::from_secs(3600);
+const INDEXING: Duration = Duration::from_hours(1);
 
 /// By what vectors are near.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -170,7 +170,11 @@ impl Operator for VectorSink {
             Some(column) if !matches!(&column.data_type, DataType::FixedSizeList(field, _) if field.data_type().is_floating()) =>
             {
                 let message = format!("`{EMBEDDING}` holds {}, not vectors of one length", column.data_type);
-                problems.push(Problem::new("bad-input", message).at_port("input").help("use the output of Encode"));
+                problems.push(
+                    Problem::new("bad-input", message)
+                        .at_port("input")
+                        .help("use the output of Encode"),
+                );
             }
             Some(_) => {}
         }
@@ -208,7 +212,10 @@ impl Task for VectorSink {
         target.patience = Duration::from_secs(self.patience);
         let wait = |work| context.runtime.block_on(work);
         let server = wait(target.open(target.address.database, target.patience)).map_err(|why| target.told(why))?;
-        context.runtime.block_on(has_search(&server)).map_err(|why| target.told(why))?;
+        context
+            .runtime
+            .block_on(has_search(&server))
+            .map_err(|why| target.told(why))?;
         let manner = Manner {
             key: self.key.clone(),
             pattern,
@@ -221,7 +228,10 @@ impl Task for VectorSink {
             rate: None,
         };
         let outcome = target.publish(&manner, &entries, (Encoding::Hash, None), None, context)?;
-        let index = context.runtime.block_on(self.index(&server, width, context)).map_err(|why| target.told(why))?;
+        let index = context
+            .runtime
+            .block_on(self.index(&server, width, context))
+            .map_err(|why| target.told(why))?;
         let (mut receipt, report) = receipt(&address::redacted(&self.url), &outcome, 0);
         receipt.details.insert("index".to_owned(), json!(index));
         Ok(Output {
@@ -248,8 +258,23 @@ impl VectorSink {
         let indexes: Vec<String> = server.one(None, std::mem::take(&mut list)).await?;
         if !indexes.contains(&name) {
             let mut create = redis::cmd("FT.CREATE");
-            create.arg(&name).arg("ON").arg("HASH").arg("PREFIX").arg(1).arg(prefix).arg("SCHEMA").arg(EMBEDDING);
-            create.arg("VECTOR").arg("HNSW").arg(10).arg("TYPE").arg("FLOAT32").arg("DIM").arg(width);
+            create
+                .arg(&name)
+                .arg("ON")
+                .arg("HASH")
+                .arg("PREFIX")
+                .arg(1)
+                .arg(prefix)
+                .arg("SCHEMA")
+                .arg(EMBEDDING);
+            create
+                .arg("VECTOR")
+                .arg("HNSW")
+                .arg(10)
+                .arg("TYPE")
+                .arg("FLOAT32")
+                .arg("DIM")
+                .arg(width);
             create.arg("DISTANCE_METRIC").arg(metric).arg("M").arg(self.m);
             create.arg("EF_CONSTRUCTION").arg(self.ef_construction);
             server.one::<()>(None, create).await?;
@@ -303,7 +328,10 @@ async fn has_search(server: &Server) -> Result<(), Failure> {
     let mut command = redis::cmd("COMMAND");
     command.arg("INFO").arg("FT.CREATE");
     let known: Vec<Value> = server.one(None, command).await?;
-    if known.iter().any(|command| matches!(command, Value::Array(parts) if !parts.is_empty())) {
+    if known
+        .iter()
+        .any(|command| matches!(command, Value::Array(parts) if !parts.is_empty()))
+    {
         return Ok(());
     }
     Err(OperatorError::Server(
@@ -315,6 +343,7 @@ async fn has_search(server: &Server) -> Result<(), Failure> {
 /// The one column with the item's id.
 fn item_column(schema: &Schema) -> Result<&Column, Problem> {
     schema.tagged(&[Tag::Item, Tag::Id]).next().ok_or_else(|| {
-        Problem::new("bad-input", "no column has the tags item and id").help("tag the item's id column with TagAsItemID")
+        Problem::new("bad-input", "no column has the tags item and id")
+            .help("tag the item's id column with TagAsItemID")
     })
 }

@@ -39,6 +39,29 @@ impl Place {
     }
 }
 
+/// What is in the server as long as no other publication has taken over.
+#[derive(Debug, Clone)]
+pub(super) enum Mark {
+    /// Nobody else writes to the same keys: the token of the one who may.
+    Token(String),
+    /// The generation is not removed: it is announced.
+    Announced(u64),
+}
+
+impl Mark {
+    async fn is_there(&self, server: &Server, names: &Names) -> Result<bool, Failure> {
+        match self {
+            Mark::Token(token) => Ok(book::get(server, &names.writing()).await?.as_ref() == Some(token)),
+            Mark::Announced(generation) => {
+                let name = names.generations();
+                let mut command = redis::cmd("HEXISTS");
+                command.arg(&name).arg(generation);
+                server.one(Some(name.as_bytes()), command).await
+            }
+        }
+    }
+}
+
 /// Everything that decides how chunks are sent.
 pub(super) struct Writer<'a> {
     pub(super) server: &'a Server,
@@ -47,8 +70,8 @@ pub(super) struct Writer<'a> {
     pub(super) place: Place,
     /// The generation whose keys are recorded, if they are.
     pub(super) recorded: Option<u64>,
-    /// The mark of this publication, where no other may write to the same keys: each chunk looks whether it is still there.
-    pub(super) mark: Option<String>,
+    /// What each chunk looks for before it is sent.
+    pub(super) mark: Mark,
     pub(super) changes: &'a Changes,
     pub(super) chunk: usize,
     pub(super) in_flight: usize,
@@ -81,7 +104,12 @@ struct Sent {
 
 impl Writer<'_> {
     /// Sends the entries, those of the chunks that the journal has already left out.
-    pub(super) async fn write(&self, entries: &Entries<'_>, keys: u64, journal: &mut Journal) -> Result<Written, Failure> {
+    pub(super) async fn write(
+        &self,
+        entries: &Entries<'_>,
+        keys: u64,
+        journal: &mut Journal,
+    ) -> Result<Written, Failure> {
         let mut written = Written::default();
         let done = journal.progress().done;
         let every = (keys / self.chunk as u64 / SAMPLE).max(1);
@@ -96,7 +124,7 @@ impl Writer<'_> {
                     for (key, document) in chunk.iter() {
                         checksum = add(checksum, key, document);
                     }
-                    if index % every == 0 {
+                    if index.is_multiple_of(every) {
                         let (key, document) = chunk.get(0);
                         sample.push((key.to_vec(), document.to_vec()));
                     }
@@ -134,7 +162,7 @@ impl Writer<'_> {
             let due = Duration::from_secs_f64(chunk.first as f64 / rate as f64);
             tokio::time::sleep_until(started + due).await;
         }
-        if self.mark.is_some() && book::get(self.server, &self.names.writing()).await? != self.mark {
+        if !self.mark.is_there(self.server, self.names).await? {
             return Err(overtaken());
         }
         if let Some(generation) = self.recorded {
@@ -157,8 +185,10 @@ impl Writer<'_> {
                         let gone = self.style.touch(self.server, node, &touched).await?;
                         changed.extend(gone.into_iter().map(|place| same[place]));
                     }
-                    let items: Vec<Item<'_>> =
-                        changed.iter().map(|place| (names[*place].as_ref(), chunk.get(*place).1)).collect();
+                    let items: Vec<Item<'_>> = changed
+                        .iter()
+                        .map(|place| (names[*place].as_ref(), chunk.get(*place).1))
+                        .collect();
                     self.style.write(self.server, node, &items).await?;
                     keys += items.len() as u64;
                     bytes += items.iter().map(|(_, document)| document.len() as u64).sum::<u64>();
@@ -176,13 +206,20 @@ impl Writer<'_> {
 
     /// Reads some keys back.
     pub(super) async fn verify(&self, written: &Written) -> Result<(), Failure> {
-        let names: Vec<Cow<'_, [u8]>> =
-            written.sample.iter().map(|(key, _)| self.place.name(self.names, key)).collect();
+        let names: Vec<Cow<'_, [u8]>> = written
+            .sample
+            .iter()
+            .map(|(key, _)| self.place.name(self.names, key))
+            .collect();
         let keys: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
         let found = self.style.read(self.server, &keys).await?;
         for ((key, document), found) in written.sample.iter().zip(found) {
             if !found.as_ref().is_some_and(|found| self.style.equal(document, found)) {
-                let what = if found.is_some() { "holds something else" } else { "is gone" };
+                let what = if found.is_some() {
+                    "holds something else"
+                } else {
+                    "is gone"
+                };
                 return Err(OperatorError::Server(format!(
                     "the key `{}` was written and {what} now: does somebody else write here, or does the server evict \
                      keys (`maxmemory-policy`)?",

@@ -28,11 +28,20 @@ fn connections_that_break_lose_nothing() {
     for mode in ["overwrite", "swap", "pointer"] {
         let server = Redis::start(&[]);
         let folder = tempdir().unwrap();
-        let proxy = Proxy::start(server.port, Fault::Cut { after: 20_000, times: 6 });
+        let proxy = Proxy::start(
+            server.port,
+            Fault::Cut {
+                after: 20_000,
+                times: 6,
+            },
+        );
         let config = json!({ "url": proxy.url(), "publish": mode, "chunk": 100, "in_flight": 4, "connections": 2 });
         let receipt = publish(&config, users(folder.path(), 3000)).unwrap();
         assert_eq!(receipt.records, 3000);
-        assert!(proxy.faults.load(Ordering::SeqCst) >= 3, "{mode}: the connection was cut");
+        assert!(
+            proxy.faults.load(Ordering::SeqCst) >= 3,
+            "{mode}: the connection was cut"
+        );
         if mode == "pointer" {
             assert_eq!(server.ask::<Vec<String>>(&["KEYS", "RECS:1:*"]).len(), 3000);
             assert_eq!(server.ask::<String>(&["GET", "RECS:CURRENT"]), "1");
@@ -81,7 +90,10 @@ fn a_server_that_comes_back_empty_gets_the_whole_batch() {
     server.kill();
     server.start_again();
     let receipt = publishing.join().unwrap().unwrap();
-    assert_eq!(receipt.details["written"], 1500, "what was there before is written again");
+    assert_eq!(
+        receipt.details["written"], 1500,
+        "what was there before is written again"
+    );
     assert_eq!(server.strings(0, "USER:"), expected(1500));
 }
 
@@ -117,14 +129,20 @@ fn full_memory_leaves_the_live_generation_under_swap() {
     assert!(error.contains("maxmemory"), "{error}");
     let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
     assert_eq!(server.strings(0, "USER:"), expected(100));
-    assert_eq!(server.ask_in::<u64>(1, &["DBSIZE"]), 0, "what was loaded is gone, for it takes the memory of others");
+    assert_eq!(
+        server.ask_in::<u64>(1, &["DBSIZE"]),
+        0,
+        "what was loaded is gone, for it takes the memory of others"
+    );
 }
 
 #[test]
 fn a_batch_that_was_evicted_in_part_is_not_published() {
     let server = Redis::start(&["--maxmemory", "3mb", "--maxmemory-policy", "allkeys-random"]);
     let folder = tempdir().unwrap();
-    let error = publish(&json!({ "url": server.url("") }), users(folder.path(), 30_000)).unwrap_err().to_string();
+    let error = publish(&json!({ "url": server.url("") }), users(folder.path(), 30_000))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("evict"), "{error}");
     assert_eq!(server.ask::<Option<String>>(&["GET", "RECS:META"]), None);
 }
@@ -135,7 +153,16 @@ fn rights_that_are_taken_away_are_told() {
     let folder = tempdir().unwrap();
     // Cargo sets this variable for every test.
     let password = env!("CARGO_PKG_NAME");
-    let _: () = server.ask(&["ACL", "SETUSER", "job", "on", &format!(">{password}"), "~*", "&*", "+@all"]);
+    let _: () = server.ask(&[
+        "ACL",
+        "SETUSER",
+        "job",
+        "on",
+        &format!(">{password}"),
+        "~*",
+        "&*",
+        "+@all",
+    ]);
     let url = server.url("job:${secret.CARGO_PKG_NAME}@");
     let config = json!({ "url": url, "publish": "pointer", "chunk": 50, "rate_limit": 3000, "patience": 1 });
     publish(&config, users(folder.path(), 100)).unwrap();
@@ -144,12 +171,19 @@ fn rights_that_are_taken_away_are_told() {
     wait_for_keys(&server, 0, 500);
     let _: () = server.ask(&["ACL", "SETUSER", "job", "-set", "-mset"]);
     let error = publishing.join().unwrap().unwrap_err().to_string();
-    assert!(error.contains("does not let this user") && !error.contains(password), "{error}");
+    assert!(
+        error.contains("does not let this user") && !error.contains(password),
+        "{error}"
+    );
     assert_eq!(server.ask::<String>(&["GET", "RECS:CURRENT"]), "1");
     let _: () = server.ask(&["ACL", "SETUSER", "job", "+@all"]);
     publish(&config, users(folder.path(), 120)).unwrap();
     assert_eq!(server.ask::<String>(&["GET", "RECS:CURRENT"]), "3");
-    assert_eq!(server.ask::<Vec<String>>(&["KEYS", "RECS:2:*"]).len(), 0, "what was never finished goes");
+    assert_eq!(
+        server.ask::<Vec<String>>(&["KEYS", "RECS:2:*"]).len(),
+        0,
+        "what was never finished goes"
+    );
 }
 
 /// Publishes until somebody cancels, which is the moment that the server holds `least` keys.
@@ -186,7 +220,11 @@ fn a_resumed_run_goes_on_from_the_last_chunk_that_was_acknowledged() {
         assert_eq!(resumed + details["written"].as_u64().unwrap(), 2000, "{mode}");
         assert_eq!(details["generation"], 1, "{mode}: it is the same generation");
         // The checksum is that of the whole batch.
-        let whole = publish(&json!({ "url": server.url(""), "namespace": "AGAIN" }), users(folder.path(), 2000)).unwrap();
+        let whole = publish(
+            &json!({ "url": server.url(""), "namespace": "AGAIN" }),
+            users(folder.path(), 2000),
+        )
+        .unwrap();
         assert_eq!(details["checksum"], whole.details["checksum"], "{mode}");
     }
 }
@@ -204,8 +242,7 @@ fn of_two_runs_at_once_the_later_one_counts() {
         let fast = json!({ "url": server.url(""), "publish": mode, "chunk": 10 });
         publish(&fast, users(other.path(), 1500)).unwrap();
         let error = publishing.join().unwrap().unwrap_err().to_string();
-        let told = if mode == "pointer" { "was published meanwhile" } else { "another run has begun" };
-        assert!(error.contains(told), "{mode}: {error}");
+        assert!(error.contains("another run has begun"), "{mode}: {error}");
         if mode == "pointer" {
             assert_eq!(server.ask::<String>(&["GET", "RECS:CURRENT"]), "2");
             let document: String = server.ask(&["GET", "RECS:2:{USER:14990}"]);
@@ -226,7 +263,9 @@ fn what_was_left_on_another_server_is_not_believed() {
     server.kill();
     server.start_again();
     context.cancel = Cancel::default();
-    let output = sink(&config).run(&inputs(users(folder.path(), 1500)), &context).unwrap();
+    let output = sink(&config)
+        .run(&inputs(users(folder.path(), 1500)), &context)
+        .unwrap();
     assert_eq!(receipt(&output).details["resumed"], 0);
     assert_eq!(server.strings(0, "USER:"), expected(1500));
 }

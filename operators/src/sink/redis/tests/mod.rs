@@ -58,8 +58,14 @@ fn scored(folder: &Path, last: f32) -> DatasetFiles {
     let scores = vec![Some(vec![Some(0.5), Some(0.25)]), Some(vec![Some(last)])];
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("user_id", Arc::new(Int64Array::from(vec![0, 10]))),
-        ("recommendations", Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists))),
-        ("scores", Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(scores))),
+        (
+            "recommendations",
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists)),
+        ),
+        (
+            "scores",
+            Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(scores)),
+        ),
     ];
     table(folder, columns)
 }
@@ -84,4 +90,3 @@ fn expected(count: i64) -> Vec<(String, String)> {
     entries.sort();
     entries
 }
-

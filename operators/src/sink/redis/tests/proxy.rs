@@ -33,7 +33,9 @@ impl Proxy {
         let shared = Arc::clone(&faults);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)) else { continue };
+                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)) else {
+                    continue;
+                };
                 let (faults, passed) = (Arc::clone(&shared), Arc::clone(&passed));
                 std::thread::spawn(move || pass(client, server, fault, &faults, &passed));
             }
@@ -52,7 +54,7 @@ fn pass(mut client: TcpStream, mut server: TcpStream, fault: Fault, faults: &Arc
     let seen = Arc::new(AtomicU64::new(0));
     let (counted, counter) = (Arc::clone(&seen), Arc::clone(faults));
     std::thread::spawn(move || {
-        let mut bytes = [0; 1 << 16];
+        let mut bytes = [0; 1 << 13];
         while let Ok(count @ 1..) = answers.read(&mut bytes) {
             // The first answers are those of the greeting.
             let swallow = matches!(fault, Fault::Swallow { times } if counter.load(Ordering::SeqCst) < times);
@@ -67,7 +69,7 @@ fn pass(mut client: TcpStream, mut server: TcpStream, fault: Fault, faults: &Arc
         }
         let _ = back.shutdown(Shutdown::Both);
     });
-    let mut bytes = [0; 1 << 14];
+    let mut bytes = [0; 1 << 13];
     while let Ok(count @ 1..) = client.read(&mut bytes) {
         match fault {
             Fault::Cut { after, times } => {

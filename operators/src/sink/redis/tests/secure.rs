@@ -17,21 +17,46 @@ fn tls_needs_the_authority_that_signed_the_certificate() {
     let port = free_port();
     let tls = port.to_string();
     let options = [
-        "--port", &plain, "--tls-port", &tls, "--tls-cert-file", &certificate, "--tls-key-file", &key,
-        "--tls-ca-cert-file", &authority, "--tls-auth-clients", "no",
+        "--port",
+        &plain,
+        "--tls-port",
+        &tls,
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &authority,
+        "--tls-auth-clients",
+        "no",
     ];
     let _server = Redis::run("redis-server", &options, port);
     let url = format!("rediss://localhost:{port}/0");
     for (mode, database) in [("overwrite", 0), ("swap", 1)] {
         let url = format!("rediss://127.0.0.1:{port}/{}", database * 2);
-        let receipt = publish(&json!({ "url": url, "ca": authority, "publish": mode }), users(folder.path(), 200)).unwrap();
+        let receipt = publish(
+            &json!({ "url": url, "ca": authority, "publish": mode }),
+            users(folder.path(), 200),
+        )
+        .unwrap();
         assert_eq!(receipt.records, 200, "{mode}");
-        let found: String = ask(&format!("redis://127.0.0.1:{plain}/{}", database * 2), &["GET", "USER:1990"]);
-        assert_eq!(found, expected(200).into_iter().find(|(key, _)| key == "USER:1990").unwrap().1);
+        let found: String = ask(
+            &format!("redis://127.0.0.1:{plain}/{}", database * 2),
+            &["GET", "USER:1990"],
+        );
+        assert_eq!(
+            found,
+            expected(200).into_iter().find(|(key, _)| key == "USER:1990").unwrap().1
+        );
     }
     // The system does not know this authority.
-    let error = publish(&json!({ "url": url }), users(folder.path(), 2)).unwrap_err().to_string();
-    assert!(error.starts_with(&url) && error.to_lowercase().contains("certificate"), "{error}");
+    let error = publish(&json!({ "url": url }), users(folder.path(), 2))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with(&url) && error.to_lowercase().contains("certificate"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -41,8 +66,18 @@ fn certificates_of_clients_are_shown_to_servers_that_want_them() {
     let port = free_port();
     let tls = port.to_string();
     let options = [
-        "--port", "0", "--tls-port", &tls, "--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file",
-        &authority, "--tls-auth-clients", "yes",
+        "--port",
+        "0",
+        "--tls-port",
+        &tls,
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &authority,
+        "--tls-auth-clients",
+        "yes",
     ];
     let _server = Redis::run("redis-server", &options, port);
     let url = format!("rediss://127.0.0.1:{port}/0");
@@ -67,7 +102,11 @@ fn users_with_passwords_and_sockets_of_the_system() {
     let _: () = server.ask(&command);
     let url = format!("redis://job:${{secret.CARGO_PKG_NAME}}@127.0.0.1:{}/0", server.port);
     publish(&json!({ "url": url }), users(folder.path(), 20)).unwrap();
-    let receipt = publish(&json!({ "url": format!("unix://{}", socket.display()) }), users(folder.path(), 30)).unwrap();
+    let receipt = publish(
+        &json!({ "url": format!("unix://{}", socket.display()) }),
+        users(folder.path(), 30),
+    )
+    .unwrap();
     assert_eq!(receipt.details["unchanged"], 20, "it is the same server");
     assert_eq!(server.strings(0, "USER:"), expected(30));
 }
@@ -89,7 +128,12 @@ impl Sentinel {
             folder.path().display()
         );
         std::fs::write(&file, settings).unwrap();
-        let child = Command::new("redis-server").arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap();
+        let child = Command::new("redis-server")
+            .arg(&file)
+            .arg("--sentinel")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         for _ in 0..400 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 break;
@@ -123,13 +167,22 @@ fn sentinels_name_the_master_also_after_it_has_changed() {
     publish(&config, users(folder.path(), 50)).unwrap();
     assert_eq!(master.strings(0, "USER:"), expected(50));
     let wrong = format!("redis+sentinel://127.0.0.1:{}/other", sentinel.port);
-    let error = publish(&json!({ "url": wrong }), users(folder.path(), 2)).unwrap_err().to_string();
+    let error = publish(&json!({ "url": wrong }), users(folder.path(), 2))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("no service `other`"), "{error}");
 
     // The sentinel must know the replica before it can promote it.
     let sentinel_url = format!("redis://127.0.0.1:{}", sentinel.port);
     let known = || ask::<Vec<redis::Value>>(&sentinel_url, &["SENTINEL", "REPLICAS", "main"]).len();
-    let until = |what: &dyn Fn() -> bool| (0..1200).any(|_| what() || { std::thread::sleep(Duration::from_millis(25)); false });
+    let until = |what: &dyn Fn() -> bool| {
+        (0..1200).any(|_| {
+            what() || {
+                std::thread::sleep(Duration::from_millis(25));
+                false
+            }
+        })
+    };
     assert!(until(&|| known() == 1));
     let caught_up = || replica.ask::<u64>(&["DBSIZE"]) == master.ask::<u64>(&["DBSIZE"]);
     assert!(until(&caught_up));

@@ -18,8 +18,14 @@ pub(super) struct Redis {
 
 /// A file of `.test-servers`.
 fn fetched(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.test-servers").join(file);
-    assert!(path.is_file(), "{} is missing: run `cargo xtask servers`", path.display());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../.test-servers")
+        .join(file);
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo xtask servers`",
+        path.display()
+    );
     path.canonicalize().unwrap().display().to_string()
 }
 
@@ -56,7 +62,17 @@ impl Redis {
         if !options.contains(&"--port") {
             command.extend(["--port".to_owned(), port_text]);
         }
-        let fixed = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning", "--dir"];
+        let fixed = [
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--loglevel",
+            "warning",
+            "--dir",
+        ];
         command.extend(fixed.map(str::to_owned));
         command.push(folder.path().display().to_string());
         command.extend(options.iter().map(|option| (*option).to_owned()));
@@ -124,7 +140,10 @@ impl Redis {
 /// The answer to one command of the server at an address.
 pub(super) fn ask<T: FromRedisValue>(url: &str, command: &[&str]) -> T {
     let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
-    redis::cmd(command[0]).arg(&command[1..]).query(&mut connection).unwrap()
+    redis::cmd(command[0])
+        .arg(&command[1..])
+        .query(&mut connection)
+        .unwrap()
 }
 
 fn spawn(command: &[String]) -> Child {
@@ -159,7 +178,14 @@ impl Cluster {
             let (port, bus) = (free_port(), free_port());
             if port != bus {
                 let bus = bus.to_string();
-                let options = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "5000"];
+                let options = [
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-port",
+                    &bus,
+                    "--cluster-node-timeout",
+                    "5000",
+                ];
                 break (Redis::run("redis-server", &options, port), bus);
             }
         };
@@ -170,7 +196,9 @@ impl Cluster {
             let _: () = node.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(place + 1).to_string()]);
         }
         for (node, bus) in &nodes[1..] {
-            let _: () = nodes[0].0.ask(&["CLUSTER", "MEET", "127.0.0.1", &node.port.to_string(), bus]);
+            let _: () = nodes[0]
+                .0
+                .ask(&["CLUSTER", "MEET", "127.0.0.1", &node.port.to_string(), bus]);
         }
         let cluster = Cluster {
             nodes: nodes.into_iter().map(|(node, _)| node).collect(),
@@ -190,12 +218,19 @@ impl Cluster {
     }
 
     pub(super) fn url(&self) -> String {
-        format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", self.nodes[0].port, self.nodes[1].port)
+        format!(
+            "redis+cluster://127.0.0.1:{},127.0.0.1:{}",
+            self.nodes[0].port, self.nodes[1].port
+        )
     }
 
     /// The keys of all nodes, in order.
     pub(super) fn keys(&self, pattern: &str) -> Vec<String> {
-        let mut keys: Vec<String> = self.nodes.iter().flat_map(|node| node.ask::<Vec<String>>(&["KEYS", pattern])).collect();
+        let mut keys: Vec<String> = self
+            .nodes
+            .iter()
+            .flat_map(|node| node.ask::<Vec<String>>(&["KEYS", pattern]))
+            .collect();
         keys.sort();
         keys
     }
@@ -204,13 +239,26 @@ impl Cluster {
 /// Certificates in a folder: of an authority, and of a server for `localhost` and 127.0.0.1 that it has signed.
 pub(super) fn certificates(folder: &Path) -> [PathBuf; 3] {
     let openssl = |arguments: &str| {
-        let status = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).stderr(Stdio::null()).status();
-        assert!(status.expect("openssl must be there to run this test").success(), "openssl {arguments}");
+        let status = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(folder)
+            .stderr(Stdio::null())
+            .status();
+        assert!(
+            status.expect("openssl must be there to run this test").success(),
+            "openssl {arguments}"
+        );
     };
     let extensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
     std::fs::write(folder.join("extensions"), extensions).unwrap();
-    openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority");
-    openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.csr -subj /CN=localhost");
-    openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -extfile extensions");
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
+    );
+    openssl(
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
+    );
+    openssl(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -extfile extensions",
+    );
     ["ca.pem", "server.pem", "server.key"].map(|name| folder.join(name))
 }

@@ -14,25 +14,60 @@ fn found(descriptor: &Descriptor, config: &Value) -> Vec<(String, String)> {
         },
         _ => String::new(),
     };
-    problems.into_iter().map(|problem| (place(&problem.site), problem.message)).collect()
+    problems
+        .into_iter()
+        .map(|problem| (place(&problem.site), problem.message))
+        .collect()
 }
 
 #[test]
 fn what_does_not_go_together_is_found_at_its_place() {
     let server = "redis://host";
     for (config, place, part) in [
-        (json!({ "url": "redis+cluster://a", "publish": "swap" }), "publish", "nothing to swap"),
+        (
+            json!({ "url": "redis+cluster://a", "publish": "swap" }),
+            "publish",
+            "nothing to swap",
+        ),
         (json!({ "url": "redis+cluster://a/2" }), "url", "no databases"),
         (json!({ "url": "redis+sentinel://a" }), "url", "redis+sentinel://host"),
         (json!({ "url": server, "ca": "ca.pem" }), "url", "only with TLS"),
-        (json!({ "url": "rediss://h", "client_key": "k" }), "client_key", "needed together"),
+        (
+            json!({ "url": "rediss://h", "client_key": "k" }),
+            "client_key",
+            "needed together",
+        ),
         (json!({ "url": server, "keep": 1 }), "keep", "keeps no earlier"),
-        (json!({ "url": server, "publish": "swap", "keep": 2 }), "keep", "room for one"),
-        (json!({ "url": server, "staging": 2 }), "staging", "only `publish: swap`"),
-        (json!({ "url": "redis://h/2", "publish": "swap", "staging": 2 }), "staging", "another than that"),
-        (json!({ "url": server, "publish": "swap", "stale": "keep" }), "stale", "is for `overwrite`"),
-        (json!({ "url": server, "publish": "pointer", "key": "{{x}}{user_id}" }), "key", "of their own"),
-        (json!({ "url": server, "encoding": "hash", "document": "items" }), "document", "not a document"),
+        (
+            json!({ "url": server, "publish": "swap", "keep": 2 }),
+            "keep",
+            "room for one",
+        ),
+        (
+            json!({ "url": server, "staging": 2 }),
+            "staging",
+            "only `publish: swap`",
+        ),
+        (
+            json!({ "url": "redis://h/2", "publish": "swap", "staging": 2 }),
+            "staging",
+            "another than that",
+        ),
+        (
+            json!({ "url": server, "publish": "swap", "stale": "keep" }),
+            "stale",
+            "is for `overwrite`",
+        ),
+        (
+            json!({ "url": server, "publish": "pointer", "key": "{{x}}{user_id}" }),
+            "key",
+            "of their own",
+        ),
+        (
+            json!({ "url": server, "encoding": "hash", "document": "items" }),
+            "document",
+            "not a document",
+        ),
         (
             json!({ "url": server, "encoding": "hash", "gates": { "max_change": { "users": 0.5 } } }),
             "gates",
@@ -42,12 +77,22 @@ fn what_does_not_go_together_is_found_at_its_place() {
         (json!({ "publish": "swap" }), "publish", "needs a server"),
         (json!({ "encoding": "json" }), "encoding", "holds strings"),
         (json!({ "ttl": 5 }), "ttl", "needs a server"),
-        (json!({ "gates": { "max_change": { "users": 0.5 } } }), "gates", "what a server holds"),
+        (
+            json!({ "gates": { "max_change": { "users": 0.5 } } }),
+            "gates",
+            "what a server holds",
+        ),
         (json!({ "resp": "a.resp" }), "resp", "no server to ask"),
-        (json!({ "resp": "a.resp", "url": server, "encoding": "string" }), "resp", "leave"),
+        (
+            json!({ "resp": "a.resp", "url": server, "encoding": "string" }),
+            "resp",
+            "leave",
+        ),
     ] {
         let problems = found(&Descriptor::of::<RedisSink>(), &config);
-        let there = problems.iter().any(|(at, message)| at == place && (message.contains(part) || part == "leave"));
+        let there = problems
+            .iter()
+            .any(|(at, message)| at == place && (message.contains(part) || part == "leave"));
         assert!(there, "{config}: {problems:?}");
     }
     for config in [

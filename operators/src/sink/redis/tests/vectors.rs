@@ -20,7 +20,9 @@ const WIDTH: usize = 8;
 fn vectors(count: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut state = seed;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1 << 24) as f32 - 0.5
     };
     (0..count).map(|_| (0..WIDTH).map(|_| next()).collect()).collect()
@@ -50,9 +52,20 @@ fn nearest(server: &Redis, query: &[f32], k: usize) -> Vec<String> {
     let text = format!("*=>[KNN {k} @embedding $v EF_RUNTIME 500 AS score]");
     let mut command = redis::cmd("FT.SEARCH");
     command.arg("items").arg(text).arg("PARAMS").arg(2).arg("v").arg(bytes);
-    command.arg("SORTBY").arg("score").arg("NOCONTENT").arg("LIMIT").arg(0).arg(k).arg("DIALECT").arg(2);
+    command
+        .arg("SORTBY")
+        .arg("score")
+        .arg("NOCONTENT")
+        .arg("LIMIT")
+        .arg(0)
+        .arg(k)
+        .arg("DIALECT")
+        .arg(2);
     let answer: Vec<redis::Value> = command.query(&mut connection).unwrap();
-    answer[1..].iter().map(|key| redis::from_redis_value_ref::<String>(key).unwrap()).collect()
+    answer[1..]
+        .iter()
+        .map(|key| redis::from_redis_value_ref::<String>(key).unwrap())
+        .collect()
 }
 
 #[test]
@@ -72,11 +85,22 @@ fn the_server_finds_the_items_that_exact_search_finds() {
 
     // Items that are gone are not found, and another metric is another index under the same name.
     let output = publish(&server, "l2", items(folder.path(), &all[..100]));
-    assert_eq!((receipt(&output).details["removed"].clone(), receipt(&output).details["written"].clone()), (json!(700), json!(0)));
+    assert_eq!(
+        (
+            receipt(&output).details["removed"].clone(),
+            receipt(&output).details["written"].clone()
+        ),
+        (json!(700), json!(0))
+    );
     assert_eq!(nearest(&server, &all[42], 1), ["ITEM:1042"]);
     assert_eq!(server.ask::<Vec<String>>(&["FT._LIST"]).len(), 1);
     let found = nearest(&server, &all[500], 100);
-    assert!(found.iter().all(|key| key["ITEM:".len()..].parse::<u64>().unwrap() < 1100), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|key| key["ITEM:".len()..].parse::<u64>().unwrap() < 1100),
+        "{found:?}"
+    );
     assert_eq!(found.len(), 100);
 }
 
@@ -86,7 +110,10 @@ fn a_server_that_cannot_search_is_an_error_before_anything_is_written() {
     let folder = tempdir().unwrap();
     let sink: VectorSink = parse(&json!({ "url": server.url("") })).unwrap();
     let (context, _keep) = test_context();
-    let error = sink.run(&inputs(items(folder.path(), &vectors(3, 1))), &context).unwrap_err().to_string();
+    let error = sink
+        .run(&inputs(items(folder.path(), &vectors(3, 1))), &context)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("cannot search"), "{error}");
     assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0);
 }
