@@ -21,7 +21,6 @@ other (99th percentile) when nothing else goes on, under the pipe and under the 
 import argparse
 import asyncio
 import json
-import os
 import pathlib
 import random
 import socket
@@ -66,23 +65,15 @@ nodes:
 def towline(binary, folder, sink):
     """Runs the pipeline; returns the seconds of the sink, and the largest memory of the process in MB."""
     (folder / "p.yaml").write_text(pipeline(sink))
-    process = subprocess.Popen(
-        [binary, "run", "p.yaml", "--force", "publish"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        raise SystemExit(said)
+    done = subprocess.run([binary, "run", "p.yaml", "--force", "publish"], cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(done.stdout + done.stderr)
     history = subprocess.run(
         [binary, "history", "--json"], cwd=folder, check=True, capture_output=True, text=True
     ).stdout
     record = json.loads(history.strip().splitlines()[-1])
     node = next(node for node in record["nodes"] if node["name"] == "publish")
-    return node["seconds"], usage.ru_maxrss / 1024
+    return node["seconds"], record["peak_memory"] / 2**20
 
 
 class Server:

@@ -36,11 +36,6 @@ impl AtomicFile {
         &self.temp
     }
 
-    /// Replaces what was written so far.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        std::fs::write(&self.temp, bytes).map_err(OperatorError::io(&self.target))
-    }
-
     /// Makes the bytes durable and gives the file its name, replacing an older one in one step. Returns its size.
     pub(crate) fn publish(self) -> Result<u64> {
         let file = File::open(&self.temp).map_err(OperatorError::io(&self.target))?;

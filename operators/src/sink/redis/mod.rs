@@ -8,6 +8,7 @@
 
 mod address;
 mod book;
+mod checks;
 mod commands;
 mod connection;
 mod gates;

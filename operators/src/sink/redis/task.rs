@@ -7,13 +7,14 @@ use serde_json::json;
 
 use super::address;
 use super::book::{self, Names};
+use super::checks::user_column;
 use super::commands::{Style, stored_by};
 use super::connection::{Failure, Security};
 use super::publisher::{Manner, Outcome, Publisher};
 use super::resume::Journal;
 use super::server::Server;
 use super::settings::{Encoding, Publish, Stored};
-use super::sink::{RedisSink, user_column};
+use super::sink::RedisSink;
 use super::{gates, pointer, resp_file, swap};
 use crate::contract::{
     Artifact, Cancel, Context, Inputs, OperatorError, Output, Receipt, Report, Result, Schema, Task, TaskResult,

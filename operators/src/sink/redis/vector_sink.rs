@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::address::{self, Shape};
+use super::checks::{check_address, check_namespace, key_problems, unusable};
 use super::connection::{Failure, Security};
 use super::publisher::Manner;
 use super::server::Server;
 use super::settings::{Encoding, Gates, Publish, Stale};
-use super::sink::{check_address, check_namespace, default_chunk, default_connections, default_in_flight};
-use super::sink::{default_patience, key_problems, unusable};
+use super::sink::{default_chunk, default_connections, default_in_flight, default_patience};
 use super::task::{Target, receipt};
 use crate::contract::{
     Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,

@@ -4,6 +4,7 @@ mod basic;
 mod faults;
 mod modes;
 mod proxy;
+mod readers;
 mod secure;
 mod servers;
 mod slips;
