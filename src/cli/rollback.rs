@@ -1,6 +1,6 @@
 //! `towline rollback FILE [NODE]`
 
-use towline_operators::contract::{Result, suggest};
+use towline_operators::contract::{Registry, Result, suggest};
 
 use super::{Exit, PipelineArguments, load};
 use crate::pipeline::Pipeline;
@@ -14,8 +14,8 @@ pub(super) struct Arguments {
     node: Option<String>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline) {
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
+    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline, registry) {
         Ok(valid) => valid,
         Err(exit) => return exit,
     };
