@@ -69,6 +69,7 @@ pub fn builtin() -> Registry {
         .with::<merlin::MerlinExport>()
         .with::<sink::ParquetExport>()
         .with::<sink::RedisSink>()
+        .with::<sink::VectorSink>()
         .with::<retrieval::Als>()
         .with::<retrieval::CompareMetrics>()
         .with::<retrieval::Ease>()

@@ -13,6 +13,7 @@ mod load;
 mod operators_markdown;
 mod ops;
 mod plan;
+mod rollback;
 mod run;
 mod runs;
 mod sample;
@@ -68,6 +69,8 @@ enum Command {
     Diff(diff::Arguments),
     /// Write a starter pipeline and a sample of data.
     Init(init::Arguments),
+    /// Put what a sink published before its last run back in place.
+    Rollback(rollback::Arguments),
     /// Apply what the last run has learnt to new rows.
     Transform(transform::Arguments),
     /// Turn the ids of a node's columns back into what they stand for.
@@ -171,6 +174,7 @@ pub fn main(registry: &Registry) -> Exit {
         Command::History(arguments) => history::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Rollback(arguments) => rollback::run(&arguments, registry),
         Command::Transform(arguments) => transform::transform(&arguments, registry),
         Command::Decode(arguments) => transform::decode(&arguments, registry),
         Command::Ops(arguments) => ops::run(&arguments, registry),

@@ -1,6 +1,8 @@
 //! Publishing to a real server through a pipeline.
 
 use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::redis_server::{RedisServer, free_port};
 use crate::workspace::{Workspace, stderr, stdout};
@@ -96,4 +98,93 @@ fn a_secret_that_is_not_set_is_told_by_its_name() {
     let output = workspace.towline_with(&["run", "p.yaml"], &[("URL", url)]);
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
     assert!(stdout(&output).contains("NOT_SET_ANYWHERE"), "{}", stdout(&output));
+}
+
+/// Features of users, published by swap at `rate` keys a second.
+const SWAPPED: &str = "\
+version: 1
+vars: { rate: 400, rows: 20000 }
+nodes:
+  rows: { op: SyntheticAliCcp, with: { rows: \"${vars.rows}\" } }
+  user: rows[user_id] >> TagAsUserID
+  table: user + rows[user_age]
+  users: { op: UniqueRows, input: table, with: { by: user } }
+  publish:
+    op: RedisSink
+    input: users
+    with:
+      url: \"${env.URL}\"
+      encoding: hash
+      key: \"user:{user_id}\"
+      publish: swap
+      keep: 1
+      chunk: 10
+      rate_limit: \"${vars.rate}\"
+";
+
+fn generation(server: &RedisServer) -> Option<u64> {
+    let meta: Option<String> = server.ask(PASSWORD, &["GET", "RECS:META"]);
+    let meta: serde_json::Value = serde_json::from_str(&meta?).expect("JSON");
+    meta["generation"].as_u64()
+}
+
+#[test]
+fn what_a_killed_run_has_published_is_taken_up_and_can_be_rolled_back() {
+    let server = RedisServer::start(PASSWORD);
+    let workspace = Workspace::new();
+    workspace.write("p.yaml", SWAPPED);
+    let url = format!("redis://:{PASSWORD}@127.0.0.1:{}/0", server.port());
+    let run = |arguments: &[&str]| {
+        let output = workspace.towline_with(arguments, &[("URL", &url)]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+        stdout(&output) + &stderr(&output)
+    };
+    let mut child = Command::new(env!("CARGO_BIN_EXE_towline"))
+        .args(["run", "p.yaml"])
+        .current_dir(workspace.path())
+        .env("URL", &url)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let staged = || -> u64 {
+        let text: String = server.ask(PASSWORD, &["INFO", "keyspace"]);
+        let line = text.lines().find_map(|line| line.strip_prefix("db1:keys="));
+        line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
+    };
+    while staged() < 300 {
+        assert!(
+            child.try_wait().expect("a status").is_none(),
+            "it ended before it could be killed"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    assert_eq!(generation(&server), None);
+
+    let told = run(&["run", "p.yaml", "--resume", "--set", "vars.rate=1000000"]);
+    assert!(told.contains("acknowledged before"), "{told}");
+    assert_eq!(generation(&server), Some(1));
+    let all: u64 = server.ask(PASSWORD, &["DBSIZE"]);
+    assert!(all > 500, "{all}");
+
+    run(&["run", "p.yaml", "--set", "vars.rate=1000000", "--set", "vars.rows=5000"]);
+    assert_eq!(generation(&server), Some(2));
+    let told = run(&["rollback", "p.yaml"]);
+    assert!(
+        told.contains("publish: redis://***@") && told.contains("generation 1 counts again"),
+        "{told}"
+    );
+    assert_eq!(generation(&server), Some(1));
+    assert_eq!(server.ask::<u64>(PASSWORD, &["DBSIZE"]), all);
+    let output = workspace.towline_with(&["rollback", "p.yaml", "users"], &[("URL", &url)]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+
+    // A server that has lost everything gets it again, although nothing has changed.
+    let unchanged = run(&["run", "p.yaml", "--set", "vars.rate=1000000", "--set", "vars.rows=5000"]);
+    assert!(!unchanged.contains("ran     publish"), "{unchanged}");
+    let _: String = server.ask(PASSWORD, &["FLUSHALL"]);
+    run(&["run", "p.yaml", "--set", "vars.rate=1000000", "--set", "vars.rows=5000"]);
+    assert_eq!(generation(&server), Some(1));
 }

@@ -1,6 +1,7 @@
-//! What developers run: `cargo xtask setup`.
+//! What developers run: `cargo xtask setup`, `cargo xtask servers`.
 
 mod libtorch;
+mod servers;
 
 use anyhow::Result;
 use clap::Parser;
@@ -11,10 +12,13 @@ use clap::Parser;
 enum Task {
     /// Brings the CPU libraries of libtorch into .libtorch, unless LIBTORCH or LIBTORCH_USE_PYTORCH is set.
     Setup,
+    /// Brings the Redis modules that the tests load into .test-servers.
+    Servers,
 }
 
 fn main() -> Result<()> {
     match Task::parse() {
         Task::Setup => libtorch::set_up(),
+        Task::Servers => servers::set_up(),
     }
 }

@@ -180,6 +180,12 @@ pub trait Operator: Debug + Send + Sync {
             .iter()
             .all(|(path, size)| std::fs::metadata(path).is_ok_and(|meta| meta.len() == *size))
     }
+
+    /// For effects that keep what they published before: puts it back in the place of what they published last, and says
+    /// so in a sentence. `None` if they keep nothing.
+    fn roll_back(&self) -> Option<Result<String>> {
+        None
+    }
 }
 
 /// What the registry needs to know of an operator's type. The configuration struct is the operator: its doc comment is

@@ -1,14 +1,14 @@
 //! The embedded store: a file in the format of redb that holds one whole batch.
 //!
-//! A batch is written to a new file which then takes the place of the old one: readers see one batch or the other, and
-//! keys of users that are gone do not linger.
+//! A batch is written to a new file, in one transaction, which then takes the place of the old one: readers see one
+//! batch or the other, and keys of users that are gone do not linger.
 
 use std::path::Path;
 
 use redb::{Database, TableDefinition};
 
 use super::atomic_file::AtomicFile;
-use super::entries::Entry;
+use super::entries::Chunk;
 use crate::contract::{Context, OperatorError, Result};
 
 /// The table of the embedded store: from key to document.
@@ -20,7 +20,7 @@ const CACHE_BYTES: usize = 128 << 20;
 /// Writes all entries as the store at `path`. Returns how many keys it holds and the size of the file.
 pub(super) fn publish(
     path: &Path,
-    chunks: impl Iterator<Item = Result<Vec<Entry>>>,
+    chunks: impl Iterator<Item = Result<Chunk>>,
     context: &Context,
 ) -> Result<(u64, u64)> {
     let file = AtomicFile::create(path)?;
@@ -28,12 +28,7 @@ pub(super) fn publish(
     Ok((written, file.publish()?))
 }
 
-fn fill(
-    file: &AtomicFile,
-    path: &Path,
-    chunks: impl Iterator<Item = Result<Vec<Entry>>>,
-    context: &Context,
-) -> Result<u64> {
+fn fill(file: &AtomicFile, path: &Path, chunks: impl Iterator<Item = Result<Chunk>>, context: &Context) -> Result<u64> {
     let mut written = 0;
     let database = Database::builder()
         .set_cache_size(CACHE_BYTES)
@@ -45,10 +40,9 @@ fn fill(
         for chunk in chunks {
             context.cancel.check()?;
             let chunk = chunk?;
-            for entry in &chunk {
-                table
-                    .insert(entry.key.as_str(), entry.value.as_slice())
-                    .map_err(failed(path))?;
+            for (key, document) in chunk.iter() {
+                let key = std::str::from_utf8(key).map_err(|_| OperatorError::invalid("a key is not text"))?;
+                table.insert(key, document).map_err(failed(path))?;
             }
             written += chunk.len() as u64;
             context.progress.advance(chunk.len() as u64);

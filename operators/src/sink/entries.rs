@@ -4,107 +4,230 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use hashbrown::HashSet;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use super::cells::Cells;
 use super::decode::Decoder;
-use super::document::{Cells, Documents};
+use super::documents::{Documents, Form, RECOMMENDATIONS, SCORES};
 use super::key_pattern::KeyPattern;
-use crate::contract::{Cancel, DatasetFiles, OperatorError, Result, TableFile};
+use super::spill::{Row, Spill};
+use crate::contract::{Context, DatasetFiles, OperatorError, Result};
 
-/// The column of lists.
-pub(super) const RECOMMENDATIONS: &str = "recommendations";
-
-/// What is stored for one user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) value: Vec<u8>,
+/// Keys and documents of some rows, in one buffer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Chunk {
+    /// The place of the first key among all keys.
+    pub(super) first: u64,
+    bytes: Vec<u8>,
+    /// Where each key and each document ends.
+    ends: Vec<(usize, usize)>,
 }
 
-/// What a look at the keys has found.
+impl Chunk {
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The key and the document at a place.
+    pub(super) fn get(&self, place: usize) -> (&[u8], &[u8]) {
+        let start = place.checked_sub(1).map_or(0, |before| self.ends[before].1);
+        let (key, document) = self.ends[place];
+        (&self.bytes[start..key], &self.bytes[key..document])
+    }
+
+    /// All keys with their documents.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        (0..self.len()).map(|place| self.get(place))
+    }
+}
+
+/// The digest of a document, by which it is told whether it has changed.
+pub(super) fn digest(document: &[u8]) -> u64 {
+    xxh3_64(document)
+}
+
+/// What a look at the rows has found, before anything is written.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Census {
     /// Rows that become a key each.
     pub(super) keys: u64,
+    /// Those of them that have something to recommend.
+    pub(super) filled: u64,
     /// Rows whose user is null.
     pub(super) null_users: u64,
     /// Rows with a user, but with a null in another column of the key.
     pub(super) null_fields: u64,
+    /// The bytes of all keys, and of all documents where they were looked at.
+    pub(super) bytes: u64,
+}
+
+impl Census {
+    /// All rows.
+    pub(super) fn rows(&self) -> u64 {
+        self.keys + self.null_users + self.null_fields
+    }
 }
 
 /// Reads the entries of a dataset.
 pub(super) struct Entries<'a> {
     dataset: &'a DatasetFiles,
     pattern: KeyPattern,
+    /// The column with the id that a document names; a row without it is not written.
     user: String,
+    form: Form,
+    /// The column of vectors.
+    vector: Option<String>,
     decoders: BTreeMap<String, Decoder>,
     dropped: Cell<u64>,
 }
 
 impl<'a> Entries<'a> {
-    /// `user` is the name of the user's id column.
-    pub(super) fn new(dataset: &'a DatasetFiles, pattern: KeyPattern, user: &str) -> Result<Self> {
+    /// `user` is the name of the column with the user's or the item's id, `vector` that of the vectors in
+    /// [`Form::Vector`].
+    pub(super) fn new(
+        dataset: &'a DatasetFiles,
+        pattern: KeyPattern,
+        user: &str,
+        form: Form,
+        vector: Option<&str>,
+    ) -> Result<Self> {
+        let mut entries = Entries {
+            dataset,
+            pattern,
+            user: user.to_owned(),
+            form,
+            vector: vector.map(str::to_owned),
+            decoders: BTreeMap::new(),
+            dropped: Cell::new(0),
+        };
         let mut decoders = BTreeMap::new();
-        for name in pattern.fields().chain([user, RECOMMENDATIONS]) {
+        for name in entries.columns(true) {
             if let Some(decoder) = Decoder::of(dataset, name)? {
                 decoders.insert(name.to_owned(), decoder);
             }
         }
-        Ok(Entries {
-            dataset,
-            pattern,
-            user: user.to_owned(),
-            decoders,
-            dropped: Cell::new(0),
-        })
+        entries.decoders = decoders;
+        Ok(entries)
     }
 
-    /// Counts the keys, before anything is written. Two rows of one key are an error: which of them the readers would
-    /// see would be chance.
-    pub(super) fn census(&self, cancel: &Cancel) -> Result<Census> {
+    /// The columns that keys need, with those of the documents or without.
+    fn columns(&self, documents: bool) -> Vec<&str> {
+        let mut columns: Vec<&str> = self.pattern.fields().chain([self.user.as_str()]).collect();
+        if documents {
+            match self.form {
+                Form::Ids => columns.push(RECOMMENDATIONS),
+                Form::IdsAndScores | Form::Items => columns.extend([RECOMMENDATIONS, SCORES]),
+                Form::Fields => columns.extend(self.dataset.schema.names()),
+                Form::Vector => columns.extend(self.vector.as_deref()),
+            }
+        }
+        columns
+    }
+
+    fn has_scores(&self) -> bool {
+        let lists = matches!(self.form, Form::Ids | Form::IdsAndScores | Form::Items);
+        lists
+            && self
+                .dataset
+                .schema
+                .get(SCORES)
+                .is_some_and(crate::contract::Column::is_list)
+    }
+
+    /// Counts the keys, before anything is written, and spills what tells them apart. Two rows of one key are an error:
+    /// which of them the readers would see would be chance. So is a score that is not a number. With `documents`, the
+    /// digests of the documents are taken as well; with `lists`, it is counted who has something to recommend.
+    pub(super) fn census(&self, context: &Context, documents: bool, lists: bool) -> Result<(Census, Spill<Row>)> {
         let mut census = Census::default();
-        let mut seen = HashSet::new();
-        let columns: Vec<&str> = self.pattern.fields().chain([self.user.as_str()]).collect();
+        let mut spill = Spill::new(&context.temp_file("keys"))?;
+        let mut columns = self.columns(documents);
+        if lists && !documents && self.form != Form::Fields && self.form != Form::Vector {
+            columns.push(RECOMMENDATIONS);
+        }
+        if self.has_scores() {
+            columns.push(SCORES);
+        }
+        let (mut key, mut document) = (Vec::new(), Vec::new());
         for (_, table) in &self.dataset.splits {
             for batch in table.batches(Some(&columns))? {
-                cancel.check()?;
+                context.cancel.check()?;
                 let batch = batch?;
                 let keys = Keys::of(self, &batch)?;
+                self.check_scores(&batch, &keys)?;
+                let encoded = (documents || lists).then(|| self.documents(&batch)).transpose()?;
                 for row in 0..batch.num_rows() {
+                    key.clear();
                     if keys.user.is_null(row) {
                         census.null_users += 1;
-                    } else if let Some(key) = keys.key(&self.pattern, row) {
-                        census.keys += 1;
-                        if !seen.insert(xxh3_128(key.as_bytes())) {
-                            return Err(OperatorError::invalid(format!(
-                                "several rows have the key `{key}`: there must be one row per user over all splits, \
-                                 and the key must name the column that tells users apart"
-                            )));
+                    } else if keys.push(&self.pattern, row, &mut key) {
+                        document.clear();
+                        if let Some(encoded) = &encoded {
+                            census.filled += u64::from(encoded.length(row) > 0);
+                            if documents {
+                                encoded.encode(&keys.user, row, &mut document)?;
+                            }
                         }
+                        census.bytes += (key.len() + document.len()) as u64;
+                        spill.push(&Row {
+                            hash: xxh3_128(&key),
+                            digest: digest(&document),
+                            row: census.keys,
+                        })?;
+                        census.keys += 1;
                     } else {
                         census.null_fields += 1;
                     }
                 }
             }
         }
-        Ok(census)
+        Ok((census, spill))
     }
 
-    /// The entries, in the order of the rows, in chunks of at most `size`.
-    pub(super) fn chunks(&self, size: usize) -> impl Iterator<Item = Result<Vec<Entry>>> {
-        self.dataset.splits.iter().flat_map(move |(_, table)| {
-            // A table that cannot be opened is one chunk, which is the error.
-            let (batches, error) = match self.batches(table) {
-                Ok(batches) => (Some(batches), None),
-                Err(error) => (None, Some(Err(error))),
-            };
-            batches
-                .into_iter()
-                .flatten()
-                .flat_map(move |batch| split(batch, size))
-                .chain(error)
-        })
+    /// The error for a key that occurs twice; `row` is the place of its second occurrence among all keys.
+    pub(super) fn duplicate(&self, row: u64) -> OperatorError {
+        let key = self.chunks(1024).find_map(|chunk| {
+            let chunk = chunk.ok()?;
+            let place = row.checked_sub(chunk.first)? as usize;
+            (place < chunk.len()).then(|| String::from_utf8_lossy(chunk.get(place).0).into_owned())
+        });
+        OperatorError::invalid(format!(
+            "several rows have the key `{}`: there must be one row per user over all splits, and the key must name the \
+             column that tells users apart",
+            key.unwrap_or_default()
+        ))
+    }
+
+    fn check_scores(&self, batch: &RecordBatch, keys: &Keys) -> Result<()> {
+        if !self.has_scores() {
+            return Ok(());
+        }
+        let scores = self.column(batch, SCORES)?;
+        let documents = Documents::lists(Form::Ids, "", &scores, Some(&scores))?;
+        let Some(row) = (0..batch.num_rows()).find(|row| documents.has_bad_score(*row)) else {
+            return Ok(());
+        };
+        let mut key = Vec::new();
+        if !keys.user.is_null(row) {
+            keys.push(&self.pattern, row, &mut key);
+        }
+        Err(OperatorError::invalid(format!(
+            "a score of the key `{}` is missing or not a number: nothing was published; look for what went wrong in \
+             training (`loss`, `learning_rate`)",
+            String::from_utf8_lossy(&key)
+        )))
+    }
+
+    /// The entries, in the order of the rows, in chunks of `size`; the last one may be shorter.
+    pub(super) fn chunks(&self, size: usize) -> impl Iterator<Item = Result<Chunk>> {
+        let mut reading = Reading {
+            entries: self,
+            tables: self.dataset.splits.iter().map(|(_, table)| table).collect(),
+            batches: None,
+            batch: None,
+            next: 0,
+        };
+        std::iter::from_fn(move || reading.chunk(size).transpose())
     }
 
     /// How many recommendations were left out so far because they are null.
@@ -112,27 +235,25 @@ impl<'a> Entries<'a> {
         self.dropped.get()
     }
 
-    fn batches(&self, table: &TableFile) -> Result<impl Iterator<Item = Result<Vec<Entry>>>> {
-        let columns: Vec<&str> = self
-            .pattern
-            .fields()
-            .chain([self.user.as_str(), RECOMMENDATIONS])
-            .collect();
-        Ok(table.batches(Some(&columns))?.map(|batch| self.encode(&batch?)))
-    }
-
-    fn encode(&self, batch: &RecordBatch) -> Result<Vec<Entry>> {
-        let keys = Keys::of(self, batch)?;
-        let documents = Documents::new(&self.user, &self.column(batch, RECOMMENDATIONS)?)?;
-        let mut entries = Vec::with_capacity(batch.num_rows());
-        for row in (0..batch.num_rows()).filter(|&row| !keys.user.is_null(row)) {
-            if let Some(key) = keys.key(&self.pattern, row) {
-                let (value, dropped) = documents.encode(&keys.user, row);
-                self.dropped.set(self.dropped.get() + dropped);
-                entries.push(Entry { key, value });
+    fn documents(&self, batch: &RecordBatch) -> Result<Documents> {
+        match self.form {
+            Form::Ids => Documents::lists(self.form, &self.user, &self.column(batch, RECOMMENDATIONS)?, None),
+            Form::IdsAndScores | Form::Items => {
+                let scores = self.column(batch, SCORES)?;
+                let items = self.column(batch, RECOMMENDATIONS)?;
+                Documents::lists(self.form, &self.user, &items, Some(&scores))
+            }
+            Form::Fields => {
+                let names = self.dataset.schema.names();
+                let columns = names.map(|name| Ok((name.to_owned(), self.column(batch, name)?)));
+                Documents::fields(columns.collect::<Result<_>>()?)
+            }
+            Form::Vector => {
+                let vector = self.vector.as_deref().unwrap_or_default();
+                let id = self.column(batch, &self.user)?;
+                Documents::vectors((&self.user, &id), (vector, &self.column(batch, vector)?))
             }
         }
-        Ok(entries)
     }
 
     fn column(&self, batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
@@ -146,21 +267,65 @@ impl<'a> Entries<'a> {
     }
 }
 
-fn split(batch: Result<Vec<Entry>>, size: usize) -> Vec<Result<Vec<Entry>>> {
-    match batch {
-        Ok(mut entries) => {
-            let mut chunks = Vec::new();
-            while entries.len() > size {
-                let rest = entries.split_off(size);
-                chunks.push(Ok(std::mem::replace(&mut entries, rest)));
+/// Where a pass over the rows is.
+struct Reading<'e, 'd> {
+    entries: &'e Entries<'d>,
+    tables: std::collections::VecDeque<&'d crate::contract::TableFile>,
+    batches: Option<parquet::arrow::arrow_reader::ParquetRecordBatchReader>,
+    batch: Option<(Keys, Documents, std::ops::Range<usize>)>,
+    next: u64,
+}
+
+impl Reading<'_, '_> {
+    fn chunk(&mut self, size: usize) -> Result<Option<Chunk>> {
+        let mut chunk = Chunk {
+            first: self.next,
+            ..Chunk::default()
+        };
+        while chunk.len() < size {
+            if self.batch.is_none() && !self.read()? {
+                break;
             }
-            if !entries.is_empty() {
-                chunks.push(Ok(entries));
+            if let Some((keys, documents, rows)) = &mut self.batch {
+                match rows.next() {
+                    Some(row) => push(self.entries, keys, documents, row, &mut chunk)?,
+                    None => self.batch = None,
+                }
             }
-            chunks
         }
-        Err(error) => vec![Err(error)],
+        self.next += chunk.len() as u64;
+        Ok((chunk.len() > 0).then_some(chunk))
     }
+
+    /// Reads the next batch; `false` at the end.
+    fn read(&mut self) -> Result<bool> {
+        loop {
+            if let Some(batch) = self.batches.as_mut().and_then(Iterator::next) {
+                let batch = batch?;
+                let keys = Keys::of(self.entries, &batch)?;
+                self.batch = Some((keys, self.entries.documents(&batch)?, 0..batch.num_rows()));
+                return Ok(true);
+            }
+            let Some(table) = self.tables.pop_front() else {
+                return Ok(false);
+            };
+            self.batches = Some(table.batches(Some(&self.entries.columns(true)))?);
+        }
+    }
+}
+
+/// Appends the entry of a row, if it becomes one.
+fn push(entries: &Entries<'_>, keys: &Keys, documents: &Documents, row: usize, chunk: &mut Chunk) -> Result<()> {
+    let start = chunk.bytes.len();
+    if keys.user.is_null(row) || !keys.push(&entries.pattern, row, &mut chunk.bytes) {
+        chunk.bytes.truncate(start);
+        return Ok(());
+    }
+    let key = chunk.bytes.len();
+    let dropped = documents.encode(&keys.user, row, &mut chunk.bytes)?;
+    entries.dropped.set(entries.dropped.get() + dropped);
+    chunk.ends.push((key, chunk.bytes.len()));
+    Ok(())
 }
 
 /// The columns that make the keys of one batch.
@@ -180,11 +345,12 @@ impl Keys {
         Ok(Keys { user, fields })
     }
 
-    /// The key of a row; `None` if a column of the key is null there.
-    fn key(&self, pattern: &KeyPattern, row: usize) -> Option<String> {
+    /// Appends the key of a row; `false` if a column of the key is null there.
+    fn push(&self, pattern: &KeyPattern, row: usize, out: &mut Vec<u8>) -> bool {
         if self.fields.iter().any(|cells| cells.is_null(row)) {
-            return None;
+            return false;
         }
-        Some(pattern.render(|field, out| self.fields[field].push_text(row, out)))
+        pattern.render(out, |field, out| self.fields[field].push_text(row, out));
+        true
     }
 }

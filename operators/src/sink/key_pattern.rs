@@ -63,20 +63,52 @@ impl KeyPattern {
         })
     }
 
-    /// The key for one row: `value` appends the text of the field with that place in [`KeyPattern::fields`].
-    pub(super) fn render(&self, mut value: impl FnMut(usize, &mut String)) -> String {
-        let mut key = String::new();
+    /// Appends the key for one row: `value` appends the text of the field with that place in [`KeyPattern::fields`].
+    pub(super) fn render(&self, out: &mut Vec<u8>, mut value: impl FnMut(usize, &mut Vec<u8>)) {
         let mut field = 0;
         for part in &self.parts {
             match part {
-                Part::Text(text) => key.push_str(text),
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Field(_) => {
-                    value(field, &mut key);
+                    value(field, out);
                     field += 1;
                 }
             }
         }
-        key
+    }
+
+    /// Whether a key can have come from this pattern.
+    pub(super) fn fits(&self, key: &[u8]) -> bool {
+        let mut rest = key;
+        let mut open = false;
+        for part in &self.parts {
+            match part {
+                Part::Field(_) => open = true,
+                Part::Text(text) => {
+                    let text = text.as_bytes();
+                    let found = if open {
+                        rest.windows(text.len()).position(|window| window == text)
+                    } else {
+                        rest.starts_with(text).then_some(0)
+                    };
+                    let Some(at) = found else { return false };
+                    rest = &rest[at + text.len()..];
+                    open = false;
+                }
+            }
+        }
+        // A text at the end may occur within the field before it as well.
+        open || rest.is_empty() || self.ends_with_text(key)
+    }
+
+    fn ends_with_text(&self, key: &[u8]) -> bool {
+        matches!(self.parts.last(), Some(Part::Text(text)) if key.ends_with(text.as_bytes()))
+    }
+
+    /// Whether a brace is a part of the keys themselves.
+    pub(super) fn has_braces(&self) -> bool {
+        let brace = |part: &Part| matches!(part, Part::Text(text) if text.contains(['{', '}']));
+        self.parts.iter().any(brace)
     }
 }
 
@@ -88,8 +120,23 @@ mod tests {
     fn replaces_fields() {
         let pattern = KeyPattern::parse("a:{{{x}}}:{y}").unwrap();
         assert_eq!(pattern.fields().collect::<Vec<_>>(), ["x", "y"]);
-        let key = pattern.render(|field, out| out.push_str(["1", "two"][field]));
-        assert_eq!(key, "a:{1}:two");
+        let mut key = Vec::new();
+        pattern.render(&mut key, |field, out| {
+            out.extend_from_slice(["1", "two"][field].as_bytes());
+        });
+        assert_eq!(key, b"a:{1}:two");
+        assert!(pattern.has_braces());
+    }
+
+    #[test]
+    fn tells_its_keys_from_others() {
+        let fits = |pattern: &str, key: &str| KeyPattern::parse(pattern).unwrap().fits(key.as_bytes());
+        assert!(fits("USER:{u}", "USER:42"));
+        assert!(!fits("USER:{u}", "ITEM:42"));
+        assert!(fits("{u}:recs", "a:recs:b:recs"));
+        assert!(!fits("{u}:recs", "a:recs:b"));
+        assert!(fits("x:{a}:{b}", "x:1:2"));
+        assert!(!fits("x:{a}:{b}", "x:1"));
     }
 
     #[test]

@@ -1,21 +1,19 @@
 //! Operators that publish: to Parquet files, and to a key-value store that an online service reads.
 
 mod atomic_file;
+mod cells;
 mod decode;
-mod document;
+mod documents;
 mod embedded_store;
 mod entries;
 mod key_pattern;
 mod parquet_export;
-mod redis_server;
-mod redis_sink;
-#[cfg(test)]
-mod redis_tests;
-mod redis_url;
+mod redis;
+mod spill;
 #[cfg(test)]
 mod testing;
 
+pub use self::redis::{Document, Encoding, Gates, MaxChange, Metric, Publish, RedisSink, Stale, VectorSink};
 pub(crate) use atomic_file::AtomicFile;
 pub use embedded_store::KEYS_TABLE;
 pub use parquet_export::ParquetExport;
-pub use redis_sink::RedisSink;

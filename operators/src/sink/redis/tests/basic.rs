@@ -1,127 +1,21 @@
-//! `RedisSink` against its two stores; the server is a real one, started here.
+//! What is written, and what is refused, in the embedded store and in a server.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatchReader, StringArray, UInt64Array};
+use arrow::array::{Int64Array, ListArray, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Int64Type};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use serde_json::json;
-use tempfile::{TempDir, tempdir};
+use tempfile::tempdir;
 
-use super::testing::{inputs, receipt, test_context, write_table};
-use super::{KEYS_TABLE, RedisSink};
-use crate::contract::{Column, DatasetFiles, Descriptor, Domain, OperatorError, Schema, Tag, Task, Vocabulary, parse};
-
-fn sink(config: &serde_json::Value) -> RedisSink {
-    parse(config).unwrap()
-}
-
-/// Users 0, 10, 20, ... with the recommendations (u, u + 1); one row more has no user.
-fn users(folder: &Path, count: i64) -> DatasetFiles {
-    let ids = (0..count).map(|u| Some(u * 10)).chain([None]).collect::<Int64Array>();
-    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(
-        (0..=count).map(|u| Some(vec![Some(u * 10), Some(u * 10 + 1)])),
-    );
-    dataset(folder, Arc::new(ids), Arc::new(lists))
-}
-
-fn dataset(folder: &Path, ids: ArrayRef, lists: ArrayRef) -> DatasetFiles {
-    let table = write_table(
-        &folder.join("rows.parquet"),
-        vec![("user_id", ids), ("recommendations", lists)],
-    );
-    let mut schema = Schema::from_arrow(&table.batches(None).unwrap().schema());
-    schema.columns[0].tags.extend([Tag::User, Tag::Id]);
-    DatasetFiles {
-        schema,
-        splits: vec![("train".into(), table)],
-        vocabularies: [].into(),
-    }
-}
-
-struct RedisServer {
-    child: Child,
-    port: u16,
-    _folder: TempDir,
-}
-
-impl RedisServer {
-    fn start(options: &[&str]) -> Self {
-        let folder = tempdir().unwrap();
-        let port = free_port();
-        let mut command = Command::new("redis-server");
-        command.args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]);
-        command
-            .arg("--dir")
-            .arg(folder.path())
-            .args(options)
-            .stdout(Stdio::null());
-        let child = command
-            .spawn()
-            .expect("redis-server must be installed to run this test");
-        let server = RedisServer {
-            child,
-            port,
-            _folder: folder,
-        };
-        for _ in 0..200 {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                return server;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("redis-server did not start");
-    }
-
-    fn url(&self, credentials: &str) -> String {
-        format!("redis://{credentials}127.0.0.1:{}/0", self.port)
-    }
-
-    /// Every key with its value, in order.
-    fn contents(&self, credentials: &str) -> Vec<(String, String)> {
-        let (context, _keep) = test_context();
-        context.runtime.block_on(async {
-            let client = redis::Client::open(self.url(credentials)).unwrap();
-            let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-            let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
-            keys.sort();
-            let values: Vec<String> = redis::cmd("MGET")
-                .arg(&keys)
-                .query_async(&mut connection)
-                .await
-                .unwrap();
-            keys.into_iter().zip(values).collect()
-        })
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
+use super::servers::{Redis, ask, free_port};
+use super::{dataset, expected, sink, users};
+use crate::contract::{Column, Descriptor, Domain, OperatorError, Schema, Tag, Task, Vocabulary};
+use crate::sink::testing::{inputs, receipt, test_context, write_table};
+use crate::sink::{KEYS_TABLE, RedisSink};
 
 /// Everything in an embedded store, in order of the keys.
 fn stored(path: &Path) -> Vec<(String, String)> {
@@ -131,20 +25,6 @@ fn stored(path: &Path) -> Vec<(String, String)> {
     entries
         .map(|(k, v)| (k.value().to_owned(), String::from_utf8(v.value().to_vec()).unwrap()))
         .collect()
-}
-
-fn expected(count: i64) -> Vec<(String, String)> {
-    let mut entries: Vec<(String, String)> = (0..count)
-        .map(|u| u * 10)
-        .map(|u| {
-            (
-                format!("USER:{u}"),
-                format!(r#"{{"user_id": {u}, "recommendations": [{u}, {}]}}"#, u + 1),
-            )
-        })
-        .collect();
-    entries.sort();
-    entries
 }
 
 #[test]
@@ -178,18 +58,18 @@ fn two_rows_of_one_user_are_refused_before_anything_is_written() {
 
 #[test]
 fn writes_each_of_3000_users_once() {
-    let server = RedisServer::start(&[]);
+    let server = Redis::start(&[]);
     let folder = tempdir().unwrap();
     let (context, _keep) = test_context();
     let sink = sink(&json!({ "url": server.url(""), "chunk": 100 }));
     let output = sink.run(&inputs(users(folder.path(), 3000)), &context).unwrap();
     assert_eq!(receipt(&output).records, 3000);
-    assert_eq!(server.contents(""), expected(3000));
+    assert_eq!(server.strings(0, "USER:"), expected(3000));
 }
 
 #[test]
 fn a_refused_write_fails_the_run_in_the_words_of_the_server() {
-    let server = RedisServer::start(&["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"]);
+    let server = Redis::start(&["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"]);
     let folder = tempdir().unwrap();
     let (context, _keep) = test_context();
     let run = sink(&json!({ "url": server.url("") })).run(&inputs(users(folder.path(), 5000)), &context);
@@ -259,13 +139,14 @@ fn encoded_ids_are_written_as_they_came_and_unknown_users_not_at_all() {
 fn passwords_come_from_secrets_and_show_up_nowhere() {
     // Cargo sets this variable for every test.
     let password = env!("CARGO_PKG_NAME");
-    let server = RedisServer::start(&["--requirepass", password]);
+    let server = Redis::start(&["--requirepass", password]);
     let folder = tempdir().unwrap();
     let (context, _keep) = test_context();
     let run = |url: &str| sink(&json!({ "url": url })).run(&inputs(users(folder.path(), 5)), &context);
 
     let output = run(&server.url(":${secret.CARGO_PKG_NAME}@")).unwrap();
-    assert_eq!(server.contents(&format!(":{password}@")), expected(5));
+    let stored: String = ask(&server.url(&format!(":{password}@")), &["GET", "USER:40"]);
+    assert_eq!(stored, expected(5)[4].1);
     assert_eq!(receipt(&output).target, server.url("***@"));
     assert!(!format!("{output:?}").contains(password));
 
@@ -323,7 +204,10 @@ fn the_cache_key_has_no_password() {
     let built = Descriptor::of::<RedisSink>().build(&config).unwrap();
     assert_eq!(
         built.cache_config,
-        json!({ "url": "redis://***@host", "path": "output/recommendations.redb", "key": "USER:{user_id}" })
+        json!({
+            "url": "redis://***@host", "path": "output/recommendations.redb", "key": "USER:{user_id}", "encoding": "auto",
+            "document": "ids", "publish": "overwrite", "stale": "remove", "namespace": "RECS", "gates": {}
+        })
     );
     assert!(!format!("{:?}", built.operator).contains("hunter2"));
 

@@ -1,0 +1,256 @@
+//! Connections to one server process: opened again when they break, and only to the process that they were opened to first.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, ErrorKind, Pipeline, RedisError, TlsCertificates,
+    Value,
+};
+use tokio::sync::Mutex;
+
+use crate::contract::{OperatorError, Result};
+
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Long, because a chunk that timed out may still be executed: it is better to wait for its answer.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why something could not be published.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// It will not work, whoever tries again.
+    #[error(transparent)]
+    Final(#[from] OperatorError),
+    /// The connection broke, or the server asks to wait: the same may work a moment later.
+    #[error("{0}")]
+    Passing(String),
+    /// The keys are with other nodes now.
+    #[error("{0}")]
+    Moved(String),
+    /// A server process is not the one that the batch was written to before: what it holds is not known.
+    #[error("{0}")]
+    Restarted(String),
+}
+
+impl Failure {
+    /// The error of an operator.
+    pub(super) fn into_error(self) -> OperatorError {
+        match self {
+            Failure::Final(error) => error,
+            Failure::Passing(text) | Failure::Moved(text) | Failure::Restarted(text) => OperatorError::Server(text),
+        }
+    }
+}
+
+/// How connections are opened.
+#[derive(Clone, Default)]
+pub(super) struct Security {
+    certificates: Option<TlsCertificates>,
+}
+
+impl Security {
+    /// Reads the certificates: of the authority that signed the server's, and of this client with its key.
+    pub(super) fn read(authority: Option<&Path>, client: Option<(&Path, &Path)>) -> Result<Self> {
+        let bytes = |path: &Path| std::fs::read(path).map_err(OperatorError::io(path));
+        // The provider is a matter of the process; whoever was first has chosen.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        if authority.is_none() && client.is_none() {
+            return Ok(Security::default());
+        }
+        let client_tls = client.map(|(certificate, key)| {
+            Ok::<_, OperatorError>(ClientTlsConfig {
+                client_cert: bytes(certificate)?,
+                client_key: bytes(key)?,
+            })
+        });
+        Ok(Security {
+            certificates: Some(TlsCertificates {
+                client_tls: client_tls.transpose()?,
+                root_cert: authority.map(bytes).transpose()?,
+            }),
+        })
+    }
+
+    /// A new connection to a server and one of its databases.
+    pub(super) async fn open(&self, info: &ConnectionInfo, database: i64) -> Result<MultiplexedConnection, RedisError> {
+        let settings = info.redis_settings().clone().set_db(database);
+        // Without this every second answer waits for the acknowledgement of the one before.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let info = info.clone().set_redis_settings(settings).set_tcp_settings(tcp);
+        let client = match &self.certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates.clone())?,
+            None => Client::open(info)?,
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+}
+
+/// A server process.
+pub(super) struct Node {
+    info: ConnectionInfo,
+    database: i64,
+    links: Vec<Mutex<Link>>,
+    turn: AtomicUsize,
+    /// What tells this process from others; known after the first connection.
+    process: Mutex<Option<String>>,
+}
+
+#[derive(Default)]
+struct Link {
+    connection: Option<MultiplexedConnection>,
+    /// The server's number of the connection.
+    id: Option<i64>,
+    /// Counts the connections.
+    epoch: u64,
+}
+
+impl Node {
+    /// A server that is not connected to yet; `process` if it is known already.
+    pub(super) fn new(info: ConnectionInfo, database: i64, connections: usize, process: Option<String>) -> Self {
+        Node {
+            info,
+            database,
+            links: (0..connections.max(1)).map(|_| Mutex::default()).collect(),
+            turn: AtomicUsize::new(0),
+            process: Mutex::new(process),
+        }
+    }
+
+    /// The address of the process.
+    pub(super) fn address(&self) -> String {
+        self.info.addr().to_string()
+    }
+
+    /// What tells the process from others, once there was a connection.
+    pub(super) async fn process(&self) -> Option<String> {
+        self.process.lock().await.clone()
+    }
+
+    /// Sends commands over one of the connections and waits for all answers, among which may be errors.
+    pub(super) async fn send(&self, security: &Security, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
+        let link = &self.links[self.turn.fetch_add(1, Ordering::Relaxed) % self.links.len()];
+        let (mut connection, epoch) = self.connected(security, link).await?;
+        match connection.send_packed_commands(pipeline, 0, pipeline.len()).await {
+            Ok(answers) => Ok(answers),
+            Err(error) => {
+                let mut link = link.lock().await;
+                // Others may have seen the same break and have mended it.
+                if link.epoch == epoch {
+                    link.connection = None;
+                }
+                Err(failure(&error))
+            }
+        }
+    }
+
+    async fn connected(
+        &self,
+        security: &Security,
+        link: &Mutex<Link>,
+    ) -> Result<(MultiplexedConnection, u64), Failure> {
+        let mut link = link.lock().await;
+        if let Some(connection) = &link.connection {
+            return Ok((connection.clone(), link.epoch));
+        }
+        let opened = security.open(&self.info, self.database).await;
+        let mut connection = opened.map_err(|error| failure(&error))?;
+        let (process, id) = introduce(&mut connection, link.id).await?;
+        let mut known = self.process.lock().await;
+        match known.as_ref() {
+            Some(known) if *known != process => {
+                return Err(Failure::Restarted(
+                    "the server was started anew; what was written before is not there for sure".to_owned(),
+                ));
+            }
+            _ => *known = Some(process),
+        }
+        link.connection = Some(connection.clone());
+        link.id = id;
+        link.epoch += 1;
+        Ok((connection, link.epoch))
+    }
+}
+
+/// Asks a server who it is, and ends the connection that broke before: what is still on its way there must not be executed
+/// after what comes now.
+async fn introduce(
+    connection: &mut MultiplexedConnection,
+    broken: Option<i64>,
+) -> Result<(String, Option<i64>), Failure> {
+    let mut pipeline = Pipeline::new();
+    pipeline.cmd("INFO").arg("server").cmd("CLIENT").arg("ID");
+    if let Some(id) = broken {
+        pipeline.cmd("CLIENT").arg("KILL").arg("ID").arg(id);
+    }
+    let answers = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
+    let answers = answers.map_err(|error| failure(&error))?;
+    let info = text(
+        answers
+            .first()
+            .ok_or_else(|| Failure::Passing("no answer".to_owned()))?,
+    )?;
+    let process = info
+        .lines()
+        .find_map(|line| line.strip_prefix("run_id:"))
+        .map(|id| id.trim().to_owned());
+    let id = match answers.get(1) {
+        Some(Value::Int(id)) => Some(*id),
+        _ => None,
+    };
+    Ok((process.unwrap_or_default(), id))
+}
+
+/// The text of an answer, or the error that it is.
+pub(super) fn text(answer: &Value) -> Result<String, Failure> {
+    check(answer)?;
+    redis::from_redis_value_ref::<String>(answer).map_err(|error| {
+        Failure::Final(OperatorError::Server(format!(
+            "the server answers something else than a text ({error})"
+        )))
+    })
+}
+
+/// The error that an answer is, if it is one; also one inside.
+pub(super) fn check(answer: &Value) -> Result<(), Failure> {
+    match answer {
+        Value::ServerError(error) => Err(failure(&RedisError::from(error.clone()))),
+        Value::Array(answers) => answers.iter().try_for_each(check),
+        _ => Ok(()),
+    }
+}
+
+/// An error in words that help, by what can be done about it. What the client says about addresses and credentials is left
+/// out: it may quote them.
+pub(super) fn failure(error: &RedisError) -> Failure {
+    let code = error.code().unwrap_or_default();
+    let server = |text: &str| Failure::Final(OperatorError::Server(text.to_owned()));
+    if error.kind() == ErrorKind::AuthenticationFailed || code == "WRONGPASS" {
+        return server("the server refuses the user name or the password; check the credentials in `url`");
+    }
+    match code {
+        "NOAUTH" => server("the server wants a password; write `redis://:${secret.NAME}@host:port` as `url`"),
+        "NOPERM" => server(&format!("the server does not let this user do it: {error}")),
+        "MOVED" | "ASK" | "CLUSTERDOWN" | "READONLY" => Failure::Moved(error.to_string()),
+        "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" => Failure::Passing(error.to_string()),
+        _ if error.is_connection_refusal() => Failure::Passing(
+            "the connection is refused; is the server running there, and is the port right?".to_owned(),
+        ),
+        _ if error.is_timeout() => {
+            Failure::Passing("the server does not answer in time; is it reachable from here?".to_owned())
+        }
+        _ if error.kind() == ErrorKind::InvalidClientConfig => server(
+            "the address is not valid; it should look like `redis://:password@host:6379/0`, with special characters in \
+             the password escaped (`%40` for `@`)",
+        ),
+        _ if error.is_io_error() || error.is_connection_dropped() => {
+            Failure::Passing(format!("the connection broke ({error})"))
+        }
+        _ => server(&error.to_string()),
+    }
+}

@@ -1,0 +1,227 @@
+//! `RedisSink`: its parameters.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::address;
+use super::checks::{bad, check_address, check_namespace};
+use super::settings::{Document, Encoding, Gates, Publish, Stale};
+use crate::contract::{
+    Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Receipt, Result, TypeContext, dataset_at, target,
+};
+
+/// Publishes recommendations for an online service: one key per user, in a Redis server or in a file.
+///
+/// The input has one row per user: the user's id (tags `user` and `id`) and a list column `recommendations`. The value
+/// under each key is the JSON `{"user_id": 42, "recommendations": [1, 2, 3]}`, where the first name is that of the id
+/// column. Ids are written as they came; encoded columns are decoded. A row without a user is never written, and the
+/// receipt says how many there were. With `encoding: hash` any table is published, one hash per row.
+///
+/// `RECS:META` says what is published (generation, rows, checksum, model, time); it is written last. A batch that fails,
+/// for whatever reason, leaves it as it was, and under `swap` and `pointer` readers keep the generation before; `towline run
+/// --resume` goes on from the last chunk that the server has acknowledged. With keys of several sinks in one database, each
+/// needs a `namespace` of its own. The user of the server needs, beside the commands that write, `INFO`, `EXISTS`, `SCAN`,
+/// `HSET`, `CLIENT ID` and `CLIENT KILL`, for `swap` also `EVAL`, `SWAPDB` and `FLUSHDB`, for `pointer` `EVAL` and `FUNCTION`.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSink {
+    /// The server: `redis://[[user]:password@]host[:port][/database]`, `rediss://` for TLS, `unix:///path/to/socket`,
+    /// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]` or `redis+cluster://host[:port],...`.
+    /// `${secret.NAME}` in place of the password is read when it is used, and taken as it is. `embedded` needs no server:
+    /// the keys go into the file `path`.
+    #[serde(default = "default_url", serialize_with = "address::serialize")]
+    pub url: String,
+    /// The file of the embedded store (redb, table `keys`). A new batch replaces it as a whole.
+    #[serde(default = "default_path")]
+    pub path: PathBuf,
+    /// Write a file of commands for `redis-cli --pipe` instead, as in `resp: output/recommendations.resp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resp: Option<PathBuf>,
+    /// The certificate of the authority that signed the server's, in PEM, as in `ca: certs/ca.pem`; by default those that
+    /// the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// The certificate of this client, in PEM, for servers that want one: `client_certificate: certs/client.pem`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<PathBuf>,
+    /// The key of `client_certificate`, in PEM: `client_key: certs/client.key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<PathBuf>,
+    /// The key of a row: `{column}` stands for the row's value in that column, `{{` and `}}` for the braces themselves.
+    #[serde(default = "default_key")]
+    pub key: String,
+    /// What a key holds.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// What a document holds.
+    #[serde(default)]
+    pub document: Document,
+    /// Seconds until a key goes by itself, as in `ttl: 604800`; by default it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub ttl: Option<u64>,
+    /// How a generation takes the place of the one before.
+    #[serde(default)]
+    pub publish: Publish,
+    /// What happens to keys of users that are gone, with `publish: overwrite`.
+    #[serde(default)]
+    pub stale: Stale,
+    /// How many earlier generations stay for `towline rollback`: with `swap` 0 (the default) or 1, with `pointer` any number,
+    /// 1 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub keep: Option<u64>,
+    /// With `publish: swap`, the second database, as in `staging: 5`; by default the one after that of `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub staging: Option<i64>,
+    /// The beginning of the names of what is written beside the keys (`RECS:META`).
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// What a generation must be like to be published, as in `gates: { min_keys: 1000 }`.
+    #[serde(default)]
+    pub gates: Gates,
+    /// How many keys are sent to the server in one pipeline.
+    #[serde(default = "default_chunk")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub chunk: usize,
+    /// How many pipelines may wait for the server's answers at once.
+    #[serde(default = "default_in_flight")]
+    #[schemars(range(min = 1, max = 256))]
+    pub in_flight: usize,
+    /// How many connections to open to each server.
+    #[serde(default = "default_connections")]
+    #[schemars(range(min = 1, max = 64))]
+    pub connections: usize,
+    /// The most keys to write in a second, as in `rate_limit: 20000`; by default as many as the server takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub rate_limit: Option<u64>,
+    /// How many seconds to try again after a connection broke or a server was gone; a server that is not there at the
+    /// beginning is an error at once.
+    #[serde(default = "default_patience")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub patience: u64,
+}
+
+fn default_url() -> String {
+    address::EMBEDDED.to_owned()
+}
+
+fn default_path() -> PathBuf {
+    PathBuf::from("output/recommendations.redb")
+}
+
+fn default_key() -> String {
+    "USER:{user_id}".to_owned()
+}
+
+pub(super) fn default_namespace() -> String {
+    "RECS".to_owned()
+}
+
+pub(super) fn default_chunk() -> usize {
+    512
+}
+
+pub(super) fn default_in_flight() -> usize {
+    8
+}
+
+pub(super) fn default_connections() -> usize {
+    1
+}
+
+pub(super) fn default_patience() -> u64 {
+    30
+}
+
+/// Written by hand because the address may hold a password.
+impl std::fmt::Debug for RedisSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisSink")
+            .field("url", &address::redacted(&self.url))
+            .field("key", &self.key)
+            .field("publish", &self.publish)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Describe for RedisSink {
+    const NAME: &'static str = "RedisSink";
+    const CODE_VERSION: u32 = 2;
+    const PURITY: Purity = Purity::Effect;
+    const PORTS: &'static [Port] = &[
+        Port::dataset(
+            "input",
+            "One row per user: the user's id and the list column `recommendations`.",
+        ),
+        Port::model(
+            "model",
+            "The model that made the lists; its digest goes into `RECS:META`.",
+        )
+        .optional(),
+    ];
+    const CACHE_IGNORE: &'static [&'static str] = &["chunk", "in_flight", "connections", "rate_limit", "patience"];
+    const EXAMPLE: &'static str =
+        "op: RedisSink\ninput: recommendations\nwith: { url: embedded, key: \"USER:{user_id}\" }\n";
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = check_address(&self.url, self.ca.is_some() || self.client_certificate.is_some());
+        if self.client_certificate.is_some() != self.client_key.is_some() {
+            problems.push(bad(
+                "client_key",
+                "`client_certificate` and `client_key` are needed together",
+                None,
+            ));
+        }
+        problems.extend(check_namespace(&self.namespace));
+        problems.extend(self.check_place());
+        problems.extend(self.check_manner());
+        problems
+    }
+}
+
+impl Operator for RedisSink {
+    fn output_type(&self, inputs: &Inputs<NodeType>, _context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let problems = self.problems(&dataset_at(inputs, "input")?.schema);
+        if problems.is_empty() {
+            Ok(NodeType::Receipt)
+        } else {
+            Err(problems)
+        }
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Task(self)
+    }
+
+    fn targets(&self) -> Vec<String> {
+        match &self.resp {
+            Some(path) => vec![target::path(path)],
+            None if self.is_file() => vec![target::path(&self.path)],
+            None => vec![target::keys(&self.key, &address::redacted(&self.url))],
+        }
+    }
+
+    fn still_published(&self, receipt: &Receipt) -> bool {
+        let there = receipt
+            .files
+            .iter()
+            .all(|(path, size)| std::fs::metadata(path).is_ok_and(|meta| meta.len() == *size));
+        there && (self.is_file() || self.is_there())
+    }
+
+    fn roll_back(&self) -> Option<Result<String>> {
+        (!self.is_file() && self.publish != Publish::Overwrite).then(|| self.go_back())
+    }
+}
+
+impl RedisSink {
+    /// Whether the keys go into a file.
+    pub(super) fn is_file(&self) -> bool {
+        self.resp.is_some() || self.url == address::EMBEDDED
+    }
+}

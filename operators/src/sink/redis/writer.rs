@@ -1,0 +1,233 @@
+//! Sends all chunks, some of them at once, and waits for every answer.
+
+use std::borrow::Cow;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+
+use super::book::{self, Names, add};
+use super::commands::{Item, Style};
+use super::connection::Failure;
+use super::publisher::overtaken;
+use super::resume::Journal;
+use super::server::Server;
+use crate::contract::{Context, OperatorError, Result};
+use crate::sink::entries::{Chunk, Entries};
+use crate::sink::spill::Changes;
+
+/// Keys that are read back before a generation takes its place.
+const SAMPLE: u64 = 256;
+
+/// Where keys go.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// Under their own names.
+    Plain,
+    /// Under the names of a generation.
+    Generation(u64),
+}
+
+impl Place {
+    /// The name that a key is stored under.
+    pub(super) fn name<'k>(self, names: &Names, key: &'k [u8]) -> Cow<'k, [u8]> {
+        match self {
+            Place::Plain => Cow::Borrowed(key),
+            Place::Generation(generation) => Cow::Owned(names.of_generation(generation, key)),
+        }
+    }
+}
+
+/// What is in the server as long as no other publication has taken over.
+#[derive(Debug, Clone)]
+pub(super) enum Mark {
+    /// Nobody else writes to the same keys: the token of the one who may.
+    Token(String),
+    /// The generation is not removed: it is announced.
+    Announced(u64),
+}
+
+impl Mark {
+    async fn is_there(&self, server: &Server, names: &Names) -> Result<bool, Failure> {
+        match self {
+            Mark::Token(token) => Ok(book::get(server, &names.writing()).await?.as_ref() == Some(token)),
+            Mark::Announced(generation) => {
+                let name = names.generations();
+                let mut command = redis::cmd("HEXISTS");
+                command.arg(&name).arg(generation);
+                server.one(Some(name.as_bytes()), command).await
+            }
+        }
+    }
+}
+
+/// Everything that decides how chunks are sent.
+pub(super) struct Writer<'a> {
+    pub(super) server: &'a Server,
+    pub(super) style: Style,
+    pub(super) names: &'a Names,
+    pub(super) place: Place,
+    /// The generation whose keys are recorded, if they are.
+    pub(super) recorded: Option<u64>,
+    /// What each chunk looks for before it is sent.
+    pub(super) mark: Mark,
+    pub(super) changes: &'a Changes,
+    pub(super) chunk: usize,
+    pub(super) in_flight: usize,
+    /// Keys in a second.
+    pub(super) rate: Option<u64>,
+    pub(super) context: &'a Context,
+}
+
+/// What was sent.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Keys that were written now.
+    pub(super) keys: u64,
+    /// Bytes of their documents.
+    pub(super) bytes: u64,
+    /// Keys that were acknowledged in an earlier run.
+    pub(super) resumed: u64,
+    pub(super) checksum: u128,
+    /// Some keys with their documents.
+    pub(super) sample: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What was sent of a chunk.
+struct Sent {
+    chunk: u64,
+    all: u64,
+    keys: u64,
+    bytes: u64,
+}
+
+impl Writer<'_> {
+    /// Sends the entries, those of the chunks that the journal has already left out.
+    pub(super) async fn write(
+        &self,
+        entries: &Entries<'_>,
+        keys: u64,
+        journal: &mut Journal,
+    ) -> Result<Written, Failure> {
+        let mut written = Written::default();
+        let done = journal.progress().done;
+        let every = (keys / self.chunk as u64 / SAMPLE).max(1);
+        let started = tokio::time::Instant::now();
+        let chunks = entries.chunks(self.chunk).enumerate();
+        // The chunks are encoded here, one after the other, while those before them are on their way.
+        let (mut checksum, mut sample, mut resumed) = (0, Vec::new(), 0);
+        let sends = stream::iter(chunks)
+            .filter_map(|(index, chunk)| {
+                let index = index as u64;
+                let keep = chunk.map(|chunk| {
+                    for (key, document) in chunk.iter() {
+                        checksum = add(checksum, key, document);
+                    }
+                    if index.is_multiple_of(every) {
+                        let (key, document) = chunk.get(0);
+                        sample.push((key.to_vec(), document.to_vec()));
+                    }
+                    if index < done {
+                        resumed += chunk.len() as u64;
+                        self.context.progress.advance(chunk.len() as u64);
+                        return None;
+                    }
+                    Some((index, chunk))
+                });
+                std::future::ready(keep.transpose())
+            })
+            .map(|chunk| self.send(chunk, started))
+            .buffer_unordered(self.in_flight.max(1));
+        {
+            let mut sends = pin!(sends);
+            while let Some(sent) = sends.next().await {
+                let sent = sent?;
+                written.keys += sent.keys;
+                written.bytes += sent.bytes;
+                self.context.progress.advance(sent.all);
+                self.context.cancel.check()?;
+                journal.acknowledged(sent.chunk)?;
+            }
+        }
+        written.checksum = checksum;
+        written.sample = sample;
+        written.resumed = resumed;
+        Ok(written)
+    }
+
+    async fn send(&self, chunk: Result<(u64, Chunk)>, started: tokio::time::Instant) -> Result<Sent, Failure> {
+        let (index, chunk) = chunk?;
+        if let Some(rate) = self.rate {
+            let due = Duration::from_secs_f64(chunk.first as f64 / rate as f64);
+            tokio::time::sleep_until(started + due).await;
+        }
+        if !self.mark.is_there(self.server, self.names).await? {
+            return Err(overtaken());
+        }
+        if let Some(generation) = self.recorded {
+            // Before the keys: whoever comes after a kill must know of every key that may be there.
+            let name = self.names.record(generation, index);
+            let mut command = redis::cmd("SET");
+            command.arg(&name).arg(book::record(&chunk));
+            self.server.one::<()>(Some(name.as_bytes()), command).await?;
+        }
+        let names: Vec<Cow<'_, [u8]>> = chunk.iter().map(|(key, _)| self.place.name(self.names, key)).collect();
+        let (mut keys, mut bytes) = (0, 0);
+        self.server
+            .patiently(async || {
+                (keys, bytes) = (0, 0);
+                for (node, places) in self.server.owners(names.iter().map(AsRef::as_ref)).await {
+                    let unchanged = |place: &usize| self.changes.is_unchanged(chunk.first + *place as u64);
+                    let (same, mut changed): (Vec<usize>, Vec<usize>) = places.into_iter().partition(unchanged);
+                    if !same.is_empty() {
+                        let touched: Vec<&[u8]> = same.iter().map(|place| names[*place].as_ref()).collect();
+                        let gone = self.style.touch(self.server, node, &touched).await?;
+                        changed.extend(gone.into_iter().map(|place| same[place]));
+                    }
+                    let items: Vec<Item<'_>> = changed
+                        .iter()
+                        .map(|place| (names[*place].as_ref(), chunk.get(*place).1))
+                        .collect();
+                    self.style.write(self.server, node, &items).await?;
+                    keys += items.len() as u64;
+                    bytes += items.iter().map(|(_, document)| document.len() as u64).sum::<u64>();
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(Sent {
+            chunk: index,
+            all: chunk.len() as u64,
+            keys,
+            bytes,
+        })
+    }
+
+    /// Reads some keys back.
+    pub(super) async fn verify(&self, written: &Written) -> Result<(), Failure> {
+        let names: Vec<Cow<'_, [u8]>> = written
+            .sample
+            .iter()
+            .map(|(key, _)| self.place.name(self.names, key))
+            .collect();
+        let keys: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
+        let found = self.style.read(self.server, &keys).await?;
+        for ((key, document), found) in written.sample.iter().zip(found) {
+            if !found.as_ref().is_some_and(|found| self.style.equal(document, found)) {
+                let what = if found.is_some() {
+                    "holds something else"
+                } else {
+                    "is gone"
+                };
+                return Err(OperatorError::Server(format!(
+                    "the key `{}` was written and {what} now: does somebody else write here, or does the server evict \
+                     keys (`maxmemory-policy`)?",
+                    String::from_utf8_lossy(key)
+                ))
+                .into());
+            }
+        }
+        Ok(())
+    }
+}

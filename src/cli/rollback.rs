@@ -1,0 +1,62 @@
+//! `towline rollback FILE [NODE]`
+
+use towline_operators::contract::{Registry, Result, suggest};
+
+use super::{Exit, PipelineArguments, load};
+use crate::pipeline::Pipeline;
+use crate::plan::TypedNode;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pipeline: PipelineArguments,
+    /// The node that published; all that keep earlier generations by default.
+    node: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
+    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline, registry) {
+        Ok(valid) => valid,
+        Err(exit) => return exit,
+    };
+    let chosen: Vec<usize> = match &arguments.node {
+        None => (0..nodes.len()).collect(),
+        Some(name) => match pipeline.nodes.iter().position(|node| node.name == *name) {
+            Some(index) => vec![index],
+            None => {
+                let names: Vec<&str> = pipeline.nodes.iter().map(|node| node.name.as_str()).collect();
+                eprintln!(
+                    "error: there is no node `{name}`: {}",
+                    suggest::sentence(name, &names, "nodes")
+                );
+                return Exit::Invalid;
+            }
+        },
+    };
+    tell(&pipeline, roll_back(&nodes, chosen))
+}
+
+/// What came of it, by node; nodes that keep nothing are left out.
+fn roll_back(nodes: &[TypedNode], chosen: Vec<usize>) -> Vec<(usize, Result<String>)> {
+    let back = |index: usize| Some((index, nodes[index].built.operator.roll_back()?));
+    chosen.into_iter().filter_map(back).collect()
+}
+
+fn tell(pipeline: &Pipeline, results: Vec<(usize, Result<String>)>) -> Exit {
+    if results.is_empty() {
+        eprintln!("error: no node keeps what it published before (RedisSink does with `publish: swap` or `pointer`)");
+        return Exit::Invalid;
+    }
+    let mut exit = Exit::Fine;
+    for (index, result) in results {
+        let name = &pipeline.nodes[index].name;
+        match result {
+            Ok(text) => println!("{name}: {text}"),
+            Err(error) => {
+                eprintln!("error: {name}: {error}");
+                exit = Exit::Failed;
+            }
+        }
+    }
+    exit
+}
