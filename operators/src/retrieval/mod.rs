@@ -41,6 +41,7 @@ mod towers;
 mod training;
 mod training_options;
 mod training_warnings;
+mod two_tower_shape;
 mod two_tower_train;
 mod users;
 mod validation;
