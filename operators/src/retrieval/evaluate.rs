@@ -261,7 +261,7 @@ impl Evaluate {
         for ((line, prefix), average) in LINES.iter().zip(averages) {
             average.write(shares, prefix, metrics);
             let mut row = vec![(*line).to_owned()];
-            row.extend(average.values(shares).map(|value| format!("{value:.4}")));
+            row.extend(average.values(shares).map(figure));
             let interval = if prefix.is_empty() && self.bootstrap > 0 {
                 let intervals = intervals(&average.queries, self.bootstrap, self.seed);
                 for (name, (low, high)) in OF_QUERY.iter().zip(intervals) {
@@ -307,7 +307,7 @@ impl Evaluate {
         for (place, (_, average)) in found.iter().enumerate() {
             let value = arrow::util::display::array_value_to_string(&values, place)?;
             let mut row = vec![if value.is_empty() { "unknown".to_owned() } else { value }];
-            row.extend(average.of_queries().map(|value| format!("{value:.4}")));
+            row.extend(average.of_queries().map(figure));
             row.push(average.queries.len().to_string());
             rows.push(row);
         }
@@ -321,4 +321,9 @@ impl Evaluate {
             rows,
         })
     }
+}
+
+/// A figure of a table. The mean of nothing is -0, which would be a riddle there.
+fn figure(value: f64) -> String {
+    format!("{:.4}", value + 0.0)
 }
