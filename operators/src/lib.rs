@@ -70,6 +70,7 @@ pub fn builtin() -> Registry {
         .with::<sink::ParquetExport>()
         .with::<sink::RedisSink>()
         .with::<retrieval::Als>()
+        .with::<retrieval::AnnIndex>()
         .with::<retrieval::CompareMetrics>()
         .with::<retrieval::Ease>()
         .with::<retrieval::Encode>()

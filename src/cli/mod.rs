@@ -12,6 +12,7 @@ mod load;
 mod operators_markdown;
 mod ops;
 mod plan;
+mod recommend;
 mod run;
 mod runs;
 mod sample;
@@ -55,6 +56,8 @@ enum Command {
     Graph(graph::Arguments),
     /// Show what a node produced: its schema and its first rows.
     Show(show::Arguments),
+    /// Answer what a user is recommended, from the last run.
+    Recommend(recommend::Arguments),
     /// Look at the store, check it, make it smaller.
     Cache(cache::Arguments),
     /// List the runs, with their times, what they reused, and metrics.
@@ -122,6 +125,7 @@ pub fn main() -> Exit {
         Command::Test(arguments) => test::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
+        Command::Recommend(arguments) => recommend::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),

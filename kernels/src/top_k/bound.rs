@@ -120,8 +120,8 @@ by_isa! {
 
 #[inline(always)]
 fn limits_body(lanes: &LaneFacts, block: &BlockFacts, limits: &mut [f32; LANES]) {
-    for lane in 0..LANES {
-        limits[lane] = if lanes.used[lane] {
+    for (lane, limit) in limits.iter_mut().enumerate() {
+        *limit = if lanes.used[lane] {
             lowered(f64::from(lanes.floor[lane]), lanes.error(block, lane))
         } else {
             // Nothing is at or above it, infinite values of users that are not served here included.
@@ -139,13 +139,12 @@ by_isa! {
 fn limits_i8_body(lanes: &LaneFacts, block: &BlockFacts, limits: &mut [i32; LANES]) {
     /// Sums are within `2^29`: as good as no limit, and one that nothing reaches, with room for the offset.
     const NONE: f64 = -1_610_612_736.0;
-    for lane in 0..LANES {
+    for (lane, target) in limits.iter_mut().enumerate() {
         let (floor, error) = (f64::from(lanes.floor[lane]), lanes.error(block, lane));
         let limit = floor - error - (floor.abs() + error) * SLACK;
         let sum = (limit / (lanes.scale[lane] * block.scale)).floor() - 1.0;
-        // The minimum and maximum of a NaN and a number are the number; there is none, as `floor` is never one.
-        let sum = sum.max(NONE).min(-NONE) as i32;
-        limits[lane] = if lanes.used[lane] {
+        let sum = sum.clamp(NONE, -NONE) as i32;
+        *target = if lanes.used[lane] {
             sum + lanes.offset[lane]
         } else {
             i32::MAX

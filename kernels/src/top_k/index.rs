@@ -13,10 +13,10 @@ use crate::in_parallel;
 
 /// Tiles of users that go through the items together, so that a block of items is read from memory once for all of them.
 const GROUP: usize = 32;
-/// Items per item asked for that are looked through first, to know early what the k-th best reaches; and the share of all
-/// items that this may be.
-const FIRST_PER_K: usize = 128;
-const FIRST_AT_LEAST: usize = 4096;
+/// Items per item asked for that are looked through first, to know early what the k-th best reaches, and the fewest: in
+/// bytes they cost less, and save as much. And the share of all items that this may be.
+const FIRST_BYTES: (usize, usize) = (96, 4096);
+const FIRST_FLOATS: (usize, usize) = (48, 1024);
 const FIRST_SHARE: usize = 12;
 
 /// An item and its score.
@@ -195,9 +195,12 @@ impl ItemIndex {
     }
 
     fn first_floors(&self, kernel: &Kernel, tile: &mut Tile<'_>, k: usize) {
-        let items = (k * FIRST_PER_K)
-            .max(FIRST_AT_LEAST)
-            .min(self.items.count / FIRST_SHARE);
+        let (per_item, least) = if self.proposer.by_bytes() {
+            FIRST_BYTES
+        } else {
+            FIRST_FLOATS
+        };
+        let items = (k * per_item).max(least).min(self.items.count / FIRST_SHARE);
         let blocks = items / BLOCK;
         if blocks > 0 {
             let maxima = kernel.maxima(&self.items, blocks, tile);

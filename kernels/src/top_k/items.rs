@@ -158,11 +158,12 @@ fn round_body(rows: &[f32], dim: usize, bytes: &mut [u8], stride: usize, facts: 
 /// The scale that brings the values into -127..=127: 24 bits, so that its product with a whole number is exact.
 #[inline(always)]
 pub(crate) fn scale_for(values: &[f32]) -> f64 {
+    /// The bits beyond 24.
+    const CUT: u64 = (1 << 29) - 1;
     let greatest = values.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
     if greatest == 0.0 {
         return 1.0;
     }
-    const CUT: u64 = (1 << 29) - 1;
     let scale = (f64::from(greatest) / 127.0).to_bits();
     f64::from_bits((scale | CUT) + 1)
 }

@@ -46,7 +46,7 @@ pub(crate) unsafe fn propose(rows: &[f32], dim: usize, users: &[f32], limits: &[
     unsafe {
         macro_rules! step {
             ($items:expr) => {
-                while item + $items <= count {
+                while count - item >= $items {
                     let mut lanes = [0_u32; $items];
                     for half in 0..2 {
                         let limits = limits.as_ptr().add(half * 16);

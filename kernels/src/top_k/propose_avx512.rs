@@ -47,7 +47,7 @@ pub(crate) unsafe fn propose(rows: &[f32], dim: usize, users: &[f32], limits: &[
         let mut item = 0;
         macro_rules! step {
             ($items:expr) => {
-                while item + $items <= count {
+                while count - item >= $items {
                     let sums = sums!($items, rows.add(item * dim), dim, users);
                     for (row, sums) in sums.into_iter().enumerate() {
                         let low = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(sums[0], limits[0]);

@@ -71,7 +71,7 @@ pub(crate) unsafe fn propose(
         let mut item = from;
         macro_rules! step {
             ($items:expr) => {
-                while item + $items <= count {
+                while count - item >= $items {
                     let sums = sums!($items, rows.add(item * stride), stride, users);
                     for (row, sums) in sums.into_iter().enumerate() {
                         let low = _mm512_cmpgt_epi32_mask(sums[0], limits[0]);

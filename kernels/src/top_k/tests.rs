@@ -74,11 +74,15 @@ fn vectors(kind: Kind, count: usize, dim: usize, seed: u64) -> Vec<f32> {
         Kind::WholeNumbers => values.iter().map(|x| (x * 2.5).round()).collect(),
         Kind::ManyScales => rows(&|row, values| {
             let scale = 10_f32.powi((row % 60) as i32 - 40);
-            values.iter_mut().for_each(|x| *x *= scale);
+            for x in values {
+                *x *= scale;
+            }
         }),
         Kind::Unit => rows(&|_, values| {
             let length = dot(values, values).sqrt().max(1e-6);
-            values.iter_mut().for_each(|x| *x /= length);
+            for x in values {
+                *x /= length;
+            }
         }),
     }
 }
@@ -123,7 +127,9 @@ proptest! {
         let queries = vectors(KINDS[users_kind], users, dim, seed ^ 1);
         let rows: Vec<u32> = excluded.iter().copied().collect();
         let mut words = vec![0_u64; 7];
-        excluded.iter().for_each(|row| words[*row as usize / 64] |= 1 << (row % 64));
+        for row in &excluded {
+            words[*row as usize / 64] |= 1 << (row % 64);
+        }
         let exclude = |query: usize| match query % 3 {
             0 => Excluded::Nothing,
             1 => Excluded::Rows(&rows),

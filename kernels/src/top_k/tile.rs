@@ -169,10 +169,11 @@ fn score_body(tile: &mut Tile<'_>, rows: &[f32], order: &[u32], proposed: &Propo
             lanes &= lanes - 1;
             tile.proposed[lane] += 1;
             let score = dot_body(&tile.queries[lane * dim..(lane + 1) * dim], vector);
-            if score >= tile.lanes.floor[lane] && !tile.excluded[lane].has(row) {
-                if let Some(floor) = tile.best[lane].push(score, row) {
-                    tile.lanes.floor[lane] = floor.max(tile.lanes.floor[lane]);
-                }
+            if score >= tile.lanes.floor[lane]
+                && !tile.excluded[lane].has(row)
+                && let Some(floor) = tile.best[lane].push(score, row)
+            {
+                tile.lanes.floor[lane] = floor.max(tile.lanes.floor[lane]);
             }
         }
     }
