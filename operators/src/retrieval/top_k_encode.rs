@@ -47,11 +47,11 @@ pub struct TopKEncode {
     /// `cold_start`.
     #[serde(default)]
     pub users: Option<Vec<UserId>>,
-    /// Leave out the items for which this SQL predicate is true: over the columns of `items`, or else over the original
+    /// Leave out the items for which this SQL predicate is true, such as `stock = 0`: over the columns of `items`, or else over the original
     /// values of the model's own item columns.
     #[serde(default)]
     pub exclude: Option<String>,
-    /// Recommend only items for which this SQL predicate is true, over the same columns.
+    /// Recommend only items for which this SQL predicate is true, such as `price <= 20`: over the same columns.
     #[serde(default)]
     pub only: Option<String>,
     /// At most so many items of one list have the same value in a column: `{ brand: 2 }`. The best are kept; items whose
