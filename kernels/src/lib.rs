@@ -1,10 +1,11 @@
-//! The hot loops of training on a CPU, chosen at run time by what the processor can do.
+//! The hot loops of training and of exact top-k on a CPU, chosen at run time by what the processor can do.
 //!
 //! Every kernel takes an [`Isa`]: AVX-512, AVX2, or what every processor has. Element by element kernels are one text,
 //! compiled once per instruction set, and give the same bits on all of them; matrix products round differently where
 //! the processor fuses multiplication and addition. No result depends on the number of threads.
 //!
-//! The one crate of the workspace with `unsafe` code; it is kept to the matrix kernels and the dispatch.
+//! The one crate of the workspace with `unsafe` code; it is kept to the matrix and top-k kernels and the
+//! dispatch.
 
 // The body of a kernel has to be part of each version that `by_isa` compiles, and takes slices rather than structures.
 #![allow(clippy::inline_always, clippy::too_many_arguments)]
@@ -23,6 +24,7 @@ mod optimizer;
 mod parallel;
 mod softmax;
 mod table;
+mod top_k;
 mod vector;
 
 pub use chance::{by_chance, chance};
@@ -35,6 +37,7 @@ pub use optimizer::{Decay, Numbers, Rule, Schedule, Step, update};
 pub use parallel::in_parallel;
 pub use softmax::softmax_gradient;
 pub use table::{Bag, Pooling, Table, Touched};
+pub use top_k::{Excluded, Found, Hit, ItemIndex, Proposer, Search, TopKError, dot};
 pub use vector::{
     add_bias, add_scaled, column_sums, normalize_rows, normalize_rows_backward, relu, relu_backward, scale,
 };

@@ -71,6 +71,7 @@ pub fn builtin() -> Registry {
         .with::<sink::RedisSink>()
         .with::<sink::VectorSink>()
         .with::<retrieval::Als>()
+        .with::<retrieval::AnnIndex>()
         .with::<retrieval::CompareMetrics>()
         .with::<retrieval::Ease>()
         .with::<retrieval::Encode>()

@@ -13,6 +13,7 @@ mod load;
 mod operators_markdown;
 mod ops;
 mod plan;
+mod recommend;
 mod rollback;
 mod run;
 mod runs;
@@ -61,6 +62,8 @@ enum Command {
     Graph(graph::Arguments),
     /// Show what a node produced: its schema and its first rows.
     Show(show::Arguments),
+    /// Answer what a user is recommended, from the last run.
+    Recommend(recommend::Arguments),
     /// Look at the store, check it, make it smaller.
     Cache(cache::Arguments),
     /// List the runs, with their times, what they reused, and metrics.
@@ -170,6 +173,7 @@ pub fn main(registry: &Registry) -> Exit {
         Command::Test(arguments) => test::run(&arguments, registry),
         Command::Graph(arguments) => graph::run(&arguments, registry),
         Command::Show(arguments) => show::run(&arguments, registry),
+        Command::Recommend(arguments) => recommend::run(&arguments, registry),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),

@@ -106,6 +106,8 @@ codes! {
     BadInput = "bad-input",
     /// An operator refuses its configuration as a whole.
     BadConfig = "bad-config",
+    /// An index would measure nearness by something else than the model's score.
+    IndexMetric = "index-metric",
     /// Two nodes write the same file, folder or keys.
     SameTarget = "same-target",
     /// A password, token or key stands in the file.

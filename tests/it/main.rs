@@ -21,6 +21,7 @@ mod pipeline_tests;
 mod pipelines;
 mod publishing;
 mod quality;
+mod recommend;
 mod redis_server;
 mod reruns;
 mod robustness;

@@ -31,5 +31,5 @@ pub use ports::{dataset_at, datasets, file_dataset_at, model_at, model_files_at}
 pub use registry::{Built, Descriptor, Registry};
 pub use schema::{Column, Domain, Schema};
 pub use tags::{Tag, UnknownTag, contradiction};
-pub use types::{DEFAULT_SPLIT, DatasetType, Kind, ModelType, NodeType};
+pub use types::{DEFAULT_SPLIT, DatasetType, Kind, ModelType, NodeType, Score};
 pub use vocabulary::{NULL_ID, OOV_ID, PADDING_ID, Vocabulary, VocabularyTable};

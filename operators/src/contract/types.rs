@@ -76,8 +76,21 @@ pub struct ModelType {
     pub item_id: String,
     /// Width of the embeddings, where the model has them.
     pub dim: Option<usize>,
+    /// How the embeddings make a score, where the model has them.
+    #[serde(default)]
+    pub score: Option<Score>,
     /// Names of the metrics that training leaves behind.
     pub metrics: Vec<String>,
+}
+
+/// How two embeddings make a score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Score {
+    /// By their dot product.
+    Dot,
+    /// By the cosine of the angle between them.
+    Cosine,
 }
 
 impl ModelType {

@@ -4,7 +4,7 @@ use crate::contract::Problem;
 
 /// The number of bytes that `text` means: a number, and `kB`, `MB`, `GB` (powers of 1000), `KiB`, `MiB`, `GiB` (of 1024) or
 /// `B`.
-pub(super) fn byte_size(text: &str) -> Option<usize> {
+pub(crate) fn byte_size(text: &str) -> Option<usize> {
     let text = text.trim();
     let end = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
@@ -25,7 +25,7 @@ pub(super) fn byte_size(text: &str) -> Option<usize> {
 }
 
 /// What is wrong with the size under the config key `key`.
-pub(super) fn problem(text: Option<&str>, key: &str) -> Option<Problem> {
+pub(crate) fn problem(text: Option<&str>, key: &str) -> Option<Problem> {
     let text = text.filter(|text| byte_size(text).is_none())?;
     let message = format!("`{text}` is not an amount of memory");
     Some(

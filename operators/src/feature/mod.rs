@@ -2,7 +2,7 @@
 
 mod add_tags;
 mod bucketize;
-mod byte_size;
+pub(crate) mod byte_size;
 mod cast_smallest;
 mod categorify;
 mod clip;

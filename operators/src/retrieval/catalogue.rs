@@ -139,6 +139,16 @@ impl Catalogue {
         self.originals.is_reserved(id)
     }
 
+    /// What the ids of items stand for.
+    pub(crate) fn originals(&self) -> &Originals {
+        &self.originals
+    }
+
+    /// How often each item occurred.
+    pub(crate) fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
     /// Number of items.
     pub(crate) fn len(&self) -> usize {
         self.original.len()
@@ -165,8 +175,13 @@ impl Catalogue {
 
     /// All rows, most frequent first, ties by original id.
     pub(crate) fn by_popularity(&self) -> Vec<u32> {
-        let mut rows: Vec<u32> = (0..self.len() as u32).collect();
-        rows.sort_by_key(|&row| std::cmp::Reverse(self.counts[row as usize]));
-        rows
+        by_count(&self.counts)
     }
+}
+
+/// Rows with the highest counts first, ties by row.
+pub(crate) fn by_count(counts: &[u64]) -> Vec<u32> {
+    let mut rows: Vec<u32> = (0..counts.len() as u32).collect();
+    rows.sort_by_key(|&row| std::cmp::Reverse(counts[row as usize]));
+    rows
 }

@@ -153,25 +153,79 @@ impl EncodedTable {
         columns: &[&Column],
         cancel: &Cancel,
     ) -> Result<Self> {
-        let mut data: Vec<(String, Ids)> = columns
-            .iter()
-            .map(|c| (c.name.clone(), Ids::empty(c.is_list())))
-            .collect();
+        let mut all = EncodedTable::empty(columns);
+        EncodedTable::scan(tables, columns, cancel, |batch| {
+            all.append(&batch);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// The same, batch by batch.
+    pub(crate) fn scan<'a>(
+        tables: impl IntoIterator<Item = &'a TableFile>,
+        columns: &[&Column],
+        cancel: &Cancel,
+        mut each: impl FnMut(Self) -> Result<()>,
+    ) -> Result<()> {
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        let mut rows = 0;
         for table in tables {
             for batch in table.batches(Some(&names))? {
                 cancel.check()?;
                 let batch = batch?;
-                rows += batch.num_rows();
-                for (column, (name, ids)) in columns.iter().zip(&mut data) {
+                let mut encoded = EncodedTable::empty(columns);
+                encoded.rows = batch.num_rows();
+                for (column, (name, ids)) in columns.iter().zip(&mut encoded.columns) {
                     let array = batch.column_by_name(name);
                     let array = array.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
                     ids.append(array, column)?;
                 }
+                each(encoded)?;
             }
         }
-        Ok(EncodedTable { columns: data, rows })
+        Ok(())
+    }
+
+    /// No rows of these columns.
+    pub(crate) fn empty(columns: &[&Column]) -> Self {
+        EncodedTable {
+            columns: columns
+                .iter()
+                .map(|c| (c.name.clone(), Ids::empty(c.is_list())))
+                .collect(),
+            rows: 0,
+        }
+    }
+
+    /// Adds rows of the same columns.
+    pub(crate) fn append(&mut self, other: &Self) {
+        for ((_, ids), (_, more)) in self.columns.iter_mut().zip(&other.columns) {
+            match (ids, more) {
+                (Ids::Single(ids), Ids::Single(more)) => ids.extend_from_slice(more),
+                (
+                    Ids::Lists { offsets, values },
+                    Ids::Lists {
+                        offsets: ends,
+                        values: more,
+                    },
+                ) => {
+                    let start = values.len();
+                    offsets.extend(ends[1..].iter().map(|end| start + end));
+                    values.extend_from_slice(more);
+                }
+                _ => {}
+            }
+        }
+        self.rows += other.rows;
+    }
+
+    /// Its memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let bytes = |(_, ids): &(String, Ids)| match ids {
+            Ids::Single(ids) => 8 * ids.len(),
+            Ids::Lists { offsets, values } => 8 * (offsets.len() + values.len()),
+        };
+        self.columns.iter().map(bytes).sum()
     }
 
     /// A table of these columns.

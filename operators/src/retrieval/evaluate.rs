@@ -101,7 +101,7 @@ const MOST_SEGMENTS: usize = 20;
 
 impl Describe for Evaluate {
     const NAME: &'static str = "Evaluate";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const PURITY: Purity = Purity::Seeded;
     const PORTS: &'static [Port] = &[
         Port::model("model", "The model to measure."),
@@ -201,7 +201,7 @@ impl Task for Evaluate {
             )));
         }
         let longest = self.k.iter().copied().max().unwrap_or(0);
-        let by_model = cases.by_model(&model.ranker(context.threads)?, longest, &seen, context)?;
+        let by_model = cases.by_model(&model.ranker(None, context.threads)?, longest, &seen, context)?;
         let by_popularity = cases.by_popularity(catalogue, longest, &seen);
         let by_chance = cases.by_chance(catalogue, &model.users, longest, &seen, self.seed)?;
         let (items, head) = (catalogue.len(), catalogue.head());

@@ -59,11 +59,12 @@ fn vocabulary(path: &Path, values: ArrayRef) -> Vocabulary {
 }
 
 fn schema() -> Schema {
-    let domain = |name: &str, size: i64, vocabulary: bool| {
+    let domain = |name: &str, size: i64, values: Option<DataType>| {
         Some(Domain {
             name: name.to_owned(),
             size: Some(size as u64),
-            vocabulary: vocabulary.then(|| name.to_owned()),
+            vocabulary: values.is_some().then(|| name.to_owned()),
+            values,
             ..Domain::default()
         })
     };
@@ -71,13 +72,13 @@ fn schema() -> Schema {
     let mut user = Column::new("user", DataType::Int64, false)
         .with_tag(Tag::User)
         .with_tag(Tag::Id);
-    user.domain = domain("users", FIRST + USERS, true);
+    user.domain = domain("users", FIRST + USERS, Some(DataType::Int64));
     let mut group = Column::new("tastes", list, false).with_tag(Tag::User);
-    group.domain = domain("groups", FIRST + GROUPS, false);
+    group.domain = domain("groups", FIRST + GROUPS, None);
     let mut item = Column::new("item", DataType::Int64, false)
         .with_tag(Tag::Item)
         .with_tag(Tag::Id);
-    item.domain = domain("items", FIRST + ITEMS, true);
+    item.domain = domain("items", FIRST + ITEMS, Some(DataType::Utf8));
     Schema {
         columns: vec![user, group, item],
     }

@@ -37,6 +37,16 @@ impl Originals {
         id < self.0.as_ref().map_or(NULL_ID, |table| table.first_value_id())
     }
 
+    /// The values of the ids from the first that has one on; nothing where ids are values themselves.
+    pub(crate) fn values(&self) -> Option<(i64, ArrayRef)> {
+        let table = self.0.as_ref()?;
+        // Row `r` of the values is that of id `r + 1`.
+        let first = table.first_value_id();
+        let values = table.values();
+        let start = (first - 1) as usize;
+        Some((first, values.slice(start, values.len() - start)))
+    }
+
     /// The original ids, in the given order.
     pub(crate) fn decode(&self, ids: &[i64]) -> Result<ArrayRef> {
         match &self.0 {

@@ -9,7 +9,7 @@ use super::sides::Sides;
 use super::users::unknown_split;
 use crate::contract::{
     Column, Context, DatasetFiles, DatasetType, ModelType, NodeType, OperatorError, Output, Problem, Report, Result,
-    Schema, TaskResult,
+    Schema, Score, TaskResult,
 };
 
 /// The interactions of one split.
@@ -42,6 +42,7 @@ fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> ModelType 
         user_id: sides.user_id.clone(),
         item_id: sides.item_id.clone(),
         dim,
+        score: dim.map(|_| Score::Dot),
         metrics: Vec::new(),
     }
 }

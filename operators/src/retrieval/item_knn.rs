@@ -89,7 +89,7 @@ impl Task for ItemKNN {
                 let lengths = ((users.len() * met_by[other].len()) as f64).sqrt();
                 *count = (f64::from(*count) / (lengths + self.shrink)) as f32;
             }
-            let least = best(&together, self.neighbours, &[item as u32])
+            let least = best(&together, self.neighbours, |row| row != item as u32)
                 .last()
                 .map_or(0.0, |like| like.score);
             for (other, &alike) in together.iter().enumerate() {

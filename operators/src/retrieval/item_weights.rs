@@ -74,12 +74,21 @@ impl ItemWeights {
         }
     }
 
-    /// The `k` best items of each user but those in `exclude(place)`; `done` hears of finished users.
-    pub(crate) fn top_k<'e>(
+    /// Its memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let weights = match &self.weights {
+            Weights::Dense(weights) => 4 * weights.len(),
+            Weights::Sparse { offsets, values, .. } => 8 * (offsets.len() + values.len()),
+        };
+        weights + self.histories.values().map(|items| 32 + 4 * items.len()).sum::<usize>()
+    }
+
+    /// The `k` best items of each user that are `eligible(place, row)`; `done` hears of finished users.
+    pub(crate) fn top_k(
         &self,
         users: &[i64],
         k: usize,
-        exclude: &(dyn Fn(usize) -> &'e [u32] + Sync),
+        eligible: &(dyn Fn(usize, u32) -> bool + Sync),
         threads: usize,
         cancel: &Cancel,
         done: &(dyn Fn(u64) + Sync),
@@ -97,7 +106,7 @@ impl ItemWeights {
                             return;
                         }
                         self.scores(users[place], &mut scores);
-                        *target = best(&scores, k, exclude(place));
+                        *target = best(&scores, k, |row| eligible(place, row));
                         done(1);
                     }
                 });
@@ -257,9 +266,9 @@ mod tests {
             model.write(&path).unwrap();
             assert_eq!(ItemWeights::read(&path, 3).unwrap(), model);
             assert!(ItemWeights::read(&path, 4).is_err());
-            let exclude = |place: usize| -> &[u32] { if place == 0 { &[0, 1] } else { &[] } };
+            let eligible = |place: usize, row: u32| place > 0 || row > 1;
             let lists = model
-                .top_k(&[7, 9, 1], 2, &exclude, 2, &Cancel::default(), &|_| {})
+                .top_k(&[7, 9, 1], 2, &eligible, 2, &Cancel::default(), &|_| {})
                 .unwrap();
             let rows: Vec<Vec<(u32, f32)>> = lists
                 .iter()

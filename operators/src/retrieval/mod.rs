@@ -5,9 +5,12 @@
 //! number of threads.
 
 mod als;
+mod ann_index;
+mod audience;
 mod bootstrap;
 mod catalogue;
 mod checkpoint;
+mod cold_start;
 mod columns;
 mod compare_metrics;
 mod dense_layers;
@@ -17,9 +20,11 @@ mod encode;
 mod evaluate;
 mod evaluation;
 mod fitting;
+mod id_reader;
 mod ids;
 mod in_batch;
 mod interactions;
+mod item_choice;
 mod item_knn;
 mod item_weights;
 mod metrics;
@@ -35,6 +40,7 @@ mod scoring;
 mod seen;
 mod sides;
 mod top_k_encode;
+mod top_k_run;
 #[cfg(feature = "torch")]
 mod torch_script;
 mod towers;
@@ -53,8 +59,13 @@ mod dense_reference_tests;
 mod fixture;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod top_k_tests;
 
 pub use als::Als;
+pub use ann_index::{AnnIndex, Metric};
+pub use audience::UserId;
+pub use cold_start::ColdStart;
 pub use compare_metrics::CompareMetrics;
 pub use ease::Ease;
 pub use encode::{Encode, Side};

@@ -62,11 +62,11 @@ impl LoadedModel {
         })
     }
 
-    /// The model, ready to rank its catalogue.
-    pub(crate) fn ranker(&self, threads: usize) -> Result<Ranker<'_>> {
+    /// The model, ready to rank its catalogue, or the rows of it that are `eligible`: ascending.
+    pub(crate) fn ranker(&self, eligible: Option<Vec<u32>>, threads: usize) -> Result<Ranker<'_>> {
         match &self.scorer {
-            Scorer::Towers(towers) => Ranker::of_towers(towers, &self.catalogue, threads),
-            Scorer::ItemWeights(model) => Ok(Ranker::ItemWeights(model)),
+            Scorer::Towers(towers) => Ranker::of_towers(towers, &self.catalogue, eligible, threads),
+            Scorer::ItemWeights(model) => Ok(Ranker::of_item_weights(model, &self.catalogue, eligible)),
         }
     }
 

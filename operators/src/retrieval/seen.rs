@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::catalogue::Catalogue;
 use super::columns::EncodedTable;
+use super::id_reader::IdReader;
 use super::ids::Originals;
-use super::model::{LoadedModel, tables};
-use super::sides::columns_of;
+use super::model::LoadedModel;
 use crate::contract::{Cancel, DatasetFiles, ModelType, Result};
 
 /// The rows of the catalogue that each user has seen.
@@ -14,7 +14,8 @@ use crate::contract::{Cancel, DatasetFiles, ModelType, Result};
 pub(crate) struct Seen(HashMap<i64, Vec<u32>>);
 
 impl Seen {
-    /// What the interactions of a split, or of all, show. Users without an identity have seen nothing.
+    /// What the pairs of a split, or of all, show, encoded like the model's or by original ids. Users without an identity
+    /// have seen nothing.
     pub(crate) fn read(
         dataset: &DatasetFiles,
         split: Option<&str>,
@@ -22,15 +23,20 @@ impl Seen {
         port: &str,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let model_type = &model.model_type;
-        let wanted: Vec<_> = model_type
-            .user_column()
-            .into_iter()
-            .chain(model_type.item_column())
-            .collect();
-        let columns = columns_of(&wanted, dataset, port)?;
-        let table = EncodedTable::read(tables(dataset, split)?, &columns, cancel)?;
-        Self::of(&table, model_type, &model.catalogue, &model.users)
+        let mut reader = IdReader::new(dataset, port);
+        reader.column(model.model_type.user_column(), &model.users)?;
+        reader.column(model.model_type.item_column(), model.catalogue.originals())?;
+        let mut seen = Seen::default();
+        reader.scan(split, cancel, |_, ids| {
+            for (user, item) in ids[0].iter().zip(&ids[1]) {
+                if let (Some(user), Some(item)) = (user, item) {
+                    seen.add(*user, *item, &model.catalogue, &model.users);
+                }
+            }
+            Ok(())
+        })?;
+        seen.order();
+        Ok(seen)
     }
 
     /// What these interactions show.
@@ -40,18 +46,37 @@ impl Seen {
         catalogue: &Catalogue,
         users: &Originals,
     ) -> Result<Self> {
-        let mut seen: HashMap<i64, Vec<u32>> = HashMap::new();
+        let mut seen = Seen::default();
         let pairs = table.single(&model.user_id)?.iter().zip(table.single(&model.item_id)?);
-        for (user, item) in pairs.filter(|(user, _)| !users.is_reserved(**user)) {
-            if let Some(&row) = catalogue.rows.get(item) {
-                seen.entry(*user).or_default().push(row);
-            }
+        for (user, item) in pairs {
+            seen.add(*user, *item, catalogue, users);
         }
-        for rows in seen.values_mut() {
+        seen.order();
+        Ok(seen)
+    }
+
+    fn add(&mut self, user: i64, item: i64, catalogue: &Catalogue, users: &Originals) {
+        if let (false, Some(&row)) = (users.is_reserved(user), catalogue.rows.get(&item)) {
+            self.0.entry(user).or_default().push(row);
+        }
+    }
+
+    fn order(&mut self) {
+        for rows in self.0.values_mut() {
             rows.sort_unstable();
             rows.dedup();
+            rows.shrink_to_fit();
         }
-        Ok(Seen(seen))
+    }
+
+    /// Whether a user has seen anything.
+    pub(crate) fn has(&self, user: i64) -> bool {
+        self.0.contains_key(&user)
+    }
+
+    /// Its memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.values().map(|rows| 48 + 4 * rows.len()).sum()
     }
 
     /// What each user has seen, ascending, in order of the encoded id.

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::DataType;
 
-use crate::contract::{Column, DatasetFiles, ModelType, OperatorError, Problem, Result, Schema, Tag};
+use crate::contract::{Column, DatasetFiles, ModelType, OperatorError, Problem, Result, Schema, Score, Tag};
 
 /// The columns of the two towers.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl Sides {
     }
 
     /// The type of a model that was trained on these columns.
-    pub(crate) fn model_type(&self, dim: usize, metrics: Vec<String>) -> ModelType {
+    pub(crate) fn model_type(&self, dim: usize, score: Score, metrics: Vec<String>) -> ModelType {
         ModelType {
             query: Schema {
                 columns: self.query.clone(),
@@ -79,6 +79,7 @@ impl Sides {
             user_id: self.user_id.clone(),
             item_id: self.item_id.clone(),
             dim: Some(dim),
+            score: Some(score),
             metrics,
         }
     }

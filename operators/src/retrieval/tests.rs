@@ -176,7 +176,7 @@ fn embeddings_give_the_scores() {
     let query = query.as_primitive::<Float32Type>();
     let score = |row: usize| {
         let item = items.column(1).as_list::<i32>().value(row);
-        super::scoring::dot(query.values(), item.as_primitive::<Float32Type>().values())
+        towline_kernels::dot(query.values(), item.as_primitive::<Float32Type>().values())
     };
     let highest = (0..items.num_rows()).map(score).fold(f32::NEG_INFINITY, f32::max);
     let found = best

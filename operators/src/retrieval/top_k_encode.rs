@@ -1,41 +1,39 @@
 //! `TopKEncode`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, ListArray, RecordBatch, UInt32Array};
-use arrow::buffer::OffsetBuffer;
-use arrow::compute::take;
 use arrow::datatypes::{DataType, Field};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::audience::{UserId, mismatched};
+use super::cold_start::{ColdStart, segment_problem};
+use super::id_reader::id_problem;
 use super::ids::original_type;
-use super::model::LoadedModel;
-use super::scoring::Scored;
-use super::seen::Seen;
-use super::sides::{interaction_columns, mismatches};
-use super::users::{Users, unknown_split};
+use super::item_choice::{EXCLUDE, ITEMS, ItemRules, ONLY};
+use super::sides::mismatches;
+use super::top_k_run;
+use super::users::unknown_split;
 use crate::contract::{
-    Artifact, BATCH_ROWS, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator,
-    Output, Port, Problem, Purity, Report, ReportTable, Result, Schema, TableWriter, Tag, Task, TaskResult,
-    TypeContext, dataset_at, file_dataset_at, model_at, model_files_at,
+    Artifact, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, ModelType, NodeType, Operator,
+    Output, Port, Problem, Purity, Result, Schema, Tag, Task, TypeContext, dataset_at, model_at,
 };
-
-/// Users in the sample that a run shows.
-const SAMPLE: usize = 5;
-/// Items of each of them.
-const SAMPLE_ITEMS: usize = 10;
+use crate::feature::byte_size;
 
 /// Recommends to every user of a dataset the `k` items that score best, searched exactly over the model's whole
 /// catalogue.
 ///
 /// One row per user, in order of the user's id: the original id, `recommendations` (original item ids, best first) and
-/// `scores`. Ties go to the smaller item id. Users whose id is null or out of vocabulary are left out and counted.
+/// `scores`. Ties go to the smaller item id. Users whose id is null or out of vocabulary are left out and counted, and so
+/// are lists that are shorter than `k` because no more items are left.
+///
+/// The lists are the same on every processor: the fastest instructions that it has only propose items, and one product
+/// with a fixed order of additions decides.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TopKEncode {
-    /// Number of items per user; fewer where the catalogue has no more.
+    /// Number of items per user; fewer where no more are left.
     #[serde(default = "default_k")]
     #[schemars(range(min = 1))]
     pub k: usize,
@@ -45,10 +43,41 @@ pub struct TopKEncode {
     /// The split of `queries` whose users are served; by default all splits. Features are those of a user's last row.
     #[serde(default)]
     pub split: Option<String>,
+    /// Serve these users alone, by original id. Those whom the model does not know are counted, or get the list of
+    /// `cold_start`.
+    #[serde(default)]
+    pub users: Option<Vec<UserId>>,
+    /// Leave out the items for which this SQL predicate is true, such as `stock = 0`: over the columns of `items`, or else over the original
+    /// values of the model's own item columns.
+    #[serde(default)]
+    pub exclude: Option<String>,
+    /// Recommend only items for which this SQL predicate is true, such as `price <= 20`: over the same columns.
+    #[serde(default)]
+    pub only: Option<String>,
+    /// At most so many items of one list have the same value in a column: `{ brand: 2 }`. The best are kept; items whose
+    /// value is null are not counted. The columns are those of the predicates.
+    #[serde(default)]
+    pub max_per: BTreeMap<String, usize>,
+    /// What users without history get: `overall`, the most popular items, or `{ segment: COLUMN }`, the most popular
+    /// ones of their segment. Without history are users whom the model does not know and, where `seen` is connected,
+    /// those who have no row there. The column is one of `users` (else `queries`) and of `seen` (else `queries`). Scores
+    /// are then shares of the interactions.
+    #[serde(default)]
+    pub cold_start: Option<ColdStart>,
+    /// How much memory the items, the users and their lists may take, for example `512MB`. It changes no result; what
+    /// cannot be done within it is an error.
+    #[serde(default)]
+    pub memory_limit: Option<String>,
 }
 
-/// The metrics: users with a list, and rows whose user has no known id.
-const METRICS: [&str; 2] = ["users", "rows_without_known_user"];
+/// The metrics.
+pub(super) const METRICS: [&str; 5] = [
+    "users",
+    "rows_without_known_user",
+    "short_lists",
+    "cold_start_users",
+    "unknown_users",
+];
 
 fn default_k() -> usize {
     10
@@ -56,46 +85,114 @@ fn default_k() -> usize {
 
 impl Describe for TopKEncode {
     const NAME: &'static str = "TopKEncode";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[
         Port::model("model", "The model that scores."),
         Port::dataset("queries", "The users, with the columns of the model's query side."),
         Port::dataset(
             "seen",
-            "Interactions not to recommend again; `queries` itself by default.",
+            "Pairs of user and item not to recommend again, by encoded or original ids; `queries` itself by default.",
         )
         .optional(),
+        Port::dataset(
+            "users",
+            "Serve the users of this table alone, by encoded or original ids; their features come from `queries`.",
+        )
+        .optional(),
+        Port::dataset(
+            ITEMS,
+            "Features of items for `exclude`, `only` and `max_per`, by encoded or original item ids.",
+        )
+        .optional(),
+        Port::dataset(EXCLUDE, "Items not to recommend.").optional(),
+        Port::dataset(ONLY, "Recommend only these items.").optional(),
     ];
-    const EXAMPLE: &'static str =
-        "op: TopKEncode\ninputs: { model: model, queries: features }\nwith: { k: 20, exclude_seen: true }\n";
+    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
+    const EXAMPLE: &'static str = "op: TopKEncode\ninputs: { model: model, queries: features }\nwith: { k: 20, exclude_seen: true, max_per: { item_brand: 3 } }\n";
+
+    fn check(&self) -> Vec<Problem> {
+        byte_size::problem(self.memory_limit.as_deref(), "memory_limit")
+            .into_iter()
+            .collect()
+    }
+}
+
+impl TopKEncode {
+    pub(super) fn rules(&self) -> ItemRules<'_> {
+        ItemRules {
+            exclude: self.exclude.as_deref(),
+            only: self.only.as_deref(),
+            max_per: &self.max_per,
+        }
+    }
+
+    /// What is wrong with the choice of users.
+    fn user_problems(&self, inputs: &Inputs<NodeType>, model: &ModelType) -> Result<Vec<Problem>, Vec<Problem>> {
+        let queries = dataset_at(inputs, "queries")?;
+        let mut problems: Vec<Problem> = unknown_split(self.split.as_deref(), &queries.splits, "split")
+            .into_iter()
+            .collect();
+        if inputs.get("users").is_some() {
+            problems.extend(id_problem(
+                model.user_column(),
+                &dataset_at(inputs, "users")?.schema,
+                "users",
+            ));
+            if self.users.is_some() {
+                let message = "users are listed, and a table of users is connected";
+                problems.push(Problem::new("conflict", message).at("users").help("use one of the two"));
+            }
+        }
+        if let Some(users) = &self.users {
+            problems.extend(mismatched(users, &original_type(model.user_column())));
+        }
+        let seen = if inputs.get("seen").is_some() {
+            "seen"
+        } else {
+            "queries"
+        };
+        let history = dataset_at(inputs, seen)?;
+        if self.exclude_seen || seen == "seen" {
+            for id in [model.user_column(), model.item_column()] {
+                problems.extend(id_problem(id, &history.schema, seen));
+            }
+        }
+        if let Some(ColdStart::Segment(column)) = &self.cold_start {
+            let of_users = if inputs.get("users").is_some() {
+                "users"
+            } else {
+                "queries"
+            };
+            let users = dataset_at(inputs, of_users)?;
+            problems.extend(segment_problem(column, &users.schema, of_users));
+            if seen != of_users {
+                problems.extend(segment_problem(column, &history.schema, seen));
+            }
+            if seen == "queries" && !self.exclude_seen {
+                problems.extend(id_problem(model.item_column(), &history.schema, seen));
+            }
+        }
+        Ok(problems)
+    }
 }
 
 impl Operator for TopKEncode {
-    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+    fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let model = model_at(inputs, "model")?;
         let queries = dataset_at(inputs, "queries")?;
         let wanted: Vec<&Column> = model.query.columns.iter().collect();
         let mut problems = mismatches(&wanted, &queries.schema, "queries");
-        problems.extend(unknown_split(self.split.as_deref(), &queries.splits, "split"));
-        if self.exclude_seen {
-            let ids: Vec<&Column> = interaction_columns(model)
-                .into_iter()
-                .filter(|c| c.has(&[Tag::Id]))
-                .collect();
-            let (port, seen) = match inputs.get("seen") {
-                Some(_) => ("seen", dataset_at(inputs, "seen")?),
-                None => ("queries", queries),
-            };
-            problems.extend(
-                mismatches(&ids, &seen.schema, port)
-                    .into_iter()
-                    .filter(|p| !problems.contains(p))
-                    .collect::<Vec<_>>(),
-            );
-        }
+        problems.extend(self.user_problems(inputs, model)?);
+        problems.extend(self.rules().problems(inputs, model, &context.session)?);
         problems.extend(beyond_catalogue(self.k as u64, model.item_column()));
-        if problems.is_empty() {
+        let mut once: Vec<Problem> = Vec::new();
+        for problem in problems {
+            if !once.contains(&problem) {
+                once.push(problem);
+            }
+        }
+        if once.is_empty() {
             let [user, item] = [model.user_column(), model.item_column()].map(original_type);
             let schema = schema(&model.user_id, user, item);
             Ok(NodeType::Dataset(DatasetType {
@@ -103,7 +200,7 @@ impl Operator for TopKEncode {
                 splits: vec![DEFAULT_SPLIT.to_owned()],
             }))
         } else {
-            Err(problems)
+            Err(once)
         }
     }
 
@@ -132,11 +229,11 @@ fn beyond_catalogue(k: u64, item: Option<&Column>) -> Option<Problem> {
     })
 }
 
-fn list(element: DataType) -> DataType {
+pub(super) fn list(element: DataType) -> DataType {
     DataType::List(Arc::new(Field::new_list_field(element, true)))
 }
 
-fn schema(user_id: &str, user: DataType, item: DataType) -> Schema {
+pub(super) fn schema(user_id: &str, user: DataType, item: DataType) -> Schema {
     Schema {
         columns: vec![
             Column::new(user_id, user, false).with_tag(Tag::User).with_tag(Tag::Id),
@@ -146,105 +243,8 @@ fn schema(user_id: &str, user: DataType, item: DataType) -> Schema {
     }
 }
 
-fn lists(found: &[Vec<Scored>], original: &ArrayRef) -> Result<(ArrayRef, ArrayRef)> {
-    let rows = UInt32Array::from_iter_values(found.iter().flatten().map(|scored| scored.row));
-    let scores = Float32Array::from_iter_values(found.iter().flatten().map(|scored| scored.score));
-    let lists = |values: ArrayRef| -> Result<ArrayRef> {
-        let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
-        let offsets = OffsetBuffer::from_lengths(found.iter().map(Vec::len));
-        Ok(Arc::new(ListArray::try_new(field, offsets, values, None)?))
-    };
-    Ok((lists(take(original.as_ref(), &rows, None)?)?, lists(Arc::new(scores))?))
-}
-
-/// Users with their lists, as a person reads them.
-fn rows_of_sample(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
-    let options = FormatOptions::default();
-    let users = ArrayFormatter::try_new(batch.column(0), &options)?;
-    let lists = batch.column(1).as_list::<i32>();
-    let row = |row: usize| -> Result<Vec<String>> {
-        let items = lists.value(row);
-        let shown = items.slice(0, items.len().min(SAMPLE_ITEMS));
-        let formatter = ArrayFormatter::try_new(&shown, &options)?;
-        let items: Vec<String> = (0..shown.len()).map(|item| formatter.value(item).to_string()).collect();
-        Ok(vec![users.value(row).to_string(), items.join(", ")])
-    };
-    (0..batch.num_rows()).map(row).collect()
-}
-
 impl Task for TopKEncode {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let model = LoadedModel::load(model_files_at(inputs, "model")?, &context.cancel)?;
-        let queries = file_dataset_at(inputs, "queries")?;
-        let users = Users::read(queries, self.split.as_deref(), &model, "queries", &context.cancel)?;
-        let seen = if self.exclude_seen {
-            let (port, dataset) = match inputs.get("seen") {
-                Some(_) => ("seen", file_dataset_at(inputs, "seen")?),
-                None => ("queries", queries),
-            };
-            Seen::read(dataset, None, &model, port, &context.cancel)?
-        } else {
-            Seen::default()
-        };
-        let ranker = model.ranker(context.threads)?;
-        let original = &model.catalogue.original;
-        let schema = schema(
-            &model.model_type.user_id,
-            users.original.data_type().clone(),
-            original.data_type().clone(),
-        );
-        let path = context.temp_file("recommendations.parquet");
-        let mut writer = TableWriter::create(&path, schema.to_arrow())?;
-        let mut sample = Vec::new();
-        context.progress.begin("users", Some(users.ids.len() as u64));
-        for start in (0..users.ids.len()).step_by(BATCH_ROWS) {
-            let rows: Vec<usize> = (start..(start + BATCH_ROWS).min(users.ids.len())).collect();
-            let table = users.table.select(&rows);
-            let exclude = |query: usize| seen.by(users.ids[start + query]);
-            let done = |count| context.progress.advance(count);
-            let found = ranker.top_k(
-                &table,
-                &users.ids[start..start + rows.len()],
-                self.k,
-                &exclude,
-                context,
-                &done,
-            )?;
-            let (recommendations, scores) = lists(&found, original)?;
-            let columns = vec![users.original.slice(start, rows.len()), recommendations, scores];
-            let batch = RecordBatch::try_new(schema.to_arrow(), columns)?;
-            writer.write(&batch)?;
-            if sample.len() < SAMPLE {
-                sample.extend(rows_of_sample(
-                    &batch.slice(0, batch.num_rows().min(SAMPLE - sample.len())),
-                )?);
-            }
-        }
-        writer.finish()?;
-        let facts = vec![
-            ("users".to_owned(), users.ids.len().to_string()),
-            ("items".to_owned(), model.catalogue.len().to_string()),
-            ("rows without a known user".to_owned(), users.nameless_rows.to_string()),
-        ];
-        let values = [users.ids.len() as f64, users.nameless_rows as f64];
-        let metrics = METRICS.iter().map(|name| (*name).to_owned()).zip(values);
-        let splits = vec![(DEFAULT_SPLIT.to_owned(), path)];
-        Ok(Output {
-            result: TaskResult::Dataset {
-                schema,
-                splits,
-                vocabularies: std::collections::BTreeMap::new(),
-            },
-            metrics: metrics.collect(),
-            report: Report {
-                facts,
-                tables: vec![ReportTable {
-                    title: "a sample, best first".to_owned(),
-                    columns: vec![model.model_type.user_id.clone(), "recommendations".to_owned()],
-                    rows: sample,
-                }],
-                ..Report::default()
-            },
-        })
+        top_k_run::run(self, inputs, context)
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::{EncodedTable, Ids};
 use super::scoring::{dot, shards};
-use crate::contract::{OperatorError, PADDING_ID, Result};
+use crate::contract::{OperatorError, PADDING_ID, Result, Score};
 
 /// What is done to the output of a tower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +23,16 @@ pub enum Normalize {
     None,
     /// Scaled to length 1: scores are cosines.
     L2,
+}
+
+impl Normalize {
+    /// What the product of two embeddings then is.
+    pub(crate) fn score(self) -> Score {
+        match self {
+            Normalize::None => Score::Dot,
+            Normalize::L2 => Score::Cosine,
+        }
+    }
 }
 
 /// How the embeddings of a list become one.

@@ -175,7 +175,7 @@ pub(super) const BEST_EPOCH: &str = "best_epoch";
 
 impl Describe for TwoTowerTrain {
     const NAME: &'static str = "TwoTowerTrain";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const PURITY: Purity = Purity::Seeded;
     const PORTS: &'static [Port] = &[
         Port::dataset("input", "Positive interactions: encoded columns with their tags."),
@@ -372,6 +372,6 @@ impl TwoTowerTrain {
             metrics.push(BEST_EPOCH.to_owned());
         }
         let dim = self.layers.last().copied().unwrap_or_else(|| self.added_width());
-        sides.model_type(dim, metrics)
+        sides.model_type(dim, self.normalize.score(), metrics)
     }
 }

@@ -7,7 +7,7 @@ use arrow::array::ArrayRef;
 use super::columns::EncodedTable;
 use super::model::{LoadedModel, tables};
 use super::sides::columns_of;
-use crate::contract::{Cancel, Column, DatasetFiles, Problem, Result};
+use crate::contract::{BATCH_ROWS, Cancel, Column, DatasetFiles, Problem, Result};
 
 /// Distinct users with their features, by original id.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Users {
 }
 
 impl Users {
-    /// The users of a split, or of all splits in their order.
+    /// The users of a split, or of all splits in their order. Never many more rows are held than there are users.
     pub(crate) fn read(
         dataset: &DatasetFiles,
         split: Option<&str>,
@@ -33,16 +33,26 @@ impl Users {
     ) -> Result<Self> {
         let wanted: Vec<&Column> = model.model_type.query.columns.iter().collect();
         let columns = columns_of(&wanted, dataset, port)?;
-        let all = EncodedTable::read(tables(dataset, split)?, &columns, cancel)?;
+        let mut held = EncodedTable::empty(&columns);
         let mut last: BTreeMap<i64, usize> = BTreeMap::new();
         let mut nameless_rows = 0;
-        for (row, &id) in all.single(&model.model_type.user_id)?.iter().enumerate() {
-            if model.users.is_reserved(id) {
-                nameless_rows += 1;
-            } else {
-                last.insert(id, row);
+        EncodedTable::scan(tables(dataset, split)?, &columns, cancel, |batch| {
+            let start = held.rows;
+            for (row, &id) in batch.single(&model.model_type.user_id)?.iter().enumerate() {
+                if model.users.is_reserved(id) {
+                    nameless_rows += 1;
+                } else {
+                    last.insert(id, start + row);
+                }
             }
-        }
+            held.append(&batch);
+            if held.rows > 2 * last.len() + BATCH_ROWS {
+                let rows: Vec<usize> = last.values().copied().collect();
+                held = held.select(&rows);
+                last.values_mut().enumerate().for_each(|(place, row)| *row = place);
+            }
+            Ok(())
+        })?;
         let (ids, rows): (Vec<i64>, Vec<usize>) = last.into_iter().unzip();
         let order = model.users.ascending(&ids)?;
         let ids: Vec<i64> = order.iter().map(|&place| ids[place]).collect();
@@ -50,7 +60,7 @@ impl Users {
         Ok(Users {
             original: model.users.decode(&ids)?,
             ids,
-            table: all.select(&rows),
+            table: held.select(&rows),
             nameless_rows,
         })
     }

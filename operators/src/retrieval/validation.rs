@@ -32,7 +32,7 @@ impl Validation<'_> {
         catalogue: &Catalogue,
         context: &Context,
     ) -> Result<BTreeMap<String, f64>> {
-        let ranker = Ranker::of_towers(towers, catalogue, context.threads)?;
+        let ranker = Ranker::of_towers(towers, catalogue, None, context.threads)?;
         let longest = self.at.iter().copied().max().unwrap_or(0);
         let rankings = self.cases.by_model(&ranker, longest, &self.seen, context)?;
         let mut metrics = BTreeMap::new();

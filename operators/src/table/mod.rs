@@ -13,7 +13,7 @@ mod lag_diff;
 mod list_explode;
 mod negative_sample;
 mod per_split;
-mod planning;
+pub(crate) mod planning;
 mod rename;
 mod sample;
 mod select;

@@ -19,7 +19,7 @@ use crate::contract::{Problem, Schema, suggest};
 
 /// A session like `session` in which names keep their case and nothing is registered yet: nodes do not see each other's
 /// tables.
-pub(super) fn private_session(session: &SessionContext) -> SessionContext {
+pub(crate) fn private_session(session: &SessionContext) -> SessionContext {
     let state = session.state();
     let mut config = state.config().clone().with_create_default_catalog_and_schema(true);
     config.options_mut().sql_parser.enable_ident_normalization = false;
@@ -62,7 +62,7 @@ pub(super) fn problem(error: &DataFusionError, schemas: &[&Schema], key: &str) -
 }
 
 /// The same for SQL that the user wrote under `key`: the problem is at the words that it speaks of.
-pub(super) fn problem_in(error: &DataFusionError, schemas: &[&Schema], key: &str, sql: &str) -> Problem {
+pub(crate) fn problem_in(error: &DataFusionError, schemas: &[&Schema], key: &str, sql: &str) -> Problem {
     let (problem, word) = explained(error, schemas);
     let range = match word {
         Some(column) => find_column(sql, &column),

@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""Exact top-k, against FAISS on the same vectors: CPU time, and its ratio.
+
+    cargo build --workspace --all-targets
+    python3 -m venv .bench-venv
+    .bench-venv/bin/pip install faiss-cpu==1.15.1 numpy
+    .bench-venv/bin/python benches/top_k.py [--rounds 5] [--quick] [--skip NAME] [--kind independent]
+
+Searches 20,000 users in 100,000 items, and 2,000 in 1,000,000, by vectors of 64 numbers, once drawn independently and once
+like those of a trained model (users and items around common directions, items of different lengths). FAISS is
+`IndexFlatIP` with blocks of 512 queries and 4096 items, which are better than its own, and its OpenBLAS is told which
+kernels to use: on processors that it does not know by name it takes those for SSE3, and is three times slower. Every
+instruction set of Towline's is measured by itself; what this processor lacks is said to be not run.
+
+All runs use one thread and alternate, and the least CPU time of each counts. Building the index (sorting and rounding the
+items) is printed beside the search; the ratio is that of the searches, and of both together in brackets. The lists of all
+instruction sets are compared with those of brute force (`check` of the same program, which scores everything) and, as sets
+of ids, with those of FAISS.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROGRAM = ROOT / "target/debug/examples/top_k"
+DIM = 64
+GOALS = {"AVX-512": (2.0, 1.7), "AVX-512 VNNI": (4.0, 2.5), "AMX": (8.0, 5.0)}
+
+
+def vectors(folder, kind, users, items):
+    import numpy
+
+    random = numpy.random.default_rng(3)
+    draw = lambda count: random.standard_normal((count, DIM), dtype=numpy.float32)
+    if kind == "independent":
+        queries, table = draw(users), draw(items)
+    else:
+        middles = draw(50)
+        queries = middles[random.integers(0, 50, users)] + 0.7 * draw(users)
+        table = middles[random.integers(0, 50, items)] + 0.7 * draw(items)
+        table *= random.lognormal(0, 0.25, (items, 1)).astype(numpy.float32)
+        table, queries = table / 8, queries / 8
+    queries.astype("<f4").tofile(folder / "queries")
+    table.astype("<f4").tofile(folder / "items")
+
+
+def faiss_peer(folder, k):
+    """Runs in a process of its own."""
+    import resource
+    import time
+
+    import faiss
+    import numpy
+
+    faiss.omp_set_num_threads(1)
+    faiss.cvar.distance_compute_blas_query_bs = 512
+    faiss.cvar.distance_compute_blas_database_bs = 4096
+    index = faiss.IndexFlatIP(DIM)
+    index.add(numpy.fromfile(folder / "items", "<f4").reshape(-1, DIM))
+    queries = numpy.fromfile(folder / "queries", "<f4").reshape(-1, DIM)
+    start, cpu = time.perf_counter(), time.process_time()
+    _, ids = index.search(queries, k)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - start
+    ids.astype("<u4").tofile(folder / "faiss")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"cpu_ms": cpu * 1e3, "wall_ms": wall * 1e3, "peak_mb": peak}))
+
+
+def blas_kernels():
+    flags = pathlib.Path("/proc/cpuinfo").read_text()
+    kernels = [("avx512f", "SkylakeX"), ("avx2", "Haswell")]
+    return next(({"OPENBLAS_CORETYPE": name} for flag, name in kernels if flag in flags), {})
+
+
+def run(*command):
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | blas_kernels()
+    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, env=environment).stdout
+
+
+def measure(folder, kind, users, items, k, names, rounds):
+    import numpy
+
+    print(f"\n{users:,} users x {items:,} items x {DIM}, k = {k}, vectors {kind}")
+    best = {}
+    for _ in range(rounds):
+        one = {"FAISS": json.loads(run(sys.executable, __file__, "--faiss", folder, k))}
+        for name in names:
+            lists = folder / name.replace(" ", "-")
+            one[name] = json.loads(
+                run(PROGRAM, "search", folder / "items", folder / "queries", DIM, k, name, 1, lists)
+            )
+        for name, result in one.items():
+            if name not in best or result["cpu_ms"] < best[name]["cpu_ms"]:
+                best[name] = result
+    faiss = best.pop("FAISS")
+    print(f"  {'':14}{'CPU ms':>9}{'ratio':>14}{'goal':>6}{'build':>8}{'peak MB':>9}{'proposed':>10}{'most':>7}  differs from")
+    print(f"  {'FAISS':14}{faiss['cpu_ms']:9.0f}{'':28}{faiss['peak_mb']:9.0f}")
+    wrong = {}
+    theirs = numpy.sort(numpy.fromfile(folder / "faiss", "<u4").reshape(users, -1), 1)
+    for name, result in best.items():
+        lists = folder / name.replace(" ", "-")
+        content = lists.read_bytes()
+        if content not in wrong:
+            wrong[content] = int(run(PROGRAM, "check", folder / "items", folder / "queries", DIM, k, lists))
+        ours = numpy.sort(numpy.fromfile(lists, "<u4").reshape(users, -1), 1)
+        other = int((ours != theirs).any(1).sum())
+        ratio = faiss["cpu_ms"] / result["cpu_ms"]
+        both = faiss["cpu_ms"] / (result["cpu_ms"] + result["build_cpu_ms"])
+        goal = GOALS.get(name)
+        goal = f"{goal[k > 20]:.1f}" if goal else ""
+        print(
+            f"  {name:14}{result['cpu_ms']:9.0f}{ratio:6.2f} ({both:5.2f}){goal:>6}{result['build_cpu_ms']:8.0f}"
+            f"{result['peak_mb']:9.0f}{result['proposed_per_user']:10.0f}{result['most_proposed']:7}"
+            f"  brute force: {wrong[content]} users, FAISS: {other}",
+            flush=True,
+        )
+
+
+def main():
+    if sys.argv[1:2] == ["--faiss"]:
+        return faiss_peer(pathlib.Path(sys.argv[2]), int(sys.argv[3]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the users, and fewer cases")
+    parser.add_argument("--skip", action="append", default=[], metavar="NAME", help="an instruction set not to measure")
+    parser.add_argument("--kind", choices=["independent", "trained-like"], help="only these vectors")
+    arguments = parser.parse_args()
+    available = dict(line.split("\t") for line in run(PROGRAM, "available").splitlines())
+    names = [name for name, found in available.items() if found == "true" and name not in arguments.skip]
+    for name, found in available.items():
+        if found != "true":
+            print(f"{name}: not run, this processor does not have it")
+    share = 10 if arguments.quick else 1
+    kinds = [arguments.kind] if arguments.kind else ["trained-like"] if arguments.quick else ["independent", "trained-like"]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        for users, items, ks in [(20_000, 100_000, [20, 100]), (2_000, 1_000_000, [20, 100])]:
+            for kind in kinds:
+                vectors(folder, kind, users // share, items // share)
+                for k in ks:
+                    measure(folder, kind, users // share, items // share, k, names, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+//! Proposals in `i8` with AMX: 32 items by 32 users in four tiles, compared from memory with AVX-512.
+//!
+//! The instructions are written in assembly, as the compiler's own functions for them are not stable. What surrounds them
+//! is tested on every processor with VNNI through [`Multiply::Emulated`], which does in plain code what the tiles do.
+#![expect(unsafe_code, reason = "tiles are instructions of their own")]
+
+use std::arch::asm;
+use std::arch::x86_64::{
+    __cpuid_count, _mm512_cmpgt_epi32_mask, _mm512_loadu_si512, _mm512_max_epi32, _mm512_storeu_si512,
+};
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+
+use super::propose::{BYTE_GROUPS, Proposed};
+use super::propose_vnni::{self, ByteRows};
+use super::{LANES, STRIP};
+
+/// Items that are multiplied at once.
+const HIGH: usize = 32;
+/// Bytes of a row of a tile.
+const ROW: usize = 64;
+
+/// Whether the processor has AMX for bytes and the system lets this process use it.
+pub(crate) fn available() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        const TILES_AND_BYTES: u32 = 1 << 24 | 1 << 25;
+        // Intel SDM volume 1, chapter 18: the features, and the parts of XCR0 that the system keeps for each thread.
+        let features = __cpuid_count(7, 0).edx;
+        let xsave = __cpuid_count(1, 0).ecx & 1 << 27 != 0;
+        features & TILES_AND_BYTES == TILES_AND_BYTES && xsave && system_keeps_tiles() && permitted()
+    })
+}
+
+fn system_keeps_tiles() -> bool {
+    const TILES: u32 = 1 << 17 | 1 << 18;
+    let low: u32;
+    // SAFETY: the caller has found XSAVE, so that XCR0 can be read.
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _, options(nomem, nostack, preserves_flags));
+    }
+    low & TILES == TILES
+}
+
+/// Asks Linux for the use of tile data (`arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`).
+#[cfg(target_os = "linux")]
+fn permitted() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+    const XFEATURE_XTILEDATA: i64 = 18;
+    let answer: i64;
+    // SAFETY: the call takes two numbers and changes nothing but what this process may use.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => answer,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    answer == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn permitted() -> bool {
+    false
+}
+
+/// Products of 32 items by 32 users.
+#[derive(Debug)]
+pub(crate) enum Multiply {
+    /// By the tiles of this thread.
+    Tiles(Tiles),
+    /// In plain code.
+    #[cfg(test)]
+    Emulated,
+}
+
+/// The tiles of this thread, set up.
+#[derive(Debug)]
+pub(crate) struct Tiles(PhantomData<*const ()>);
+
+impl Tiles {
+    /// Sets up eight tiles of 16 rows of 64 bytes.
+    ///
+    /// # Safety
+    /// [`available`] said so.
+    pub(crate) unsafe fn new() -> Self {
+        #[repr(align(64))]
+        struct Configuration([u8; 64]);
+        let mut configuration = Configuration([0; 64]);
+        configuration.0[0] = 1;
+        for tile in 0..8 {
+            configuration.0[16 + 2 * tile] = ROW as u8;
+            configuration.0[48 + tile] = 16;
+        }
+        // SAFETY: the configuration is one of palette 1, whose tiles are that large.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) configuration.0.as_ptr(), options(nostack, readonly, preserves_flags));
+        }
+        Tiles(PhantomData)
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: nobody uses the tiles of this thread but this value.
+        unsafe {
+            asm!("tilerelease", options(nomem, nostack, preserves_flags));
+        }
+    }
+}
+
+impl Multiply {
+    /// `out[item][lane] = Σ item·lane` over `steps` times 64 bytes of 32 rows that begin `stride` apart.
+    ///
+    /// # Safety
+    /// 31 strides and `steps` times 64 bytes from `rows` on can be read, and as many times 16 groups of users.
+    unsafe fn run(
+        &self,
+        rows: *const u8,
+        stride: usize,
+        users: *const i8,
+        steps: usize,
+        out: &mut [i32; HIGH * LANES],
+    ) {
+        match self {
+            // SAFETY: the caller vouches for the bounds; `out` has 32 rows of 128 bytes.
+            Multiply::Tiles(_) => unsafe {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "2:",
+                    "tileloadd tmm4, [{low} + {stride}]",
+                    "tileloadd tmm5, [{high} + {stride}]",
+                    "tileloadd tmm6, [{users} + {line}]",
+                    "tileloadd tmm7, [{users} + {line} + 64]",
+                    "tdpbusd tmm0, tmm4, tmm6",
+                    "tdpbusd tmm1, tmm4, tmm7",
+                    "tdpbusd tmm2, tmm5, tmm6",
+                    "tdpbusd tmm3, tmm5, tmm7",
+                    "add {low}, 64",
+                    "add {high}, 64",
+                    "add {users}, 2048",
+                    "dec {steps}",
+                    "jnz 2b",
+                    "tilestored [{out} + {line}], tmm0",
+                    "tilestored [{out} + {line} + 64], tmm1",
+                    "add {out}, 2048",
+                    "tilestored [{out} + {line}], tmm2",
+                    "tilestored [{out} + {line} + 64], tmm3",
+                    low = inout(reg) rows => _,
+                    high = inout(reg) rows.add(16 * stride) => _,
+                    stride = in(reg) stride,
+                    users = inout(reg) users => _,
+                    line = in(reg) LANES * 4,
+                    steps = inout(reg) steps => _,
+                    out = inout(reg) out.as_mut_ptr() => _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            },
+            #[cfg(test)]
+            // SAFETY: as above.
+            Multiply::Emulated => unsafe {
+                for (item, sums) in out.chunks_exact_mut(LANES).enumerate() {
+                    for (lane, sum) in sums.iter_mut().enumerate() {
+                        *sum = (0..steps * ROW)
+                            .map(|place| {
+                                let user = *users.add((place / 4 * LANES + lane) * 4 + place % 4);
+                                i32::from(*rows.add(item * stride + place)) * i32::from(user)
+                            })
+                            .sum();
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// Groups of 64 bytes of a row, the last one perhaps in part; what lies beyond a row meets zeros.
+fn steps(rows: ByteRows<'_>, users: &[i8]) -> usize {
+    let steps = rows.stride.div_ceil(ROW);
+    assert!(rows.bytes.len() >= rows.count * rows.stride + ROW && steps > 0);
+    assert!(users.len() >= steps * BYTE_GROUPS * LANES * 4);
+    steps
+}
+
+/// Proposes the rows whose sum is above the limit of a lane.
+///
+/// # Safety
+/// The processor has AVX-512 with VNNI.
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(crate) unsafe fn propose(
+    multiply: &Multiply,
+    rows: ByteRows<'_>,
+    users: &[i8],
+    limits: &[i32; LANES],
+    proposed: &mut Proposed,
+) {
+    let steps = steps(rows, users);
+    let mut sums = [0; HIGH * LANES];
+    let whole = rows.count - rows.count % HIGH;
+    // SAFETY: `steps` has checked that every row and 64 bytes more can be read, and as many users; `sums` has a row of 32
+    // for every item, and `limits` is one.
+    unsafe {
+        let halves = [
+            _mm512_loadu_si512(limits.as_ptr().cast()),
+            _mm512_loadu_si512(limits.as_ptr().add(16).cast()),
+        ];
+        for start in (0..whole).step_by(HIGH) {
+            let from = rows.bytes.as_ptr().add(start * rows.stride);
+            multiply.run(from, rows.stride, users.as_ptr(), steps, &mut sums);
+            for (item, sums) in sums.chunks_exact(LANES).enumerate() {
+                let low = _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(sums.as_ptr().cast()), halves[0]);
+                let high = _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(sums.as_ptr().add(16).cast()), halves[1]);
+                proposed.push(start + item, u32::from(high) << 16 | u32::from(low));
+            }
+        }
+    }
+    // SAFETY: the caller has VNNI.
+    unsafe { propose_vnni::propose(rows, whole, users, limits, proposed) }
+}
+
+/// The largest sum of every strip of rows.
+///
+/// # Safety
+/// The processor has AVX-512 with VNNI.
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(crate) unsafe fn maxima(multiply: &Multiply, rows: ByteRows<'_>, users: &[i8], out: &mut Vec<[i32; LANES]>) {
+    let steps = steps(rows, users);
+    let mut sums = [0; HIGH * LANES];
+    let whole = rows.count - rows.count % HIGH;
+    let mut most = [i32::MIN; LANES];
+    for start in (0..whole).step_by(HIGH) {
+        // SAFETY: as in `propose`.
+        unsafe {
+            let from = rows.bytes.as_ptr().add(start * rows.stride);
+            multiply.run(from, rows.stride, users.as_ptr(), steps, &mut sums);
+        }
+        for (item, sums) in sums.chunks_exact(LANES).enumerate() {
+            // SAFETY: both have 32 elements.
+            unsafe {
+                for half in [0, 16] {
+                    let target = most.as_mut_ptr().add(half);
+                    let sums = _mm512_loadu_si512(sums.as_ptr().add(half).cast());
+                    let largest = _mm512_max_epi32(_mm512_loadu_si512(target.cast()), sums);
+                    _mm512_storeu_si512(target.cast(), largest);
+                }
+            }
+            if (start + item + 1).is_multiple_of(STRIP) {
+                out.push(std::mem::replace(&mut most, [i32::MIN; LANES]));
+            }
+        }
+    }
+}
