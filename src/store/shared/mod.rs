@@ -151,6 +151,8 @@ impl Shared {
 
 /// A message without the queries of URLs, which may hold signatures.
 fn redacted(text: &str) -> String {
+    // What a server answers can be a page long.
+    const LONGEST: usize = 400;
     let mut out = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("://") {
@@ -166,8 +168,6 @@ fn redacted(text: &str) -> String {
         rest = after;
     }
     out.push_str(rest);
-    // What a server answers can be a page long.
-    const LONGEST: usize = 400;
     match out.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}...", &out[..end]),
         None => out,

@@ -19,7 +19,7 @@ use super::{Shared, SharedError, Want};
 type Result<T> = std::result::Result<T, SharedError>;
 
 /// What gets no answer for this long is not reached.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// What is bigger goes in parts.
 const PART: usize = 8 << 20;
 /// So many parts are on their way at once.
