@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod document;
+mod engine;
 pub mod expectation;
 pub mod findings;
 pub mod pipeline;
@@ -9,3 +10,5 @@ pub mod plan;
 pub mod run;
 pub mod store;
 pub mod testing;
+
+pub use engine::Engine;

@@ -1,5 +1,5 @@
 //! The command `towline`.
 
 fn main() -> towline::cli::Exit {
-    towline::cli::main()
+    towline::Engine::new().main()
 }

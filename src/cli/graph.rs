@@ -1,6 +1,7 @@
 //! `towline graph FILE`
 
 use petgraph::visit::EdgeRef;
+use towline_operators::contract::Registry;
 
 use super::{Exit, GraphFormat, PipelineArguments, load};
 use crate::pipeline::Pipeline;
@@ -14,8 +15,8 @@ pub(super) struct Arguments {
     format: GraphFormat,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    match load::pipeline(&arguments.pipeline) {
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
+    match load::pipeline(&arguments.pipeline, registry) {
         Ok((pipeline, _)) => {
             print!("{}", draw(&pipeline, arguments.format));
             Exit::Fine

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use towline_operators::contract::{Registry, TypeContext};
-use towline_operators::{CONCAT, SELECT, builtin};
+use towline_operators::{CONCAT, SELECT};
 
 use super::{Exit, PipelineArguments, style};
 use crate::document::{Diagnostic, SourceMap, render, summary};
@@ -103,8 +103,8 @@ impl Checked {
 }
 
 /// The pipeline of a command's arguments, or the exit after its errors were told.
-pub(super) fn pipeline(arguments: &PipelineArguments) -> Result<(Pipeline, Vec<TypedNode>), Exit> {
-    let checked = check(&arguments.file, &arguments.overrides, &builtin(), false);
+pub(super) fn pipeline(arguments: &PipelineArguments, registry: &Registry) -> Result<(Pipeline, Vec<TypedNode>), Exit> {
+    let checked = check(&arguments.file, &arguments.overrides, registry, false);
     checked.tell(&arguments.file.display().to_string());
     checked.into_valid().ok_or(Exit::Invalid)
 }
@@ -126,8 +126,8 @@ pub(super) struct Ready {
 }
 
 /// What a command needs to run or plan, or the exit after what is wrong was told.
-pub(super) fn ready(arguments: &PipelineArguments) -> Result<Ready, Exit> {
-    let (pipeline, nodes) = pipeline(arguments)?;
+pub(super) fn ready(arguments: &PipelineArguments, registry: &Registry) -> Result<Ready, Exit> {
+    let (pipeline, nodes) = pipeline(arguments, registry)?;
     let store = store(arguments)?;
     let runtime = threads()?;
     Ok(Ready {

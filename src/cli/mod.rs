@@ -5,6 +5,7 @@ mod choices;
 mod diff;
 mod exit;
 mod explain;
+mod format;
 mod graph;
 mod history;
 mod init;
@@ -28,11 +29,13 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use towline_operators::contract::Registry;
 
 use crate::document::Style;
 use crate::pipeline::Override;
 
 pub use exit::Exit;
+use format::Format;
 
 /// One YAML file in, a finished batch of recommendations out.
 #[derive(Debug, Parser)]
@@ -107,8 +110,8 @@ enum GraphFormat {
     Dot,
 }
 
-/// Runs the command that the arguments name.
-pub fn main() -> Exit {
+/// Runs the command that the arguments of the process name, with the operators of `registry`.
+pub fn main(registry: &Registry) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -119,22 +122,22 @@ pub fn main() -> Exit {
         }
     };
     match cli.command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Plan(arguments) => plan::run(&arguments),
-        Command::Validate(arguments) => validate::run(&arguments),
-        Command::Test(arguments) => test::run(&arguments),
-        Command::Graph(arguments) => graph::run(&arguments),
-        Command::Show(arguments) => show::run(&arguments),
-        Command::Recommend(arguments) => recommend::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments, registry),
+        Command::Plan(arguments) => plan::run(&arguments, registry),
+        Command::Validate(arguments) => validate::run(&arguments, registry),
+        Command::Test(arguments) => test::run(&arguments, registry),
+        Command::Graph(arguments) => graph::run(&arguments, registry),
+        Command::Show(arguments) => show::run(&arguments, registry),
+        Command::Recommend(arguments) => recommend::run(&arguments, registry),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
-        Command::Transform(arguments) => transform::transform(&arguments),
-        Command::Decode(arguments) => transform::decode(&arguments),
-        Command::Ops(arguments) => ops::run(&arguments),
+        Command::Transform(arguments) => transform::transform(&arguments, registry),
+        Command::Decode(arguments) => transform::decode(&arguments, registry),
+        Command::Ops(arguments) => ops::run(&arguments, registry),
         Command::Explain(arguments) => explain::run(&arguments),
-        Command::Schema => schema::run(),
+        Command::Schema => schema::run(registry),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "towline", &mut std::io::stdout());
             Exit::Fine

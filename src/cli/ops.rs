@@ -1,8 +1,7 @@
 //! `towline ops [NAME]`
 
 use serde_json::Value;
-use towline_operators::builtin;
-use towline_operators::contract::{Descriptor, Purity, suggest};
+use towline_operators::contract::{Descriptor, Purity, Registry, suggest};
 
 use super::{Exit, operators_markdown, tables};
 
@@ -24,10 +23,9 @@ enum OpsFormat {
     Md,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    let registry = builtin();
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     if arguments.format == OpsFormat::Md {
-        print!("{}", operators_markdown::page(&registry));
+        print!("{}", operators_markdown::page(registry));
         return Exit::Fine;
     }
     let Some(name) = &arguments.name else {

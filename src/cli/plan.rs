@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use towline_operators::contract::NodeType;
+use towline_operators::contract::{NodeType, Registry};
 
 use super::load::Ready;
 use super::{Exit, PipelineArguments, choices, load, run, tables};
@@ -20,8 +20,8 @@ pub(super) struct Arguments {
     check: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    let ready = match load::ready(&arguments.pipeline) {
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
+    let ready = match load::ready(&arguments.pipeline, registry) {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };

@@ -7,7 +7,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use towline_operators::contract::{
-    DatasetType, Form, NodeType, OperatorError, Result, TableContext, TableFile, Tag, suggest,
+    DatasetType, Form, NodeType, OperatorError, Registry, Result, TableContext, TableFile, Tag, suggest,
 };
 
 use super::{Exit, PipelineArguments, load, tables};
@@ -36,8 +36,8 @@ const SCORES: &str = "scores";
 /// Names of columns that say what an item is called, the best first.
 const TITLES: [&str; 4] = ["title", "name", "item_title", "item_name"];
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline) {
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
+    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline, registry) {
         Ok(valid) => valid,
         Err(exit) => return exit,
     };

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use towline_operators::contract::{Cancel, Device};
+use towline_operators::contract::{Cancel, Device, Registry};
 
 use super::load::Ready;
 use super::{Exit, PipelineArguments, cache, choices, load, plan, summary};
@@ -62,8 +62,8 @@ pub(super) fn options(jobs: Option<usize>, mode: ProgressMode) -> RunOptions {
     }
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    let ready = match load::ready(&arguments.pipeline) {
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
+    let ready = match load::ready(&arguments.pipeline, registry) {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };

@@ -1,7 +1,7 @@
 //! `towline show FILE NODE`
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use towline_operators::contract::{NodeType, TableFile, suggest};
+use towline_operators::contract::{NodeType, Registry, TableFile, suggest};
 
 use super::{Exit, PipelineArguments, load, tables};
 use crate::plan::grouped;
@@ -18,8 +18,8 @@ pub(super) struct Arguments {
     rows: usize,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline) {
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
+    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline, registry) {
         Ok(valid) => valid,
         Err(exit) => return exit,
     };

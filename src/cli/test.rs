@@ -1,19 +1,20 @@
 //! `towline test FILES...`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use towline_operators::contract::{OperatorError, TypeContext};
-use towline_operators::{SELECT, builtin};
+use towline_operators::SELECT;
+use towline_operators::contract::{OperatorError, Registry, TypeContext};
 
-use super::load::{check_with_tests, threads};
-use super::{Exit, run};
+use super::load::{Checked, check_with_tests, threads};
+use super::{Exit, Format, run};
 use crate::document::{Diagnostic, SourceMap};
+use crate::findings::{Findings, write};
 use crate::pipeline::Override;
 use crate::run::{Failure, ProgressMode};
 use crate::store::Store;
-use crate::testing::{self, Setting, TestCase, TestFailure};
+use crate::testing::{self, Setting, TestCase, TestFailure, Tested};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -26,61 +27,54 @@ pub(super) struct Arguments {
     /// Run only the tests whose name contains this text.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Let warnings fail, too.
+    #[arg(long)]
+    deny_warnings: bool,
+    /// How to write what came of them.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
     /// Do not even read the schemas of sources: each must declare its own with `schema`.
     #[arg(long)]
     offline: bool,
 }
 
-/// What became of a test.
-struct Told {
-    name: String,
-    failures: Vec<TestFailure>,
+/// A file after its tests were run.
+struct TestedFile {
+    file: String,
+    checked: Checked,
+    /// Nothing, if the pipeline is not valid.
+    tests: Option<Vec<Tested>>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    let registry = builtin();
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     let runtime = match threads() {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
-    let (mut passed, mut failed, mut invalid) = (0, 0, false);
+    let machine = arguments.format.machine();
+    let mut files = Vec::new();
     for file in &arguments.files {
-        let (checked, cases) = check_with_tests(file, &arguments.overrides, &registry, arguments.offline);
-        checked.tell(&file.display().to_string());
-        let broken = checked.diagnostics.iter().any(Diagnostic::is_error);
-        let context = TypeContext {
-            session: crate::run::session(),
-            offline: arguments.offline,
-        };
-        let typed = checked.typed.as_ref().filter(|_| !broken);
-        let setting = typed.and_then(|typed| Setting::of(typed, &checked.sources, &registry, SELECT, &context));
-        let Some(setting) = setting else {
-            invalid = true;
-            continue;
-        };
-        println!("{}", file.display());
-        let wanted = |case: &&TestCase| {
-            arguments
-                .only
-                .as_ref()
-                .is_none_or(|only| case.name.value.contains(only))
-        };
-        for case in cases.iter().filter(wanted) {
-            match trial(&setting, case, &runtime) {
-                Ok(told) => {
-                    print!("{}", text(&checked.sources, &told));
-                    passed += usize::from(told.failures.is_empty());
-                    failed += usize::from(!told.failures.is_empty());
+        match tested(file, arguments, registry, &runtime) {
+            Ok(tested) => {
+                if machine.is_none() {
+                    tell(&tested);
                 }
-                Err(error) => {
-                    eprintln!("error: the test `{}` could not be run: {error}", case.name.value);
-                    return Exit::Failed;
-                }
+                files.push(tested);
+            }
+            Err((test, error)) => {
+                eprintln!("error: the test `{test}` could not be run: {error}");
+                return Exit::Failed;
             }
         }
     }
-    println!("\n{passed} passed, {failed} failed");
-    if invalid {
+    let tests = || files.iter().filter_map(|file| file.tests.as_ref()).flatten();
+    let passed = tests().filter(|test| test.passed()).count();
+    let failed = tests().count() - passed;
+    match machine {
+        Some(format) => print!("{}", write(format, &findings(&files, arguments.deny_warnings))),
+        None => println!("\n{passed} passed, {failed} failed"),
+    }
+    if files.iter().any(|file| file.tests.is_none()) {
         Exit::Invalid
     } else if failed > 0 {
         Exit::Check
@@ -89,7 +83,62 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-fn trial(setting: &Setting<'_>, case: &TestCase, runtime: &Runtime) -> Result<Told, Failure> {
+fn findings(files: &[TestedFile], deny_warnings: bool) -> Vec<Findings<'_>> {
+    let findings = files.iter().map(|file| Findings {
+        file: &file.file,
+        sources: &file.checked.sources,
+        diagnostics: &file.checked.diagnostics,
+        typed: file.checked.typed.as_ref(),
+        tests: Some(file.tests.as_deref().unwrap_or_default()),
+        deny_warnings,
+    });
+    findings.collect()
+}
+
+fn tell(tested: &TestedFile) {
+    tested.checked.tell(&tested.file);
+    if let Some(tests) = &tested.tests {
+        println!("{}", tested.file);
+        for test in tests {
+            print!("{}", text(&tested.checked.sources, test));
+        }
+    }
+}
+
+/// Checks a pipeline and runs its tests; the error names the test that could not be run.
+fn tested(
+    file: &Path,
+    arguments: &Arguments,
+    registry: &Registry,
+    runtime: &Runtime,
+) -> Result<TestedFile, (String, Failure)> {
+    let (checked, cases) = check_with_tests(file, &arguments.overrides, registry, arguments.offline);
+    let refused = |diagnostic: &Diagnostic| diagnostic.is_error() || arguments.deny_warnings;
+    let broken = checked.diagnostics.iter().any(refused);
+    let context = TypeContext {
+        session: crate::run::session(),
+        offline: arguments.offline,
+    };
+    let typed = checked.typed.as_ref().filter(|_| !broken);
+    let setting = typed.and_then(|typed| Setting::of(typed, &checked.sources, registry, SELECT, &context));
+    let wanted = |case: &&TestCase| {
+        let only = arguments.only.as_ref();
+        only.is_none_or(|only| case.name.value.contains(only))
+    };
+    let tests = setting.map(|setting| {
+        let cases = cases.iter().filter(wanted);
+        cases
+            .map(|case| trial(&setting, case, runtime).map_err(|error| (case.name.value.clone(), error)))
+            .collect::<Result<Vec<Tested>, _>>()
+    });
+    Ok(TestedFile {
+        file: file.display().to_string(),
+        tests: tests.transpose()?,
+        checked,
+    })
+}
+
+fn trial(setting: &Setting<'_>, case: &TestCase, runtime: &Runtime) -> Result<Tested, Failure> {
     let folder = TempDir::new().map_err(OperatorError::io(std::env::temp_dir()))?;
     let failures = match testing::prepare(setting, case, folder.path()) {
         Ok(subject) => {
@@ -107,18 +156,19 @@ fn trial(setting: &Setting<'_>, case: &TestCase, runtime: &Runtime) -> Result<To
             })
             .collect(),
     };
-    Ok(Told {
+    Ok(Tested {
         name: case.name.value.clone(),
+        span: case.name.span,
         failures,
     })
 }
 
-fn text(sources: &SourceMap, told: &Told) -> String {
-    if told.failures.is_empty() {
-        return format!("  ok    {}\n", told.name);
+fn text(sources: &SourceMap, test: &Tested) -> String {
+    if test.passed() {
+        return format!("  ok    {}\n", test.name);
     }
-    let mut out = format!("  FAIL  {}\n", told.name);
-    for failure in &told.failures {
+    let mut out = format!("  FAIL  {}\n", test.name);
+    for failure in &test.failures {
         out.push_str(&format!(
             "    {}: {}\n",
             sources.location(failure.span),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema as ArrowSchema, SchemaRef};
-use towline_operators::contract::{OperatorError, PADDING_ID, TableFile, TableWriter, VocabularyTable};
+use towline_operators::contract::{OperatorError, PADDING_ID, Registry, TableFile, TableWriter, VocabularyTable};
 
 use super::{Exit, PipelineArguments, load};
 use crate::run::{TransformError, Transformer};
@@ -26,8 +26,8 @@ pub(super) struct Arguments {
 }
 
 /// Applies what the last run has learnt to new rows.
-pub(super) fn transform(arguments: &Arguments) -> Exit {
-    tell(opened(arguments).map(|transformer| {
+pub(super) fn transform(arguments: &Arguments, registry: &Registry) -> Exit {
+    tell(opened(arguments, registry).map(|transformer| {
         transformer.and_then(|transformer| {
             let schema = transformer.output().to_arrow();
             let out = Rewrite {
@@ -40,8 +40,8 @@ pub(super) fn transform(arguments: &Arguments) -> Exit {
 }
 
 /// Turns the ids of a node's columns back into what they stand for.
-pub(super) fn decode(arguments: &Arguments) -> Exit {
-    tell(opened(arguments).map(|transformer| {
+pub(super) fn decode(arguments: &Arguments, registry: &Registry) -> Exit {
+    tell(opened(arguments, registry).map(|transformer| {
         transformer.and_then(|transformer| {
             let table = TableFile {
                 path: arguments.input.clone(),
@@ -82,8 +82,8 @@ pub(super) fn decode(arguments: &Arguments) -> Exit {
     }))
 }
 
-fn opened(arguments: &Arguments) -> Result<Result<Transformer, TransformError>, Exit> {
-    let (pipeline, nodes) = load::pipeline(&arguments.pipeline)?;
+fn opened(arguments: &Arguments, registry: &Registry) -> Result<Result<Transformer, TransformError>, Exit> {
+    let (pipeline, nodes) = load::pipeline(&arguments.pipeline, registry)?;
     let store = load::store(&arguments.pipeline)?;
     Ok(Transformer::new(&pipeline, &nodes, &store, &arguments.to))
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use towline_operators::builtin;
+use towline_operators::contract::Registry;
 
 use super::load::{Checked, check_with_tests};
-use super::{Exit, tables};
-use crate::findings::{Findings, MachineFormat, write};
+use super::{Exit, Format, tables};
+use crate::findings::{Findings, write};
 use crate::pipeline::Override;
 use crate::plan::TypedPipeline;
 
@@ -32,40 +32,12 @@ pub(super) struct Arguments {
     offline: bool,
 }
 
-/// How findings are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For people, with snippets.
-    Text,
-    /// One JSON object, with the types of all nodes.
-    Json,
-    /// Annotations of GitHub Actions.
-    Github,
-    /// SARIF 2.1.0.
-    Sarif,
-    /// JUnit XML.
-    Junit,
-}
-
-impl Format {
-    fn machine(self) -> Option<MachineFormat> {
-        match self {
-            Format::Text => None,
-            Format::Json => Some(MachineFormat::Json),
-            Format::Github => Some(MachineFormat::Github),
-            Format::Sarif => Some(MachineFormat::Sarif),
-            Format::Junit => Some(MachineFormat::Junit),
-        }
-    }
-}
-
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    let registry = builtin();
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     let checked: Vec<(String, Checked)> = arguments
         .files
         .iter()
         .map(|file| {
-            let (checked, _) = check_with_tests(file, &arguments.overrides, &registry, arguments.offline);
+            let (checked, _) = check_with_tests(file, &arguments.overrides, registry, arguments.offline);
             (file.display().to_string(), checked)
         })
         .collect();
@@ -76,6 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             sources: &checked.sources,
             diagnostics: &checked.diagnostics,
             typed: checked.typed.as_ref(),
+            tests: None,
             deny_warnings: arguments.deny_warnings,
         })
         .collect();

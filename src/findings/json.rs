@@ -6,6 +6,7 @@ use towline_operators::contract::{ModelType, NodeType, Schema};
 use super::{Findings, Region};
 use crate::document::{Diagnostic, SourceMap, Span};
 use crate::plan::TypedPipeline;
+use crate::testing::Tested;
 
 /// Counts up when a reader of the old form could misread the new one.
 const FORMAT: u32 = 1;
@@ -26,12 +27,26 @@ fn file(findings: &Findings<'_>) -> Value {
         .iter()
         .map(|found| diagnostic(findings.sources, found))
         .collect();
-    json!({
+    let mut value = json!({
         "file": findings.file,
         "passes": findings.passes(),
         "diagnostics": diagnostics,
         "nodes": findings.typed.map_or_else(Vec::new, nodes),
-    })
+    });
+    if let Some(tests) = findings.tests {
+        value["tests"] = tests.iter().map(|tested| test(findings.sources, tested)).collect();
+    }
+    value
+}
+
+fn test(sources: &SourceMap, test: &Tested) -> Value {
+    let failures = test.failures.iter();
+    let failures: Vec<Value> = failures
+        .map(|failure| {
+            json!({ "message": failure.message, "details": failure.details, "at": place(sources, failure.span) })
+        })
+        .collect();
+    json!({ "name": test.name, "passed": test.passed(), "at": place(sources, test.span), "failures": failures })
 }
 
 fn diagnostic(sources: &SourceMap, diagnostic: &Diagnostic) -> Value {

@@ -1,17 +1,23 @@
-//! JUnit XML: a suite for each file, a case for each finding, or one case that passes.
+//! JUnit XML: a suite for each file, a case for each finding and each test, or one case that passes.
 
 use std::fmt::Write as _;
 
-use super::{Findings, Region, whole_text};
+use super::{Findings, Region, failure_text, whole_text};
 use crate::document::Diagnostic;
+use crate::testing::Tested;
 
 pub(super) fn write(findings: &[Findings<'_>]) -> String {
     let cases: usize = findings.iter().map(cases).sum();
     let failures: usize = findings.iter().map(failures).sum();
+    let command = if findings.iter().any(|findings| findings.tests.is_some()) {
+        "test"
+    } else {
+        "validate"
+    };
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         out,
-        "<testsuites name=\"towline validate\" tests=\"{cases}\" failures=\"{failures}\">"
+        "<testsuites name=\"towline {command}\" tests=\"{cases}\" failures=\"{failures}\">"
     );
     for findings in findings {
         suite(&mut out, findings);
@@ -21,12 +27,14 @@ pub(super) fn write(findings: &[Findings<'_>]) -> String {
 }
 
 fn cases(findings: &Findings<'_>) -> usize {
-    findings.diagnostics.len().max(1)
+    let cases = findings.diagnostics.len() + findings.tests.unwrap_or_default().len();
+    cases.max(1)
 }
 
 fn failures(findings: &Findings<'_>) -> usize {
     let failing = |diagnostic: &&Diagnostic| findings.fails(diagnostic);
-    findings.diagnostics.iter().filter(failing).count()
+    let failed = findings.tests.unwrap_or_default().iter().filter(|test| !test.passed());
+    findings.diagnostics.iter().filter(failing).count() + failed.count()
 }
 
 fn suite(out: &mut String, findings: &Findings<'_>) {
@@ -34,9 +42,9 @@ fn suite(out: &mut String, findings: &Findings<'_>) {
     let (cases, failures) = (cases(findings), failures(findings));
     let _ = writeln!(
         out,
-        "  <testsuite name=\"{file}\" tests=\"{cases}\" failures=\"{failures}\">"
+        "  <testsuite name=\"{file}\" tests=\"{cases}\" failures=\"{failures}\" errors=\"0\">"
     );
-    if findings.diagnostics.is_empty() {
+    if findings.diagnostics.is_empty() && findings.tests.is_none_or(<[Tested]>::is_empty) {
         let _ = writeln!(out, "    <testcase classname=\"{file}\" name=\"valid\"/>");
     }
     for diagnostic in findings.diagnostics {
@@ -61,7 +69,28 @@ fn suite(out: &mut String, findings: &Findings<'_>) {
         }
         out.push_str("    </testcase>\n");
     }
+    for test in findings.tests.unwrap_or_default() {
+        case(out, &file, test);
+    }
     out.push_str("  </testsuite>\n");
+}
+
+fn case(out: &mut String, file: &str, test: &Tested) {
+    let name = escape(&test.name);
+    if test.passed() {
+        let _ = writeln!(out, "    <testcase classname=\"{file}\" name=\"{name}\"/>");
+        return;
+    }
+    let _ = writeln!(out, "    <testcase classname=\"{file}\" name=\"{name}\">");
+    // One element for all of it: of several, some readers take the first alone.
+    let texts: Vec<String> = test.failures.iter().map(failure_text).collect();
+    let message = test.failures.first().map_or("", |failure| failure.message.as_str());
+    let (message, text) = (escape(message), escape(&texts.join("\n\n")));
+    let _ = writeln!(
+        out,
+        "      <failure type=\"failed-test\" message=\"{message}\">{text}</failure>"
+    );
+    out.push_str("    </testcase>\n");
 }
 
 /// Text as XML 1.0 can hold it; characters that it cannot are replaced.

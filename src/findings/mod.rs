@@ -1,4 +1,4 @@
-//! What validation found, written for machines; for people see [`render`](crate::document::render).
+//! What validation and tests found, written for machines; for people see [`render`](crate::document::render).
 
 mod github;
 mod json;
@@ -7,6 +7,7 @@ mod sarif;
 
 use crate::document::{Diagnostic, SourceMap, Span};
 use crate::plan::TypedPipeline;
+use crate::testing::{TestFailure, Tested};
 
 /// A form that machines read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Findings<'a> {
     pub diagnostics: &'a [Diagnostic],
     /// The pipeline and the types of its nodes, as far as they are known.
     pub typed: Option<&'a TypedPipeline>,
+    /// What became of the pipeline's tests, where they were run.
+    pub tests: Option<&'a [Tested]>,
     /// Whether warnings count as errors.
     pub deny_warnings: bool,
 }
@@ -39,7 +42,14 @@ pub struct Findings<'a> {
 impl Findings<'_> {
     /// Whether the file is as good as asked for.
     pub fn passes(&self) -> bool {
-        !self.diagnostics.iter().any(|diagnostic| self.fails(diagnostic))
+        let tests = self.tests.unwrap_or_default();
+        !self.diagnostics.iter().any(|diagnostic| self.fails(diagnostic)) && tests.iter().all(Tested::passed)
+    }
+
+    /// Every failure of a test, with the test's name.
+    fn test_failures(&self) -> impl Iterator<Item = (&str, &TestFailure)> {
+        let tests = self.tests.unwrap_or_default().iter();
+        tests.flat_map(|test| test.failures.iter().map(|failure| (test.name.as_str(), failure)))
     }
 
     fn fails(&self, diagnostic: &Diagnostic) -> bool {
@@ -72,6 +82,13 @@ impl<'a> Region<'a> {
             end: sources.line_col(span.file, span.end),
         }
     }
+}
+
+/// What is said of a failure of a test, for forms that have one text.
+fn failure_text(failure: &TestFailure) -> String {
+    format!("{}\n{}", failure.message, failure.details)
+        .trim_end()
+        .to_owned()
 }
 
 /// The message with the help, for forms that have one text.

@@ -2,21 +2,32 @@
 
 use serde_json::{Value, json};
 
-use super::{Findings, Region, whole_text};
+use super::{Findings, Region, failure_text, whole_text};
 use crate::document::{Code, Diagnostic, SourceMap, Span};
+use crate::testing::TestFailure;
+
+/// The rule of a test that failed, which is not among the codes of validation.
+const FAILED_TEST: &str = "failed-test";
 
 pub(super) fn write(findings: &[Findings<'_>]) -> String {
-    let rules: Vec<Value> = Code::ALL
+    let mut rules: Vec<Value> = Code::ALL
         .iter()
         .map(|code| json!({ "id": code.as_str(), "shortDescription": { "text": code.meaning() } }))
         .collect();
+    let failed_test = rules.len();
+    if findings.iter().any(|findings| findings.tests.is_some()) {
+        let text = "a test of the pipeline failed";
+        rules.push(json!({ "id": FAILED_TEST, "shortDescription": { "text": text } }));
+    }
     let results: Vec<Value> = findings
         .iter()
         .flat_map(|findings| {
-            findings
+            let found = findings
                 .diagnostics
                 .iter()
-                .map(|diagnostic| result(findings, diagnostic))
+                .map(|diagnostic| result(findings, diagnostic));
+            let failed = findings.test_failures();
+            found.chain(failed.map(move |(test, failure)| test_result(findings, failed_test, test, failure)))
         })
         .collect();
     let value = json!({
@@ -54,6 +65,17 @@ fn result(findings: &Findings<'_>, diagnostic: &Diagnostic) -> Value {
         "message": { "text": whole_text(diagnostic) },
         "locations": [place],
         "relatedLocations": related,
+    })
+}
+
+fn test_result(findings: &Findings<'_>, rule: usize, test: &str, failure: &TestFailure) -> Value {
+    json!({
+        "ruleId": FAILED_TEST,
+        "ruleIndex": rule,
+        "level": "error",
+        "message": { "text": format!("the test `{test}` failed: {}", failure_text(failure)) },
+        "locations": [location(findings.sources, failure.span)],
+        "relatedLocations": [],
     })
 }
 

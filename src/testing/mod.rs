@@ -27,4 +27,4 @@ pub use compare::Order;
 pub use read::read;
 pub use rows::Rows;
 pub use subject::{Setting, Subject, prepare};
-pub use trial::{TestFailure, Trial};
+pub use trial::{TestFailure, Tested, Trial};

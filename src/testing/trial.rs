@@ -24,6 +24,24 @@ pub struct Trial {
     pub failures: Vec<TestFailure>,
 }
 
+/// A test by its name, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tested {
+    /// Its name.
+    pub name: String,
+    /// Where its name stands.
+    pub span: Span,
+    /// What was not as expected.
+    pub failures: Vec<TestFailure>,
+}
+
+impl Tested {
+    /// Whether all was as expected.
+    pub fn passed(&self) -> bool {
+        self.failures.is_empty()
+    }
+}
+
 /// Something that was not as expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestFailure {

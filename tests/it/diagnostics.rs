@@ -175,3 +175,21 @@ fn every_operator_has_documented_parameters_and_an_example_that_parses() {
         assert!(problems.is_empty(), "{}: {problems:?}", operator.name);
     }
 }
+
+#[test]
+fn a_slip_in_a_node_that_keeps_its_columns_hides_nothing_behind_it() {
+    for node in [
+        "op: Dedup, input: rows, with: { by: [usr_id] }",
+        "op: DropNulls, input: rows, with: { columns: [usr_id] }",
+        "op: Sample, input: rows, with: { fraction: 2 }",
+        "op: KCore, input: rows, with: { min_count: { usr_id: 2 } }",
+        "op: Clip, input: rows, with: { mni: 0 }",
+    ] {
+        let found = complaints(&format!("{SOURCE}  a: {{ {node} }}\n  b: a[item] >> Categorify\n"));
+        assert_eq!(found.len(), 2, "{node}: {found:#?}");
+        assert!(
+            found[1].contains("p.yaml:5:8: there is no column `item`"),
+            "{node}: {found:#?}"
+        );
+    }
+}

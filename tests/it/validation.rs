@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::formats::violations;
 use crate::workspace::{Workspace, stderr, stdout};
 
 fn fixtures(folder: &str) -> PathBuf {
@@ -70,69 +71,6 @@ fn valid_pipelines_pass_without_a_word() {
             assert!(stdout(&output).contains(": valid, "), "{name}");
         }
     }
-}
-
-/// Two files: one with an error and a warning, one that is fine.
-fn two_files(format: &[&str]) -> String {
-    let workspace = Workspace::new();
-    workspace.write(
-        "a b.yaml",
-        "version: 1\nvars: { unused: 1 }\nnodes:\n  rows: { op: SyntheticAliCcp, with: { rows: 1000 } }\n  é: rows[usr_id] >> Categorify\n",
-    );
-    workspace.write(
-        "fine.yaml",
-        "version: 1\nnodes:\n  rows: { op: SyntheticAliCcp, with: { rows: 10 } }\n  user: rows[user_id] >> Categorify >> TagAsUserID\n",
-    );
-    let output = workspace.towline(&[&["validate", "a b.yaml", "fine.yaml"], format].concat());
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    if format.is_empty() {
-        format!("{}{}", stderr(&output), stdout(&output))
-    } else {
-        assert_eq!(stderr(&output), "");
-        stdout(&output)
-    }
-}
-
-#[test]
-fn text_is_for_people() {
-    insta::assert_snapshot!("format_text", two_files(&[]));
-}
-
-#[test]
-fn json_has_every_finding_and_every_type() {
-    let text = two_files(&["--format", "json"]);
-    let json: Value = serde_json::from_str(&text).expect("it is JSON");
-    assert_eq!(json["files"][1]["nodes"][2]["output"]["columns"][0]["tags"][0], "user");
-    insta::assert_snapshot!("format_json", text);
-}
-
-#[test]
-fn github_gets_annotations() {
-    insta::assert_snapshot!("format_github", two_files(&["--format", "github"]));
-}
-
-#[test]
-fn sarif_follows_its_schema() {
-    let text = two_files(&["--format", "sarif"]);
-    let schema = std::fs::read_to_string(fixtures("sarif-2.1.0.schema.json")).expect("it is there");
-    let schema: Value = serde_json::from_str(&schema).expect("it is JSON");
-    let mut sarif: Value = serde_json::from_str(&text).expect("it is JSON");
-    assert_eq!(violations(&schema, &sarif), Vec::<String>::new());
-    sarif["runs"][0]["results"][0]["level"] = "terrible".into();
-    assert_ne!(violations(&schema, &sarif), Vec::<String>::new(), "the check checks");
-    sarif["runs"][0]["tool"]["driver"]["rules"] = "see there".into();
-    sarif["runs"][0]["tool"]["driver"]["version"] = "0".into();
-    sarif["runs"][0]["results"][0]["level"] = "error".into();
-    insta::assert_snapshot!("format_sarif", format!("{sarif:#}"));
-}
-
-#[test]
-fn junit_counts_what_it_holds() {
-    let text = two_files(&["--format", "junit"]);
-    assert_eq!(text.matches("<testcase").count(), 4, "{text}");
-    assert_eq!(text.matches("<failure").count(), 2, "{text}");
-    assert!(text.contains("tests=\"4\" failures=\"2\""), "{text}");
-    insta::assert_snapshot!("format_junit", text);
 }
 
 #[test]
@@ -240,16 +178,6 @@ fn the_list_of_codes_and_the_schema_are_fresh() {
 }
 
 /// What a JSON Schema has against a value.
-fn violations(schema: &Value, value: &Value) -> Vec<String> {
-    let config = jsonschema_valid::Config::from_schema(schema, Some(jsonschema_valid::schemas::Draft::Draft7))
-        .expect("the schema is one");
-    let errors: Vec<String> = match config.validate(value) {
-        Ok(()) => Vec::new(),
-        Err(errors) => errors.map(|error| error.to_string()).collect(),
-    };
-    errors
-}
-
 #[test]
 fn valid_pipelines_follow_the_schema_and_slips_do_not() {
     let text = stdout(&Workspace::new().towline(&["schema"]));

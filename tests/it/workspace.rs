@@ -33,7 +33,19 @@ impl Workspace {
 
     /// The binary, run with these environment variables.
     pub(crate) fn towline_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_towline"))
+        self.program(Path::new(env!("CARGO_BIN_EXE_towline")), arguments, environment)
+    }
+
+    /// The binary of an example.
+    pub(crate) fn example(&self, name: &str, arguments: &[&str]) -> Output {
+        let program = Path::new(env!("CARGO_BIN_EXE_towline"))
+            .with_file_name("examples")
+            .join(name);
+        self.program(&program, arguments, &[])
+    }
+
+    fn program(&self, program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        Command::new(program)
             .args(arguments)
             .envs(environment.iter().copied())
             .current_dir(self.path())

@@ -37,6 +37,10 @@ impl Describe for Clip {
     const EXAMPLE: &'static str = "op: Clip\ninput: clicks[price]\nwith: { min: 0, max: 1000 }\n";
     const NVTABULAR: &'static [&'static str] = &["Clip"];
 
+    fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
+        inputs.get("input").cloned()
+    }
+
     fn check(&self) -> Vec<Problem> {
         match (self.min, self.max) {
             (None, None) => vec![Problem::new("missing-key", "give `min`, `max` or both")],

@@ -124,10 +124,25 @@ fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<Stri
     Ok(names)
 }
 
-/// Puts `new` where `target` is; what was there goes away only afterwards.
+/// What is in a file or folder is on the disk afterwards.
+fn sync(path: &Path) -> Result<()> {
+    let file = fs::File::open(path);
+    file.and_then(|file| file.sync_all()).map_err(OperatorError::io(path))
+}
+
+/// Puts `new` where `target` is; what was there goes away only afterwards. The two folders change places in one step,
+/// so that a reader finds the one or the other at any time; only where the system cannot do that there is an instant
+/// without either.
 fn replace(new: &Path, target: &Path, spare: &Path) -> Result<()> {
     if !target.exists() {
         return fs::rename(new, target).map_err(OperatorError::io(target));
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        if renameat_with(CWD, new, CWD, target, RenameFlags::EXCHANGE).is_ok() {
+            return Ok(());
+        }
     }
     fs::rename(target, spare).map_err(OperatorError::io(target))?;
     if let Err(error) = fs::rename(new, target) {
@@ -159,12 +174,12 @@ impl Task for ModelExport {
         fs::create_dir(&new).map_err(OperatorError::io(&new))?;
         let names = fill(&new, model, context)?;
         for name in &names {
-            let path = new.join(name);
-            fs::File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(OperatorError::io(&path))?;
+            sync(&new.join(name))?;
         }
+        sync(&new.join("vocabularies"))?;
+        sync(&new)?;
         replace(&new, &target, &staging.path().join("old"))?;
+        sync(parent)?;
         let mut files = BTreeMap::new();
         for name in &names {
             let path = target.join(name);

@@ -73,6 +73,10 @@ impl Describe for Dedup {
     const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to choose from.")];
     const EXAMPLE: &'static str =
         "op: Dedup\ninput: clicks\nwith: { by: [user_id, item_id], order_by: timestamp, keep: last }\n";
+
+    fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
+        inputs.get("input").cloned()
+    }
 }
 
 impl Operator for Dedup {

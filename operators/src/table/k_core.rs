@@ -33,6 +33,10 @@ impl Describe for KCore {
     const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions.")];
     const EXAMPLE: &'static str = "op: KCore\ninput: clicks\nwith: { min_count: { user_id: 5, item_id: 5 } }\n";
 
+    fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
+        inputs.get("input").cloned()
+    }
+
     fn check(&self) -> Vec<Problem> {
         if self.min_count.is_empty() {
             return vec![Problem::new("bad-config", "no column is named").at("min_count")];

@@ -36,6 +36,10 @@ impl Describe for Sample {
     const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to choose from.")];
     const EXAMPLE: &'static str = "op: Sample\ninput: clicks\nwith: { fraction: 0.1, key: user_id }\n";
 
+    fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
+        inputs.get("input").cloned()
+    }
+
     fn check(&self) -> Vec<Problem> {
         if self.fraction > 0.0 {
             return Vec::new();
