@@ -167,7 +167,8 @@ fn told(workspace: &Workspace, store: &Store, entry: &Entry) -> String {
         Content::Receipt { receipt } => {
             out += &format!("{} records\n", receipt.records);
             for path in receipt.files.keys() {
-                out += &file(&path.display().to_string(), &workspace.path().join(path));
+                let shown = path.strip_prefix(workspace.path()).unwrap_or(path);
+                out += &file(&shown.display().to_string(), &workspace.path().join(path));
             }
         }
         Content::Metrics => {}

@@ -186,7 +186,7 @@ fn what_was_made_before_is_given_as_well_and_only_once() {
 fn damage_in_the_shared_store_is_told_and_made_again_and_mended() {
     let damages: [(&str, fn(&Path)); 3] = [
         ("artifact missing: blobs/", |path| {
-            fs::remove_file(path).expect("it is there")
+            fs::remove_file(path).expect("it is there");
         }),
         ("artifact damaged: blobs/", |path| {
             change(path, |bytes| bytes.truncate(bytes.len() / 2));
