@@ -42,6 +42,7 @@ fn every_known_user_is_one_key_and_the_password_is_nowhere() {
 
     let mut keys: Vec<String> = server.ask(PASSWORD, &["KEYS", "*"]);
     keys.sort();
+    keys.retain(|key| !key.starts_with("RECS:"));
     assert_eq!(keys, ["USER:1", "USER:2", "USER:3"], "{}", stdout(&output));
     for key in &keys {
         let document: String = server.ask(PASSWORD, &["GET", key]);
