@@ -7,7 +7,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use towline_operators::contract::{
-    DatasetType, Form, NodeType, OperatorError, Registry, Result, TableContext, TableFile, Tag, suggest,
+    Column, DatasetType, Form, NodeType, OperatorError, Registry, Result, TableContext, TableFile, Tag, suggest,
 };
 
 use super::{Exit, PipelineArguments, load, tables};
@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
 
 /// The column of users, if a dataset has lists of items for them.
 fn user_column(dataset: &DatasetType) -> Option<&str> {
-    let is_list = |name: &str| dataset.schema.get(name).is_some_and(|column| column.is_list());
+    let is_list = |name: &str| dataset.schema.get(name).is_some_and(Column::is_list);
     let user = dataset.schema.tagged(&[Tag::User, Tag::Id]).next()?;
     (is_list(ITEMS) && is_list(SCORES)).then_some(user.name.as_str())
 }
