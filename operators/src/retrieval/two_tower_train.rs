@@ -29,7 +29,8 @@ use crate::contract::{
 ///
 /// Embeddings are updated only where a batch names them; what a row has missed under Adam or weight decay is made up for
 /// before it is read again, so that the result is that of an optimizer that visits every row at every step. The same
-/// seed gives the same bytes on any number of threads.
+/// seed gives the same bytes on any number of threads. After each epoch the state is kept, and `towline run --resume` goes
+/// on from there.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TwoTowerTrain {
@@ -72,8 +73,8 @@ pub struct TwoTowerTrain {
     /// Negatives per step that are drawn evenly from the catalogue, beside those of the batch.
     #[serde(default)]
     pub uniform_negatives: usize,
-    /// A column of numbers that says what an interaction counts for, beside the others of its batch. It is neither null nor
-    /// negative.
+    /// A column of numbers that says what an interaction counts for, beside the others of its batch, for example
+    /// `watched_share`. It is neither null nor negative.
     #[serde(default)]
     pub sample_weight: Option<String>,
     /// Interactions per step; every other one of the batch is a negative.
