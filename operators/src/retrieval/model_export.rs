@@ -39,7 +39,7 @@ const SCRIPT: &str = "query_tower.pt";
 
 impl Describe for ModelExport {
     const NAME: &'static str = "ModelExport";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Effect;
     const PORTS: &'static [Port] = &[Port::model("input", "The model to write.")];
     const EXAMPLE: &'static str = "op: ModelExport\ninput: model\nwith: { path: out/model }\n";
