@@ -55,6 +55,25 @@ fn same_seed_same_bytes() {
 }
 
 #[test]
+fn the_weights_of_the_last_epochs_are_averaged() {
+    let fixture = Fixture::new();
+    let weights = |epochs: usize, average: usize| -> Vec<f32> {
+        let operator: TwoTowerTrain =
+            config(json!({ "layers": [8], "batch_size": 500, "epochs": epochs, "average_epochs": average, "seed": 3 }));
+        let ports = inputs(vec![("input", Artifact::Dataset(fixture.dataset.clone()))]);
+        let trained = operator.run(&ports, &fixture.context(&format!("{epochs}-{average}")));
+        let loaded = super::model::LoadedModel::load(&model(trained.unwrap()), &Cancel::default()).unwrap();
+        let towers = loaded.towers().unwrap();
+        towers.arrays().into_iter().flatten().copied().collect()
+    };
+    let (first, second, mean) = (weights(1, 1), weights(2, 1), weights(2, 2));
+    assert!(first.iter().zip(&second).any(|(a, b)| (a - b).abs() > 1e-3));
+    for ((a, b), mean) in first.iter().zip(&second).zip(&mean) {
+        assert!(((a + b) / 2.0 - mean).abs() < 1e-6, "{a} {b} {mean}");
+    }
+}
+
+#[test]
 fn a_trained_model_beats_chance_and_popularity() {
     let fixture = Fixture::new();
     let trained = train(&fixture, "train");
