@@ -64,6 +64,9 @@ pub(super) fn check_with_tests(
         return (checked, Vec::new());
     };
     let (cases, mut diagnostics) = testing::read(&typed.pipeline, &mut checked.sources);
+    if cases.is_empty() && diagnostics.is_empty() {
+        return (checked, cases);
+    }
     let context = TypeContext {
         session: crate::run::session(),
         offline,

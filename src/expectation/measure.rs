@@ -20,18 +20,18 @@ use super::types::Values;
 /// The column that says which split a row comes from.
 const SPLIT: &str = "split";
 
-/// The facts among `facts` that are of rows.
+/// The query that finds out the facts among `facts` that are of rows.
 ///
 /// Splits are told apart by a column of the union of all, so that what is different in all splits together is counted
 /// exactly. Sums are kept apart by split and added in order of the splits: a sum of fractions depends on the order.
-pub async fn measure(
+pub fn measurement(
     dataset: &LazyDataset,
     facts: &BTreeSet<Fact>,
-) -> std::result::Result<BTreeMap<Fact, Scalar>, OperatorError> {
+) -> std::result::Result<Measurement, OperatorError> {
     let facts: Vec<&Fact> = facts.iter().filter(|fact| fact.is_of_rows()).collect();
     let splits = needed_splits(dataset, &facts);
     if facts.is_empty() || splits.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Measurement::default());
     }
     let names: Vec<&str> = splits.iter().map(|(name, _)| name.as_str()).collect();
     let columns = needed_columns(dataset, &facts);
@@ -50,12 +50,33 @@ pub async fn measure(
         .iter()
         .map(|(name, aggregate)| aggregate.clone().alias(name))
         .collect();
-    let batches = rows.aggregate(Vec::new(), aggregates)?.collect().await?;
-    let results = Results { batches: &batches };
-    facts
-        .into_iter()
-        .map(|fact| Ok((fact.clone(), results.fact(fact, &names)?)))
-        .collect()
+    Ok(Measurement {
+        query: Some(rows.aggregate(Vec::new(), aggregates)?),
+        facts: facts.into_iter().cloned().collect(),
+        splits: names.into_iter().map(str::to_owned).collect(),
+    })
+}
+
+/// A query for facts about rows, planned but not run.
+#[derive(Default)]
+pub struct Measurement {
+    query: Option<DataFrame>,
+    facts: Vec<Fact>,
+    splits: Vec<String>,
+}
+
+impl Measurement {
+    /// Reads the rows.
+    pub async fn run(self) -> std::result::Result<BTreeMap<Fact, Scalar>, OperatorError> {
+        let Some(query) = self.query else {
+            return Ok(BTreeMap::new());
+        };
+        let batches = query.collect().await?;
+        let results = Results { batches: &batches };
+        let splits: Vec<&str> = self.splits.iter().map(String::as_str).collect();
+        let found = |fact: Fact| Ok((fact.clone(), results.fact(&fact, &splits)?));
+        self.facts.into_iter().map(found).collect()
+    }
 }
 
 /// The splits that a fact speaks of, in order.
@@ -93,7 +114,7 @@ fn union(splits: &[&(String, LazyTable)], columns: &[&str]) -> std::result::Resu
             };
             exprs.push(column.expr.clone().alias(measured_name(place)));
         }
-        let part = table.base.clone().select(exprs)?;
+        let part = table.base.plan()?.clone().select(exprs)?;
         all = Some(match all {
             None => part,
             Some(all) => all.union(part)?,

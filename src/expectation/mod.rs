@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Text becomes a tree ([`parse()`]), the tree a condition on facts ([`check()`], against the static type of the node),
-//! and the condition an outcome ([`Condition::evaluate`]) once the facts are known ([`measure()`]).
+//! and the condition an outcome ([`Condition::evaluate`]) once the facts are known ([`measurement()`]).
 
 mod check;
 mod evaluate;
@@ -28,7 +28,7 @@ mod types;
 pub use check::{Condition, Operand, Scope, check};
 pub use evaluate::{Outcome, Part};
 pub use fact::{Fact, Measure};
-pub use measure::measure;
+pub use measure::{Measurement, measurement};
 pub use parse::parse;
 pub use scalar::Scalar;
 pub use syntax::{Binary, Expr, ExprKind, Name, Place, Quality, Word};

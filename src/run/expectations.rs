@@ -9,7 +9,7 @@ use towline_operators::contract::{Artifact, LazyDataset, OperatorError};
 use super::reuse::{Made, Piece, Role};
 use super::runner::{Failure, Runner};
 use super::value::NodeValue;
-use crate::expectation::{Fact, Outcome, Scalar, measure};
+use crate::expectation::{Fact, Outcome, Scalar, measurement};
 use crate::plan::{Origin, Step};
 use crate::store::{Content, Entry};
 
@@ -107,7 +107,8 @@ impl Runner {
             step: Step::facts(origin, &names),
         };
         let entry = self.produce(piece, || {
-            let measured = self.runtime.block_on(self.unless_cancelled(measure(lazy, wanted)))?;
+            let reading = measurement(lazy, wanted)?.run();
+            let measured = self.runtime.block_on(self.unless_cancelled(reading))?;
             let facts = measured
                 .iter()
                 .map(|(fact, value)| (fact.to_string(), serde_json::json!(value)))

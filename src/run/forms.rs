@@ -1,11 +1,12 @@
 //! One node's output, by the form of its operator.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use datafusion::dataframe::DataFrame;
 use towline_operators::contract::{
-    Columns, Form, Input, Inputs, LazyDataset, LazyTable, NodeType, OperatorError, Schema, Source, State, Stateful,
-    Table, TableContext,
+    Columns, Form, Input, Inputs, LazyDataset, LazyTable, NodeType, OperatorError, Rows, Schema, Source, State,
+    Stateful, TableContext,
 };
 
 use super::attempts::Job;
@@ -35,7 +36,7 @@ impl Runner {
         match typed.built.operator.form() {
             Form::Source(source) => self.source(index, source, job),
             Form::Columns(columns) => self.columns(index, columns, &inputs, job),
-            Form::Table(table) => self.table(index, table, &inputs, job),
+            Form::Table(_) => self.table(index, &inputs, job),
             Form::Stateful(stateful) => match state {
                 Some(state) => self.applied(index, stateful, &state, &inputs, job),
                 None => Err(OperatorError::invalid("the fit of this node did not run").into()),
@@ -59,10 +60,24 @@ impl Runner {
             files,
             Fingerprint::of_operator(&typed.descriptor, &typed.built, "read", parts),
         );
+        let schema = self.schema(index, &[]);
+        let splits = if source.in_place() {
+            // What is wrong with the files is told of the source, not of the first that reads it.
+            let frames = source.read(&self.table_context())?;
+            let table = |(name, frame)| (name, LazyTable::from_frame(frame));
+            frames.into_iter().map(table).collect()
+        } else {
+            let context = self.table_context();
+            self.planned(index, &schema, move |form| match form {
+                Form::Source(source) => source.read(&context),
+                _ => Err(unconnected()),
+            })
+        };
+        let vocabularies = BTreeMap::new();
         let lazy = LazyDataset {
-            schema: self.schema(index, &[]),
-            splits: frames(source.read(&self.table_context())?),
-            vocabularies: BTreeMap::new(),
+            schema,
+            splits,
+            vocabularies,
         };
         self.new_rows(index, lazy, step, job)
     }
@@ -97,17 +112,47 @@ impl Runner {
         self.same_rows(index, lazy, step, rows, job)
     }
 
-    fn table(&self, index: usize, table: &dyn Table, inputs: &[NodeValue], job: &Job) -> Result<NodeValue, Failure> {
+    fn table(&self, index: usize, inputs: &[NodeValue], job: &Job) -> Result<NodeValue, Failure> {
         let step = self.step(index, "table", inputs.iter().map(NodeValue::origin))?;
         let datasets = lazies(inputs);
         let vocabularies = datasets.iter().flat_map(|d| d.vocabularies.clone()).collect();
         let connected = Inputs(self.labelled(index, datasets.into_iter().cloned()));
+        let schema = self.schema(index, inputs);
+        let context = self.table_context();
+        let splits = self.planned(index, &schema, move |form| match form {
+            Form::Table(table) => table.apply(&connected, &context),
+            _ => Err(unconnected()),
+        });
         let lazy = LazyDataset {
-            schema: self.schema(index, inputs),
-            splits: frames(table.apply(&connected, &self.table_context())?),
+            schema,
+            splits,
             vocabularies,
         };
         self.new_rows(index, lazy, step, job)
+    }
+
+    /// The splits of a node that makes new rows, to be planned by `make` when they are asked for.
+    fn planned(
+        &self,
+        index: usize,
+        schema: &Schema,
+        make: impl Fn(Form<'_>) -> Result<Vec<(String, DataFrame)>, OperatorError> + Send + Sync + 'static,
+    ) -> Vec<(String, LazyTable)> {
+        let typed = &self.nodes[index];
+        let NodeType::Dataset(dataset) = &typed.output else {
+            return Vec::new();
+        };
+        let operator = Arc::clone(&typed.built.operator);
+        let part = (!self.placements[index].is_stored()).then(|| self.name(index).to_owned());
+        let rows = Rows::of_splits(&dataset.splits, move || {
+            // A step that is a part of another's plan fails there: the error has to say whose it is.
+            make(operator.form()).map_err(|error| match &part {
+                Some(name) => OperatorError::invalid(format!("in `{name}`, which is a part of its plan: {error}")),
+                None => error,
+            })
+        });
+        let table = |(name, base)| (name, LazyTable::of_rows(base, schema));
+        rows.into_iter().map(table).collect()
     }
 
     /// What a fit learnt, applied to every split.
@@ -259,9 +304,3 @@ fn unconnected() -> OperatorError {
     OperatorError::invalid("nothing is connected")
 }
 
-fn frames(splits: Vec<(String, DataFrame)>) -> Vec<(String, LazyTable)> {
-    splits
-        .into_iter()
-        .map(|(name, frame)| (name, LazyTable::from_frame(frame)))
-        .collect()
-}

@@ -11,7 +11,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt;
 use towline_operators::contract::{
-    Cancel, DatasetFiles, LazyDataset, LazyTable, OperatorError, Schema, TableFile, TableWriter, Vocabulary,
+    Cancel, DatasetFiles, LazyDataset, LazyTable, OperatorError, Rows, Schema, TableFile, TableWriter, Vocabulary,
 };
 
 use super::attempts::Job;
@@ -103,7 +103,7 @@ impl Runner {
     /// A stored dataset as those that depend on it see it.
     pub(super) fn dataset(&self, stored: StoredDataset) -> Result<NodeValue, Failure> {
         Ok(NodeValue::Dataset {
-            lazy: self.scan(&stored.files)?,
+            lazy: self.scan(&stored.files),
             origin: stored.origin.clone(),
             stored: Some(stored),
         })
@@ -173,25 +173,23 @@ impl Runner {
     }
 
     /// A stored dataset as plans see it.
-    fn scan(&self, files: &DatasetFiles) -> Result<LazyDataset, Failure> {
-        let mut splits = Vec::new();
-        for (name, table) in &files.splits {
-            let frame = if self.plan_only && !table.path.exists() {
-                // A plan reads no rows: those that are only in the shared store stay there.
-                let none = RecordBatch::new_empty(files.schema.to_arrow());
-                self.session.read_batch(none).map_err(OperatorError::from)?
-            } else {
+    fn scan(&self, files: &DatasetFiles) -> LazyDataset {
+        let tables = files.splits.clone();
+        let (session, runtime) = (self.session.clone(), self.runtime.clone());
+        let rows = Rows::of_splits(files.splits.iter().map(|(name, _)| name), move || {
+            let read = |(name, table): &(String, TableFile)| {
                 let path = table.path.to_string_lossy().into_owned();
-                let read = self.session.read_parquet(path, ParquetReadOptions::default());
-                self.runtime.block_on(read).map_err(OperatorError::from)?
+                let read = session.read_parquet(path, ParquetReadOptions::default());
+                Ok((name.clone(), runtime.block_on(read)?))
             };
-            splits.push((name.clone(), LazyTable::from_frame(frame)));
-        }
-        Ok(LazyDataset {
+            tables.iter().map(read).collect()
+        });
+        let table = |(name, base)| (name, LazyTable::of_rows(base, &files.schema));
+        LazyDataset {
             schema: files.schema.clone(),
-            splits,
+            splits: rows.into_iter().map(table).collect(),
             vocabularies: files.vocabularies.clone(),
-        })
+        }
     }
 
     pub(super) fn open_vocabularies(&self, blobs: &[Blob]) -> BTreeMap<String, Vocabulary> {

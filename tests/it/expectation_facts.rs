@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use arrow::datatypes::Int64Type;
 use datafusion::prelude::SessionContext;
-use towline::expectation::{Fact, Scalar, Scope, check, measure, parse};
+use towline::expectation::{Fact, Scalar, Scope, check, measurement, parse};
 use towline_operators::contract::{DatasetType, LazyDataset, LazyTable, NodeType, Schema};
 
 fn batch(ids: Vec<Option<i64>>, prices: Vec<Option<f32>>) -> RecordBatch {
@@ -81,7 +81,8 @@ fn facts(dataset: &LazyDataset, texts: &[&str]) -> Vec<String> {
         .collect();
     let all: BTreeSet<Fact> = wanted.iter().cloned().collect();
     let runtime = tokio::runtime::Runtime::new().expect("threads");
-    let found = runtime.block_on(measure(dataset, &all)).expect("it is measured");
+    let query = measurement(dataset, &all).expect("it is planned");
+    let found = runtime.block_on(query.run()).expect("it is measured");
     assert_eq!(found.len(), all.len());
     wanted
         .iter()

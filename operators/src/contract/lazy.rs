@@ -4,14 +4,14 @@
 //! projection over one scan: joining columns by position costs nothing because they are columns of the same rows.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Column as ColumnRef;
 use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::Expr;
 
-use super::error::Result;
+use super::error::{OperatorError, Result};
 use super::schema::Schema;
 use super::vocabulary::Vocabulary;
 
@@ -34,24 +34,103 @@ impl NamedExpr {
     }
 }
 
+/// Makes the plans of several splits at once, by split.
+type Planner = dyn Fn() -> Result<Vec<(String, DataFrame)>> + Send + Sync;
+
+/// The plans of the splits of a dataset: made when the rows of one of them are first asked for. A rerun in which nothing
+/// changed asks for none, and planning is most of what it would otherwise do.
+struct Plans {
+    make: Box<Planner>,
+    made: OnceLock<Vec<(String, DataFrame)>>,
+}
+
+/// Rows that nobody has asked for yet.
+#[derive(Clone)]
+pub struct Rows {
+    plans: Arc<Plans>,
+    split: String,
+}
+
+impl Rows {
+    /// The rows of these splits, all of them planned by `make`. It is called where no asynchronous work is going on, and
+    /// once more after an error.
+    pub fn of_splits<'a>(
+        splits: impl IntoIterator<Item = &'a String>,
+        make: impl Fn() -> Result<Vec<(String, DataFrame)>> + Send + Sync + 'static,
+    ) -> Vec<(String, Rows)> {
+        let plans = Arc::new(Plans {
+            make: Box::new(make),
+            made: OnceLock::new(),
+        });
+        let rows = |split: &String| Rows {
+            plans: Arc::clone(&plans),
+            split: split.clone(),
+        };
+        splits.into_iter().map(|split| (split.clone(), rows(split))).collect()
+    }
+
+    /// The plan that makes the rows.
+    ///
+    /// # Errors
+    /// What planning says, or that there is no such split among the plans.
+    pub fn plan(&self) -> Result<&DataFrame> {
+        let made = match self.plans.made.get() {
+            Some(made) => made,
+            None => {
+                let made = (self.plans.make)()?;
+                self.plans.made.get_or_init(|| made)
+            }
+        };
+        let plan = made.iter().find(|(split, _)| *split == self.split);
+        plan.map(|(_, plan)| plan)
+            .ok_or_else(|| OperatorError::invalid(format!("the plan did not produce the split `{}`", self.split)))
+    }
+}
+
+impl From<DataFrame> for Rows {
+    fn from(frame: DataFrame) -> Self {
+        let split = String::new();
+        Rows {
+            plans: Arc::new(Plans {
+                make: Box::new(|| Ok(Vec::new())),
+                made: OnceLock::from(vec![(split.clone(), frame)]),
+            }),
+            split,
+        }
+    }
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Rows").field(&self.split).finish()
+    }
+}
+
 /// One split of a dataset, not computed yet.
 #[derive(Debug, Clone)]
 pub struct LazyTable {
     /// The rows.
-    pub base: DataFrame,
+    pub base: Rows,
     /// The columns, over `base`.
     pub columns: Vec<NamedExpr>,
 }
 
 impl LazyTable {
     /// All columns of a data frame, as they are.
-    pub fn from_frame(base: DataFrame) -> Self {
-        let columns = base
+    pub fn from_frame(frame: DataFrame) -> Self {
+        let columns = frame
             .schema()
             .fields()
             .iter()
             .map(|field| NamedExpr::column(field.name()))
             .collect();
+        let base = Rows::from(frame);
+        LazyTable { base, columns }
+    }
+
+    /// The columns of a schema, of rows that are not planned yet.
+    pub fn of_rows(base: Rows, schema: &Schema) -> Self {
+        let columns = schema.names().map(NamedExpr::column).collect();
         LazyTable { base, columns }
     }
 
@@ -62,7 +141,7 @@ impl LazyTable {
             .iter()
             .map(|column| column.expr.clone().alias(&column.name))
             .collect::<Vec<_>>();
-        Ok(self.base.clone().select(exprs)?)
+        Ok(self.base.plan()?.clone().select(exprs)?)
     }
 
     /// The Arrow schema that [`LazyTable::to_frame`] has.

@@ -22,7 +22,7 @@ pub use config::parse;
 pub use context::{Cancel, Context, Device, FitContext, ProgressSink, TableContext, TypeContext};
 pub use error::{OperatorError, PathSegment, Problem, Result, Site};
 pub use files::{BATCH_ROWS, DatasetFiles, TableFile, TableWriter};
-pub use lazy::{LazyDataset, LazyTable, NamedExpr};
+pub use lazy::{LazyDataset, LazyTable, NamedExpr, Rows};
 pub use operator::{
     Columns, Describe, FitOutput, Fitter, Form, Input, Inputs, Operator, Outside, Port, Purity, Source, Stateful,
     Table, Task,

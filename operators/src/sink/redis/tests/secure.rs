@@ -9,28 +9,27 @@ use tempfile::{TempDir, tempdir};
 use super::servers::{Redis, ask, certificates, free_port};
 use super::{expected, publish, users};
 
+/// A server that speaks TLS on one port, and plainly on another unless that is 0.
+fn with_tls(plain: u16, port: u16, [authority, certificate, key]: &[String; 3], clients: &str) -> Redis {
+    let (plain, tls) = (plain.to_string(), port.to_string());
+    let options = [
+        ["--port", &plain],
+        ["--tls-port", &tls],
+        ["--tls-cert-file", certificate],
+        ["--tls-key-file", key],
+        ["--tls-ca-cert-file", authority],
+        ["--tls-auth-clients", clients],
+    ];
+    Redis::run("redis-server", options.as_flattened(), port)
+}
+
 #[test]
 fn tls_needs_the_authority_that_signed_the_certificate() {
     let folder = tempdir().unwrap();
-    let [authority, certificate, key] = certificates(folder.path()).map(|path| path.display().to_string());
-    let plain = free_port().to_string();
-    let port = free_port();
-    let tls = port.to_string();
-    let options = [
-        "--port",
-        &plain,
-        "--tls-port",
-        &tls,
-        "--tls-cert-file",
-        &certificate,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &authority,
-        "--tls-auth-clients",
-        "no",
-    ];
-    let _server = Redis::run("redis-server", &options, port);
+    let files = certificates(folder.path()).map(|path| path.display().to_string());
+    let [authority, ..] = &files;
+    let (plain, port) = (free_port(), free_port());
+    let _server = with_tls(plain, port, &files, "no");
     let url = format!("rediss://localhost:{port}/0");
     for (mode, database) in [("overwrite", 0), ("swap", 1)] {
         let url = format!("rediss://127.0.0.1:{port}/{}", database * 2);
@@ -62,24 +61,10 @@ fn tls_needs_the_authority_that_signed_the_certificate() {
 #[test]
 fn certificates_of_clients_are_shown_to_servers_that_want_them() {
     let folder = tempdir().unwrap();
-    let [authority, certificate, key] = certificates(folder.path()).map(|path| path.display().to_string());
+    let files = certificates(folder.path()).map(|path| path.display().to_string());
+    let [authority, certificate, key] = &files;
     let port = free_port();
-    let tls = port.to_string();
-    let options = [
-        "--port",
-        "0",
-        "--tls-port",
-        &tls,
-        "--tls-cert-file",
-        &certificate,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &authority,
-        "--tls-auth-clients",
-        "yes",
-    ];
-    let _server = Redis::run("redis-server", &options, port);
+    let _server = with_tls(0, port, &files, "yes");
     let url = format!("rediss://127.0.0.1:{port}/0");
     let with = json!({ "url": url, "ca": authority, "client_certificate": certificate, "client_key": key });
     assert_eq!(publish(&with, users(folder.path(), 20)).unwrap().records, 20);
