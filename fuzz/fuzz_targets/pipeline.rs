@@ -13,6 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
         operators: ChainOperators {
             concat: "Concat",
             select: "Select",
+            best: "BestModel",
         },
     };
     let loaded = load_text("fuzz.yaml", bytes, &options);

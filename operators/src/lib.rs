@@ -17,6 +17,8 @@ use contract::Registry;
 pub const CONCAT: &str = "Concat";
 /// The operator that a chain without a step (`x: clicks[user_id]`) stands for.
 pub const SELECT: &str = "Select";
+/// The operator that a `sweep:` ends in.
+pub const BEST: &str = "BestModel";
 
 /// Every operator that ships with Towline. Adding one takes its file and a line here.
 pub fn builtin() -> Registry {
@@ -72,6 +74,7 @@ pub fn builtin() -> Registry {
         .with::<sink::VectorSink>()
         .with::<retrieval::Als>()
         .with::<retrieval::AnnIndex>()
+        .with::<retrieval::BestModel>()
         .with::<retrieval::CompareMetrics>()
         .with::<retrieval::Ease>()
         .with::<retrieval::Encode>()

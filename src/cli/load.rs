@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use towline_operators::contract::{Registry, TypeContext};
-use towline_operators::{CONCAT, SELECT};
+use towline_operators::{BEST, CONCAT, SELECT};
 
 use super::{Exit, PipelineArguments, style};
 use crate::document::{Diagnostic, SourceMap, render, summary};
@@ -30,6 +30,7 @@ pub(super) fn check(file: &Path, overrides: &[Override], registry: &Registry, of
         operators: ChainOperators {
             concat: CONCAT,
             select: SELECT,
+            best: BEST,
         },
     };
     let loaded = load_file(file, &options);

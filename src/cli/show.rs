@@ -106,6 +106,7 @@ fn print_entry(store: &Store, entry: &Entry, rows: usize) -> Result<(), towline_
     for (name, value) in &entry.report.facts {
         println!("  {name}: {value}");
     }
+    print!("{}", tables::of_report(&entry.report));
     Ok(())
 }
 

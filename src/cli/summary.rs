@@ -34,14 +34,7 @@ fn told(node: &NodeRecord) -> String {
         .map(|(name, value)| format!("{name} {}", value.parse().map_or_else(|_| value.clone(), grouped)))
         .collect();
     let mut out = format!("\n{} ({}): {}\n", node.name, node.operator, facts.join(", "));
-    for warning in &node.report.warnings {
-        out.push_str(&format!("  warning: {warning}\n"));
-    }
-    for table in &node.report.tables {
-        out.push_str(&format!("  {}\n", table.title));
-        let heads: Vec<&str> = table.columns.iter().map(String::as_str).collect();
-        out.push_str(&tables::table(&heads, table.rows.clone()));
-    }
+    out.push_str(&tables::of_report(&node.report));
     out
 }
 

@@ -1,7 +1,7 @@
 //! Tables for a person.
 
 use comfy_table::{Cell, ContentArrangement, Table, presets};
-use towline_operators::contract::Schema;
+use towline_operators::contract::{Report, Schema};
 
 use crate::plan::grouped;
 
@@ -16,6 +16,16 @@ pub(super) fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
         table.add_row(row);
     }
     table.lines().map(|line| format!("  {}\n", line.trim_end())).collect()
+}
+
+/// The warnings and tables of a report.
+pub(super) fn of_report(report: &Report) -> String {
+    let warnings = report.warnings.iter().map(|warning| format!("  warning: {warning}\n"));
+    let tables = report.tables.iter().map(|own| {
+        let heads: Vec<&str> = own.columns.iter().map(String::as_str).collect();
+        format!("  {}\n{}", own.title, table(&heads, own.rows.clone()))
+    });
+    warnings.chain(tables).collect()
 }
 
 /// The columns of a schema with their meaning.

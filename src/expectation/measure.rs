@@ -24,10 +24,7 @@ const SPLIT: &str = "split";
 ///
 /// Splits are told apart by a column of the union of all, so that what is different in all splits together is counted
 /// exactly. Sums are kept apart by split and added in order of the splits: a sum of fractions depends on the order.
-pub fn measurement(
-    dataset: &LazyDataset,
-    facts: &BTreeSet<Fact>,
-) -> std::result::Result<Measurement, OperatorError> {
+pub fn measurement(dataset: &LazyDataset, facts: &BTreeSet<Fact>) -> std::result::Result<Measurement, OperatorError> {
     let facts: Vec<&Fact> = facts.iter().filter(|fact| fact.is_of_rows()).collect();
     let splits = needed_splits(dataset, &facts);
     if facts.is_empty() || splits.is_empty() {

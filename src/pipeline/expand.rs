@@ -27,7 +27,7 @@ pub(super) struct Draft {
 }
 
 /// The inputs of a draft, in the forms of [`Connections`](super::Connections).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum DraftInputs {
     None,
     One(DraftReference),
@@ -35,8 +35,30 @@ pub(super) enum DraftInputs {
     Named(Vec<(Key, DraftReference)>),
 }
 
+impl DraftInputs {
+    /// The references, in order.
+    pub(super) fn references(&self) -> Vec<&DraftReference> {
+        match self {
+            DraftInputs::None => Vec::new(),
+            DraftInputs::One(reference) => vec![reference],
+            DraftInputs::List(list) => list.iter().collect(),
+            DraftInputs::Named(named) => named.iter().map(|(_, reference)| reference).collect(),
+        }
+    }
+
+    /// The references, in order, to be changed.
+    pub(super) fn references_mut(&mut self) -> Vec<&mut DraftReference> {
+        match self {
+            DraftInputs::None => Vec::new(),
+            DraftInputs::One(reference) => vec![reference],
+            DraftInputs::List(list) => list.iter_mut().collect(),
+            DraftInputs::Named(named) => named.iter_mut().map(|(_, reference)| reference).collect(),
+        }
+    }
+}
+
 /// A reference to a node that may not exist.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct DraftReference {
     pub(super) target: Target,
     pub(super) columns: Option<Vec<Selection>>,
@@ -45,7 +67,7 @@ pub(super) struct DraftReference {
 }
 
 /// What a reference leads to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Target {
     /// The node of this name, if there is one.
     Named(Spanned<String>),

@@ -64,6 +64,8 @@ pub struct ChainOperators<'a> {
     pub concat: &'a str,
     /// What a chain without a step means.
     pub select: &'a str,
+    /// What a sweep ends in: it takes `models`, and `evaluations` of them, and hands on the best.
+    pub best: &'a str,
 }
 
 /// What a pipeline is loaded with besides its text.

@@ -17,6 +17,7 @@ mod resolve;
 mod schema;
 mod secrets;
 mod settings;
+mod sweep;
 mod template;
 #[cfg(test)]
 mod tests;

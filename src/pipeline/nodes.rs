@@ -13,7 +13,7 @@ use crate::document::{Code, Diagnostic, Key, Mapping, Span, Spanned, Value, Valu
 
 /// The keys that say what a node computes, each with its documentation and its JSON type (`texts` is a list of strings);
 /// [`settings::READERS`] has those that say how it is run.
-pub(super) const KEYS: [(&str, &str, &str); 6] = [
+pub(super) const KEYS: [(&str, &str, &str); 7] = [
     (
         "op",
         "The operator: what the node does. `towline ops` lists them.",
@@ -39,6 +39,11 @@ pub(super) const KEYS: [(&str, &str, &str); 6] = [
         "after",
         "Nodes that must have succeeded before, although no data comes from them.",
         "texts",
+    ),
+    (
+        "sweep",
+        "Other values of some parameters to try: each trial is a node of its own, and the best model is handed on.",
+        "object",
     ),
 ];
 
@@ -93,20 +98,8 @@ impl Drafter<'_> {
             }
         }
         self.check_order(mapping);
-        let (op, op_hole) = self.watch(|drafter| drafter.op(mapping, owner, meant.contains(&"op")));
-        let (mut config, config_hole) = self.watch(|drafter| drafter.config(mapping, op.span, owner));
-        let (inputs, inputs_hole) = self.watch(|drafter| {
-            let mut inputs = drafter.inputs(mapping, owner);
-            drafter.columns_key(mapping, &mut inputs, owner);
-            inputs
-        });
-        let holes = Holes {
-            op: op_hole || meant.contains(&"op"),
-            config: config_hole || meant.contains(&"with"),
-            inputs: inputs_hole || meant.iter().any(|key| matches!(*key, "input" | "inputs" | "columns")),
-        };
-        defaults::apply(&self.defaults, &op.value, &mut config);
-        let draft = Draft {
+        let (op, config, inputs, holes) = self.work(mapping, owner, &meant);
+        let mut draft = Draft {
             name: owner.key.value.clone(),
             span: owner.key.span,
             op,
@@ -118,7 +111,35 @@ impl Drafter<'_> {
             generated: false,
             chain_text: None,
         };
-        self.drafts.push(draft);
+        match mapping.get("sweep") {
+            Some(sweep) => self.swept(draft, sweep, owner),
+            None => {
+                defaults::apply(&self.defaults, &draft.op.value, &mut draft.config);
+                self.drafts.push(draft);
+            }
+        }
+    }
+
+    /// What a node computes and from what, and which of that could not be read; `meant` are the keys that were misspelt.
+    pub(super) fn work(
+        &mut self,
+        mapping: &Mapping,
+        owner: &mut Owner<'_>,
+        meant: &[&str],
+    ) -> (Spanned<String>, Value, DraftInputs, Holes) {
+        let (op, op_hole) = self.watch(|drafter| drafter.op(mapping, owner, meant.contains(&"op")));
+        let (config, config_hole) = self.watch(|drafter| drafter.config(mapping, op.span, owner));
+        let (inputs, inputs_hole) = self.watch(|drafter| {
+            let mut inputs = drafter.inputs(mapping, owner);
+            drafter.columns_key(mapping, &mut inputs, owner);
+            inputs
+        });
+        let holes = Holes {
+            op: op_hole || meant.contains(&"op"),
+            config: config_hole || meant.contains(&"with"),
+            inputs: inputs_hole || meant.iter().any(|key| matches!(*key, "input" | "inputs" | "columns")),
+        };
+        (op, config, inputs, holes)
     }
 
     fn check_order(&mut self, mapping: &Mapping) {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use towline_operators::contract::{Descriptor, Registry};
 
-use super::{load, nodes, settings};
+use super::{load, nodes, settings, sweep};
 
 /// The schema of pipeline files with these operators, for editors. It lets `${...}` stand for any value, as pipelines do.
 pub fn json_schema(registry: &Registry) -> Value {
@@ -29,6 +29,7 @@ pub fn json_schema(registry: &Registry) -> Value {
         node["properties"][key] = schema();
         node["properties"][key]["description"] = json!(doc);
     }
+    node["properties"]["sweep"] = swept();
     node["required"] = json!(["op"]);
     node["allOf"] = json!(conditions);
     definitions.insert("node".to_owned(), node);
@@ -54,6 +55,31 @@ pub fn json_schema(registry: &Registry) -> Value {
     top["required"] = json!(["version"]);
     top["$defs"] = Value::Object(definitions);
     top
+}
+
+/// What may stand under `sweep`.
+fn swept() -> Value {
+    let number = json!({ "type": "number" });
+    let values = json!({ "anyOf": [
+        { "type": "array", "minItems": 1 },
+        {
+            "type": "object",
+            "properties": { "min": number, "max": number, "scale": { "enum": ["linear", "log"] } },
+            "required": ["min", "max"],
+            "additionalProperties": false,
+        },
+        { "type": "string", "pattern": "\\$\\{" },
+    ] });
+    let mut sweep = described(&sweep::KEYS);
+    sweep["description"] = json!(nodes::KEYS[6].1);
+    sweep["properties"]["over"]["additionalProperties"] = values;
+    sweep["properties"]["over"]["minProperties"] = json!(1);
+    sweep["properties"]["goal"]["enum"] = json!(["max", "min"]);
+    sweep["properties"]["judge"] =
+        json!({ "$ref": "#/$defs/node", "description": sweep["properties"]["judge"]["description"] });
+    sweep["properties"]["trials"]["minimum"] = json!(1);
+    sweep["required"] = json!(["over", "metric"]);
+    sweep
 }
 
 /// A closed mapping with these keys.

@@ -8,6 +8,7 @@ mod checks;
 mod format;
 mod fuzz;
 mod interpolation;
+mod sweep;
 
 use super::*;
 use crate::document::{SourceMap, Span, Style, render};
@@ -33,6 +34,7 @@ fn load_bytes(text: &[u8], overrides: &[Override]) -> Loaded {
         operators: ChainOperators {
             concat: "Concat",
             select: "Select",
+            best: "BestModel",
         },
     };
     load_text("dir/p.yaml", text, &options)

@@ -285,11 +285,12 @@ impl Typing<'_> {
         for problem in problems {
             let text = problem.message.clone();
             let diagnostic = place(self.sources, node, bindings, problem);
-            // What is wrong with a default is wrong in every node that has it.
+            // What is wrong with a default is wrong in every node that has it, and so with the trials of a sweep.
             let known = |other: &Diagnostic| {
                 other.code == diagnostic.code && other.span == diagnostic.span && other.message.ends_with(&text)
             };
-            if !self.diagnostics.iter().any(known) || diagnostic.span == Some(node.op.span) {
+            let of_its_own = diagnostic.span == Some(node.op.span) && !node.generated;
+            if !self.diagnostics.iter().any(known) || of_its_own {
                 self.diagnostics.push(diagnostic);
             }
         }

@@ -303,4 +303,3 @@ pub(super) fn with_known_domains<'a>(schema: &Schema, inputs: impl Iterator<Item
 fn unconnected() -> OperatorError {
     OperatorError::invalid("nothing is connected")
 }
-

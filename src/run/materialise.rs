@@ -36,7 +36,7 @@ impl Runner {
             return Ok(NodeValue::Dataset { lazy, origin, stored });
         }
         let stored = self.stored(index, &lazy, &origin, job)?;
-        self.dataset(stored)
+        Ok(self.dataset(stored))
     }
 
     /// A dataset whose rows are those of its input: a projection of them, whether it is stored as well or not.
@@ -101,12 +101,12 @@ impl Runner {
     }
 
     /// A stored dataset as those that depend on it see it.
-    pub(super) fn dataset(&self, stored: StoredDataset) -> Result<NodeValue, Failure> {
-        Ok(NodeValue::Dataset {
+    pub(super) fn dataset(&self, stored: StoredDataset) -> NodeValue {
+        NodeValue::Dataset {
             lazy: self.scan(&stored.files),
             origin: stored.origin.clone(),
             stored: Some(stored),
-        })
+        }
     }
 
     fn write(

@@ -11,8 +11,8 @@ use super::attempts::Job;
 use super::reuse::{Made, Piece, Role};
 use super::runner::{Failure, Runner};
 use super::value::NodeValue;
-use crate::plan::Origin;
-use crate::store::{Blob, Content, Entry, StoredSplit};
+use crate::plan::{Origin, Step};
+use crate::store::{Blob, Content, Entry, StoredSplit, digest_json};
 
 impl Runner {
     pub(super) fn task(
@@ -32,6 +32,7 @@ impl Runner {
         let role = Role::Task;
         let mut step = self.step(index, role.word(), origins.iter())?;
         step.fingerprint = step.fingerprint.on(self.device);
+        self.add_metrics(index, &artifacts, &mut step);
         let piece = Piece {
             node: index,
             role,
@@ -59,6 +60,26 @@ impl Runner {
         })?;
         scratch.clear()?;
         self.value_of(index, &entry)
+    }
+
+    /// What was measured of the models on ports that ask for it is a part of the fingerprint.
+    fn add_metrics(&self, index: usize, artifacts: &[Artifact], step: &mut Step) {
+        let typed = &self.nodes[index];
+        let measured = |port: &str| {
+            typed
+                .descriptor
+                .ports
+                .iter()
+                .any(|own| own.name == port && own.measured)
+        };
+        for (binding, artifact) in typed.bindings.iter().zip(artifacts) {
+            if let Artifact::Model(model) = artifact
+                && measured(binding.port)
+            {
+                let digest = digest_json(&serde_json::json!(model.metrics));
+                step.add("metrics", &Origin::stored("metrics of a model", &digest, None, None));
+            }
+        }
     }
 
     /// A value as a task reads it, and what stands for its content.
@@ -142,7 +163,7 @@ impl Runner {
             Content::Dataset { .. } => {
                 let stored = self.stored_dataset(self.name(index), entry)?;
                 self.note(index, |work| work.rows = stored.origin.rows());
-                return self.dataset(stored);
+                return Ok(self.dataset(stored));
             }
             Content::Model {
                 model_type,
@@ -158,6 +179,7 @@ impl Runner {
                     .map(|(name, blob)| (name.clone(), self.store.blob_path(blob)))
                     .collect(),
                 vocabularies: self.open_vocabularies(vocabularies),
+                metrics: entry.metrics.clone(),
             }),
             Content::Receipt { receipt } => Artifact::Receipt(receipt.clone()),
             Content::Metrics | Content::State { .. } => Artifact::Metrics(entry.metrics.clone()),

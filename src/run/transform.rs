@@ -12,7 +12,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use towline_operators::contract::{
     Form, NamedExpr, NodeType, OperatorError, Registry, Schema, TypeContext, Vocabulary, suggest,
 };
-use towline_operators::{CONCAT, SELECT};
+use towline_operators::{BEST, CONCAT, SELECT};
 
 use super::forms::with_known_domains;
 use super::reuse::Role;
@@ -84,6 +84,7 @@ impl Transformer {
         let operators = ChainOperators {
             concat: CONCAT,
             select: SELECT,
+            best: BEST,
         };
         let loaded = load_file(
             file,

@@ -30,6 +30,7 @@ pub(crate) fn run(registry: &Registry, nodes: &str, folder: &Path, options: RunO
         operators: ChainOperators {
             concat: towline_operators::CONCAT,
             select: towline_operators::SELECT,
+            best: towline_operators::BEST,
         },
         overrides: &[],
         env: &env,

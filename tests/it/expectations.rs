@@ -198,6 +198,7 @@ fn operators_leave_behind_the_metrics_that_they_declare() {
         operators: ChainOperators {
             concat: towline_operators::CONCAT,
             select: towline_operators::SELECT,
+            best: towline_operators::BEST,
         },
     };
     let loaded = load_text("p.yaml", seed.as_bytes(), &options);

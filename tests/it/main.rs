@@ -29,5 +29,6 @@ mod s3_server;
 mod sharing;
 mod sources;
 mod starter;
+mod sweep;
 mod validation;
 mod workspace;

@@ -37,6 +37,9 @@ pub struct ModelFiles {
     pub files: BTreeMap<String, PathBuf>,
     /// The vocabularies of its categorical columns, by content digest.
     pub vocabularies: BTreeMap<String, Vocabulary>,
+    /// What its training measured. Only an operator whose port is [measured](super::Port::measured) may let its output
+    /// depend on it.
+    pub metrics: BTreeMap<String, f64>,
 }
 
 /// What a sink did outside the store.

@@ -29,6 +29,7 @@ pub enum Purity {
 
 /// An input of an operator.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Port {
     /// The name under `inputs:`.
     pub name: &'static str,
@@ -40,6 +41,8 @@ pub struct Port {
     pub many: bool,
     /// Whether the operator reads the names of what is connected; they are then parts of its fingerprint.
     pub named: bool,
+    /// Whether the operator reads the metrics of what is connected; they are then parts of its fingerprint.
+    pub measured: bool,
     /// What it is for; shown in the documentation.
     pub doc: &'static str,
 }
@@ -53,6 +56,7 @@ impl Port {
             required: true,
             many: false,
             named: false,
+            measured: false,
             doc,
         }
     }
@@ -65,6 +69,7 @@ impl Port {
             required: true,
             many: false,
             named: false,
+            measured: false,
             doc,
         }
     }
@@ -80,6 +85,13 @@ impl Port {
     #[must_use]
     pub const fn many(mut self) -> Self {
         self.many = true;
+        self
+    }
+
+    /// The same port, of an operator that reads the metrics of what is connected.
+    #[must_use]
+    pub const fn measured(mut self) -> Self {
+        self.measured = true;
         self
     }
 

@@ -194,6 +194,7 @@ pub(crate) fn model(output: Output) -> ModelFiles {
             description,
             files,
             vocabularies,
+            metrics: output.metrics,
         },
         other => panic!("not a model: {other:?}"),
     }

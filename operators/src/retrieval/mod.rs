@@ -7,6 +7,7 @@
 mod als;
 mod ann_index;
 mod audience;
+mod best_model;
 mod bootstrap;
 mod catalogue;
 mod checkpoint;
@@ -65,6 +66,7 @@ mod top_k_tests;
 pub use als::Als;
 pub use ann_index::{AnnIndex, Metric};
 pub use audience::UserId;
+pub use best_model::{BestModel, Goal};
 pub use cold_start::ColdStart;
 pub use compare_metrics::CompareMetrics;
 pub use ease::Ease;

@@ -121,6 +121,7 @@ fn a_file_that_cannot_be_read_is_explained() {
         operators: ChainOperators {
             concat: "Concat",
             select: "Select",
+            best: "BestModel",
         },
     };
     let directory = tempfile::tempdir().unwrap();
