@@ -162,7 +162,7 @@ fn size(store: &Store) -> Result<Exit, String> {
 /// The bound, for a person.
 fn told(bound: &Bound) -> String {
     format!(
-        "kept: what the last {} runs stand on; of the rest what was used in the last {} days, up to {} in all",
+        "kept: what the last {} whole runs of each pipeline stand on; of the rest what was used in the last {} days, up to {} in all",
         bound.runs,
         bound.age.as_secs() / DAY,
         Size(bound.bytes)
@@ -212,10 +212,10 @@ fn went(collected: &Collected) -> String {
     )
 }
 
-/// After a run: if the store has grown beyond the bound, removes what the bound does not allow, and says so. Another run
-/// that uses the store puts it off.
+/// After a run: once a day, and when the store has grown beyond the bound, removes what the bound does not allow, and says
+/// so. Another run that uses the store puts it off.
 pub(super) fn keep_bounded(store: &Store, bound: &Bound) {
-    if store.bytes().is_ok_and(|bytes| bytes <= bound.bytes) {
+    if store.is_collection_due(bound).is_ok_and(|due| !due) {
         return;
     }
     match store.collect(bound, false) {

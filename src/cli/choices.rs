@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::Direction;
+use towline_operators::contract::Form;
 
 use crate::pipeline::Pipeline;
-use crate::plan::{Selector, TypedNode, reach};
+use crate::plan::{Selector, TypedNode, placements, reach};
 use crate::run::Choices;
 
 /// The options that choose nodes.
@@ -91,7 +92,27 @@ impl Choosing {
         if self.no_cache {
             fresh.extend((0..pipeline.nodes.len()).map(|node| (node, "--no-cache".to_owned())));
         }
-        fresh.extend(union(&self.force)?.into_iter().map(|node| (node, "forced".to_owned())));
+        let forced = with_own_work(pipeline, typed, union(&self.force)?);
+        fresh.extend(forced.into_iter().map(|node| (node, "forced".to_owned())));
         Ok(Choices { left_out, fresh })
     }
+}
+
+/// The nodes, and for each that has no work of its own, since it is a part of the plans of what reads it, what reads it.
+fn with_own_work(pipeline: &Pipeline, typed: &[TypedNode], nodes: BTreeSet<usize>) -> BTreeSet<usize> {
+    let placements = placements(pipeline, typed);
+    let mut open: Vec<usize> = nodes.iter().copied().collect();
+    let mut all = nodes;
+    while let Some(node) = open.pop() {
+        let learns = matches!(typed[node].built.operator.form(), Form::Stateful(_));
+        if placements[node].is_stored() || learns {
+            continue;
+        }
+        for reader in reach(pipeline, &BTreeSet::from([node]), Direction::Outgoing, 1) {
+            if all.insert(reader) {
+                open.push(reader);
+            }
+        }
+    }
+    all
 }

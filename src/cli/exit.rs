@@ -17,6 +17,8 @@ pub enum Exit {
     Unmet,
     /// 130: interrupted.
     Interrupted,
+    /// 141: who read the output has closed it before its end, as `head` does.
+    Closed,
 }
 
 impl Exit {
@@ -29,6 +31,7 @@ impl Exit {
             Exit::Check => 3,
             Exit::Unmet => 4,
             Exit::Interrupted => 130,
+            Exit::Closed => 141,
         }
     }
 }

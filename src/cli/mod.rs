@@ -166,6 +166,7 @@ pub fn main(registry: &Registry) -> Exit {
             return code;
         }
     };
+    end_with_the_reader();
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, registry),
         Command::Plan(arguments) => plan::run(&arguments, registry),
@@ -189,6 +190,18 @@ pub fn main(registry: &Registry) -> Exit {
             Exit::Fine
         }
     }
+}
+
+/// Ends the process without a word when nobody reads its output any more: printing to a closed pipe is a panic otherwise.
+fn end_with_the_reader() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(i32::from(Exit::Closed.code()));
+        }
+        before(panic);
+    }));
 }
 
 /// Colours go to a terminal whose user has not refused them.

@@ -123,13 +123,9 @@ fn expectations(record: &RunRecord, typed: &[TypedNode]) -> String {
 fn columns(output: &NodeType) -> String {
     match output {
         NodeType::Dataset(dataset) => {
-            let names: Vec<&str> = dataset.schema.names().collect();
-            let shown = names.iter().take(4).copied().collect::<Vec<_>>().join(", ");
-            if names.len() > 4 {
-                format!("{shown} and {} more", names.len() - 4)
-            } else {
-                shown
-            }
+            let columns = dataset.schema.columns.iter();
+            let named = columns.map(|column| format!("{}: {}", column.name, column.data_type));
+            named.collect::<Vec<_>>().join(", ")
         }
         other => other.kind().to_string(),
     }

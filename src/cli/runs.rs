@@ -11,13 +11,13 @@ pub(super) fn existing_store(folder: &Path) -> Result<Store, String> {
         let text = "this looks at the store of this machine only: name its folder with --store";
         return Err(text.to_owned());
     }
-    if !folder.is_dir() {
-        return Err(format!(
+    let store = Store::existing(folder).map_err(|error| error.to_string())?;
+    store.ok_or_else(|| {
+        format!(
             "there is no store at {}: run a pipeline first, or name another with --store",
             folder.display()
-        ));
-    }
-    Store::open(folder).map_err(|error| error.to_string())
+        )
+    })
 }
 
 /// The record of the run that `name` means.

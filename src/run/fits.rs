@@ -11,6 +11,7 @@ use towline_operators::contract::{
 use super::attempts::Job;
 use super::reuse::{Claim, Made, Making, Piece, Role};
 use super::runner::{Failure, Runner};
+use super::schedule::FitKey;
 use super::value::{NodeValue, lazies};
 use crate::plan::Origin;
 use crate::store::{Content, Entry};
@@ -230,12 +231,18 @@ impl Runner {
     }
 
     /// Whether a node learns, and from which rows: nodes with equal keys share a scan.
-    pub(super) fn fit_key(&self, node: usize, inputs: &[NodeValue]) -> Option<(usize, Option<String>, String)> {
+    pub(super) fn fit_key(&self, node: usize, inputs: &[NodeValue]) -> Option<FitKey> {
         let typed = &self.nodes[node];
         let Form::Stateful(stateful) = typed.built.operator.form() else {
             return None;
         };
         lazies(inputs).first()?;
-        Some((typed.rows.node, typed.rows.split.clone(), stateful.fit_on().to_owned()))
+        let timeout = self.pipeline.nodes[node].settings.timeout;
+        Some((
+            typed.rows.node,
+            typed.rows.split.clone(),
+            stateful.fit_on().to_owned(),
+            timeout,
+        ))
     }
 }

@@ -47,15 +47,17 @@ impl Runner {
 
     fn source(&self, index: usize, source: &dyn Source, job: &Job) -> Result<NodeValue, Failure> {
         let typed = &self.nodes[index];
-        let mut files = Vec::new();
-        for path in source.files()? {
+        let (mut files, mut names) = (Vec::new(), Vec::new());
+        for (name, path) in source.files()? {
             let file = self.store.source(&path)?;
             let place = path.display().to_string();
             self.note(index, |work| work.inputs.push((place, file.digest.clone())));
             files.push(Origin::file(&path, &file.digest, file.bytes()));
+            names.push(name);
             self.watch(file);
         }
-        let parts = files.iter().map(|file| file.part("file", None)).collect();
+        let part = |(file, name): (&Origin, &String)| file.part("file", Some(name));
+        let parts = files.iter().zip(&names).map(part).collect();
         let step = Step::new(
             files,
             Fingerprint::of_operator(&typed.descriptor, &typed.built, "read", parts),

@@ -64,6 +64,8 @@ pub(super) struct Making {
     key: String,
     start: Instant,
     _lock: Lock,
+    /// For effects, that nobody else publishes to the same place meanwhile.
+    _place: Option<Lock>,
 }
 
 /// What a piece of work came to.
@@ -127,6 +129,12 @@ impl Runner {
             return shared.map_or(Err(Failure::WouldRun(reason)), |entry| Ok(self.reused(&piece, entry)));
         }
         let lock = self.lock(&piece, &key)?;
+        // Whoever holds the lock on a place waits for no other.
+        let place = self.place(&piece);
+        let place_lock = match &place {
+            Some(place) => Some(self.lock(&piece, &format!("place-{place}"))?),
+            None => None,
+        };
         match self.reusable(&piece, &key) {
             Ok(entry) => return Ok(self.reused(&piece, entry)),
             Err(still) if still.starts_with("artifact") => reason = still,
@@ -141,14 +149,15 @@ impl Runner {
                 work.reason = reason;
             }
         });
-        if let Some(place) = self.place(&piece) {
-            self.store.begin_publishing(&place)?;
+        if let Some(place) = &place {
+            self.store.begin_publishing(place)?;
         }
         Ok(Claim::Make(Making {
             piece,
             key,
             start: Instant::now(),
             _lock: lock,
+            _place: place_lock,
         }))
     }
 
@@ -178,12 +187,17 @@ impl Runner {
         }
     }
 
-    /// The place outside the store that a piece of work writes to, if it is an effect: the digest of what says where.
+    /// The place outside the store that a piece of work writes to, if it is an effect: the digest of what says where, or
+    /// of its whole configuration if it does not say.
     fn place(&self, piece: &Piece) -> Option<String> {
         let typed = &self.nodes[piece.node];
         let effect = piece.role == Role::Task && typed.descriptor.purity == Purity::Effect;
-        let said = json!({ "operator": typed.descriptor.name, "with": typed.built.cache_config });
-        effect.then(|| digest_json(&said))
+        effect.then(|| match typed.built.operator.targets() {
+            targets if targets.is_empty() => {
+                digest_json(&json!({ "operator": typed.descriptor.name, "with": typed.built.cache_config }))
+            }
+            targets => digest_json(&json!({ "targets": targets })),
+        })
     }
 
     /// Publishes what a piece of work came to.
@@ -193,6 +207,7 @@ impl Runner {
             key,
             start,
             _lock,
+            _place,
         } = making;
         self.check_sources()?;
         let entry = Entry {
@@ -287,6 +302,31 @@ impl Runner {
             changes.push(format!("and {more} more"));
         }
         changes.join(", ")
+    }
+
+    /// What has changed of a node itself since it last ran, whatever becomes of its inputs.
+    pub(super) fn own_changes(&self, node: usize) -> Vec<String> {
+        let typed = &self.nodes[node];
+        let name = self.name(node);
+        let mut changes = Vec::new();
+        for role in [Role::Task, Role::Fit, Role::Rows] {
+            let last = self.store.last_key_of_node(&self.pipeline.name, &format!("{name}#{}", role.word()));
+            let Some(before) = last.and_then(|key| self.store.why::<Explanation>(&key)) else {
+                continue;
+            };
+            let steps = before.origins.values().filter(|origin| origin.label == name);
+            let mut own = std::iter::once(&before.fingerprint).chain(steps.filter_map(|origin| origin.step.as_ref()));
+            let Some(own) = own.find(|fingerprint| fingerprint.operator == typed.descriptor.name) else {
+                continue;
+            };
+            if own.code != typed.descriptor.code_version {
+                let (operator, code) = (typed.descriptor.name, typed.descriptor.code_version);
+                changes.push(format!("{operator} code {} -> {code}", own.code));
+            }
+            compare("with", &own.with, &typed.built.cache_config, &mut changes);
+            break;
+        }
+        changes
     }
 
     fn work_name(&self, piece: &Piece) -> String {

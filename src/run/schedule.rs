@@ -28,7 +28,8 @@ enum Done {
 }
 
 /// Nodes whose fits can share a scan: the node that made their rows, the split that was selected, the split to fit on.
-type FitKey = (usize, Option<String>, String);
+/// What may take how long is a part of it: no node is stopped because another was to be quick.
+pub(super) type FitKey = (usize, Option<String>, String, Option<Duration>);
 
 /// How a node ended, why, and how long it took.
 #[derive(Clone)]
@@ -67,20 +68,27 @@ pub async fn run(pipeline: Pipeline, nodes: Vec<TypedNode>, store: Store, option
     let progress = options.progress.clone();
     // A store that cannot be locked can be used all the same; it can only not be collected at the same time.
     let _in_use = runner.store.use_it();
-    let id = runner.store.next_run_id().unwrap_or_default();
+    let begun = runner.store.begin_run(|id| started(&runner.pipeline.name, id));
+    let id = begun.unwrap_or_else(|error| {
+        runner.warn(&format!("the run leaves no record: {error}"));
+        String::new()
+    });
     progress.tell(&Event::RunStarted {
         run: &id,
         pipeline: &runner.pipeline.name,
         nodes: runner.nodes.len(),
     });
     let cancel = options.cancel.clone();
-    let record = go(Arc::clone(&runner), options, id).await;
+    let mut record = go(Arc::clone(&runner), options, id).await;
     tokio::select! {
         () = runner.uploaded() => {}
         () = patience(&cancel) => {}
     }
+    record.interrupted |= cancel.is_cancelled();
     // A record that cannot be written is told, but the work is done and stays done.
-    if let Err(error) = runner.store.write_run(&record.id, &record) {
+    if !record.id.is_empty()
+        && let Err(error) = runner.store.write_run(&record.id, &record)
+    {
         runner.warn(&format!("the run record was not written: {error}"));
     }
     progress.tell(&Event::RunEnded {
@@ -92,6 +100,22 @@ pub async fn run(pipeline: Pipeline, nodes: Vec<TypedNode>, store: Store, option
         failed: record.count(NodeStatus::Failed),
     });
     record
+}
+
+/// The record of a run that has not ended: if it is killed, it stays.
+fn started(pipeline: &str, id: &str) -> RunRecord {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    RunRecord {
+        version: RECORD_VERSION,
+        id: id.to_owned(),
+        pipeline: pipeline.to_owned(),
+        started: since_1970.as_secs(),
+        seconds: 0.0,
+        peak_memory: None,
+        interrupted: true,
+        commit: None,
+        nodes: Vec::new(),
+    }
 }
 
 /// What a run would do, without doing it: `Reused`, or `Ran` with the reason. Fits in the store that only need
@@ -280,7 +304,9 @@ impl Schedule {
             .iter()
             .find(|need| self.values[**need].is_none() && self.ended.contains_key(need));
         if let Some(&need) = unplanned.filter(|_| self.runner.plan_only) {
-            let reason = format!("`{}` would run", self.runner.name(need));
+            let mut reasons = self.runner.own_changes(node);
+            reasons.push(format!("`{}` would run", self.runner.name(need)));
+            let reason = reasons.join(", ");
             self.ended.insert(node, Ended::at_once(NodeStatus::Ran, reason));
             return false;
         }

@@ -36,6 +36,8 @@ impl Default for Bound {
     }
 }
 
+/// Written by every collection.
+const COLLECTED: &str = "collected";
 /// Records beyond so many runs go with the next collection.
 const RECORDS: usize = 1_000;
 /// Unfinished work is taken up soon or not at all.
@@ -61,6 +63,8 @@ pub struct Held {
 pub struct Survey {
     /// The entries, the one used last first.
     pub held: Vec<Held>,
+    /// Files in the place of entries that are none.
+    unreadable: Vec<PathBuf>,
     /// The size of every blob, by path.
     blobs: BTreeMap<PathBuf, u64>,
 }
@@ -81,14 +85,36 @@ pub struct Collected {
 /// The part of a run record that says which entries the run stands on.
 #[derive(Deserialize)]
 struct Footing {
+    #[serde(default)]
+    pipeline: String,
     nodes: Vec<NodeFooting>,
+}
+
+impl Footing {
+    /// Whether the run brought about all of its pipeline: one that failed, was interrupted or was about some nodes only
+    /// does not stand for the ones before it.
+    fn is_whole(&self) -> bool {
+        let done = |node: &NodeFooting| !matches!(node.status.as_str(), "failed" | "skipped");
+        !self.nodes.is_empty() && self.nodes.iter().all(done)
+    }
 }
 
 #[derive(Deserialize)]
 struct NodeFooting {
     name: String,
     #[serde(default)]
+    status: String,
+    #[serde(default)]
     keys: Vec<String>,
+}
+
+/// How the recorded runs used an entry.
+struct Use {
+    /// How many runs of its pipeline came after the last one that stands on it; if that one was whole, how many whole ones.
+    back: usize,
+    /// The time since that run.
+    age: Duration,
+    nodes: BTreeSet<String>,
 }
 
 impl Survey {
@@ -104,30 +130,29 @@ impl Survey {
 }
 
 impl Store {
-    /// What the store holds; the entries of the last `runs` runs are reachable.
+    /// What the store holds; the entries of the last `runs` whole runs of each pipeline are reachable, and those of its
+    /// last `runs` runs of any kind.
     pub fn survey(&self, runs: usize) -> Result<Survey> {
-        let mut used: BTreeMap<String, (usize, BTreeSet<String>)> = BTreeMap::new();
-        for (back, id) in self.runs()?.iter().rev().enumerate() {
-            for node in self.run::<Footing>(id).into_iter().flat_map(|footing| footing.nodes) {
-                for key in node.keys {
-                    let found = used.entry(key).or_insert_with(|| (back, BTreeSet::new()));
-                    found.1.insert(node.name.clone());
-                }
-            }
-        }
-        let mut held = Vec::new();
+        let mut used = self.uses()?;
+        let (mut held, mut unreadable) = (Vec::new(), Vec::new());
         for path in files_in(&self.root.join("entries"))? {
             // What cannot be read as an entry is a miss for every run, and of no use.
             let Some(entry) = read_json::<Entry>(&path) else {
+                unreadable.push(path);
                 continue;
             };
-            let (back, nodes) = used.remove(&entry.key).unwrap_or((usize::MAX, BTreeSet::new()));
+            let written = age_of(&path);
+            let used = used.remove(&entry.key).unwrap_or(Use {
+                back: usize::MAX,
+                age: written,
+                nodes: BTreeSet::new(),
+            });
             held.push((
-                back,
+                used.back,
                 Held {
-                    age: age_of(&path),
-                    reachable: back < runs,
-                    nodes,
+                    age: used.age.min(written),
+                    reachable: used.back < runs,
+                    nodes: used.nodes,
                     entry,
                 },
             ));
@@ -141,7 +166,46 @@ impl Store {
             }
         }
         let held = held.into_iter().map(|(_, held)| held).collect();
-        Ok(Survey { held, blobs })
+        Ok(Survey {
+            held,
+            unreadable,
+            blobs,
+        })
+    }
+
+    /// By key, how the recorded runs used its entry.
+    fn uses(&self) -> Result<BTreeMap<String, Use>> {
+        let mut used: BTreeMap<String, Use> = BTreeMap::new();
+        let mut later: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for id in self.runs()?.iter().rev() {
+            let Some(footing) = self.run::<Footing>(id) else {
+                continue;
+            };
+            let (all, whole) = later.entry(footing.pipeline.clone()).or_default();
+            // Whole runs count those like them. The others would add up without end if no whole run ever came.
+            let back = if footing.is_whole() { *whole } else { *all };
+            *all += 1;
+            *whole += usize::from(footing.is_whole());
+            for node in footing.nodes {
+                for key in node.keys {
+                    let found = used.entry(key).or_insert_with(|| Use {
+                        back,
+                        age: since(id),
+                        nodes: BTreeSet::new(),
+                    });
+                    found.back = found.back.min(back);
+                    found.nodes.insert(node.name.clone());
+                }
+            }
+        }
+        Ok(used)
+    }
+
+    /// Whether a collection is due: the store has grown beyond the bound, or nothing was collected for a day.
+    pub fn is_collection_due(&self, bound: &Bound) -> Result<bool> {
+        const EVERY: Duration = Duration::from_hours(24);
+        let last = self.root.join(COLLECTED);
+        Ok(!last.is_file() || age_of(&last) > EVERY || self.bytes()? > bound.bytes)
     }
 
     /// The size of all blobs, without looking at what stands on them.
@@ -187,7 +251,12 @@ impl Store {
             for (path, _) in orphans {
                 remove(path)?;
             }
+            for path in &survey.unreadable {
+                remove(path)?;
+            }
             self.sweep()?;
+            let last = self.root.join(COLLECTED);
+            fs::write(&last, "").map_err(at(&last))?;
         }
         Ok(collected)
     }
@@ -242,21 +311,39 @@ impl Store {
         }
     }
 
-    /// Reads every blob and compares its digest. Damaged ones are removed, so that the next run makes them again; their
-    /// paths, relative to the store, are returned with the number of blobs.
+    /// Reads every blob and compares its digest, and every entry. Damaged ones are removed, so that the next run makes them
+    /// again, and so are entries whose blobs are gone; their paths, relative to the store, are returned with the number of
+    /// blobs.
     pub fn verify(&self) -> Result<(usize, Vec<PathBuf>)> {
         let survey = self.survey(0)?;
         let mut damaged = Vec::new();
+        let inside = |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).to_owned();
+        let torn = survey.held.iter().filter(|held| {
+            let there = |blob: &&super::Blob| survey.blobs.contains_key(&self.blob_path(blob));
+            !held.entry.blobs().iter().all(there)
+        });
+        let torn = torn.map(|held| self.entry_path(&held.entry.key));
+        for path in survey.unreadable.iter().cloned().chain(torn) {
+            remove(&path)?;
+            damaged.push(inside(&path));
+        }
         for path in survey.blobs.keys() {
             let named = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
             let whole = digest_file(path).is_ok_and(|(digest, _)| Some(digest) == named);
             if !whole {
                 remove(path)?;
-                damaged.push(path.strip_prefix(&self.root).unwrap_or(path).to_owned());
+                damaged.push(inside(path));
             }
         }
         Ok((survey.blobs.len(), damaged))
     }
+}
+
+/// The time since a run began, by its id: microseconds since 1970.
+fn since(run: &str) -> Duration {
+    let began = Duration::from_micros(run.parse().unwrap_or(u64::MAX));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(began)
 }
 
 fn age_of(path: &Path) -> Duration {

@@ -65,6 +65,15 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The folder holds something else: a store removes what it does not know in its folder.
+    #[error(
+        "{} is not a store: it holds other files. Name a folder that is empty, or is not there yet, with --store",
+        path.display()
+    )]
+    NotAStore {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Nothing can be collected while a run uses the store.
     #[error("a run uses the store: try again when it has ended")]
     InUse,
@@ -86,6 +95,18 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::Io { path, source }
+}
+
+/// Marks a folder as a store, and as one that backups need not keep.
+const TAG: &str = "CACHEDIR.TAG";
+/// The first line is that of every such file (Cache Directory Tagging Specification 0.6).
+const TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# A store of Towline: `towline cache gc` removes from it what is not needed.\n";
+
+/// Whether a folder is a store: it is marked, or was one before stores were.
+fn is_store(root: &Path) -> Result<bool> {
+    let tag = root.join(TAG);
+    let earlier = || ["blobs", "entries", "why", "nodes"].iter().all(|name| root.join(name).is_dir());
+    Ok(tag.try_exists().map_err(at(&tag))? || earlier())
 }
 
 const FOLDERS: [&str; 10] = [
@@ -110,13 +131,33 @@ pub struct Store {
 
 impl Store {
     /// Opens the store in `root`, and makes it if there is none.
+    ///
+    /// # Errors
+    /// In a folder that holds anything else: nothing of the user's may ever be collected.
     pub fn open(root: &Path) -> Result<Self> {
+        fs::create_dir_all(root).map_err(at(root))?;
+        if !is_store(root)? {
+            if fs::read_dir(root).map_err(at(root))?.next().is_some() && !is_store(root)? {
+                return Err(StoreError::NotAStore { path: root.to_owned() });
+            }
+            // First of all, so that a store that is being made is known as one.
+            let tag = root.join(TAG);
+            fs::write(&tag, TAG_TEXT).map_err(at(&tag))?;
+        }
         for folder in FOLDERS {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(at(&path))?;
         }
         let root = root.canonicalize().map_err(at(root))?;
         Ok(Store { root, shared: None })
+    }
+
+    /// Opens the store in `root` if there is one; a folder that is none is left as it is.
+    pub fn existing(root: &Path) -> Result<Option<Self>> {
+        match fs::metadata(root) {
+            Ok(_) if is_store(root)? => Store::open(root).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// The same store beside one that is shared with others.

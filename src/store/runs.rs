@@ -1,6 +1,7 @@
 //! Run records: one file per run, in the order of the runs.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,16 +11,30 @@ use serde::de::DeserializeOwned;
 use super::{Result, Store, at, read_json};
 
 impl Store {
-    /// An id for a run that begins now: microseconds since 1970, and always greater than those there are, so that the
-    /// last run is the last even if the clock was set back.
-    pub fn next_run_id(&self) -> Result<String> {
+    /// An id for a run that begins now, which no other run has: microseconds since 1970, and always greater than those
+    /// there are, so that the last run is the last even if the clock was set back. Under it stands `record` of the id,
+    /// until the run writes another: a run that is killed leaves a trace.
+    pub fn begin_run<T: Serialize>(&self, record: impl Fn(&str) -> T) -> Result<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let last = self
             .runs()?
             .pop()
             .and_then(|id| id.parse::<u128>().ok())
             .unwrap_or_default();
-        Ok(format!("{:016}", now.as_micros().max(last + 1)))
+        let mut number = now.as_micros().max(last + 1);
+        loop {
+            let id = format!("{number:016}");
+            let path = self.run_path(&id);
+            match File::create_new(&path) {
+                Ok(mut file) => {
+                    let bytes = serde_json::to_vec(&record(&id)).map_err(|error| at(&path)(error.into()))?;
+                    file.write_all(&bytes).map_err(at(&path))?;
+                    return Ok(id);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(at(&path)(error)),
+            }
+        }
     }
 
     /// The ids of all runs, the oldest first.

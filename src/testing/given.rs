@@ -38,6 +38,7 @@ impl Describe for GivenRows {
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
+    const CACHE_IGNORE: &'static [&'static str] = &["splits"];
     const EXAMPLE: &'static str = "op: given rows\nwith: { schema: [], splits: [] }\n";
 }
 
@@ -55,8 +56,9 @@ impl Operator for GivenRows {
 }
 
 impl Source for GivenRows {
-    fn files(&self) -> Result<Vec<PathBuf>> {
-        Ok(self.splits.iter().map(|split| split.path.clone()).collect())
+    fn files(&self) -> Result<Vec<(String, PathBuf)>> {
+        let file = |split: &GivenSplit| (split.name.clone(), split.path.clone());
+        Ok(self.splits.iter().map(file).collect())
     }
 
     fn read(&self, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {

@@ -64,7 +64,7 @@ fn without_a_reason_nothing_goes_and_the_bound_is_printed() {
     run(&workspace, 1000);
     let size = cache(&workspace, &["size"]);
     assert!(
-        size.contains("what the last 10 runs stand on") && size.contains("up to 20GB"),
+        size.contains("what the last 10 whole runs of each pipeline stand on") && size.contains("up to 20GB"),
         "{size}"
     );
     let gone = cache(&workspace, &["gc"]);

@@ -80,6 +80,16 @@ fn workspace() -> Workspace {
     workspace
 }
 
+/// Everything a fit has learnt or a metric says is read back from the store as it was made: else what follows runs again.
+#[test]
+fn nothing_runs_a_second_time_and_every_operator_is_deterministic() {
+    let workspace = workspace();
+    let again = workspace.towline(&["run", "golden.yaml"]);
+    assert!(stdout(&again).contains(": 0 ran, "), "{}", stdout(&again));
+    let twice = workspace.towline(&["run", "golden.yaml", "--verify-determinism", "--no-cache"]);
+    assert_eq!(twice.status.code(), Some(0), "{}{}", stdout(&twice), stderr(&twice));
+}
+
 #[test]
 fn golden_outputs_change_with_the_code_version_and_never_without() {
     let workspace = workspace();

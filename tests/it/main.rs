@@ -28,6 +28,7 @@ mod robustness;
 mod s3_server;
 mod sharing;
 mod sources;
+mod store_safety;
 mod starter;
 mod sweep;
 mod validation;

@@ -232,8 +232,9 @@ pub trait Describe: Operator + Serialize + DeserializeOwned + JsonSchema + Sized
 
 /// Reads from outside. The output is lazy; where it is stored is the planner's choice.
 pub trait Source: Send + Sync {
-    /// The files whose content decides the output, in a fixed order.
-    fn files(&self) -> Result<Vec<PathBuf>>;
+    /// The files whose content decides the output, in a fixed order, each with what it is to the operator: the name of
+    /// its split. That and the content are parts of the fingerprint, where the files lie is not.
+    fn files(&self) -> Result<Vec<(String, PathBuf)>>;
 
     /// The splits.
     fn read(&self, context: &TableContext) -> Result<Vec<(String, DataFrame)>>;

@@ -108,6 +108,7 @@ impl Describe for MerlinSource {
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
+    const CACHE_IGNORE: &'static [&'static str] = &["splits", "schema"];
     const EXAMPLE: &'static str =
         "op: MerlinSource\nwith: { splits: { train: processed/train, valid: processed/valid } }\n";
     const NVTABULAR: &'static [&'static str] = &["merlin.io.Dataset"];
@@ -139,9 +140,9 @@ impl Operator for MerlinSource {
 }
 
 impl Source for MerlinSource {
-    fn files(&self) -> Result<Vec<PathBuf>> {
+    fn files(&self) -> Result<Vec<(String, PathBuf)>> {
         let mut files = self.files_source().files()?;
-        files.push(self.schema_file()?);
+        files.push(("the schema".to_owned(), self.schema_file()?));
         Ok(files)
     }
 

@@ -19,7 +19,7 @@ use crate::contract::{
     Artifact, Cancel, Column, DatasetFiles, Inputs, ModelFiles, ModelType, NodeType, OperatorError, Problem, Result,
     Schema, dataset_at, file_dataset_at,
 };
-use crate::table::planning::{private_session, problem_in};
+use crate::table::planning::{private_session, problem_in, steady};
 
 /// The ports: tables of items with features, of items to leave out, of the only items to recommend.
 pub(crate) const ITEMS: &str = "items";
@@ -136,6 +136,7 @@ impl ItemRules<'_> {
 /// The predicate; in it column names keep their case.
 fn parse(session: &SessionContext, schema: &DFSchema, predicate: &str) -> DataFusionResult<Expr> {
     let expr = private_session(session).parse_sql_expr(predicate, schema)?;
+    steady(&expr)?;
     match expr.get_type(schema)? {
         DataType::Boolean => Ok(expr),
         other => Err(DataFusionError::Plan(format!(

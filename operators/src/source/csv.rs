@@ -109,6 +109,7 @@ impl Describe for CsvSource {
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
+    const CACHE_IGNORE: &'static [&'static str] = &["path", "splits"];
     const EXAMPLE: &'static str = "op: CsvSource\nwith: { path: data/ratings.csv, schema: { movieId: int64 } }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -150,7 +151,7 @@ impl Operator for CsvSource {
 }
 
 impl Source for CsvSource {
-    fn files(&self) -> Result<Vec<PathBuf>> {
+    fn files(&self) -> Result<Vec<(String, PathBuf)>> {
         all_files(self.locate())
     }
 

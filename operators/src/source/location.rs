@@ -140,8 +140,9 @@ fn resolve(pattern: &str, extension: &str) -> Result<Vec<PathBuf>, String> {
 }
 
 /// All files of a source, in order.
-pub(super) fn all_files(splits: Result<Vec<SplitFiles>, Vec<Problem>>) -> Result<Vec<PathBuf>> {
-    Ok(run_time(splits)?.into_iter().flat_map(|split| split.files).collect())
+pub(super) fn all_files(splits: Result<Vec<SplitFiles>, Vec<Problem>>) -> Result<Vec<(String, PathBuf)>> {
+    let named = |split: SplitFiles| split.files.into_iter().map(move |file| (split.name.clone(), file));
+    Ok(run_time(splits)?.into_iter().flat_map(named).collect())
 }
 
 /// Problems as a failure: files can disappear between check and run.

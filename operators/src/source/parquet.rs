@@ -80,7 +80,7 @@ impl Describe for ParquetSource {
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
-    const CACHE_IGNORE: &'static [&'static str] = &["schema"];
+    const CACHE_IGNORE: &'static [&'static str] = &["path", "splits", "schema"];
     const EXAMPLE: &'static str =
         "op: ParquetSource\nwith: { splits: { train: data/train.parquet, valid: data/valid.parquet } }\n";
 
@@ -113,7 +113,7 @@ impl Operator for ParquetSource {
 }
 
 impl Source for ParquetSource {
-    fn files(&self) -> Result<Vec<PathBuf>> {
+    fn files(&self) -> Result<Vec<(String, PathBuf)>> {
         all_files(self.locate())
     }
 

@@ -8,7 +8,7 @@ use datafusion::prelude::SessionContext;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::planning::{private_session, problem_in};
+use super::planning::{private_session, problem_in, steady};
 use crate::contract::{
     Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Table,
     TableContext, TypeContext, dataset_at,
@@ -26,6 +26,7 @@ pub struct Filter {
 impl Filter {
     fn parse(&self, session: &SessionContext, schema: &DFSchema) -> DataFusionResult<Expr> {
         let expr = private_session(session).parse_sql_expr(&self.predicate, schema)?;
+        steady(&expr)?;
         match expr.get_type(schema)? {
             DataType::Boolean => Ok(expr),
             other => Err(DataFusionError::Plan(format!(

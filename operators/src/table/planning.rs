@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::catalog::{MemoryCatalogProviderList, TableProvider};
 use datafusion::common::{Column, DataFusionError, Result as DataFusionResult, SchemaError, TableReference};
 use datafusion::dataframe::DataFrame;
@@ -53,7 +55,26 @@ pub(super) fn plan_query(
     let planned = private.sql_with_options(query, options).now_or_never();
     let frame = planned.unwrap_or_else(|| Err(DataFusionError::Plan("the query cannot be planned at once".into())))?;
     let (_, plan) = frame.into_parts();
+    plan.apply_with_subqueries(|node| node.apply_expressions(steady).map(|_| TreeNodeRecursion::Continue))?;
     Ok(DataFrame::new(session.state(), plan))
+}
+
+/// An error if the value of an expression is another in each run: what it made of the data would be kept although it is
+/// out of date the next day.
+pub(crate) fn steady(expr: &Expr) -> DataFusionResult<TreeNodeRecursion> {
+    expr.apply(|inner| {
+        let Expr::ScalarFunction(function) = inner else {
+            return Ok(TreeNodeRecursion::Continue);
+        };
+        if function.func.signature().volatility == Volatility::Immutable {
+            return Ok(TreeNodeRecursion::Continue);
+        }
+        Err(DataFusionError::Plan(format!(
+            "`{}()` is another value in each run, but results are kept: give the value to the pipeline instead, as a variable \
+             (`${{vars.today}}`, set with `--set vars.today=...`) or from the environment (`${{env.TODAY}}`)",
+            function.func.name()
+        )))
+    })
 }
 
 /// What is wrong with the SQL that was made for the config key `key`, in the user's words.
