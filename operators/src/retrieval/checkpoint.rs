@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::network::Network;
 use super::towers::Towers;
 
-const MAGIC: &[u8] = b"towline two-tower training 2\n";
+const MAGIC: &[u8] = b"towline two-tower training 3\n";
 const DIGEST: u64 = blake3::OUT_LEN as u64;
 
 /// The best epoch so far.

@@ -18,9 +18,11 @@ use super::model::LoadedModel;
 use super::network::Network;
 use super::sample_weight;
 use super::sampling::Sampling;
+use super::scales::Scales;
 use super::seen::Seen;
 use super::sides::{Sides, columns_of};
-use super::towers::{Tower, Towers, WEIGHTS};
+use super::tower_shape::WEIGHTS;
+use super::towers::Towers;
 use super::training::Training;
 use super::training_warnings;
 use super::two_tower_train::{BEST_EPOCH, TwoTowerTrain};
@@ -44,6 +46,7 @@ struct Material<'a> {
     users: Originals,
     items: Items,
     catalogue: Catalogue,
+    scale_warnings: Vec<String>,
 }
 
 /// What training has brought about.
@@ -87,6 +90,9 @@ impl TwoTowerTrain {
             let text = format!("the split `{}` has too few rows to train on", self.fit_on);
             return Err(OperatorError::invalid(text));
         }
+        let mut scales = Scales::of(sides.query.iter().chain(&sides.item));
+        scales.add(&train)?;
+        let scale_warnings = scales.judge()?;
         let validation = self.validation(dataset.splits.iter().map(|(name, _)| name.as_str()));
         let model_type = self.model_type(&sides, validation);
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
@@ -120,6 +126,7 @@ impl TwoTowerTrain {
             users,
             items,
             catalogue,
+            scale_warnings,
         })
     }
 
@@ -170,12 +177,8 @@ impl TwoTowerTrain {
             ..
         } = material;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let (query, item) = self.tower_columns(sides);
-        let mut towers = Towers {
-            normalize: self.normalize,
-            query: Tower::init(self.shape(&query)?, &mut rng),
-            item: Tower::init(self.shape(&item)?, &mut rng),
-        };
+        let (query, item) = self.shapes(sides, train)?;
+        let mut towers = Towers::init(self.normalize, query, item, &mut rng)?;
         let taken = earlier
             .map(|earlier| warmed(&mut towers, material, earlier, context))
             .transpose()?;
@@ -319,6 +322,7 @@ impl TwoTowerTrain {
             .filter_map(|digest| Some((digest.clone(), dataset.vocabularies.get(digest)?.clone())))
             .collect();
         let mut warnings = training_warnings::of(train, model_type)?;
+        warnings.extend(material.scale_warnings.iter().cloned());
         if let Some(validation) = validation.filter(|validation| validation.cases.outside > 0) {
             warnings.push(format!(
                 "{} interactions of `{}` are with items that `{}` lacks: no model can find them",
@@ -354,32 +358,15 @@ impl TwoTowerTrain {
 fn warmed(towers: &mut Towers, material: &Material<'_>, earlier: &ModelFiles, context: &Context) -> Result<Taken> {
     let loaded = LoadedModel::load(earlier, &context.cancel)?;
     let before = loaded.towers()?;
-    let mut taken = Taken::default();
-    for (tower, before, now, then) in [
-        (
-            &mut towers.query,
-            &before.query,
-            &material.model_type.query,
-            &loaded.model_type.query,
-        ),
-        (
-            &mut towers.item,
-            &before.item,
-            &material.model_type.item,
-            &loaded.model_type.item,
-        ),
-    ] {
-        let now = Meaning {
-            columns: now,
-            vocabularies: &material.dataset.vocabularies,
-        };
-        let then = Meaning {
-            columns: then,
-            vocabularies: &earlier.vocabularies,
-        };
-        let of_tower = warm_start::take_over(tower, now, before, then)?;
-        taken.kept += of_tower.kept;
-        taken.fresh += of_tower.fresh;
-    }
-    Ok(taken)
+    let now = |columns| Meaning {
+        columns,
+        vocabularies: &material.dataset.vocabularies,
+    };
+    let then = |columns| Meaning {
+        columns,
+        vocabularies: &earlier.vocabularies,
+    };
+    let (types, old) = (&material.model_type, &loaded.model_type);
+    let known = (before, [then(&old.query), then(&old.item)]);
+    warm_start::take_over(towers, [now(&types.query), now(&types.item)], known)
 }

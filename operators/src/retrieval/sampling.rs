@@ -7,7 +7,8 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use towline_kernels::{Mask, Positives};
 
-use super::columns::{EncodedTable, Ids};
+use super::cells::Cells;
+use super::columns::EncodedTable;
 use super::ids::Originals;
 use super::sides::Sides;
 use crate::contract::{OperatorError, Result};
@@ -85,11 +86,11 @@ impl Sampling {
         let columns = sides
             .item
             .iter()
-            .map(|column| train.get(&column.name))
-            .collect::<Result<Vec<&Ids>>>()?;
+            .map(|column| train.cells(&column.name))
+            .collect::<Result<Vec<&Cells>>>()?;
         let twin = |(row, &item): (usize, &u32)| {
             let first = first[item as usize];
-            if columns.iter().all(|ids| ids.row(first) == ids.row(row)) {
+            if columns.iter().all(|cells| cells.same(first, cells, row)) {
                 first
             } else {
                 row
@@ -207,10 +208,11 @@ mod tests {
 
     use super::*;
     use crate::contract::Column;
+    use crate::retrieval::cells::Ids;
 
     /// Users and items of five rows; the last holds the item of the first with another shop.
     fn sampling(positives: bool) -> Sampling {
-        let single = |name: &str, ids: [i64; 5]| (name.to_owned(), Ids::Single(ids.to_vec()));
+        let single = |name: &str, ids: [i64; 5]| (name.to_owned(), Cells::Ids(Ids::Single(ids.to_vec())));
         let columns = vec![
             single("user", [5, 5, 6, 0, 0]),
             single("item", [1, 2, 3, 1, 1]),

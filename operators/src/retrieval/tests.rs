@@ -232,10 +232,7 @@ fn an_export_can_be_used_elsewhere_and_replaced() {
     let users = super::users::Users::read(data, None, &loaded, "queries", &Cancel::default()).unwrap();
     let place = users.ids.iter().position(|&id| id == 4).unwrap();
     let towers = loaded.towers().unwrap();
-    let expected = towers
-        .query
-        .embed(&users.table.select(&[place]), towers.normalize, 1)
-        .unwrap();
+    let expected = towers.embed(Side::Query, &users.table.select(&[place]), 1).unwrap();
     for (a, b) in found.iter().zip(&expected) {
         assert!((a - b).abs() < 1e-5, "{found:?} {expected:?}");
     }

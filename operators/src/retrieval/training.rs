@@ -80,7 +80,7 @@ impl Training<'_> {
         let others = self.sampling.unknown(rows, rng);
         let found: Vec<usize> = others.iter().copied().flatten().collect();
         let drawn = self.sampling.drawn(rows, &found, false);
-        network.forward(self.train, rows, &drawn.rows)?;
+        network.forward((self.train, rows), (self.train, &drawn.rows))?;
         let mut beside = drawn.beside.iter().copied();
         let own = drawn.targets.iter().map(|(place, _)| *place);
         let places: Vec<(u32, Option<u32>)> = own
@@ -108,7 +108,7 @@ impl Training<'_> {
             }
         };
         sampling.mask(rows, &drawn, &mut self.mask);
-        network.forward(self.train, rows, &drawn.rows)?;
+        network.forward((self.train, rows), (self.train, &drawn.rows))?;
         let candidates = Candidates {
             embeddings: network.item.output(),
             log_q: &drawn.log_q,

@@ -9,8 +9,8 @@ use crate::contract::{ModelType, Result};
 pub(crate) fn of(train: &EncodedTable, model: &ModelType) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for column in model.query.columns.iter().chain(&model.item.columns) {
-        let ids = train.get(&column.name)?;
-        if (1..train.rows).all(|row| ids.row(row) == ids.row(0)) {
+        let cells = train.cells(&column.name)?;
+        if (1..train.rows).all(|row| cells.same(row, cells, 0)) {
             warnings.push(format!(
                 "`{}` is the same in every row: it tells nothing apart",
                 column.name
