@@ -293,6 +293,7 @@ fn network(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64
         loss: Loss::SampledSoftmax,
         logq: true,
         uniform_negatives: 0,
+        frozen: None,
         row_weights: None,
         context: &context,
         train: &data.table,

@@ -12,6 +12,7 @@ use super::checkpoint::{Best, Course};
 use super::columns::EncodedTable;
 use super::evaluate::Per;
 use super::evaluation::Cases;
+use super::hard_negatives::Frozen;
 use super::ids::Originals;
 use super::in_batch::InBatch;
 use super::model::LoadedModel;
@@ -190,6 +191,7 @@ impl TwoTowerTrain {
             loss: self.loss,
             logq: self.logq,
             uniform_negatives: self.uniform_negatives,
+            frozen: None,
             row_weights: material.row_weights.clone(),
             context,
             train,
@@ -218,6 +220,16 @@ impl TwoTowerTrain {
         }
         while course.epoch < self.epochs && !self.is_over(&course) {
             course.epoch += 1;
+            training.frozen = match self.hard_negatives {
+                // Fresh weights recommend nothing.
+                Some(settings) if course.epoch > 1 || earlier.is_some() => {
+                    let mut copy = towers.clone();
+                    network.download(&mut copy);
+                    let items = train.select(training.sampling.catalogue());
+                    Some(Frozen::new(settings, copy, &items, context)?)
+                }
+                _ => None,
+            };
             course.order.shuffle(&mut course.rng);
             let loss = training.epoch(&mut network, &course.order, &mut course.rng)?;
             course.metrics.insert("loss".to_owned(), loss);

@@ -22,6 +22,7 @@ mod evaluate;
 mod evaluation;
 mod fitting;
 mod half;
+mod hard_negatives;
 mod id_reader;
 mod ids;
 mod in_batch;
@@ -37,6 +38,7 @@ mod numbers;
 mod pairwise;
 mod popularity;
 mod ranker;
+mod recency;
 mod sample_weight;
 mod sampling;
 mod scales;
@@ -65,6 +67,8 @@ mod dense_reference_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod hard_negatives_tests;
+#[cfg(test)]
 mod input_tests;
 #[cfg(test)]
 mod tests;
@@ -82,7 +86,8 @@ pub use evaluate::{Evaluate, Per};
 pub use item_knn::ItemKNN;
 pub use model_export::ModelExport;
 pub use popularity::Popularity;
+pub use recency::Recency;
 pub use top_k_encode::TopKEncode;
 pub use tower_shape::{Normalize, Pool};
-pub use training_options::{EarlyStopping, IdEmbedding, LearningRateSchedule, Loss, Optimizer};
+pub use training_options::{EarlyStopping, HardNegatives, IdEmbedding, LearningRateSchedule, Loss, Optimizer};
 pub use two_tower_train::TwoTowerTrain;

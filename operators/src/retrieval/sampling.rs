@@ -9,6 +9,7 @@ use towline_kernels::{Mask, Positives};
 
 use super::cells::Cells;
 use super::columns::EncodedTable;
+use super::hard_negatives::Hard;
 use super::ids::Originals;
 use super::sides::Sides;
 use crate::contract::{OperatorError, Result};
@@ -138,14 +139,25 @@ impl Sampling {
         }
     }
 
-    /// The items of `rows` and of `uniform`, which were drawn evenly from the catalogue, as candidates of `rows`. A
-    /// candidate holds an item with the probability that this mixture has (Yang et al. 2020, mixed negative sampling).
-    /// Several draws of one item count for the loss what they would count one by one.
-    pub(crate) fn drawn(&self, rows: &[usize], uniform: &[usize], logq: bool) -> Drawn {
+    /// The places in the catalogue of what the user of each row has interacted with, ascending: the row's own at least.
+    pub(crate) fn known(&self, rows: &[usize]) -> Vec<Vec<u32>> {
+        let known = |&row: &usize| {
+            let own = std::slice::from_ref(&self.items[row]);
+            let items = self.users[row].map_or(own, |user| self.positives.of(user));
+            items.iter().map(|item| self.places[*item as usize]).collect()
+        };
+        rows.iter().map(known).collect()
+    }
+
+    /// The items of `rows`, of `uniform`, which were drawn evenly from the catalogue, and of `hard`, as candidates of
+    /// `rows`. A candidate holds an item with the probability that this mixture has (Yang et al. 2020, mixed negative
+    /// sampling). Several draws of one item count for the loss what they would count one by one.
+    pub(crate) fn drawn(&self, rows: &[usize], uniform: &[usize], hard: &Hard, logq: bool) -> Drawn {
         let mut places: HashMap<usize, u32> = HashMap::with_capacity(rows.len());
         let mut drawn = Drawn::default();
         let mut counts: Vec<f64> = Vec::new();
-        for &row in rows.iter().chain(uniform) {
+        let hard_rows: Vec<usize> = hard.drawn.iter().map(|place| self.catalogue[*place as usize]).collect();
+        for &row in rows.iter().chain(uniform).chain(&hard_rows) {
             let row = self.twins[row];
             let place = *places.entry(row).or_insert_with(|| {
                 drawn.rows.push(row);
@@ -162,8 +174,10 @@ impl Sampling {
         drawn.items = drawn.rows.iter().map(|&row| self.items[row]).collect();
         let (own, other) = (rows.len() as f64, uniform.len() as f64);
         let probability = |&item: &u32| {
-            let share = self.share[item as usize] * own + other / self.catalogue.len() as f64;
-            if logq { (share / (own + other)).ln() } else { 0.0 }
+            let recommended = hard.expected.get(&self.places[item as usize]).copied().unwrap_or(0.0);
+            let share = self.share[item as usize] * own + other / self.catalogue.len() as f64 + recommended;
+            let draws = own + other + hard_rows.len() as f64;
+            if logq { (share / draws).ln() } else { 0.0 }
         };
         let one: Vec<f64> = drawn.items.iter().map(probability).collect();
         drawn
@@ -231,29 +245,45 @@ mod tests {
 
     #[test]
     fn an_item_is_a_candidate_once_and_counts_for_every_draw() {
-        let drawn = sampling(true).drawn(&[0, 2, 3, 1], &[], true);
+        let drawn = sampling(true).drawn(&[0, 2, 3, 1], &[], &Hard::default(), true);
         assert_eq!((&drawn.rows, &drawn.items), (&vec![0, 2, 1], &vec![1, 3, 2]));
         let places: Vec<u32> = drawn.targets.iter().map(|(place, _)| *place).collect();
         assert_eq!(places, [0, 1, 0, 2]);
         let one = 0.6_f32.ln();
         assert!((drawn.targets[0].1 - one).abs() < 1e-6 && (drawn.log_q[0] - (one - 2.0_f32.ln())).abs() < 1e-6);
         // Rows that the item tower can tell apart stay apart.
-        assert_eq!(sampling(true).drawn(&[0, 4], &[], true).rows, [0, 4]);
+        assert_eq!(sampling(true).drawn(&[0, 4], &[], &Hard::default(), true).rows, [0, 4]);
     }
 
     #[test]
     fn a_mixture_has_the_probability_of_both_ways_to_be_drawn() {
-        let drawn = sampling(true).drawn(&[0, 2], &[1, 1], true);
+        let drawn = sampling(true).drawn(&[0, 2], &[1, 1], &Hard::default(), true);
         // One candidate in two is drawn evenly from three items, the other by frequency.
         assert!((drawn.targets[1].1 - (0.5_f32 / 5.0 + 0.5 / 3.0).ln()).abs() < 1e-6);
         assert_eq!(drawn.rows, [0, 2, 1]);
         assert!(
             sampling(true)
-                .drawn(&[0, 2], &[1], false)
+                .drawn(&[0, 2], &[1], &Hard::default(), false)
                 .targets
                 .iter()
                 .all(|(_, log_q)| *log_q == 0.0)
         );
+    }
+
+    #[test]
+    fn hard_negatives_are_as_likely_as_the_lists_of_the_users_make_them() {
+        let hard = Hard {
+            drawn: vec![1, 1],
+            expected: [(1, 1.5), (2, 0.5)].into(),
+        };
+        let drawn = sampling(true).drawn(&[0, 2], &[], &hard, true);
+        // The second item is no item of the batch: it is drawn with two draws in four, and a fifth of the rows hold it.
+        assert_eq!((&drawn.items, drawn.targets.len()), (&vec![1, 3, 2], 2));
+        let one = [(0.6 * 2.0) / 4.0, (0.2 * 2.0 + 0.5) / 4.0, (0.2 * 2.0 + 1.5) / 4.0_f32].map(f32::ln);
+        for (place, count) in [(0, 1.0), (1, 1.0), (2, 2.0_f32)] {
+            assert!((drawn.log_q[place] - (one[place] - count.ln())).abs() < 1e-6, "{place}");
+        }
+        assert_eq!(sampling(true).known(&[0, 2, 3]), [vec![0, 1], vec![2], vec![0]]);
     }
 
     #[test]
@@ -262,7 +292,7 @@ mod tests {
             let sampling = sampling(positives);
             let rows = [0, 2, 3, 1];
             let mut mask = Mask::default();
-            sampling.mask(&rows, &sampling.drawn(&rows, &[], true), &mut mask);
+            sampling.mask(&rows, &sampling.drawn(&rows, &[], &Hard::default(), true), &mut mask);
             assert_eq!((mask.line(0), mask.line(2)), (&[first][..], &[0b001][..]));
         }
     }

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use towline_kernels::Mask;
 
 use super::columns::EncodedTable;
+use super::hard_negatives::{Frozen, Hard};
 use super::in_batch::{Candidates, InBatch};
 use super::network::Network;
 use super::pairwise::{self, Pairs};
@@ -24,6 +25,8 @@ pub(crate) struct Training<'a> {
     pub(crate) logq: bool,
     /// Negatives per step that are drawn evenly from the catalogue.
     pub(crate) uniform_negatives: usize,
+    /// Where hard negatives come from in this epoch.
+    pub(crate) frozen: Option<Frozen>,
     /// For progress and cancellation.
     pub(crate) context: &'a Context,
     /// What each training row counts for; all alike without.
@@ -79,7 +82,7 @@ impl Training<'_> {
     ) -> Result<f64> {
         let others = self.sampling.unknown(rows, rng);
         let found: Vec<usize> = others.iter().copied().flatten().collect();
-        let drawn = self.sampling.drawn(rows, &found, false);
+        let drawn = self.sampling.drawn(rows, &found, &Hard::default(), false);
         network.forward((self.train, rows), (self.train, &drawn.rows))?;
         let mut beside = drawn.beside.iter().copied();
         let own = drawn.targets.iter().map(|(place, _)| *place);
@@ -104,7 +107,15 @@ impl Training<'_> {
             Loss::SampledSoftmax | Loss::Bpr => {
                 let catalogue = sampling.catalogue();
                 let uniform = (0..self.uniform_negatives).map(|_| catalogue[rng.random_range(0..catalogue.len())]);
-                sampling.drawn(rows, &uniform.collect::<Vec<_>>(), self.logq)
+                let uniform: Vec<usize> = uniform.collect();
+                let hard = match &self.frozen {
+                    Some(frozen) => {
+                        let (queries, known) = (self.train.select(rows), sampling.known(rows));
+                        frozen.draw(&queries, &known, self.context, rng)?
+                    }
+                    None => Hard::default(),
+                };
+                sampling.drawn(rows, &uniform, &hard, self.logq)
             }
         };
         sampling.mask(rows, &drawn, &mut self.mask);

@@ -54,6 +54,16 @@ impl TwoTowerTrain {
             "only the sampled softmax takes negatives beside its own",
         );
         range(
+            "hard_negatives",
+            self.hard_negatives.is_some() && self.loss != Loss::SampledSoftmax,
+            "only the sampled softmax takes negatives beside its own",
+        );
+        range(
+            "hard_negatives",
+            self.hard_negatives.is_some() && self.epochs == 1,
+            "the first epoch has no hard negatives: it needs another one",
+        );
+        range(
             "embedding_dims",
             self.embedding_dims.values().any(|&dim| dim == 0),
             "an embedding of width 0 says nothing",

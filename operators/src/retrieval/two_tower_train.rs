@@ -9,7 +9,7 @@ use super::evaluate::Per;
 use super::sample_weight;
 use super::sides::{Sides, mismatches};
 use super::tower_shape::{Normalize, Pool};
-use super::training_options::{EarlyStopping, IdEmbedding, LearningRateSchedule, Loss, Optimizer};
+use super::training_options::{EarlyStopping, HardNegatives, IdEmbedding, LearningRateSchedule, Loss, Optimizer};
 use super::users::unknown_split;
 use super::validation::{METRICS, metric};
 use crate::contract::{
@@ -87,6 +87,13 @@ pub struct TwoTowerTrain {
     /// Negatives per step that are drawn evenly from the catalogue, beside those of the batch.
     #[serde(default)]
     pub uniform_negatives: usize,
+    /// Negatives that the model itself would recommend, beside the others: for every interaction `each` of the `top` best
+    /// items of a copy that was frozen before the epoch, for example `{ top: 100, each: 1 }`. The first epoch has none,
+    /// but after a `warm_start`. With `logq` a candidate's probability is that of the mixture of all kinds of negatives; how
+    /// often an item is drawn as a hard one can be expected exactly for the users of a batch. They cost about as much as
+    /// the rest of a step.
+    #[serde(default)]
+    pub hard_negatives: Option<HardNegatives>,
     /// A column of numbers that says what an interaction counts for, beside the others of its batch, for example
     /// `watched_share`. It is neither null nor negative.
     #[serde(default)]
