@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::numbers::{Numbers, lists};
+use super::row_blocks::{many, one};
 use crate::contract::{Column, OperatorError, Result, Tag};
 
 /// What a tower can read.
@@ -238,6 +239,56 @@ impl Cells {
             Cells::Ids(Ids::Lists { offsets, values }) => 8 * (offsets.len() + values.len()),
             Cells::Numbers(numbers) => 4 * numbers.values.len(),
         }
+    }
+
+    /// Leaves the first `rows` rows.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        match self {
+            Cells::Ids(Ids::Single(ids)) => ids.truncate(rows),
+            Cells::Ids(Ids::Lists { offsets, values }) => {
+                offsets.truncate(rows + 1);
+                values.truncate(offsets.last().copied().unwrap_or(0));
+            }
+            Cells::Numbers(numbers) => numbers.values.truncate(rows * numbers.width),
+        }
+    }
+
+    /// Writes all rows, little-endian: of lists the lengths first, of numbers the width.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Cells::Ids(Ids::Single(ids)) => ids.iter().for_each(|id| out.extend(id.to_le_bytes())),
+            Cells::Ids(Ids::Lists { offsets, values }) => {
+                let lengths = offsets.windows(2).map(|pair| (pair[1] - pair[0]) as u32);
+                lengths.for_each(|length| out.extend(length.to_le_bytes()));
+                out.extend(values.iter().flat_map(|id| id.to_le_bytes()));
+            }
+            Cells::Numbers(numbers) => {
+                out.extend((numbers.width as u32).to_le_bytes());
+                numbers.values.iter().for_each(|x| out.extend(x.to_le_bytes()));
+            }
+        }
+    }
+
+    /// Adds the `rows` rows that [`Cells::write`] wrote; `None` if there are no such rows.
+    pub(crate) fn read_more(&mut self, rows: usize, bytes: &mut &[u8]) -> Option<()> {
+        match self {
+            Cells::Ids(Ids::Single(ids)) => ids.extend(many(bytes, rows, i64::from_le_bytes)?),
+            Cells::Ids(Ids::Lists { offsets, values }) => {
+                for length in many(bytes, rows, u32::from_le_bytes)? {
+                    offsets.push(offsets.last()? + length as usize);
+                }
+                let more = offsets.last()?.checked_sub(values.len())?;
+                values.extend(many(bytes, more, i64::from_le_bytes)?);
+            }
+            Cells::Numbers(numbers) => {
+                let width = one(bytes, u32::from_le_bytes)? as usize;
+                if rows > 0 {
+                    numbers.width = width;
+                }
+                numbers.values.extend(many(bytes, rows * width, f32::from_le_bytes)?);
+            }
+        }
+        Some(())
     }
 
     /// The column as an Arrow array.

@@ -163,6 +163,32 @@ impl EncodedTable {
         Ok(key)
     }
 
+    /// Whether a row holds what a row of another table with the same columns does.
+    pub(crate) fn same(&self, row: usize, other: &Self, other_row: usize) -> bool {
+        let mut columns = self.columns.iter().zip(&other.columns);
+        columns.all(|((_, cells), (_, others))| cells.same(row, others, other_row))
+    }
+
+    /// Leaves the first `rows` rows.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        self.columns.iter_mut().for_each(|(_, cells)| cells.truncate(rows));
+        self.rows = self.rows.min(rows);
+    }
+
+    /// Writes all rows, column by column.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        self.columns.iter().for_each(|(_, cells)| cells.write(out));
+    }
+
+    /// Adds the `rows` rows that [`EncodedTable::write`] wrote; `None` if there are no such rows.
+    pub(crate) fn read_more(&mut self, rows: usize, bytes: &mut &[u8]) -> Option<()> {
+        for (_, cells) in &mut self.columns {
+            cells.read_more(rows, bytes)?;
+        }
+        self.rows += rows;
+        Some(())
+    }
+
     /// The columns as Arrow arrays, in order.
     pub(crate) fn to_arrow(&self) -> Result<Vec<ArrayRef>> {
         self.columns.iter().map(|(_, cells)| cells.to_arrow()).collect()

@@ -1,6 +1,5 @@
 //! Training against PyTorch's dense Adam with autograd over the full matrix of scores.
 
-use arrow::datatypes::DataType;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,17 +10,18 @@ use towline_kernels::{Decay, Mask, Rule, Schedule, Step};
 use super::cells::{Cells, Ids};
 use super::columns::EncodedTable;
 use super::fixture::Quiet;
-use super::ids::Originals;
 use super::in_batch::InBatch;
+use super::liked::Gathering;
 use super::network::Network;
 use super::numbers::Numbers;
+use super::row_blocks::Block;
 use super::sampling::Sampling;
-use super::sides::Sides;
 use super::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape};
 use super::towers::{Tower, Towers};
 use super::training::Training;
 use super::training_options::Loss;
-use crate::contract::{Cancel, Column, Context, Device as Place};
+use super::training_rows::Gathered;
+use crate::contract::{Cancel, Context, Device as Place};
 
 const BATCH: usize = 128;
 const STEPS: usize = 200;
@@ -33,7 +33,6 @@ struct Data {
     /// Up to three items of a row, padded with 0.
     last: Vec<i64>,
     age: Vec<f32>,
-    sides: Sides,
 }
 
 /// Users of a group like items of that group; few of both dominate.
@@ -63,7 +62,6 @@ fn data() -> Data {
         }));
         age.push(group as f32 / 3.0 - 1.0);
     }
-    let column = |name: &str| Column::new(name, DataType::Int64, false);
     let single = columns
         .iter()
         .map(|(name, ids)| ((*name).to_owned(), Cells::Ids(Ids::Single(ids.clone()))));
@@ -79,12 +77,6 @@ fn data() -> Data {
         columns,
         last,
         age,
-        sides: Sides {
-            query: vec![column("user"), column("group"), column("last"), column("age")],
-            item: vec![column("item"), column("brand")],
-            user_id: "user".to_owned(),
-            item_id: "item".to_owned(),
-        },
     }
 }
 
@@ -287,6 +279,33 @@ fn network(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64
         schedule,
     };
     let mut network = Network::new(towers, step, None, 2);
+    let (rows, pairs) = (data.table.rows, data.columns[0].1.iter().zip(&data.columns[2].1));
+    let mut liked = Gathering::Memory(Vec::new());
+    for (user, item) in pairs {
+        liked.add(*user as u32, *item as u32).unwrap();
+    }
+    let mut block = Block::like(&data.table, &data.table);
+    block.queries = data.table.clone();
+    block.users = data.columns[0].1.iter().map(|user| *user as u32).collect();
+    let mut first: Vec<usize> = Vec::new();
+    let (mut ids, mut counts) = (Vec::new(), Vec::new());
+    for (row, &item) in data.columns[2].1.iter().enumerate() {
+        let place = ids.iter().position(|id| *id == item as u32).unwrap_or_else(|| {
+            first.push(row);
+            ids.push(item as u32);
+            counts.push(0);
+            ids.len() - 1
+        });
+        counts[place] += 1;
+        block.places.push(place as u32);
+    }
+    let mut gathered = Gathered::new(Block::like(&data.table, &data.table), 64 * rows, None);
+    let fill = |target: &mut Block, _| {
+        *target = block.clone();
+        Ok(())
+    };
+    gathered.extend(rows, fill).unwrap();
+    let sampling = Sampling::new(&ids, &counts);
     let mut training = Training {
         batch_size: BATCH,
         temperature,
@@ -294,17 +313,20 @@ fn network(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64
         logq: true,
         uniform_negatives: 0,
         frozen: None,
-        row_weights: None,
         context: &context,
-        train: &data.table,
-        sampling: Sampling::new(&data.table, &data.sides, &Originals::without_vocabulary(), true).unwrap(),
+        rows: gathered.finish(data.table.select(&first), ids, None).unwrap(),
+        liked: liked.finish().unwrap(),
+        sampling,
         in_batch: InBatch::default(),
         mask: Mask::default(),
     };
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let batches = orders.iter().flat_map(|order| order.chunks(BATCH));
     batches
-        .map(|rows| training.epoch(&mut network, rows, &mut rng).unwrap())
+        .map(|rows| {
+            let (sum, weight) = training.pass(&mut network, rows, &mut rng).unwrap();
+            sum / weight
+        })
         .collect()
 }
 

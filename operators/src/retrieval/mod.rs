@@ -30,6 +30,7 @@ mod interactions;
 mod item_choice;
 mod item_knn;
 mod item_weights;
+mod liked;
 mod metrics;
 mod model;
 mod model_export;
@@ -39,12 +40,14 @@ mod pairwise;
 mod popularity;
 mod ranker;
 mod recency;
+mod row_blocks;
 mod sample_weight;
 mod sampling;
 mod scales;
 mod scoring;
 mod seen;
 mod sides;
+mod survey;
 mod top_k_encode;
 mod top_k_run;
 #[cfg(feature = "torch")]
@@ -54,6 +57,7 @@ mod tower_shape;
 mod towers;
 mod training;
 mod training_options;
+mod training_rows;
 mod training_warnings;
 mod two_tower_checks;
 mod two_tower_shape;
@@ -70,6 +74,10 @@ mod fixture;
 mod hard_negatives_tests;
 #[cfg(test)]
 mod input_tests;
+#[cfg(test)]
+mod mixed_input_tests;
+#[cfg(test)]
+mod streaming_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

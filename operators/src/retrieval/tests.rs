@@ -311,3 +311,19 @@ fn popularity_by_recency_prefers_what_is_recent() {
         assert_eq!(problems[0].code, told);
     }
 }
+
+#[test]
+fn a_loss_that_explodes_says_where() {
+    let fixture = Fixture::new();
+    let operator: TwoTowerTrain = config(
+        json!({ "layers": [], "embedding_dim": 8, "optimizer": "sgd", "learning_rate": 1e30, "batch_size": 100 }),
+    );
+    let ports = inputs(vec![("input", Artifact::Dataset(fixture.dataset.clone()))]);
+    let error = operator
+        .run(&ports, &fixture.context("exploded"))
+        .unwrap_err()
+        .to_string();
+    for part in ["at step ", "100 interactions", "of the split", "`learning_rate`"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}

@@ -7,6 +7,7 @@ use super::two_tower_shape::one_domain;
 use super::two_tower_train::TwoTowerTrain;
 use super::validation::METRICS;
 use crate::contract::{Column, ModelType, Problem};
+use crate::feature::byte_size;
 
 impl TwoTowerTrain {
     /// What stands against these parameters, whatever the columns.
@@ -73,6 +74,7 @@ impl TwoTowerTrain {
             self.layers.is_empty() && !self.embedding_dims.is_empty(),
             "embeddings that are added, without layers, are all equally wide",
         );
+        problems.extend(byte_size::problem(self.memory_limit.as_deref(), "memory_limit"));
         if let Some(early) = &self.early_stopping {
             let known = self.validation_metrics();
             if !known.contains(&early.metric) {

@@ -39,16 +39,20 @@ impl TwoTowerTrain {
         self.embedding_dim.unwrap_or(64)
     }
 
-    /// The shapes of the towers; `rows` are some of the training rows, which say how long vectors are.
-    pub(super) fn shapes(&self, sides: &Sides, rows: &EncodedTable) -> Result<(TowerShape, TowerShape)> {
+    /// The shapes of the towers; `rows` of users and of items say how long vectors are.
+    pub(super) fn shapes(
+        &self,
+        sides: &Sides,
+        rows: (&EncodedTable, &EncodedTable),
+    ) -> Result<(TowerShape, TowerShape)> {
         let (query, item) = self.tower_columns(sides);
         let all: Vec<(Side, &Column)> = (query.iter().map(|column| (Side::Query, column)))
             .chain(item.iter().map(|column| (Side::Item, column)))
             .filter(|(_, column)| Kind::of(column) == Some(Kind::Ids))
             .collect();
         Ok((
-            self.shape(Side::Query, &query, &all, rows)?,
-            self.shape(Side::Item, &item, &all, rows)?,
+            self.shape(Side::Query, &query, &all, rows.0)?,
+            self.shape(Side::Item, &item, &all, rows.1)?,
         ))
     }
 

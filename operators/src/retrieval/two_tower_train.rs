@@ -136,6 +136,16 @@ pub struct TwoTowerTrain {
     #[serde(default)]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: Option<f64>,
+    /// Rows that are shuffled together. Of a larger split each epoch visits blocks of a 64th of that in a random order, and
+    /// shuffles the rows of 64 blocks at a time.
+    #[serde(default = "default_shuffle_rows")]
+    #[schemars(range(min = 1))]
+    pub shuffle_rows: usize,
+    /// How much memory the training rows may take, for example `2GB`. If they need more they are written to the disk once,
+    /// and only those that are shuffled together are in memory. It changes no result. Embedding tables, a row for each item
+    /// and the validation split come on top.
+    #[serde(default)]
+    pub memory_limit: Option<String>,
     /// Decides the initial weights and the order of the rows.
     #[serde(default)]
     pub seed: u64,
@@ -172,6 +182,10 @@ fn default_average_epochs() -> usize {
     1
 }
 
+fn default_shuffle_rows() -> usize {
+    1 << 20
+}
+
 fn default_learning_rate() -> f64 {
     1e-3
 }
@@ -197,8 +211,9 @@ pub(super) const BEST_EPOCH: &str = "best_epoch";
 
 impl Describe for TwoTowerTrain {
     const NAME: &'static str = "TwoTowerTrain";
-    const CODE_VERSION: u32 = 4;
+    const CODE_VERSION: u32 = 5;
     const PURITY: Purity = Purity::Seeded;
+    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
     const PORTS: &'static [Port] = &[
         Port::dataset("input", "Positive interactions: encoded columns with their tags."),
         Port::dataset(
