@@ -12,6 +12,7 @@
 // Matrices and their sizes are called as in the literature.
 #![allow(clippy::many_single_char_names)]
 
+mod attention;
 mod chance;
 mod gemm;
 #[cfg(target_arch = "x86_64")]

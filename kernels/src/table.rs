@@ -71,7 +71,7 @@ impl Bag {
         self.len() == 0
     }
 
-    fn row(&self, row: usize) -> std::ops::Range<usize> {
+    pub(crate) fn row(&self, row: usize) -> std::ops::Range<usize> {
         self.offsets[row] as usize..self.offsets[row + 1] as usize
     }
 }
@@ -212,6 +212,12 @@ impl Table {
         accumulate(isa, self, bag, pooling, gradient, stride, offset, touched);
     }
 
+    /// The gradient of a row that was touched last.
+    #[inline(always)]
+    pub(crate) fn gradient_of<'t>(&self, touched: &'t mut Touched, id: u32) -> &'t mut [f32] {
+        &mut touched.gradients[self.place[id as usize] as usize * self.width..][..self.width]
+    }
+
     /// Moves the touched rows by their gradients times `scale`; `numbers` are those of step `now`.
     pub fn apply(&mut self, isa: Isa, touched: &Touched, scale: f32, step: &Step, (now, numbers): (u32, &Numbers)) {
         for (&id, gradient) in touched.ids.iter().zip(touched.gradients.chunks_exact(self.width)) {
@@ -331,7 +337,7 @@ fn accumulate_rows(
         }
         let factor = factor(pooling, ids.len());
         for id in ids {
-            let target = &mut touched.gradients[table.place[*id as usize] as usize * width..][..width];
+            let target = table.gradient_of(touched, *id);
             for (target, gradient) in target.iter_mut().zip(gradient) {
                 *target += gradient * factor;
             }

@@ -156,7 +156,10 @@ fn choices_that_make_no_tower_are_told_before_a_run() {
     let workspace = Workspace::new();
     data(&workspace);
     for (with, told) in [
-        ("embedding_dims: { gnre: 4 }", "no tower has a column `gnre`"),
+        (
+            "embedding_dims: { gnre: 4 }",
+            "no tower has a column with embeddings `gnre`",
+        ),
         ("sample_weight: star", "there is no column `star`"),
         ("sample_weight: user", "`user` is a column of a tower; a weight is none"),
         (

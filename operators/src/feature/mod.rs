@@ -21,6 +21,7 @@ mod normalize;
 mod per_column;
 mod pretrained_embedding;
 mod quantile;
+mod safe_tensors;
 mod similarity;
 mod tag_as;
 mod tagging;

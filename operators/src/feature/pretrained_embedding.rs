@@ -20,9 +20,10 @@ use crate::contract::{
 
 /// Adds a column of vectors that were learnt elsewhere: for every row the vector of the id in the one column of its input.
 ///
-/// The file is a NumPy array (`.npy`: two dimensions, `float32` or `float64`), whose row is the id, or a Parquet file with a
-/// column `id` and a column `vector` of lists of one length. An id that the file does not have gets zeros. The output has
-/// the vectors only, as lists of fixed length of `Float32`, tagged `embedding` and with the side of the id.
+/// The file is a NumPy array (`.npy`: two dimensions, `float32` or `float64`) or a tensor in a `.safetensors` file (two
+/// dimensions, `F64`, `F32`, `F16` or `BF16`), whose row is the id, or a Parquet file with a column `id` and a column `vector`
+/// of lists of one length. An id that the file does not have gets zeros. The output has the vectors only, as lists of fixed
+/// length of `Float32`, tagged `embedding` and with the side of the id.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainedEmbedding {
@@ -31,6 +32,9 @@ pub struct PretrainedEmbedding {
     /// The name of the new column.
     #[serde(default = "embedding")]
     pub name: String,
+    /// Which tensor of a `.safetensors` file, where it has several tables, for example `item.embedding.item_id`.
+    #[serde(default)]
+    pub tensor: Option<String>,
 }
 
 fn embedding() -> String {
@@ -46,6 +50,19 @@ impl Describe for PretrainedEmbedding {
     const EXAMPLE: &'static str =
         "op: PretrainedEmbedding\ninput: clicks[item_id]\nwith: { path: data/item_vectors.npy }\n";
     const NVTABULAR: &'static [&'static str] = &["EmbeddingOperator"];
+
+    fn check(&self) -> Vec<Problem> {
+        let tensors = self
+            .path
+            .extension()
+            .is_some_and(|extension| extension == "safetensors");
+        if self.tensor.is_some() && !tensors {
+            return vec![
+                Problem::new("conflict", "only a `.safetensors` file has tensors to choose from").at("tensor"),
+            ];
+        }
+        Vec::new()
+    }
 }
 
 fn vector_type(width: usize) -> DataType {
@@ -63,8 +80,8 @@ impl Operator for PretrainedEmbedding {
             let message = format!("column `{}` holds {}, which is no id", id.name, id.data_type);
             return Err(vec![Problem::new("wrong-type", message).at_port("input")]);
         }
-        let width =
-            width(&self.path).map_err(|error| vec![Problem::new("bad-source", error.to_string()).at("path")])?;
+        let width = width(&self.path, self.tensor.as_deref())
+            .map_err(|error| vec![Problem::new("bad-source", error.to_string()).at("path")])?;
         let mut column = Column::new(&self.name, vector_type(width), false).with_tag(Tag::Embedding);
         column.tags.extend(id.tags.iter().copied().filter(|tag| tag.is_side()));
         Ok(NodeType::Dataset(DatasetType {
@@ -92,8 +109,11 @@ impl Columns for PretrainedEmbedding {
             .first()
             .ok_or_else(|| OperatorError::invalid("there is no column of ids"))?;
         let digest = file_digest(&self.path)?;
-        let table = Arc::new(Table::of(Vectors::read(&self.path)?)?);
-        let name = format!("pretrained_{digest}");
+        let table = Arc::new(Table::of(Vectors::read(&self.path, self.tensor.as_deref())?)?);
+        let name = match &self.tensor {
+            Some(tensor) => format!("pretrained_{digest}_{tensor}"),
+            None => format!("pretrained_{digest}"),
+        };
         let output = vector_type(table.width);
         let body = move |arrays: &[ArrayRef]| table.lookup(&arrays[0]);
         Ok(vec![NamedExpr {

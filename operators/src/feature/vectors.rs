@@ -1,4 +1,4 @@
-//! Tables of vectors in files: NumPy arrays, and Parquet.
+//! Tables of vectors in files: NumPy arrays, safetensors, and Parquet.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,6 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
 
+use super::safe_tensors;
 use crate::contract::{OperatorError, Result, TableFile};
 
 /// Vectors of one width, row after row; with ids where the file has them.
@@ -17,18 +18,33 @@ pub(super) struct Vectors {
     pub(super) ids: Option<ArrayRef>,
 }
 
-fn wrong(path: &Path, what: &str) -> OperatorError {
+pub(super) fn wrong(path: &Path, what: &str) -> OperatorError {
     OperatorError::invalid(format!("{}: not a table of vectors: {what}", path.display()))
 }
 
-fn is_parquet(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "parquet")
+/// The formats, by the ending of the file.
+enum Format {
+    Parquet,
+    SafeTensors,
+    NumPy,
+}
+
+impl Format {
+    fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("parquet") => Format::Parquet,
+            Some("safetensors") => Format::SafeTensors,
+            _ => Format::NumPy,
+        }
+    }
 }
 
 /// The width of the vectors in a file, from its head or its first row.
-pub(super) fn width(path: &Path) -> Result<usize> {
-    if !is_parquet(path) {
-        return Ok(Header::read(path)?.0.width);
+pub(super) fn width(path: &Path, tensor: Option<&str>) -> Result<usize> {
+    match Format::of(path) {
+        Format::NumPy => return Ok(Header::read(path)?.0.width),
+        Format::SafeTensors => return safe_tensors::width(path, tensor),
+        Format::Parquet => {}
     }
     let table = TableFile {
         path: path.to_owned(),
@@ -63,16 +79,17 @@ fn list_width(path: &Path, vectors: &ArrayRef) -> Result<usize> {
 }
 
 impl Vectors {
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        if is_parquet(path) {
-            Self::in_parquet(path)
-        } else {
-            Self::in_numpy(path)
+    /// Reads a file; `tensor` is the one wanted of several.
+    pub(super) fn read(path: &Path, tensor: Option<&str>) -> Result<Self> {
+        match Format::of(path) {
+            Format::Parquet => Self::in_parquet(path),
+            Format::SafeTensors => safe_tensors::read(path, tensor),
+            Format::NumPy => Self::in_numpy(path),
         }
     }
 
     fn in_parquet(path: &Path) -> Result<Self> {
-        let width = width(path)?;
+        let width = width(path, None)?;
         let table = TableFile {
             path: path.to_owned(),
             rows: 0,
@@ -139,9 +156,9 @@ impl Header {
         let mut file = File::open(path).map_err(OperatorError::io(path))?;
         let mut start = [0; 8];
         file.read_exact(&mut start)
-            .map_err(|_| wrong(path, "it is neither `.parquet` nor `.npy`"))?;
+            .map_err(|_| wrong(path, "it is neither `.parquet` nor `.safetensors` nor `.npy`"))?;
         if &start[..6] != b"\x93NUMPY" {
-            return Err(wrong(path, "it is neither `.parquet` nor `.npy`"));
+            return Err(wrong(path, "it is neither `.parquet` nor `.safetensors` nor `.npy`"));
         }
         let cut = |_| wrong(path, "it ends in its head");
         let length = if start[6] == 1 {

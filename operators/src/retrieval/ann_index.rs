@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
+use super::encode::Side;
 use super::ids::numbers;
 use super::model::LoadedModel;
 use super::sides::mismatches;
@@ -238,8 +239,8 @@ impl AnnIndex {
         let ranker = model.ranker(None, context.threads)?;
         let exact = ranker.top_k(&table, &ids, self.k, &|_| &[], context, &|_| ())?;
         let towers = model.towers()?;
-        let queries = towers.query.embed(&table, towers.normalize, context.threads)?;
-        let dim = towers.query.shape.dim();
+        let queries = towers.embed(Side::Query, &table, context.threads)?;
+        let dim = towers.dim();
         let (mut hits, mut wanted) = (0_usize, 0_usize);
         for (query, exact) in queries.chunks_exact(dim).zip(exact) {
             let vector = lengthened(towers.normalize.score(), query, 0.0);
@@ -311,10 +312,8 @@ impl Task for AnnIndex {
             "queries",
             &context.cancel,
         )?;
-        let dim = towers.item.shape.dim();
-        let embeddings = towers
-            .item
-            .embed(&model.catalogue.table, towers.normalize, context.threads)?;
+        let dim = towers.dim();
+        let embeddings = towers.embed(Side::Item, &model.catalogue.table, context.threads)?;
         let index = self.build(towers.normalize.score(), &embeddings, dim, context)?;
         let recall = self.measure(&index, &embeddings, &model, &users, context)?;
         fs::create_dir_all(&self.path).map_err(OperatorError::io(&self.path))?;

@@ -43,6 +43,16 @@ impl Items {
         })
     }
 
+    /// These distinct items, which occurred so often.
+    pub(crate) fn distinct(table: EncodedTable, counts: Vec<u64>, columns: &Schema, item_id: &str) -> Self {
+        Items {
+            table,
+            counts,
+            columns: columns.clone(),
+            item_id: item_id.to_owned(),
+        }
+    }
+
     /// The same with those of `others` that are not among them yet, which never occurred.
     pub(crate) fn and(self, others: &Self) -> Result<Self> {
         let known: std::collections::HashSet<i64> = self.table.single(&self.item_id)?.iter().copied().collect();

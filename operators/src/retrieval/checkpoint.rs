@@ -3,7 +3,7 @@
 //! ```text
 //! the line MAGIC
 //! length of the header, u64 little-endian; the header in JSON
-//! the arrays whose lengths the header names: f32, u32 and u64, little-endian
+//! the arrays whose lengths the header names: f32 and u32, little-endian
 //! BLAKE3 of all that
 //! ```
 
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::network::Network;
 use super::towers::Towers;
 
-const MAGIC: &[u8] = b"towline two-tower training 2\n";
+const MAGIC: &[u8] = b"towline two-tower training 4\n";
 const DIGEST: u64 = blake3::OUT_LEN as u64;
 
 /// The best epoch so far.
@@ -39,8 +39,6 @@ pub(crate) struct Best {
 pub(crate) struct Course {
     /// Epochs done.
     pub(crate) epoch: usize,
-    /// The order of the rows in the epoch done last; the next one shuffles it.
-    pub(crate) order: Vec<usize>,
     /// Where random numbers come from.
     pub(crate) rng: ChaCha8Rng,
     /// The latest metrics.
@@ -68,7 +66,6 @@ struct Header {
     ends: usize,
     floats: Vec<usize>,
     steps_of_rows: Vec<usize>,
-    order: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,7 +105,6 @@ impl Course {
             ends: self.ends.len(),
             floats: floats.iter().map(|array| array.len()).collect(),
             steps_of_rows: steps_of_rows.iter().map(|array| array.len()).collect(),
-            order: self.order.len(),
         };
         let header = serde_json::to_vec(&header)?;
         let new = path.with_extension("new");
@@ -125,9 +121,6 @@ impl Course {
         for x in steps_of_rows.into_iter().flatten() {
             out.put(&x.to_le_bytes())?;
         }
-        for row in &self.order {
-            out.put(&(*row as u64).to_le_bytes())?;
-        }
         let digest = out.hasher.finalize();
         out.inner.write_all(digest.as_bytes())?;
         out.inner
@@ -139,7 +132,7 @@ impl Course {
 
     /// Goes on from what was written to `path`; `false`, with nothing changed, if that is not there or not whole.
     pub(crate) fn take_up(&mut self, network: &mut Network, towers: &Towers, path: &Path) -> bool {
-        let Some((header, mut floats, steps_of_rows, order)) = read(path) else {
+        let Some((header, mut floats, steps_of_rows)) = read(path) else {
             return false;
         };
         let Ok(position) = header.position.parse() else {
@@ -159,12 +152,11 @@ impl Course {
                 metrics: numbers(&found.metrics),
             })
         });
-        if order.len() != self.order.len() || !network.restore(header.steps, &floats, &steps_of_rows) {
+        if !network.restore(header.steps, &floats, &steps_of_rows) {
             return false;
         }
         self.rng.set_word_pos(position);
         self.epoch = header.epoch;
-        self.order = order;
         self.metrics = numbers(&header.metrics);
         self.rows = header.rows;
         self.best = best;
@@ -185,7 +177,7 @@ fn restored(towers: &Towers, count: usize, weights: Vec<Vec<f32>>) -> Option<Vec
 }
 
 /// What a file holds, if it is whole.
-fn read(path: &Path) -> Option<(Header, Vec<Vec<f32>>, Vec<Vec<u32>>, Vec<usize>)> {
+fn read(path: &Path) -> Option<(Header, Vec<Vec<f32>>, Vec<Vec<u32>>)> {
     let file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len().checked_sub(DIGEST)?;
     let mut hasher = blake3::Hasher::new();
@@ -210,8 +202,7 @@ fn read(path: &Path) -> Option<(Header, Vec<Vec<f32>>, Vec<Vec<u32>>, Vec<usize>
         .iter()
         .map(|n| many(&mut file, *n, u32::from_le_bytes));
     let steps = steps.collect::<Option<_>>()?;
-    let order = many(&mut file, header.order, |bytes| u64::from_le_bytes(bytes) as usize)?;
-    Some((header, floats, steps, order))
+    Some((header, floats, steps))
 }
 
 fn many<const N: usize, T>(file: &mut impl Read, count: usize, value: impl Fn([u8; N]) -> T) -> Option<Vec<T>> {

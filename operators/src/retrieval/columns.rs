@@ -1,147 +1,15 @@
 //! Encoded columns in memory.
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Int64Type};
-use std::sync::Arc;
+use arrow::array::ArrayRef;
 
+use super::cells::{Cells, Ids};
+use super::numbers::Numbers;
 use crate::contract::{Cancel, Column, OperatorError, Result, TableFile};
-
-/// The ids of one encoded column, row by row.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Ids {
-    /// One id a row.
-    Single(Vec<i64>),
-    /// Any number of ids a row: those of row `r` are `values[offsets[r]..offsets[r + 1]]`.
-    Lists {
-        /// Where each row begins, and the end of the last one.
-        offsets: Vec<usize>,
-        /// The ids of all rows.
-        values: Vec<i64>,
-    },
-}
-
-impl Ids {
-    fn empty(list: bool) -> Self {
-        if list {
-            Ids::Lists {
-                offsets: vec![0],
-                values: Vec::new(),
-            }
-        } else {
-            Ids::Single(Vec::new())
-        }
-    }
-
-    /// The ids of a row.
-    pub(crate) fn row(&self, row: usize) -> &[i64] {
-        match self {
-            Ids::Single(ids) => &ids[row..=row],
-            Ids::Lists { offsets, values } => &values[offsets[row]..offsets[row + 1]],
-        }
-    }
-
-    fn extend(&mut self, other: &Self) -> Result<()> {
-        match (self, other) {
-            (Ids::Single(ids), Ids::Single(more)) => ids.extend_from_slice(more),
-            (
-                Ids::Lists { offsets, values },
-                Ids::Lists {
-                    offsets: more_offsets,
-                    values: more,
-                },
-            ) => {
-                let before = values.len();
-                offsets.extend(more_offsets[1..].iter().map(|offset| before + offset));
-                values.extend_from_slice(more);
-            }
-            _ => return Err(OperatorError::invalid("a column of lists meets one without")),
-        }
-        Ok(())
-    }
-
-    fn select(&self, rows: &[usize]) -> Self {
-        match self {
-            Ids::Single(ids) => Ids::Single(rows.iter().map(|&row| ids[row]).collect()),
-            Ids::Lists { .. } => {
-                let mut offsets = vec![0];
-                let mut values = Vec::new();
-                for &row in rows {
-                    values.extend_from_slice(self.row(row));
-                    offsets.push(values.len());
-                }
-                Ids::Lists { offsets, values }
-            }
-        }
-    }
-
-    fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
-        let wrong = || OperatorError::invalid(format!("`{}` does not hold encoded ids without nulls", column.name));
-        let before = match self {
-            Ids::Single(ids) => {
-                let array = array
-                    .as_primitive_opt::<Int64Type>()
-                    .filter(|a| a.null_count() == 0)
-                    .ok_or_else(wrong)?;
-                let before = ids.len();
-                ids.extend_from_slice(array.values());
-                before
-            }
-            Ids::Lists { offsets, values } => {
-                let lists = array.as_list_opt::<i32>().ok_or_else(wrong)?;
-                let before = values.len();
-                for row in 0..lists.len() {
-                    if lists.is_valid(row) {
-                        let list = lists.value(row);
-                        let ids = list.as_primitive_opt::<Int64Type>().filter(|a| a.null_count() == 0);
-                        values.extend_from_slice(ids.ok_or_else(wrong)?.values());
-                    }
-                    offsets.push(values.len());
-                }
-                before
-            }
-        };
-        let (Ids::Single(values) | Ids::Lists { values, .. }) = self;
-        // An id outside its domain would read past an embedding table.
-        let size = column
-            .domain
-            .as_ref()
-            .and_then(|domain| domain.size)
-            .map_or(i64::MAX, |size| size as i64);
-        match values[before..].iter().find(|&&id| id < 0 || id >= size) {
-            Some(id) => {
-                let name = &column.name;
-                Err(OperatorError::invalid(format!(
-                    "`{name}` holds the id {id}, but its domain has the ids 0 to {}",
-                    size - 1
-                )))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn to_arrow(&self) -> Result<ArrayRef> {
-        Ok(match self {
-            Ids::Single(ids) => Arc::new(Int64Array::from(ids.clone())),
-            Ids::Lists { offsets, values } => {
-                let lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]);
-                let field = Arc::new(Field::new_list_field(DataType::Int64, true));
-                let values = Arc::new(Int64Array::from(values.clone()));
-                Arc::new(ListArray::try_new(
-                    field,
-                    OffsetBuffer::from_lengths(lengths),
-                    values,
-                    None,
-                )?)
-            }
-        })
-    }
-}
 
 /// Encoded columns of the same rows.
 #[derive(Debug, Clone)]
 pub(crate) struct EncodedTable {
-    columns: Vec<(String, Ids)>,
+    columns: Vec<(String, Cells)>,
     /// Number of rows.
     pub(crate) rows: usize,
 }
@@ -154,10 +22,7 @@ impl EncodedTable {
         cancel: &Cancel,
     ) -> Result<Self> {
         let mut all = EncodedTable::empty(columns);
-        EncodedTable::scan(tables, columns, cancel, |batch| {
-            all.append(&batch);
-            Ok(())
-        })?;
+        EncodedTable::scan(tables, columns, cancel, |batch| all.append(&batch))?;
         Ok(all)
     }
 
@@ -175,10 +40,10 @@ impl EncodedTable {
                 let batch = batch?;
                 let mut encoded = EncodedTable::empty(columns);
                 encoded.rows = batch.num_rows();
-                for (column, (name, ids)) in columns.iter().zip(&mut encoded.columns) {
+                for (column, (name, cells)) in columns.iter().zip(&mut encoded.columns) {
                     let array = batch.column_by_name(name);
                     let array = array.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
-                    ids.append(array, column)?;
+                    cells.append(array, column)?;
                 }
                 each(encoded)?;
             }
@@ -189,57 +54,57 @@ impl EncodedTable {
     /// No rows of these columns.
     pub(crate) fn empty(columns: &[&Column]) -> Self {
         EncodedTable {
-            columns: columns
-                .iter()
-                .map(|c| (c.name.clone(), Ids::empty(c.is_list())))
-                .collect(),
+            columns: columns.iter().map(|c| (c.name.clone(), Cells::empty(c))).collect(),
             rows: 0,
         }
     }
 
     /// Adds rows of the same columns.
-    pub(crate) fn append(&mut self, other: &Self) {
-        for ((_, ids), (_, more)) in self.columns.iter_mut().zip(&other.columns) {
-            match (ids, more) {
-                (Ids::Single(ids), Ids::Single(more)) => ids.extend_from_slice(more),
-                (
-                    Ids::Lists { offsets, values },
-                    Ids::Lists {
-                        offsets: ends,
-                        values: more,
-                    },
-                ) => {
-                    let start = values.len();
-                    offsets.extend(ends[1..].iter().map(|end| start + end));
-                    values.extend_from_slice(more);
-                }
-                _ => {}
-            }
+    pub(crate) fn append(&mut self, other: &Self) -> Result<()> {
+        for ((name, cells), (_, more)) in self.columns.iter_mut().zip(&other.columns) {
+            cells.extend(more, name)?;
         }
         self.rows += other.rows;
+        Ok(())
     }
 
     /// Its memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let bytes = |(_, ids): &(String, Ids)| match ids {
-            Ids::Single(ids) => 8 * ids.len(),
-            Ids::Lists { offsets, values } => 8 * (offsets.len() + values.len()),
-        };
-        self.columns.iter().map(bytes).sum()
+        self.columns.iter().map(|(_, cells)| cells.bytes()).sum()
     }
 
     /// A table of these columns.
     #[cfg(test)]
-    pub(crate) fn of(columns: Vec<(String, Ids)>, rows: usize) -> Self {
+    pub(crate) fn of(columns: Vec<(String, Cells)>, rows: usize) -> Self {
         EncodedTable { columns, rows }
+    }
+
+    /// What a column holds.
+    pub(crate) fn cells(&self, name: &str) -> Result<&Cells> {
+        let found = self.columns.iter().find(|(column, _)| column == name);
+        found
+            .map(|(_, cells)| cells)
+            .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
     }
 
     /// The ids of a column.
     pub(crate) fn get(&self, name: &str) -> Result<&Ids> {
-        let found = self.columns.iter().find(|(column, _)| column == name);
-        found
-            .map(|(_, ids)| ids)
-            .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+        match self.cells(name)? {
+            Cells::Ids(ids) => Ok(ids),
+            Cells::Numbers(_) => Err(OperatorError::invalid(format!("`{name}` holds numbers, not ids"))),
+        }
+    }
+
+    /// The numbers of a column, which must be `width` a row.
+    pub(crate) fn numbers(&self, name: &str, width: usize) -> Result<&Numbers> {
+        match self.cells(name)? {
+            Cells::Numbers(numbers) if numbers.width == width || self.rows == 0 => Ok(numbers),
+            Cells::Numbers(numbers) => Err(OperatorError::invalid(format!(
+                "`{name}` holds {} numbers a row; the model was trained on {width}",
+                numbers.width
+            ))),
+            Cells::Ids(_) => Err(OperatorError::invalid(format!("`{name}` holds ids, not numbers"))),
+        }
     }
 
     /// The ids of a column that has one a row.
@@ -257,7 +122,7 @@ impl EncodedTable {
         let columns = self
             .columns
             .iter()
-            .map(|(name, ids)| (name.clone(), ids.select(rows)))
+            .map(|(name, cells)| (name.clone(), cells.select(rows)))
             .collect();
         EncodedTable {
             columns,
@@ -267,10 +132,10 @@ impl EncodedTable {
 
     /// The rows of this table, then those of another with the same columns.
     pub(crate) fn and(&self, other: &Self) -> Result<Self> {
-        let columns = self.columns.iter().map(|(name, ids)| {
-            let mut ids = ids.clone();
-            ids.extend(other.get(name)?)?;
-            Ok((name.clone(), ids))
+        let columns = self.columns.iter().map(|(name, cells)| {
+            let mut cells = cells.clone();
+            cells.extend(other.cells(name)?, name)?;
+            Ok((name.clone(), cells))
         });
         Ok(EncodedTable {
             columns: columns.collect::<Result<_>>()?,
@@ -282,26 +147,50 @@ impl EncodedTable {
     pub(crate) fn project(&self, columns: &[Column]) -> Result<Self> {
         let columns = columns
             .iter()
-            .map(|column| Ok((column.name.clone(), self.get(&column.name)?.clone())));
+            .map(|column| Ok((column.name.clone(), self.cells(&column.name)?.clone())));
         Ok(EncodedTable {
             columns: columns.collect::<Result<_>>()?,
             rows: self.rows,
         })
     }
 
-    /// All ids of a row, each column led by how many it has: equal for rows that no tower can tell apart.
+    /// Everything that a row holds: equal for rows that no tower can tell apart.
     pub(crate) fn key(&self, row: usize, columns: &[Column]) -> Result<Vec<i64>> {
         let mut key = Vec::new();
         for column in columns {
-            let ids = self.get(&column.name)?.row(row);
-            key.push(ids.len() as i64);
-            key.extend_from_slice(ids);
+            self.cells(&column.name)?.add_to_key(row, &mut key);
         }
         Ok(key)
     }
 
+    /// Whether a row holds what a row of another table with the same columns does.
+    pub(crate) fn same(&self, row: usize, other: &Self, other_row: usize) -> bool {
+        let mut columns = self.columns.iter().zip(&other.columns);
+        columns.all(|((_, cells), (_, others))| cells.same(row, others, other_row))
+    }
+
+    /// Leaves the first `rows` rows.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        self.columns.iter_mut().for_each(|(_, cells)| cells.truncate(rows));
+        self.rows = self.rows.min(rows);
+    }
+
+    /// Writes all rows, column by column.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        self.columns.iter().for_each(|(_, cells)| cells.write(out));
+    }
+
+    /// Adds the `rows` rows that [`EncodedTable::write`] wrote; `None` if there are no such rows.
+    pub(crate) fn read_more(&mut self, rows: usize, bytes: &mut &[u8]) -> Option<()> {
+        for (_, cells) in &mut self.columns {
+            cells.read_more(rows, bytes)?;
+        }
+        self.rows += rows;
+        Some(())
+    }
+
     /// The columns as Arrow arrays, in order.
     pub(crate) fn to_arrow(&self) -> Result<Vec<ArrayRef>> {
-        self.columns.iter().map(|(_, ids)| ids.to_arrow()).collect()
+        self.columns.iter().map(|(_, cells)| cells.to_arrow()).collect()
     }
 }

@@ -1,6 +1,5 @@
 //! Training against PyTorch's dense Adam with autograd over the full matrix of scores.
 
-use arrow::datatypes::DataType;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -8,17 +7,21 @@ use tch::nn::{self, OptimizerConfig, VarStore};
 use tch::{Device, Kind, Tensor};
 use towline_kernels::{Decay, Mask, Rule, Schedule, Step};
 
-use super::columns::{EncodedTable, Ids};
+use super::cells::{Cells, Ids};
+use super::columns::EncodedTable;
 use super::fixture::Quiet;
-use super::ids::Originals;
 use super::in_batch::InBatch;
+use super::liked::Gathering;
 use super::network::Network;
+use super::numbers::Numbers;
+use super::row_blocks::Block;
 use super::sampling::Sampling;
-use super::sides::Sides;
-use super::towers::{EmbeddingShape, Normalize, Pool, Tower, TowerShape, Towers};
+use super::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape};
+use super::towers::{Tower, Towers};
 use super::training::Training;
 use super::training_options::Loss;
-use crate::contract::{Cancel, Column, Context, Device as Place};
+use super::training_rows::Gathered;
+use crate::contract::{Cancel, Context, Device as Place};
 
 const BATCH: usize = 128;
 const STEPS: usize = 200;
@@ -27,7 +30,9 @@ const LEARNING_RATE: f64 = 0.003;
 struct Data {
     table: EncodedTable,
     columns: Vec<(&'static str, Vec<i64>)>,
-    sides: Sides,
+    /// Up to three items of a row, padded with 0.
+    last: Vec<i64>,
+    age: Vec<f32>,
 }
 
 /// Users of a group like items of that group; few of both dominate.
@@ -40,73 +45,101 @@ fn data() -> Data {
         ("item", Vec::new()),
         ("brand", Vec::new()),
     ];
-    for _ in 0..rows {
+    let (mut last, mut age) = (Vec::new(), Vec::new());
+    for row in 0..rows {
         let user = 1 + (rng.random::<f64>().powi(3) * 900.0) as i64;
         let group = user % 6;
         let item = 1 + (rng.random::<f64>().powi(3) * 50.0) as i64 * 6 + group;
         for (column, value) in columns.iter_mut().zip([user, 1 + group, item, 1 + item % 11]) {
             column.1.push(value);
         }
+        last.extend((0..3).map(|place| {
+            if place < row % 4 {
+                1 + (row * 7 + place) as i64 % 300
+            } else {
+                0
+            }
+        }));
+        age.push(group as f32 / 3.0 - 1.0);
     }
-    let column = |name: &str| Column::new(name, DataType::Int64, false);
-    let table = columns
+    let single = columns
         .iter()
-        .map(|(name, ids)| ((*name).to_owned(), Ids::Single(ids.clone())))
-        .collect();
+        .map(|(name, ids)| ((*name).to_owned(), Cells::Ids(Ids::Single(ids.clone()))));
+    let mut table: Vec<(String, Cells)> = single.collect();
+    let lists = Ids::Lists {
+        offsets: (0..=rows).map(|row| 3 * row).collect(),
+        values: last.clone(),
+    };
+    table.push(("last".to_owned(), Cells::Ids(lists)));
+    table.push(("age".to_owned(), Cells::Numbers(Numbers::of(1, age.clone()))));
     Data {
         table: EncodedTable::of(table, rows),
         columns,
-        sides: Sides {
-            query: vec![column("user"), column("group")],
-            item: vec![column("item"), column("brand")],
-            user_id: "user".to_owned(),
-            item_id: "item".to_owned(),
-        },
+        last,
+        age,
     }
 }
 
-fn towers(layers: &[usize], normalize: Normalize) -> Towers {
+/// Towers of the columns without lists, or of all: the lists have the table of the items.
+fn towers(layers: &[usize], normalize: Normalize, all: bool) -> Towers {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let mut tower = |columns: [(&str, usize); 2]| {
+    let tower = |columns: [(&str, usize); 2]| {
         let embeddings = columns.map(|(column, rows)| EmbeddingShape {
             column: column.to_owned(),
             rows,
             dim: 16,
             pooling: Pool::Mean,
+            table: None,
         });
-        Tower::init(
-            TowerShape {
-                embeddings: embeddings.to_vec(),
-                layers: layers.to_vec(),
-            },
-            &mut rng,
-        )
+        TowerShape {
+            embeddings: embeddings.to_vec(),
+            numbers: Vec::new(),
+            layers: layers.to_vec(),
+        }
     };
-    let query = tower([("user", 902), ("group", 8)]);
-    Towers {
-        normalize,
-        query,
-        item: tower([("item", 310), ("brand", 13)]),
+    let (mut query, item) = (
+        tower([("user", 902), ("group", 8)]),
+        tower([("item", 310), ("brand", 13)]),
+    );
+    if all {
+        query.embeddings.push(EmbeddingShape {
+            column: "last".to_owned(),
+            pooling: Pool::Attention,
+            table: Some("item.embedding.item".to_owned()),
+            ..item.embeddings[0].clone()
+        });
+        query.numbers.push(NumbersShape {
+            column: "age".to_owned(),
+            width: 1,
+        });
     }
+    Towers::init(normalize, query, item, &mut rng).unwrap()
 }
 
 struct TorchTower {
     tables: Vec<Tensor>,
+    attention: Vec<Option<Tensor>>,
     layers: Vec<(Tensor, Tensor)>,
     normalize: Normalize,
 }
 
 impl TorchTower {
-    fn new(tower: &Tower, normalize: Normalize, variables: &nn::Path<'_>) -> Self {
+    fn new(towers: &Towers, tower: &Tower, tables: &[Tensor], variables: &nn::Path<'_>) -> Self {
         let matrix = |name: String, values: &[f32], rows: usize| {
             variables.var_copy(&name, &Tensor::from_slice(values).view([rows as i64, -1]))
         };
-        let tables = tower.shape.embeddings.iter().zip(&tower.tables);
+        let attention = tower.attention.iter().enumerate().map(|(place, query)| {
+            let query = (!query.is_empty()).then(|| Tensor::from_slice(query));
+            query.map(|query| variables.var_copy(&format!("attention{place}"), &query))
+        });
         let layers = tower.layers.iter().enumerate();
         TorchTower {
-            tables: tables
-                .map(|(shape, table)| matrix(shape.column.clone(), table, shape.rows))
+            tables: tower
+                .tables
+                .iter()
+                .map(|place| tables[*place].shallow_clone())
                 .collect(),
+            attention: attention.collect(),
             layers: layers
                 .map(|(index, layer)| {
                     let weight = matrix(format!("weight{index}"), &layer.weight, layer.bias.len());
@@ -116,17 +149,23 @@ impl TorchTower {
                     )
                 })
                 .collect(),
-            normalize,
+            normalize: towers.normalize,
         }
     }
 
     fn forward(&self, columns: &[Tensor]) -> Tensor {
-        let parts: Vec<Tensor> = self
-            .tables
-            .iter()
-            .zip(columns)
-            .map(|(table, ids)| table.index_select(0, ids))
+        let embeddings = self.tables.iter().zip(&self.attention).zip(columns);
+        let mut parts: Vec<Tensor> = embeddings
+            .map(|((table, query), ids)| {
+                let rows = Tensor::embedding(table, ids, -1, false, false);
+                let Some(query) = query else { return rows };
+                let absent = ids.eq(0);
+                let weights = rows.matmul(query).masked_fill(&absent, -1e9).softmax(1, Kind::Float);
+                let weights = weights.masked_fill(&absent, 0.0).unsqueeze(-1);
+                (rows * weights).sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)
+            })
             .collect();
+        parts.extend(columns[self.tables.len()..].iter().map(Tensor::shallow_clone));
         let mut x = if self.layers.is_empty() {
             &parts[0] + &parts[1]
         } else {
@@ -148,8 +187,14 @@ impl TorchTower {
 /// The losses of every step with PyTorch.
 fn dense(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64, decay: f64) -> Vec<f64> {
     let variables = VarStore::new(Device::Cpu);
-    let query = TorchTower::new(&towers.query, towers.normalize, &(variables.root() / "query"));
-    let item = TorchTower::new(&towers.item, towers.normalize, &(variables.root() / "item"));
+    let root = variables.root();
+    let tables = towers.tables.iter().enumerate().map(|(place, table)| {
+        let table = Tensor::from_slice(table).view([-1, 16]);
+        root.var_copy(&format!("table{place}"), &table)
+    });
+    let tables: Vec<Tensor> = tables.collect();
+    let query = TorchTower::new(towers, &towers.query, &tables, &(&root / "query"));
+    let item = TorchTower::new(towers, &towers.item, &tables, &(&root / "item"));
     let mut adam = nn::Adam {
         wd: decay,
         ..nn::Adam::default()
@@ -170,7 +215,17 @@ fn dense(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64, 
         let ids = |column: usize| {
             Tensor::from_slice(&rows.iter().map(|&row| data.columns[column].1[row]).collect::<Vec<_>>())
         };
-        let q = query.forward(&[ids(0), ids(1)]);
+        let last: Vec<i64> = rows
+            .iter()
+            .flat_map(|row| data.last[3 * row..3 * row + 3].to_vec())
+            .collect();
+        let age: Vec<f32> = rows.iter().map(|row| data.age[*row]).collect();
+        let mut columns = vec![ids(0), ids(1)];
+        if towers.query.shape.embeddings.len() > 2 {
+            columns.push(Tensor::from_slice(&last).view([-1, 3]));
+            columns.push(Tensor::from_slice(&age).view([-1, 1]));
+        }
+        let q = query.forward(&columns);
         let v = item.forward(&[ids(2), ids(3)]);
         let mut mask = vec![0.0_f32; rows.len() * rows.len()];
         for (i, &row) in rows.iter().enumerate() {
@@ -224,23 +279,54 @@ fn network(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64
         schedule,
     };
     let mut network = Network::new(towers, step, None, 2);
+    let (rows, pairs) = (data.table.rows, data.columns[0].1.iter().zip(&data.columns[2].1));
+    let mut liked = Gathering::Memory(Vec::new());
+    for (user, item) in pairs {
+        liked.add(*user as u32, *item as u32).unwrap();
+    }
+    let mut block = Block::like(&data.table, &data.table);
+    block.queries = data.table.clone();
+    block.users = data.columns[0].1.iter().map(|user| *user as u32).collect();
+    let mut first: Vec<usize> = Vec::new();
+    let (mut ids, mut counts) = (Vec::new(), Vec::new());
+    for (row, &item) in data.columns[2].1.iter().enumerate() {
+        let place = ids.iter().position(|id| *id == item as u32).unwrap_or_else(|| {
+            first.push(row);
+            ids.push(item as u32);
+            counts.push(0);
+            ids.len() - 1
+        });
+        counts[place] += 1;
+        block.places.push(place as u32);
+    }
+    let mut gathered = Gathered::new(Block::like(&data.table, &data.table), 64 * rows, None);
+    let fill = |target: &mut Block, _| {
+        *target = block.clone();
+        Ok(())
+    };
+    gathered.extend(rows, fill).unwrap();
+    let sampling = Sampling::new(&ids, &counts);
     let mut training = Training {
         batch_size: BATCH,
         temperature,
         loss: Loss::SampledSoftmax,
         logq: true,
         uniform_negatives: 0,
-        row_weights: None,
+        frozen: None,
         context: &context,
-        train: &data.table,
-        sampling: Sampling::new(&data.table, &data.sides, &Originals::without_vocabulary(), true).unwrap(),
+        rows: gathered.finish(data.table.select(&first), ids, None).unwrap(),
+        liked: liked.finish().unwrap(),
+        sampling,
         in_batch: InBatch::default(),
         mask: Mask::default(),
     };
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let batches = orders.iter().flat_map(|order| order.chunks(BATCH));
     batches
-        .map(|rows| training.epoch(&mut network, rows, &mut rng).unwrap())
+        .map(|rows| {
+            let (sum, weight) = training.pass(&mut network, rows, &mut rng).unwrap();
+            sum / weight
+        })
         .collect()
 }
 
@@ -256,12 +342,13 @@ fn after_two_hundred_steps_the_loss_is_that_of_dense_adam() {
             order.clone()
         })
         .collect();
-    for (layers, normalize, temperature, decay) in [
-        (&[32, 16][..], Normalize::None, 1.0, 0.0),
-        (&[][..], Normalize::None, 1.0, 1e-4),
-        (&[16][..], Normalize::L2, 0.1, 1e-4),
+    for (layers, normalize, temperature, decay, all) in [
+        (&[32, 16][..], Normalize::None, 1.0, 0.0, false),
+        (&[][..], Normalize::None, 1.0, 1e-4, false),
+        (&[16][..], Normalize::L2, 0.1, 1e-4, false),
+        (&[32, 16][..], Normalize::None, 1.0, 1e-4, true),
     ] {
-        let towers = towers(layers, normalize);
+        let towers = towers(layers, normalize, all);
         let expected = dense(&data, &towers, &orders, temperature, decay);
         let found = network(&data, &towers, &orders, temperature, decay);
         assert_eq!((expected.len(), found.len()), (STEPS, STEPS));

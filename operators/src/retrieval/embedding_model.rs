@@ -1,7 +1,8 @@
 //! Models whose scores are dot products of a row per user and a row per item: stored as two towers without layers.
 
 use super::interactions::Interactions;
-use super::towers::{EmbeddingShape, Normalize, Pool, Tower, TowerShape, Towers, WEIGHTS};
+use super::tower_shape::{EmbeddingShape, Normalize, Pool, TowerShape, WEIGHTS};
+use super::towers::{Tower, Towers};
 use crate::contract::{Context, OperatorError, Output, Result};
 
 /// The table of a column: its name and its weights, row-major [ids, dim].
@@ -15,26 +16,30 @@ pub(crate) fn stored(
     item: ColumnTable,
     context: &Context,
 ) -> Result<Output> {
-    let tower = |tables: Vec<ColumnTable>| {
+    let tower = |first: usize, tables: &[ColumnTable]| {
         let shape = |(column, weights): &ColumnTable| EmbeddingShape {
             column: column.clone(),
             rows: weights.len() / dim,
             dim,
             pooling: Pool::Mean,
+            table: None,
         };
         Tower {
             shape: TowerShape {
                 embeddings: tables.iter().map(shape).collect(),
+                numbers: Vec::new(),
                 layers: Vec::new(),
             },
-            tables: tables.into_iter().map(|(_, weights)| weights).collect(),
+            tables: (first..first + tables.len()).collect(),
+            attention: vec![Vec::new(); tables.len()],
             layers: Vec::new(),
         }
     };
     let towers = Towers {
         normalize: Normalize::None,
-        query: tower(query),
-        item: tower(vec![item]),
+        query: tower(0, &query),
+        item: tower(query.len(), std::slice::from_ref(&item)),
+        tables: query.into_iter().chain([item]).map(|(_, weights)| weights).collect(),
     };
     let weights = context.temp_file(WEIGHTS);
     towers.write(&weights)?;

@@ -105,9 +105,7 @@ impl Task for Encode {
         let towers = model.towers()?;
         let (id, tag, original, embeddings, nameless) = match self.side {
             Side::Item => {
-                let embeddings = towers
-                    .item
-                    .embed(&model.catalogue.table, towers.normalize, context.threads)?;
+                let embeddings = towers.embed(self.side, &model.catalogue.table, context.threads)?;
                 (
                     &model.model_type.item_id,
                     Tag::Item,
@@ -119,7 +117,7 @@ impl Task for Encode {
             Side::Query => {
                 let queries = file_dataset_at(inputs, "data")?;
                 let users = Users::read(queries, None, &model, "data", &context.cancel)?;
-                let embeddings = towers.query.embed(&users.table, towers.normalize, context.threads)?;
+                let embeddings = towers.embed(self.side, &users.table, context.threads)?;
                 (
                     &model.model_type.user_id,
                     Tag::User,
@@ -132,7 +130,7 @@ impl Task for Encode {
         let rows = original.len();
         let schema = schema(id, original.data_type().clone(), tag);
         let field = Arc::new(Field::new_list_field(DataType::Float32, true));
-        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(towers.item.shape.dim(), rows));
+        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(towers.dim(), rows));
         let vectors: ArrayRef = Arc::new(ListArray::try_new(
             field,
             offsets,

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use rand::SeedableRng;
-use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use towline_kernels::Mask;
 
@@ -12,17 +11,20 @@ use super::checkpoint::{Best, Course};
 use super::columns::EncodedTable;
 use super::evaluate::Per;
 use super::evaluation::Cases;
+use super::hard_negatives::Frozen;
 use super::ids::Originals;
 use super::in_batch::InBatch;
+use super::liked::Liked;
 use super::model::LoadedModel;
 use super::network::Network;
-use super::sample_weight;
 use super::sampling::Sampling;
 use super::seen::Seen;
 use super::sides::{Sides, columns_of};
-use super::towers::{Tower, Towers, WEIGHTS};
+use super::survey::Survey;
+use super::tower_shape::WEIGHTS;
+use super::towers::Towers;
 use super::training::Training;
-use super::training_warnings;
+use super::training_rows::TrainingRows;
 use super::two_tower_train::{BEST_EPOCH, TwoTowerTrain};
 use super::validation::Validation;
 use super::warm_start::{self, Meaning, Taken};
@@ -39,11 +41,18 @@ struct Material<'a> {
     dataset: &'a DatasetFiles,
     sides: Sides,
     model_type: ModelType,
-    train: EncodedTable,
-    row_weights: Option<Vec<f32>>,
+    interactions: usize,
     users: Originals,
     items: Items,
     catalogue: Catalogue,
+    warnings: Vec<String>,
+}
+
+/// What training goes through.
+struct LearnedFrom {
+    rows: TrainingRows,
+    liked: Liked,
+    sampling: Sampling,
 }
 
 /// What training has brought about.
@@ -59,13 +68,13 @@ impl Task for TwoTowerTrain {
         if context.device != Device::Cpu {
             return Err(OperatorError::invalid("TwoTowerTrain works on the processor only"));
         }
-        let material = self.material(inputs, context)?;
+        let (material, learned_from) = self.material(inputs, context)?;
         let validation = self.read_validation(&material, context)?;
         let earlier = match inputs.get("warm_start") {
             Some(Artifact::Model(model)) => Some(model),
             _ => None,
         };
-        let trained = self.train(&material, validation.as_ref(), earlier, context)?;
+        let trained = self.train(&material, learned_from, validation.as_ref(), earlier, context)?;
         self.stored(&material, validation.as_ref(), trained, context)
     }
 }
@@ -76,51 +85,49 @@ impl TwoTowerTrain {
         EncodedTable::read(super::model::tables(dataset, Some(split))?, &columns, &context.cancel)
     }
 
-    fn material<'a>(&self, inputs: &'a Inputs<Artifact>, context: &Context) -> Result<Material<'a>> {
+    fn material<'a>(&self, inputs: &'a Inputs<Artifact>, context: &Context) -> Result<(Material<'a>, LearnedFrom)> {
         let dataset = file_dataset_at(inputs, "input")?;
         let sides = Sides::of(&dataset.schema).map_err(|problems| {
             let texts: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
             OperatorError::invalid(texts.join("; "))
         })?;
-        let train = Self::read(dataset, &sides, &self.fit_on, context)?;
-        if train.rows < 2 {
-            let text = format!("the split `{}` has too few rows to train on", self.fit_on);
-            return Err(OperatorError::invalid(text));
-        }
         let validation = self.validation(dataset.splits.iter().map(|(name, _)| name.as_str()));
         let model_type = self.model_type(&sides, validation);
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
             return Err(OperatorError::invalid("there are no id columns"));
         };
         let users = Originals::of(user, &dataset.vocabularies)?;
-        let mut items = Items::collect(&train, &model_type.item, &sides.item_id)?;
+        let Survey {
+            rows,
+            liked,
+            counts,
+            warnings,
+        } = self.survey(dataset, &sides, &users, context)?;
+        let sampling = Sampling::new(&rows.chunk.item_ids[..counts.len()], &counts);
+        let order = sampling.catalogue();
+        let mut items = Items::distinct(
+            rows.chunk.items.select(order),
+            order.iter().map(|&row| counts[row]).collect(),
+            &model_type.item,
+            &sides.item_id,
+        );
         if let Some(Artifact::Dataset(more)) = inputs.get("items") {
             let columns = columns_of(&sides.item.iter().collect::<Vec<_>>(), more, "items")?;
             let more = EncodedTable::read(super::model::tables(more, None)?, &columns, &context.cancel)?;
             items = items.and(&Items::collect(&more, &model_type.item, &sides.item_id)?)?;
         }
-        let weights = |name: &String| {
-            let tables = super::model::tables(dataset, Some(&self.fit_on))?;
-            sample_weight::read(tables, name, &context.cancel)
-        };
-        let row_weights = self.sample_weight.as_ref().map(weights).transpose()?;
-        if row_weights
-            .as_ref()
-            .is_some_and(|weights| weights.iter().all(|&weight| weight == 0.0))
-        {
-            return Err(OperatorError::invalid("all weights of `sample_weight` are 0"));
-        }
         let catalogue = Catalogue::new(&items, &Originals::of(item, &dataset.vocabularies)?)?;
-        Ok(Material {
+        let material = Material {
             dataset,
             sides,
             model_type,
-            train,
-            row_weights,
+            interactions: rows.rows,
             users,
             items,
             catalogue,
-        })
+            warnings,
+        };
+        Ok((material, LearnedFrom { rows, liked, sampling }))
     }
 
     fn read_validation<'a>(&'a self, material: &'a Material<'_>, context: &Context) -> Result<Option<Validation<'a>>> {
@@ -128,7 +135,6 @@ impl TwoTowerTrain {
             dataset,
             sides,
             model_type,
-            train,
             users,
             catalogue,
             ..
@@ -138,7 +144,9 @@ impl TwoTowerTrain {
         };
         let table = Self::read(dataset, sides, split, context)?;
         let seen = if self.exclude_seen {
-            Seen::of(train, model_type, catalogue, users)?
+            let wanted = table.single(&sides.user_id)?.iter().copied().collect();
+            let people = (users, &wanted);
+            Seen::of_users(dataset, &self.fit_on, model_type, catalogue, people, &context.cancel)?
         } else {
             Seen::default()
         };
@@ -157,29 +165,25 @@ impl TwoTowerTrain {
     fn train(
         &self,
         material: &Material<'_>,
+        LearnedFrom { rows, liked, sampling }: LearnedFrom,
         validation: Option<&Validation<'_>>,
         earlier: Option<&ModelFiles>,
         context: &Context,
     ) -> Result<Trained> {
         let Material {
             sides,
-            train,
-            users,
             catalogue,
             model_type,
+            interactions,
             ..
         } = material;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let (query, item) = self.tower_columns(sides);
-        let mut towers = Towers {
-            normalize: self.normalize,
-            query: Tower::init(self.shape(&query)?, &mut rng),
-            item: Tower::init(self.shape(&item)?, &mut rng),
-        };
+        let (query, item) = self.shapes(sides, (&rows.chunk.queries, &rows.chunk.items))?;
+        let mut towers = Towers::init(self.normalize, query, item, &mut rng)?;
         let taken = earlier
             .map(|earlier| warmed(&mut towers, material, earlier, context))
             .transpose()?;
-        let step = self.step(self.epochs * Training::steps(train.rows, self.batch_size));
+        let step = self.step(self.epochs * rows.steps(self.batch_size));
         let mut network = Network::new(&towers, step, self.clip_norm, context.threads);
         let mut training = Training {
             batch_size: self.batch_size,
@@ -187,19 +191,21 @@ impl TwoTowerTrain {
             loss: self.loss,
             logq: self.logq,
             uniform_negatives: self.uniform_negatives,
-            row_weights: material.row_weights.clone(),
+            frozen: None,
             context,
-            train,
-            sampling: Sampling::new(train, sides, users, self.mask_positives)?,
+            rows,
+            liked,
+            sampling,
             in_batch: InBatch::default(),
             mask: Mask::default(),
         };
 
-        context.progress.begin("rows", Some((self.epochs * train.rows) as u64));
+        context
+            .progress
+            .begin("rows", Some((self.epochs * interactions) as u64));
         let per_epoch: Vec<&String> = model_type.metrics.iter().filter(|name| *name != BEST_EPOCH).collect();
         let mut course = Course {
             epoch: 0,
-            order: (0..train.rows).collect(),
             rng,
             metrics: BTreeMap::new(),
             rows: Vec::new(),
@@ -210,13 +216,22 @@ impl TwoTowerTrain {
         if course.take_up(&mut network, &towers, &checkpoint) {
             let text = format!("taken up after epoch {}/{}", course.epoch, self.epochs);
             context.progress.note(&text);
-            context.progress.advance((course.epoch * train.rows) as u64);
+            context.progress.advance((course.epoch * interactions) as u64);
             network.download(&mut towers);
         }
         while course.epoch < self.epochs && !self.is_over(&course) {
             course.epoch += 1;
-            course.order.shuffle(&mut course.rng);
-            let loss = training.epoch(&mut network, &course.order, &mut course.rng)?;
+            training.frozen = match self.hard_negatives {
+                // Fresh weights recommend nothing.
+                Some(settings) if course.epoch > 1 || earlier.is_some() => {
+                    let mut copy = towers.clone();
+                    network.download(&mut copy);
+                    let items = training.rows.chunk.items.select(training.sampling.catalogue());
+                    Some(Frozen::new(settings, copy, &items, context)?)
+                }
+                _ => None,
+            };
+            let loss = training.epoch(&mut network, &mut course.rng)?;
             course.metrics.insert("loss".to_owned(), loss);
             network.download(&mut towers);
             if self.average_epochs > 1 {
@@ -302,7 +317,6 @@ impl TwoTowerTrain {
         let Material {
             dataset,
             model_type,
-            train,
             items,
             catalogue,
             ..
@@ -318,7 +332,7 @@ impl TwoTowerTrain {
         let vocabularies = digests
             .filter_map(|digest| Some((digest.clone(), dataset.vocabularies.get(digest)?.clone())))
             .collect();
-        let mut warnings = training_warnings::of(train, model_type)?;
+        let mut warnings = material.warnings.clone();
         if let Some(validation) = validation.filter(|validation| validation.cases.outside > 0) {
             warnings.push(format!(
                 "{} interactions of `{}` are with items that `{}` lacks: no model can find them",
@@ -326,7 +340,7 @@ impl TwoTowerTrain {
             ));
         }
         let mut facts = vec![
-            ("interactions".to_owned(), train.rows.to_string()),
+            ("interactions".to_owned(), material.interactions.to_string()),
             ("items".to_owned(), catalogue.len().to_string()),
         ];
         if let Some(Taken { kept, fresh }) = trained.taken {
@@ -354,32 +368,15 @@ impl TwoTowerTrain {
 fn warmed(towers: &mut Towers, material: &Material<'_>, earlier: &ModelFiles, context: &Context) -> Result<Taken> {
     let loaded = LoadedModel::load(earlier, &context.cancel)?;
     let before = loaded.towers()?;
-    let mut taken = Taken::default();
-    for (tower, before, now, then) in [
-        (
-            &mut towers.query,
-            &before.query,
-            &material.model_type.query,
-            &loaded.model_type.query,
-        ),
-        (
-            &mut towers.item,
-            &before.item,
-            &material.model_type.item,
-            &loaded.model_type.item,
-        ),
-    ] {
-        let now = Meaning {
-            columns: now,
-            vocabularies: &material.dataset.vocabularies,
-        };
-        let then = Meaning {
-            columns: then,
-            vocabularies: &earlier.vocabularies,
-        };
-        let of_tower = warm_start::take_over(tower, now, before, then)?;
-        taken.kept += of_tower.kept;
-        taken.fresh += of_tower.fresh;
-    }
-    Ok(taken)
+    let now = |columns| Meaning {
+        columns,
+        vocabularies: &material.dataset.vocabularies,
+    };
+    let then = |columns| Meaning {
+        columns,
+        vocabularies: &earlier.vocabularies,
+    };
+    let (types, old) = (&material.model_type, &loaded.model_type);
+    let known = (before, [then(&old.query), then(&old.item)]);
+    warm_start::take_over(towers, [now(&types.query), now(&types.item)], known)
 }

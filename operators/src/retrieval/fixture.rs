@@ -142,6 +142,34 @@ impl Fixture {
         }
     }
 
+    /// The dataset with more columns, made of the rows of each split.
+    pub(crate) fn widened(
+        &self,
+        name: &str,
+        columns: &[Column],
+        values: impl Fn(&RecordBatch) -> Vec<ArrayRef>,
+    ) -> DatasetFiles {
+        let mut schema = self.dataset.schema.clone();
+        schema.columns.extend_from_slice(columns);
+        let split = |(split, table): &(String, TableFile)| {
+            let path = self.folder.path().join(format!("{split}-{name}.parquet"));
+            let mut writer = TableWriter::create(&path, schema.to_arrow()).unwrap();
+            for batch in table.batches(None).unwrap() {
+                let batch = batch.unwrap();
+                let arrays = [batch.columns().to_vec(), values(&batch)].concat();
+                writer
+                    .write(&RecordBatch::try_new(schema.to_arrow(), arrays).unwrap())
+                    .unwrap();
+            }
+            (split.clone(), writer.finish().unwrap())
+        };
+        DatasetFiles {
+            splits: self.dataset.splits.iter().map(split).collect(),
+            schema: schema.clone(),
+            vocabularies: self.dataset.vocabularies.clone(),
+        }
+    }
+
     /// A context with a temporary folder of that name.
     pub(crate) fn context(&self, name: &str) -> Context {
         let temp = self.folder.path().join(format!("temp-{name}"));

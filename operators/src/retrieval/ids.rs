@@ -26,12 +26,6 @@ impl Originals {
         Ok(Originals(Some(vocabulary.load()?)))
     }
 
-    /// Of a column that holds original ids already.
-    #[cfg(test)]
-    pub(crate) fn without_vocabulary() -> Self {
-        Originals(None)
-    }
-
     /// Whether the id stands for padding, null or an out-of-vocabulary bucket.
     pub(crate) fn is_reserved(&self, id: i64) -> bool {
         id < self.0.as_ref().map_or(NULL_ID, |table| table.first_value_id())

@@ -10,6 +10,7 @@ mod audience;
 mod best_model;
 mod bootstrap;
 mod catalogue;
+mod cells;
 mod checkpoint;
 mod cold_start;
 mod columns;
@@ -21,6 +22,8 @@ mod encode;
 mod evaluate;
 mod evaluation;
 mod fitting;
+mod half;
+mod hard_negatives;
 mod id_reader;
 mod ids;
 mod in_batch;
@@ -28,26 +31,36 @@ mod interactions;
 mod item_choice;
 mod item_knn;
 mod item_weights;
+mod liked;
 mod metrics;
 mod model;
 mod model_export;
 mod network;
+mod numbers;
 mod pairwise;
 mod popularity;
 mod ranker;
+mod recency;
+mod row_blocks;
 mod sample_weight;
 mod sampling;
+mod scales;
 mod scoring;
 mod seen;
 mod sides;
+mod survey;
 mod top_k_encode;
 mod top_k_run;
 #[cfg(feature = "torch")]
 mod torch_script;
+mod tower_files;
+mod tower_shape;
 mod towers;
 mod training;
 mod training_options;
+mod training_rows;
 mod training_warnings;
+mod two_tower_checks;
 mod two_tower_shape;
 mod two_tower_train;
 mod users;
@@ -58,6 +71,14 @@ mod warm_start;
 mod dense_reference_tests;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod hard_negatives_tests;
+#[cfg(test)]
+mod input_tests;
+#[cfg(test)]
+mod mixed_input_tests;
+#[cfg(test)]
+mod streaming_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -75,7 +96,8 @@ pub use evaluate::{Evaluate, Per};
 pub use item_knn::ItemKNN;
 pub use model_export::ModelExport;
 pub use popularity::Popularity;
+pub use recency::Recency;
 pub use top_k_encode::TopKEncode;
-pub use towers::{Normalize, Pool};
-pub use training_options::{EarlyStopping, IdEmbedding, LearningRateSchedule, Loss, Optimizer};
+pub use tower_shape::{Normalize, Pool};
+pub use training_options::{EarlyStopping, HardNegatives, IdEmbedding, LearningRateSchedule, Loss, Optimizer};
 pub use two_tower_train::TwoTowerTrain;

@@ -4,7 +4,8 @@ use super::catalogue::{Catalogue, ITEMS, Items};
 use super::ids::Originals;
 use super::item_weights::{self, ItemWeights};
 use super::ranker::Ranker;
-use super::towers::{Architecture, Towers, WEIGHTS};
+use super::tower_shape::{Architecture, WEIGHTS};
+use super::towers::Towers;
 use crate::contract::{Cancel, DatasetFiles, ModelFiles, ModelType, OperatorError, Result, TableFile};
 
 /// How a model scores.

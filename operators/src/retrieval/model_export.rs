@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 #[cfg(feature = "torch")]
-use super::model::LoadedModel;
+use super::{
+    encode::Side,
+    model::LoadedModel,
+    torch_script::{Shape, write_script},
+};
 use crate::contract::{
     Artifact, Context, Describe, Form, Inputs, ModelFiles, NodeType, Operator, OperatorError, Output, Port, Problem,
     Purity, Receipt, Report, Result, Schema, Task, TaskResult, TypeContext, model_at, model_files_at,
@@ -17,13 +21,15 @@ use crate::contract::{
 
 /// Writes a model into a folder, for use outside Towline.
 ///
-/// For a model of embeddings `weights.safetensors` holds `query.embedding.<column>` [ids, dim], `query.layers.<i>.weight` [outputs, inputs] and
-/// `.bias` [outputs], and the same under `item.`; for `Ease` and `ItemKNN`
-/// `item_weights.safetensors` holds their weights and the users' histories. `items.parquet` is the catalogue with encoded
-/// columns;
-/// `vocabularies/` says what ids stand for; `model.json` describes all of it. `query_tower.pt` is the query tower as
-/// TorchScript (where Towline was built with libtorch): one int64 tensor per column, [batch], or [batch, length] padded
-/// with 0.
+/// For a model of embeddings `weights.safetensors` holds `query.embedding.<column>` [ids, dim], `query.layers.<i>.weight`
+/// [outputs, inputs] and `.bias` [outputs], `query.attention.<column>` [dim] of lists that are pooled by attention, and the
+/// same under `item.`; where a column has the table of another one, `model.json` says by `table` which. For `Ease` and
+/// `ItemKNN` `item_weights.safetensors` holds their weights and the users' histories. `items.parquet` is the catalogue with
+/// encoded columns; `vocabularies/` says what ids stand for; `model.json` describes all of it.
+///
+/// `query_tower.pt` is the query tower as TorchScript (where Towline was built with libtorch). It takes one tensor per
+/// column, in the order of `model.json`: int64 [batch], or [batch, length] padded with 0, for the `embeddings`, then
+/// float32 [batch], or [batch, width], for the `numbers`.
 ///
 /// The folder is replaced as a whole, by renaming: a reader never sees a mixture of the old and the new model.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -39,7 +45,7 @@ const SCRIPT: &str = "query_tower.pt";
 
 impl Describe for ModelExport {
     const NAME: &'static str = "ModelExport";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const PURITY: Purity = Purity::Effect;
     const PORTS: &'static [Port] = &[Port::model("input", "The model to write.")];
     const EXAMPLE: &'static str = "op: ModelExport\ninput: model\nwith: { path: out/model }\n";
@@ -98,11 +104,13 @@ fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<Stri
         let loaded = LoadedModel::load(model, &context.cancel)?;
         if let Ok(towers) = loaded.towers() {
             let query = &loaded.model_type.query;
-            let is_list = |column: &str| query.get(column).is_some_and(crate::contract::Column::is_list);
-            let columns = towers.query.shape.embeddings.iter();
-            let lists: Vec<bool> = columns.map(|embedding| is_list(&embedding.column)).collect();
+            let shape = |(column, ..): (&str, usize, usize)| match query.get(column) {
+                Some(column) if column.is_list() => Shape::Lists,
+                _ => Shape::Single,
+            };
+            let columns: Vec<Shape> = towers.query.shape.parts().into_iter().map(shape).collect();
             let path = folder.join(SCRIPT);
-            super::torch_script::write_script(&towers.query, &lists, towers.normalize, &path)?;
+            write_script(towers, Side::Query, &columns, &path)?;
             names.push(SCRIPT.to_owned());
         }
     }

@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::embedding_model;
 use super::interactions::{Interactions, interactions_type};
+use super::recency::Recency;
 use crate::contract::{
     Artifact, Context, DEFAULT_SPLIT, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
     Purity, Result, Tag, Task, TypeContext, dataset_at, file_dataset_at,
 };
 
 /// Recommends to everybody what occurs most often, or to every user what occurs most often among users of the same
-/// segment: the line that a model has to beat.
+/// segment: the line that a model has to beat. With `recency` what is recent counts more.
 ///
 /// Ties within a segment go to what occurs more often overall, then to the smaller item id.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +21,9 @@ pub struct Popularity {
     /// A column of the users whose values are the segments, encoded and with one value a row.
     #[serde(default)]
     pub segment: Option<String>,
+    /// What an interaction counts for by its age, for example `{ column: timestamp, half_life: 604800 }`.
+    #[serde(default)]
+    pub recency: Option<Recency>,
     /// The split to count.
     #[serde(default = "default_fit_on")]
     pub fit_on: String,
@@ -55,6 +59,13 @@ impl Operator for Popularity {
                 return Err(vec![Problem::new("bad-input", text).at("segment")]);
             }
         }
+        if let Some(problem) = self
+            .recency
+            .as_ref()
+            .and_then(|recency| recency.problem(&dataset.schema))
+        {
+            return Err(vec![problem]);
+        }
         let dim = if self.segment.is_some() { None } else { Some(1) };
         interactions_type(dataset, &self.fit_on, &self.columns(), dim)
     }
@@ -82,11 +93,16 @@ impl Task for Popularity {
         let (users, items) = (interactions.size(user)?, interactions.size(item)?);
         let table = &interactions.table;
         let held = table.single(&model_type.item_id)?;
+        let weights = match &self.recency {
+            Some(recency) => recency.weights(super::model::tables(dataset, Some(&self.fit_on))?, &context.cancel)?,
+            None => vec![1.0; table.rows],
+        };
         let Some(segment) = &self.segment else {
-            let mut counts = vec![0.0; items];
-            for &item in held {
-                counts[item as usize] += 1.0;
+            let mut counts = vec![0.0_f64; items];
+            for (&item, weight) in held.iter().zip(&weights) {
+                counts[item as usize] += weight;
             }
+            let counts = counts.into_iter().map(|count| count as f32).collect();
             let query = vec![(user.name.clone(), vec![1.0; users])];
             return embedding_model::stored(interactions, 1, query, (item.name.clone(), counts), context);
         };
@@ -100,10 +116,12 @@ impl Task for Popularity {
         // below one that grows with its count overall.
         let dim = segments + 1;
         let mut counts = vec![0.0_f32; items * dim];
-        let overall = 1.0 / (table.rows + 1) as f32;
-        for (&item, &segment) in held.iter().zip(table.single(segment)?) {
-            counts[item as usize * dim + segment as usize] += 1.0;
-            counts[item as usize * dim + segments] += overall;
+        // Where counts are whole numbers nothing below one changes their order.
+        let smallest = if self.recency.is_some() { 1e-6 } else { 1.0 };
+        let overall = smallest / (table.rows + 1) as f32;
+        for ((&item, &segment), &weight) in held.iter().zip(table.single(segment)?).zip(&weights) {
+            counts[item as usize * dim + segment as usize] += weight as f32;
+            counts[item as usize * dim + segments] += overall * weight as f32;
         }
         let mut choice = vec![0.0; segments * dim];
         for value in 0..segments {

@@ -7,6 +7,7 @@ use towline_kernels::{Excluded, ItemIndex, Proposer, Search, TopKError};
 
 use super::catalogue::Catalogue;
 use super::columns::EncodedTable;
+use super::encode::Side;
 use super::item_weights::ItemWeights;
 use super::scoring::Scored;
 use super::towers::Towers;
@@ -38,15 +39,13 @@ impl<'a> Ranker<'a> {
         eligible: Option<Vec<u32>>,
         threads: usize,
     ) -> Result<Self> {
-        let dim = towers.item.shape.dim();
+        let dim = towers.dim();
         let embeddings = match &eligible {
             Some(rows) => {
                 let rows: Vec<usize> = rows.iter().map(|row| *row as usize).collect();
-                towers
-                    .item
-                    .embed(&catalogue.table.select(&rows), towers.normalize, threads)?
+                towers.embed(Side::Item, &catalogue.table.select(&rows), threads)?
             }
-            None => towers.item.embed(&catalogue.table, towers.normalize, threads)?,
+            None => towers.embed(Side::Item, &catalogue.table, threads)?,
         };
         let items = ItemIndex::new(Proposer::best(dim), embeddings, dim, threads)
             .map_err(|error| explained(error, catalogue, eligible.as_deref()))?;
@@ -80,7 +79,7 @@ impl<'a> Ranker<'a> {
     /// The memory of the items, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match &self.way {
-            Way::Embeddings { towers, .. } => self.len() * (5 * towers.item.shape.dim() + 8),
+            Way::Embeddings { towers, .. } => self.len() * (5 * towers.dim() + 8),
             Way::ItemWeights(model) => model.bytes(),
         }
     }
@@ -88,7 +87,7 @@ impl<'a> Ranker<'a> {
     /// The memory of a query while it is ranked, in bytes, its list of `k` items apart.
     pub(crate) fn bytes_of_query(&self) -> usize {
         match &self.way {
-            Way::Embeddings { towers, .. } => 9 * towers.item.shape.dim(),
+            Way::Embeddings { towers, .. } => 9 * towers.dim(),
             Way::ItemWeights(_) => 0,
         }
     }
@@ -124,7 +123,7 @@ impl<'a> Ranker<'a> {
                 return model.top_k(users, k, &eligible, context.threads, &context.cancel, done);
             }
         };
-        let embeddings = towers.query.embed(queries, towers.normalize, context.threads)?;
+        let embeddings = towers.embed(Side::Query, queries, context.threads)?;
         // Items of the index are eligible ones: exclusions are turned into their places.
         let places: Option<Vec<Vec<u32>>> = self.eligible.as_ref().map(|eligible| {
             let place = |row: &u32| eligible.binary_search(row).ok().map(|place| place as u32);

@@ -1,13 +1,13 @@
 //! What users have interacted with already.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::catalogue::Catalogue;
 use super::columns::EncodedTable;
 use super::id_reader::IdReader;
 use super::ids::Originals;
 use super::model::LoadedModel;
-use crate::contract::{Cancel, DatasetFiles, ModelType, Result};
+use crate::contract::{Cancel, Column, DatasetFiles, ModelType, Result};
 
 /// The rows of the catalogue that each user has seen.
 #[derive(Debug, Default)]
@@ -51,6 +51,28 @@ impl Seen {
         for (user, item) in pairs {
             seen.add(*user, *item, catalogue, users);
         }
+        seen.order();
+        Ok(seen)
+    }
+
+    /// What the interactions of a split show of the users `wanted`.
+    pub(crate) fn of_users(
+        dataset: &DatasetFiles,
+        split: &str,
+        model: &ModelType,
+        catalogue: &Catalogue,
+        (users, wanted): (&Originals, &HashSet<i64>),
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let columns: Vec<&Column> = model.user_column().into_iter().chain(model.item_column()).collect();
+        let mut seen = Seen::default();
+        EncodedTable::scan(super::model::tables(dataset, Some(split))?, &columns, cancel, |batch| {
+            let pairs = batch.single(&model.user_id)?.iter().zip(batch.single(&model.item_id)?);
+            for (user, item) in pairs.filter(|(user, _)| wanted.contains(user)) {
+                seen.add(*user, *item, catalogue, users);
+            }
+            Ok(())
+        })?;
         seen.order();
         Ok(seen)
     }

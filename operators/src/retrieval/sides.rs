@@ -1,7 +1,6 @@
 //! Which columns belong to which tower.
 
-use arrow::datatypes::DataType;
-
+use super::cells::Kind;
 use crate::contract::{Column, DatasetFiles, ModelType, OperatorError, Problem, Result, Schema, Score, Tag};
 
 /// The columns of the two towers.
@@ -86,19 +85,25 @@ impl Sides {
 }
 
 fn unusable(column: &Column) -> Option<Problem> {
-    let list = matches!(column.data_type, DataType::List(_));
-    let shape = list || column.data_type == DataType::Int64;
-    if list && column.has(&[Tag::Id]) {
+    let (kind, id) = (Kind::of(column), column.has(&[Tag::Id]));
+    if id && kind == Some(Kind::Ids) && column.is_list() {
         return Some(Problem::new(
             "bad-input",
             format!("the id column `{}` holds lists", column.name),
         ));
     }
-    if shape && column.element_type() == &DataType::Int64 && column.domain.is_some() {
+    if kind == Some(Kind::Ids) || (kind.is_some() && !id) {
         return None;
     }
     let message = format!("`{}` ({}) is not an encoded category", column.name, column.data_type);
-    Some(Problem::new("bad-input", message).help("encode it with Categorify, bucket it first, or leave it out"))
+    let number = column.data_type.is_floating() || column.data_type.is_integer();
+    let help = if number && !id {
+        "encode it with Categorify, bucket it first, or leave it out; a number is an input as it is after Normalize, which \
+         tags it continuous"
+    } else {
+        "encode it with Categorify, bucket it first, or leave it out"
+    };
+    Some(Problem::new("bad-input", message).help(help))
 }
 
 /// What stands between the dataset on `port` and the columns `wanted` of a model.

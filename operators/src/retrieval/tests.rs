@@ -232,10 +232,7 @@ fn an_export_can_be_used_elsewhere_and_replaced() {
     let users = super::users::Users::read(data, None, &loaded, "queries", &Cancel::default()).unwrap();
     let place = users.ids.iter().position(|&id| id == 4).unwrap();
     let towers = loaded.towers().unwrap();
-    let expected = towers
-        .query
-        .embed(&users.table.select(&[place]), towers.normalize, 1)
-        .unwrap();
+    let expected = towers.embed(Side::Query, &users.table.select(&[place]), 1).unwrap();
     for (a, b) in found.iter().zip(&expected) {
         assert!((a - b).abs() < 1e-5, "{found:?} {expected:?}");
     }
@@ -264,4 +261,69 @@ fn columns_that_no_tower_can_read_are_refused_before_a_run() {
         .output_type(&inputs(vec![("input", dataset)]), &fixture.types())
         .unwrap_err();
     assert_eq!(problems.len(), 3, "{problems:?}");
+}
+
+#[test]
+fn popularity_by_recency_prefers_what_is_recent() {
+    let fixture = Fixture::new();
+    let time = Column::new("time", arrow::datatypes::DataType::Float64, false);
+    // Item FIRST is of the last day alone, all others are of ten days before.
+    let data = fixture.widened("time", &[time], |batch| {
+        let items = batch.column(2).as_primitive::<Int64Type>().values();
+        let times = items.iter().map(|item| if *item == FIRST { 10.0 } else { 0.0 });
+        vec![std::sync::Arc::new(arrow::array::Float64Array::from_iter_values(times))]
+    });
+    let best = |more: serde_json::Value, name: &str| {
+        let operator: Popularity = config(more);
+        let ports = inputs(vec![("input", Artifact::Dataset(data.clone()))]);
+        let model = Artifact::Model(model(operator.run(&ports, &fixture.context(name)).unwrap()));
+        let ports = inputs(vec![("model", model), ("queries", Artifact::Dataset(data.clone()))]);
+        let operator: TopKEncode = config(json!({ "k": 1 }));
+        let lists = table(&operator.run(&ports, &fixture.context(name)).unwrap());
+        lists
+            .column(1)
+            .as_list::<i32>()
+            .value(0)
+            .as_string::<i32>()
+            .value(0)
+            .to_owned()
+    };
+    assert_eq!(
+        best(json!({ "recency": { "column": "time", "half_life": 1.0 } }), "recent"),
+        item_name(FIRST)
+    );
+    assert_ne!(
+        best(json!({ "recency": { "column": "time", "half_life": 1e9 } }), "old"),
+        item_name(FIRST)
+    );
+    for (recency, told) in [
+        (json!({ "column": "tim", "half_life": 1.0 }), "unknown-column"),
+        (json!({ "column": "tastes", "half_life": 1.0 }), "bad-input"),
+    ] {
+        let operator: Popularity = config(json!({ "recency": recency }));
+        let dataset = NodeType::Dataset(DatasetType {
+            schema: data.schema.clone(),
+            splits: vec!["train".to_owned()],
+        });
+        let problems = operator
+            .output_type(&inputs(vec![("input", dataset)]), &fixture.types())
+            .unwrap_err();
+        assert_eq!(problems[0].code, told);
+    }
+}
+
+#[test]
+fn a_loss_that_explodes_says_where() {
+    let fixture = Fixture::new();
+    let operator: TwoTowerTrain = config(
+        json!({ "layers": [], "embedding_dim": 8, "optimizer": "sgd", "learning_rate": 1e30, "batch_size": 100 }),
+    );
+    let ports = inputs(vec![("input", Artifact::Dataset(fixture.dataset.clone()))]);
+    let error = operator
+        .run(&ports, &fixture.context("exploded"))
+        .unwrap_err()
+        .to_string();
+    for part in ["at step ", "100 interactions", "of the split", "`learning_rate`"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
 }

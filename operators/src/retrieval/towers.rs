@@ -1,94 +1,17 @@
-//! The towers: embeddings per column, concatenated, through an MLP. Computed in plain Rust.
+//! The towers: embeddings per column, concatenated with columns of numbers, through an MLP. Computed in plain Rust.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::collections::VecDeque;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::columns::{EncodedTable, Ids};
+use super::cells::Ids;
+use super::columns::EncodedTable;
+use super::encode::Side;
+use super::numbers::Numbers;
 use super::scoring::{dot, shards};
-use crate::contract::{OperatorError, PADDING_ID, Result, Score};
-
-/// What is done to the output of a tower.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Normalize {
-    /// Nothing: scores are dot products.
-    #[default]
-    None,
-    /// Scaled to length 1: scores are cosines.
-    L2,
-}
-
-impl Normalize {
-    /// What the product of two embeddings then is.
-    pub(crate) fn score(self) -> Score {
-        match self {
-            Normalize::None => Score::Dot,
-            Normalize::L2 => Score::Cosine,
-        }
-    }
-}
-
-/// How the embeddings of a list become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Pool {
-    /// Their mean.
-    #[default]
-    Mean,
-    /// Their sum.
-    Sum,
-    /// The highest of each component.
-    Max,
-}
-
-/// The embedding table of one column.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct EmbeddingShape {
-    /// The column.
-    pub(crate) column: String,
-    /// Number of ids.
-    pub(crate) rows: usize,
-    /// Width of a row.
-    pub(crate) dim: usize,
-    /// How several ids become one embedding; without any it is zero.
-    #[serde(default)]
-    pub(crate) pooling: Pool,
-}
-
-/// The shape of one tower.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct TowerShape {
-    /// Its embedding tables, in the order of their concatenation.
-    pub(crate) embeddings: Vec<EmbeddingShape>,
-    /// Widths of its layers; the last is the width of the embedding it makes. Without layers the embeddings of the columns,
-    /// all equally wide, are added instead of concatenated.
-    pub(crate) layers: Vec<usize>,
-}
-
-/// A model's description of itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Architecture {
-    /// The family: [`KIND`].
-    pub(crate) kind: String,
-    /// What is done to the towers' outputs.
-    pub(crate) normalize: Normalize,
-    /// The query (user) tower.
-    pub(crate) query: TowerShape,
-    /// The item tower.
-    pub(crate) item: TowerShape,
-}
-
-/// The family of models that this module computes.
-pub(crate) const KIND: &str = "two_tower";
-/// The file of a model's weights.
-pub(crate) const WEIGHTS: &str = "weights.safetensors";
+use super::tower_shape::{Normalize, Pool, TableShape, TowerShape, tables};
+use crate::contract::{PADDING_ID, Result};
 
 /// A fully connected layer.
 #[derive(Debug, Clone)]
@@ -99,25 +22,35 @@ pub(crate) struct Dense {
     pub(crate) bias: Vec<f32>,
 }
 
-/// One tower with its weights.
+/// One tower with its weights, but for the embedding tables.
 #[derive(Debug, Clone)]
 pub(crate) struct Tower {
     /// Its shape.
     pub(crate) shape: TowerShape,
-    /// Row-major [rows, dim], one per embedding.
-    pub(crate) tables: Vec<Vec<f32>>,
+    /// The table of each embedding, as a place in [`Towers::tables`].
+    pub(crate) tables: Vec<usize>,
+    /// The vector that the elements of a list are weighed by, [dim], one per embedding; empty where they are not.
+    pub(crate) attention: Vec<Vec<f32>>,
     /// Its layers.
     pub(crate) layers: Vec<Dense>,
 }
 
+/// Both towers.
+#[derive(Debug, Clone)]
+pub(crate) struct Towers {
+    /// What is done to their outputs.
+    pub(crate) normalize: Normalize,
+    /// The embedding tables, row-major [rows, dim]; each once, whoever reads it.
+    pub(crate) tables: Vec<Vec<f32>>,
+    /// The query (user) tower.
+    pub(crate) query: Tower,
+    /// The item tower.
+    pub(crate) item: Tower,
+}
+
 impl Tower {
-    /// Fresh weights: embeddings normal with deviation 0.05, layers uniform by Glorot and Bengio (2010), no bias.
-    pub(crate) fn init(shape: TowerShape, rng: &mut ChaCha8Rng) -> Self {
-        let tables = shape
-            .embeddings
-            .iter()
-            .map(|e| (0..e.rows * e.dim).map(|_| 0.05 * normal(rng)).collect())
-            .collect();
+    /// Fresh layers, uniform by Glorot and Bengio (2010), no bias.
+    fn init(shape: TowerShape, tables: Vec<usize>, rng: &mut ChaCha8Rng) -> Self {
         let mut uniform =
             |count: usize, bound: f32| -> Vec<f32> { (0..count).map(|_| rng.random_range(-bound..=bound)).collect() };
         let mut inputs = shape.width();
@@ -130,52 +63,31 @@ impl Tower {
             });
             inputs = outputs;
         }
-        Tower { shape, tables, layers }
-    }
-
-    /// The embeddings of the rows of `table`, row-major [rows, dim].
-    pub(crate) fn embed(&self, table: &EncodedTable, normalize: Normalize, threads: usize) -> Result<Vec<f32>> {
-        let names = self
-            .shape
-            .embeddings
-            .iter()
-            .map(|embedding| table.get(&embedding.column));
-        let columns: Vec<&Ids> = names.collect::<Result<_>>()?;
-        let dim = self.shape.dim();
-        let mut out = vec![0.0; table.rows * dim];
-        std::thread::scope(|scope| {
-            let mut rest = out.as_mut_slice();
-            for range in shards(table.rows, threads) {
-                let (part, after) = rest.split_at_mut(range.len() * dim);
-                rest = after;
-                let columns = &columns;
-                scope.spawn(move || {
-                    let mut scratch = (Vec::new(), Vec::new());
-                    for (row, target) in range.zip(part.chunks_exact_mut(dim)) {
-                        self.embed_row(columns, row, &mut scratch);
-                        target.copy_from_slice(&scratch.0);
-                        if normalize == Normalize::L2 {
-                            let length = dot(target, target).sqrt().max(1e-12);
-                            for x in target.iter_mut() {
-                                *x /= length;
-                            }
-                        }
-                    }
-                });
-            }
+        let attention = shape.embeddings.iter().map(|embedding| match embedding.pooling {
+            Pool::Attention => vec![0.0; embedding.dim],
+            Pool::Mean | Pool::Sum | Pool::Max => Vec::new(),
         });
-        Ok(out)
+        Tower {
+            attention: attention.collect(),
+            shape,
+            tables,
+            layers,
+        }
     }
 
     /// Leaves the output for a row in the first of the two vectors.
-    fn embed_row(&self, columns: &[&Ids], row: usize, (input, output): &mut (Vec<f32>, Vec<f32>)) {
+    fn embed_row(&self, inputs: &Inputs<'_>, row: usize, (input, output): &mut (Vec<f32>, Vec<f32>)) {
         input.clear();
         input.resize(self.shape.width(), 0.0);
         let mut start = 0;
-        for ((shape, table), ids) in self.shape.embeddings.iter().zip(&self.tables).zip(columns) {
+        for ((shape, query), (table, ids)) in self.shape.embeddings.iter().zip(&self.attention).zip(&inputs.ids) {
             output.clear();
             output.resize(shape.dim, 0.0);
-            pool_row(table, ids.row(row), shape.pooling, output);
+            let ids = ids.row(row);
+            match shape.pooling {
+                Pool::Attention => attend(table, ids, query, output),
+                pooling => pool_row(table, ids, pooling, output),
+            }
             input[start..]
                 .iter_mut()
                 .zip(output.iter())
@@ -183,6 +95,11 @@ impl Tower {
             if !self.shape.adds() {
                 start += shape.dim;
             }
+        }
+        for numbers in &inputs.numbers {
+            let numbers = numbers.row(row);
+            input[start..start + numbers.len()].copy_from_slice(numbers);
+            start += numbers.len();
         }
         for (index, layer) in self.layers.iter().enumerate() {
             output.clear();
@@ -197,89 +114,13 @@ impl Tower {
             std::mem::swap(input, output);
         }
     }
-
-    fn tensors(&self, prefix: &str) -> Vec<(String, Vec<usize>, &[f32])> {
-        let mut tensors = Vec::new();
-        for (shape, table) in self.shape.embeddings.iter().zip(&self.tables) {
-            tensors.push((
-                format!("{prefix}.embedding.{}", shape.column),
-                vec![shape.rows, shape.dim],
-                table.as_slice(),
-            ));
-        }
-        for (index, layer) in self.layers.iter().enumerate() {
-            let (inputs, outputs) = (layer.weight.len() / layer.bias.len(), layer.bias.len());
-            tensors.push((
-                format!("{prefix}.layers.{index}.weight"),
-                vec![outputs, inputs],
-                layer.weight.as_slice(),
-            ));
-            tensors.push((
-                format!("{prefix}.layers.{index}.bias"),
-                vec![outputs],
-                layer.bias.as_slice(),
-            ));
-        }
-        tensors
-    }
-
-    fn read(shape: TowerShape, prefix: &str, file: &SafeTensors<'_>) -> Result<Self> {
-        let tensor = |name: String, count: usize| -> Result<Vec<f32>> {
-            let view = file.tensor(&name).ok().filter(|view| view.dtype() == Dtype::F32);
-            let view = view.filter(|view| view.data().len() == 4 * count);
-            let view =
-                view.ok_or_else(|| OperatorError::invalid(format!("the model has no usable tensor `{name}`")))?;
-            Ok(view
-                .data()
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect())
-        };
-        let tables = shape
-            .embeddings
-            .iter()
-            .map(|e| tensor(format!("{prefix}.embedding.{}", e.column), e.rows * e.dim));
-        let tables = tables.collect::<Result<_>>()?;
-        let mut inputs = shape.width();
-        let mut layers = Vec::new();
-        for (index, &outputs) in shape.layers.iter().enumerate() {
-            let weight = tensor(format!("{prefix}.layers.{index}.weight"), inputs * outputs)?;
-            layers.push(Dense {
-                weight,
-                bias: tensor(format!("{prefix}.layers.{index}.bias"), outputs)?,
-            });
-            inputs = outputs;
-        }
-        Ok(Tower { shape, tables, layers })
-    }
 }
 
-impl TowerShape {
-    /// Whether the embeddings of the columns are added instead of concatenated.
-    pub(crate) fn adds(&self) -> bool {
-        self.layers.is_empty()
-    }
-
-    /// Width of the concatenated or added embeddings.
-    pub(crate) fn width(&self) -> usize {
-        let widths = self.embeddings.iter().map(|embedding| embedding.dim);
-        if self.adds() {
-            widths.max().unwrap_or(0)
-        } else {
-            widths.sum()
-        }
-    }
-
-    /// Width of the output.
-    pub(crate) fn dim(&self) -> usize {
-        self.layers.last().copied().unwrap_or_else(|| self.width())
-    }
-
-    /// Whether a tower can have this shape.
-    fn is_sound(&self) -> bool {
-        let width = self.width();
-        width > 0 && !self.layers.contains(&0) && (!self.adds() || self.embeddings.iter().all(|e| e.dim == width))
-    }
+/// What a tower reads of a table.
+struct Inputs<'a> {
+    /// The embedding table and the ids of each column with embeddings.
+    ids: Vec<(&'a [f32], &'a Ids)>,
+    numbers: Vec<&'a Numbers>,
 }
 
 /// A draw from the normal distribution with mean 0 and deviation 1 (Box and Muller's method).
@@ -288,11 +129,15 @@ fn normal(rng: &mut ChaCha8Rng) -> f32 {
     (-2.0 * a.ln()).sqrt() * (std::f32::consts::TAU * b).cos()
 }
 
+fn embedding(table: &[f32], id: i64, width: usize) -> &[f32] {
+    &table[id as usize * width..][..width]
+}
+
 /// The pooled rows of `ids` without padding; `out` is zero before.
 fn pool_row(table: &[f32], ids: &[i64], pooling: Pool, out: &mut [f32]) {
     let mut count = 0.0_f32;
     for &id in ids.iter().filter(|&&id| id != PADDING_ID) {
-        let weights = &table[id as usize * out.len()..][..out.len()];
+        let weights = embedding(table, id, out.len());
         let highest = pooling == Pool::Max && count > 0.0;
         for (x, weight) in out.iter_mut().zip(weights) {
             *x = if highest { x.max(*weight) } else { *x + weight };
@@ -306,26 +151,99 @@ fn pool_row(table: &[f32], ids: &[i64], pooling: Pool, out: &mut [f32]) {
     }
 }
 
-/// Both towers.
-#[derive(Debug, Clone)]
-pub(crate) struct Towers {
-    /// What is done to their outputs.
-    pub(crate) normalize: Normalize,
-    /// The query (user) tower.
-    pub(crate) query: Tower,
-    /// The item tower.
-    pub(crate) item: Tower,
+/// The rows of `ids` without padding, weighted by the softmax of their products with `query`; `out` is zero before.
+fn attend(table: &[f32], ids: &[i64], query: &[f32], out: &mut [f32]) {
+    let rows = || {
+        let ids = ids.iter().filter(|&&id| id != PADDING_ID);
+        ids.map(|&id| embedding(table, id, query.len()))
+    };
+    let scores: Vec<f32> = rows().map(|row| dot(row, query)).collect();
+    let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weights: Vec<f32> = scores.iter().map(|score| (score - highest).exp()).collect();
+    let sum: f32 = weights.iter().sum();
+    for (row, weight) in rows().zip(weights) {
+        for (out, x) in out.iter_mut().zip(row) {
+            *out += x * (weight / sum);
+        }
+    }
 }
 
 impl Towers {
-    /// The description that [`Towers::read`] needs.
-    pub(crate) fn architecture(&self) -> Architecture {
-        Architecture {
-            kind: KIND.to_owned(),
-            normalize: self.normalize,
-            query: self.query.shape.clone(),
-            item: self.item.shape.clone(),
+    /// Fresh weights: embeddings normal with deviation 0.05, layers uniform.
+    pub(crate) fn init(
+        normalize: Normalize,
+        query: TowerShape,
+        item: TowerShape,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Self> {
+        let (shapes, [of_query, of_item]) = tables(&query, &item)?;
+        let fresh = |shapes: &[TableShape], rng: &mut ChaCha8Rng| -> Vec<Vec<f32>> {
+            let numbers = shapes.iter().map(|shape| shape.rows * shape.dim);
+            numbers
+                .map(|count| (0..count).map(|_| 0.05 * normal(rng)).collect())
+                .collect()
+        };
+        let first_of_items = of_query.iter().max().map_or(0, |last| last + 1);
+        let mut tables = fresh(&shapes[..first_of_items], rng);
+        let query = Tower::init(query, of_query, rng);
+        tables.extend(fresh(&shapes[first_of_items..], rng));
+        Ok(Towers {
+            normalize,
+            tables,
+            query,
+            item: Tower::init(item, of_item, rng),
+        })
+    }
+
+    /// The tower of a side.
+    pub(crate) fn tower(&self, side: Side) -> &Tower {
+        match side {
+            Side::Query => &self.query,
+            Side::Item => &self.item,
         }
+    }
+
+    /// Width of the embeddings.
+    pub(crate) fn dim(&self) -> usize {
+        self.item.shape.dim()
+    }
+
+    /// The embeddings of the rows of `table`, row-major [rows, dim].
+    pub(crate) fn embed(&self, side: Side, table: &EncodedTable, threads: usize) -> Result<Vec<f32>> {
+        let tower = self.tower(side);
+        let ids = tower.shape.embeddings.iter().zip(&tower.tables);
+        let ids = ids.map(|(shape, place)| Ok((self.tables[*place].as_slice(), table.get(&shape.column)?)));
+        let numbers = tower.shape.numbers.iter();
+        let inputs = Inputs {
+            ids: ids.collect::<Result<_>>()?,
+            numbers: numbers
+                .map(|shape| table.numbers(&shape.column, shape.width))
+                .collect::<Result<_>>()?,
+        };
+        let dim = tower.shape.dim();
+        let mut out = vec![0.0; table.rows * dim];
+        std::thread::scope(|scope| {
+            let mut rest = out.as_mut_slice();
+            for range in shards(table.rows, threads) {
+                let (part, after) = rest.split_at_mut(range.len() * dim);
+                rest = after;
+                let inputs = &inputs;
+                scope.spawn(move || {
+                    let mut scratch = (Vec::new(), Vec::new());
+                    for (row, target) in range.zip(part.chunks_exact_mut(dim)) {
+                        tower.embed_row(inputs, row, &mut scratch);
+                        target.copy_from_slice(&scratch.0);
+                        if self.normalize == Normalize::L2 {
+                            let length = dot(target, target).sqrt().max(1e-12);
+                            for x in target.iter_mut() {
+                                *x /= length;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Ok(out)
     }
 
     /// The towers whose every weight is the mean of those of `all`, which have the same shape. The first gives the shape.
@@ -344,63 +262,24 @@ impl Towers {
         mean
     }
 
-    /// All weights, table by table and layer by layer.
+    /// All weights: tables, then tower by tower layers and attention.
     pub(crate) fn arrays(&self) -> Vec<&Vec<f32>> {
-        let mut all = Vec::new();
+        let mut all: Vec<&Vec<f32>> = self.tables.iter().collect();
         for tower in [&self.query, &self.item] {
-            all.extend(&tower.tables);
             all.extend(tower.layers.iter().flat_map(|layer| [&layer.weight, &layer.bias]));
+            all.extend(&tower.attention);
         }
         all
     }
 
     /// The same, to be changed.
     pub(crate) fn arrays_mut(&mut self) -> Vec<&mut Vec<f32>> {
-        let mut all = Vec::new();
+        let mut all: Vec<&mut Vec<f32>> = self.tables.iter_mut().collect();
         for tower in [&mut self.query, &mut self.item] {
-            all.extend(&mut tower.tables);
             let layers = tower.layers.iter_mut();
             all.extend(layers.flat_map(|layer| [&mut layer.weight, &mut layer.bias]));
+            all.extend(&mut tower.attention);
         }
         all
     }
-
-    /// Writes the weights as safetensors.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let tensors = [self.query.tensors("query"), self.item.tensors("item")].concat();
-        let mut bytes: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
-        for (name, shape, values) in tensors {
-            bytes.insert(name, (shape, values.iter().flat_map(|x| x.to_le_bytes()).collect()));
-        }
-        let mut views = Vec::new();
-        for (name, (shape, data)) in &bytes {
-            views.push((
-                name.as_str(),
-                TensorView::new(Dtype::F32, shape.clone(), data).map_err(unusable)?,
-            ));
-        }
-        let data = safetensors::serialize(views, None).map_err(unusable)?;
-        std::fs::write(path, data).map_err(OperatorError::io(path))
-    }
-
-    /// Reads the weights of the described towers.
-    pub(crate) fn read(architecture: Architecture, path: &Path) -> Result<Self> {
-        if architecture.kind != KIND || !architecture.query.is_sound() || !architecture.item.is_sound() {
-            return Err(OperatorError::invalid(format!(
-                "not a two-tower model: it is `{}`",
-                architecture.kind
-            )));
-        }
-        let data = std::fs::read(path).map_err(OperatorError::io(path))?;
-        let file = SafeTensors::deserialize(&data).map_err(unusable)?;
-        Ok(Towers {
-            normalize: architecture.normalize,
-            query: Tower::read(architecture.query, "query", &file)?,
-            item: Tower::read(architecture.item, "item", &file)?,
-        })
-    }
-}
-
-fn unusable(error: impl std::fmt::Display) -> OperatorError {
-    OperatorError::invalid(format!("the weights of the model cannot be used: {error}"))
 }

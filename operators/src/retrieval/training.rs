@@ -1,15 +1,18 @@
 //! The training loop.
 
 use rand::Rng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use towline_kernels::Mask;
 
-use super::columns::EncodedTable;
+use super::hard_negatives::{Frozen, Hard};
 use super::in_batch::{Candidates, InBatch};
+use super::liked::Liked;
 use super::network::Network;
 use super::pairwise::{self, Pairs};
-use super::sampling::Sampling;
+use super::sampling::{Batch, Sampling};
 use super::training_options::Loss;
+use super::training_rows::TrainingRows;
 use crate::contract::{Context, OperatorError, Result};
 
 /// Everything that stays the same over the epochs, and the memory of a step.
@@ -24,13 +27,15 @@ pub(crate) struct Training<'a> {
     pub(crate) logq: bool,
     /// Negatives per step that are drawn evenly from the catalogue.
     pub(crate) uniform_negatives: usize,
+    /// Where hard negatives come from in this epoch.
+    pub(crate) frozen: Option<Frozen>,
     /// For progress and cancellation.
     pub(crate) context: &'a Context,
-    /// What each training row counts for; all alike without.
-    pub(crate) row_weights: Option<Vec<f32>>,
     /// The training rows.
-    pub(crate) train: &'a EncodedTable,
-    /// Frequencies and positives of the rows.
+    pub(crate) rows: TrainingRows,
+    /// What users have interacted with.
+    pub(crate) liked: Liked,
+    /// What negatives are drawn from.
     pub(crate) sampling: Sampling,
     /// The loss at work.
     pub(crate) in_batch: InBatch,
@@ -41,9 +46,10 @@ pub(crate) struct Training<'a> {
 impl Training<'_> {
     /// What the loss of each of these rows counts for in a batch, in all 1, and the sum of their weights.
     fn weights(&self, rows: &[usize]) -> (Vec<f32>, f64) {
-        let Some(weights) = &self.row_weights else {
+        let weights = &self.rows.chunk.weights;
+        if weights.is_empty() {
             return (vec![1.0 / rows.len() as f32; rows.len()], rows.len() as f64);
-        };
+        }
         let total: f64 = rows.iter().map(|&row| f64::from(weights[row])).sum();
         let share = |&row: &usize| (f64::from(weights[row]) / total) as f32;
         (rows.iter().map(share).collect(), total)
@@ -62,7 +68,7 @@ impl Training<'_> {
             self.softmax(network, rows, weights, rng)?
         };
         if !loss.is_finite() {
-            return Err(exploded(network, rows));
+            return Err(self.exploded(network, rows));
         }
         std::mem::swap(&mut network.query.gradient, &mut self.in_batch.by_query);
         std::mem::swap(&mut network.item.gradient, &mut self.in_batch.by_item);
@@ -77,10 +83,19 @@ impl Training<'_> {
         weights: &[f32],
         rng: &mut ChaCha8Rng,
     ) -> Result<f64> {
-        let others = self.sampling.unknown(rows, rng);
+        let chunk = &self.rows.chunk;
+        let users: Vec<Option<u32>> = rows.iter().map(|&row| chunk.users[row]).collect();
+        let (positives, users) = self.liked.of(&users)?;
+        let batch = Batch {
+            chunk,
+            rows,
+            positives,
+            users,
+        };
+        let others = self.sampling.unknown(&batch, rng);
         let found: Vec<usize> = others.iter().copied().flatten().collect();
-        let drawn = self.sampling.drawn(rows, &found, false);
-        network.forward(self.train, rows, &drawn.rows)?;
+        let drawn = self.sampling.drawn(&batch, &found, &Hard::default(), false);
+        network.forward((&chunk.queries, rows), (&chunk.items, &drawn.rows))?;
         let mut beside = drawn.beside.iter().copied();
         let own = drawn.targets.iter().map(|(place, _)| *place);
         let places: Vec<(u32, Option<u32>)> = own
@@ -98,17 +113,33 @@ impl Training<'_> {
     }
 
     fn softmax(&mut self, network: &mut Network, rows: &[usize], weights: &[f32], rng: &mut ChaCha8Rng) -> Result<f64> {
-        let sampling = &self.sampling;
+        let (sampling, chunk) = (&self.sampling, &self.rows.chunk);
+        let users: Vec<Option<u32>> = rows.iter().map(|&row| chunk.users[row]).collect();
+        let (positives, users) = self.liked.of(&users)?;
+        let batch = Batch {
+            chunk,
+            rows,
+            positives,
+            users,
+        };
         let drawn = match self.loss {
-            Loss::FullSoftmax => sampling.everything(rows),
+            Loss::FullSoftmax => sampling.everything(&batch),
             Loss::SampledSoftmax | Loss::Bpr => {
                 let catalogue = sampling.catalogue();
                 let uniform = (0..self.uniform_negatives).map(|_| catalogue[rng.random_range(0..catalogue.len())]);
-                sampling.drawn(rows, &uniform.collect::<Vec<_>>(), self.logq)
+                let uniform: Vec<usize> = uniform.collect();
+                let hard = match &self.frozen {
+                    Some(frozen) => {
+                        let (queries, known) = (chunk.queries.select(rows), sampling.known(&batch));
+                        frozen.draw(&queries, &known, self.context, rng)?
+                    }
+                    None => Hard::default(),
+                };
+                sampling.drawn(&batch, &uniform, &hard, self.logq)
             }
         };
-        sampling.mask(rows, &drawn, &mut self.mask);
-        network.forward(self.train, rows, &drawn.rows)?;
+        sampling.mask(&batch, &drawn, &mut self.mask);
+        network.forward((&chunk.queries, rows), (&chunk.items, &drawn.rows))?;
         let candidates = Candidates {
             embeddings: network.item.output(),
             log_q: &drawn.log_q,
@@ -122,7 +153,20 @@ impl Training<'_> {
     }
 
     /// One pass; returns the mean loss, by the weights of the rows.
-    pub(crate) fn epoch(&mut self, network: &mut Network, order: &[usize], rng: &mut ChaCha8Rng) -> Result<f64> {
+    pub(crate) fn epoch(&mut self, network: &mut Network, rng: &mut ChaCha8Rng) -> Result<f64> {
+        let (mut sum, mut total) = (0.0, 0.0);
+        for blocks in self.rows.windows(rng) {
+            let mut order = self.rows.take(&blocks)?;
+            order.shuffle(rng);
+            let (of_window, weight) = self.pass(network, &order, rng)?;
+            sum += of_window;
+            total += weight;
+        }
+        Ok(sum / total)
+    }
+
+    /// Learns from rows in memory, in this order; returns the sum of their losses and that of their weights.
+    pub(crate) fn pass(&mut self, network: &mut Network, order: &[usize], rng: &mut ChaCha8Rng) -> Result<(f64, f64)> {
         let (mut sum, mut total) = (0.0, 0.0);
         // A row alone has no negatives.
         for rows in order.chunks(self.batch_size).filter(|rows| rows.len() > 1) {
@@ -135,27 +179,22 @@ impl Training<'_> {
             }
             self.context.progress.advance(rows.len() as u64);
         }
-        Ok(sum / total)
+        Ok((sum, total))
     }
 
-    /// How many steps a pass takes.
-    pub(crate) fn steps(rows: usize, batch_size: usize) -> usize {
-        rows / batch_size + usize::from(rows % batch_size > 1)
+    fn exploded(&self, network: &Network, rows: &[usize]) -> OperatorError {
+        let columns = network.broken();
+        let place = if columns.is_empty() {
+            "in the layers or the scores".to_owned()
+        } else {
+            format!("in the embeddings of {}", columns.join(", "))
+        };
+        OperatorError::invalid(format!(
+            "the loss is not a number any more, at step {} ({} interactions, the first is row {} of the split): {place}. \
+             Lower `learning_rate`, or limit the gradients with `clip_norm`",
+            network.steps() + 1,
+            rows.len(),
+            rows.first().map_or(0, |row| self.rows.number(*row)),
+        ))
     }
-}
-
-fn exploded(network: &Network, rows: &[usize]) -> OperatorError {
-    let columns = network.broken();
-    let place = if columns.is_empty() {
-        "in the layers or the scores".to_owned()
-    } else {
-        format!("in the embeddings of {}", columns.join(", "))
-    };
-    OperatorError::invalid(format!(
-        "the loss is not a number any more, at step {} ({} interactions, the first is row {} of the split): {place}. Lower \
-         `learning_rate`, or limit the gradients with `clip_norm`",
-        network.steps() + 1,
-        rows.len(),
-        rows.first().copied().unwrap_or_default(),
-    ))
 }

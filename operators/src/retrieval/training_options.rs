@@ -43,6 +43,29 @@ pub enum Loss {
     Bpr,
 }
 
+/// Negatives that a frozen copy of the model would recommend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HardNegatives {
+    /// How many of the copy's best items for a user, without those of `mask_positives`, negatives are drawn from. The first
+    /// few are often what the user would like.
+    #[serde(default = "default_top")]
+    #[schemars(range(min = 1))]
+    pub top: usize,
+    /// How many are drawn for each interaction. They are negatives of the whole batch.
+    #[serde(default = "default_each")]
+    #[schemars(range(min = 1))]
+    pub each: usize,
+}
+
+fn default_top() -> usize {
+    100
+}
+
+fn default_each() -> usize {
+    1
+}
+
 /// When to stop before the last epoch.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

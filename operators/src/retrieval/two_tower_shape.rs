@@ -2,11 +2,23 @@
 
 use towline_kernels::{Decay, Rule, Schedule, Step};
 
+use super::cells::{Cells, Kind};
+use super::columns::EncodedTable;
+use super::encode::Side;
 use super::sides::Sides;
-use super::towers::{EmbeddingShape, Normalize, TowerShape};
+use super::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape, own_table};
 use super::training_options::{LearningRateSchedule, Optimizer};
 use super::two_tower_train::TwoTowerTrain;
 use crate::contract::{Column, OperatorError, Result};
+
+/// Whether the ids of two columns stand for the same values, so that they have one embedding table: they share a
+/// vocabulary, which is their domain.
+pub(super) fn one_domain(a: &Column, b: &Column) -> bool {
+    let (Some(a), Some(b)) = (&a.domain, &b.domain) else {
+        return false;
+    };
+    (&a.name, a.size, &a.vocabulary) == (&b.name, b.size, &b.vocabulary)
+}
 
 impl TwoTowerTrain {
     /// The columns of the tower of the users and of that of the items.
@@ -27,34 +39,92 @@ impl TwoTowerTrain {
         self.embedding_dim.unwrap_or(64)
     }
 
-    /// The shape of the tower of these columns.
-    pub(super) fn shape(&self, columns: &[Column]) -> Result<TowerShape> {
-        let embedding = |column: &Column| {
-            let rows = column.domain.as_ref().and_then(|domain| domain.size);
-            let rows = rows.ok_or_else(|| {
-                OperatorError::invalid(format!("`{}` does not say how many ids it can hold", column.name))
-            })? as usize;
-            let rule = ((2.0 * (rows as f64).powf(0.25)).ceil() as usize)
-                .next_multiple_of(8)
-                .min(64);
-            let dim = if self.layers.is_empty() {
-                self.added_width()
-            } else {
-                let own = self.embedding_dims.get(&column.name).copied();
-                own.or(self.embedding_dim).unwrap_or(rule)
-            };
-            Ok(EmbeddingShape {
-                column: column.name.clone(),
-                rows,
-                dim,
-                pooling: self.pooling,
-            })
-        };
-        let embeddings = columns.iter().map(embedding).collect::<Result<_>>()?;
+    /// The shapes of the towers; `rows` of users and of items say how long vectors are.
+    pub(super) fn shapes(
+        &self,
+        sides: &Sides,
+        rows: (&EncodedTable, &EncodedTable),
+    ) -> Result<(TowerShape, TowerShape)> {
+        let (query, item) = self.tower_columns(sides);
+        let all: Vec<(Side, &Column)> = (query.iter().map(|column| (Side::Query, column)))
+            .chain(item.iter().map(|column| (Side::Item, column)))
+            .filter(|(_, column)| Kind::of(column) == Some(Kind::Ids))
+            .collect();
+        Ok((
+            self.shape(Side::Query, &query, &all, rows.0)?,
+            self.shape(Side::Item, &item, &all, rows.1)?,
+        ))
+    }
+
+    /// The shape of one tower; `all` are the columns with embeddings of both.
+    fn shape(
+        &self,
+        side: Side,
+        columns: &[Column],
+        all: &[(Side, &Column)],
+        rows: &EncodedTable,
+    ) -> Result<TowerShape> {
+        let (mut embeddings, mut numbers) = (Vec::new(), Vec::new());
+        for column in columns {
+            if let Cells::Numbers(found) = rows.cells(&column.name)? {
+                if found.width == 0 {
+                    let text = format!("the vectors of `{}` have no numbers", column.name);
+                    return Err(OperatorError::invalid(text));
+                }
+                numbers.push(NumbersShape {
+                    column: column.name.clone(),
+                    width: found.width,
+                });
+                continue;
+            }
+            let alike: Vec<(Side, &Column)> = all
+                .iter()
+                .copied()
+                .filter(|(_, other)| one_domain(column, other))
+                .collect();
+            let first = alike.first().map(|(side, first)| own_table(*side, &first.name));
+            embeddings.push(EmbeddingShape {
+                table: first.filter(|first| *first != own_table(side, &column.name)),
+                ..self.embedding(column, &alike)?
+            });
+        }
         Ok(TowerShape {
             embeddings,
+            numbers,
             layers: self.layers.clone(),
         })
+    }
+
+    /// A column with a table of its own; `alike` are all columns of its domain.
+    fn embedding(&self, column: &Column, alike: &[(Side, &Column)]) -> Result<EmbeddingShape> {
+        let rows = column.domain.as_ref().and_then(|domain| domain.size);
+        let rows = rows
+            .ok_or_else(|| OperatorError::invalid(format!("`{}` does not say how many ids it can hold", column.name)))?
+            as usize;
+        let rule = ((2.0 * (rows as f64).powf(0.25)).ceil() as usize)
+            .next_multiple_of(8)
+            .min(64);
+        let dim = if self.layers.is_empty() {
+            self.added_width()
+        } else {
+            let mut given = alike
+                .iter()
+                .filter_map(|(_, other)| self.embedding_dims.get(&other.name));
+            given.next().copied().or(self.embedding_dim).unwrap_or(rule)
+        };
+        // A column without lists has nothing to pool.
+        let pooling = column.is_list().then(|| self.pooling_of(&column.name));
+        Ok(EmbeddingShape {
+            column: column.name.clone(),
+            rows,
+            dim,
+            pooling: pooling.unwrap_or_default(),
+            table: None,
+        })
+    }
+
+    fn pooling_of(&self, column: &str) -> Pool {
+        self.poolings.get(column).copied().unwrap_or(self.pooling)
     }
 
     /// What scores are divided by.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::evaluate::Per;
 use super::sample_weight;
 use super::sides::{Sides, mismatches};
-use super::towers::{Normalize, Pool};
-use super::training_options::{EarlyStopping, IdEmbedding, LearningRateSchedule, Loss, Optimizer};
+use super::tower_shape::{Normalize, Pool};
+use super::training_options::{EarlyStopping, HardNegatives, IdEmbedding, LearningRateSchedule, Loss, Optimizer};
 use super::users::unknown_split;
 use super::validation::{METRICS, metric};
 use crate::contract::{
@@ -20,9 +20,19 @@ use crate::contract::{
 /// Trains a two-tower retrieval model on positive interactions: one tower embeds the user, one the item, and the dot
 /// product of the two says how well they fit.
 ///
-/// Columns go to the towers by their tags (`user`, `item`); one column of each side is its `id`. All must be encoded
-/// categories: int64 [rows], or lists of them, which are pooled without padding. Each column has an embedding table; the
-/// embeddings are concatenated and go through an MLP with `ReLU` between its layers, or without layers are added.
+/// Columns go to the towers by their tags (`user`, `item`); one column of each side is its `id`. They are
+///
+/// - encoded categories: int64 [rows], or lists of them, which are pooled without padding. Each has an embedding table.
+///   Columns that share a vocabulary (`joint` of `Categorify`) share one table, in a tower and between the two: what is
+///   learnt of an item is known where it is in a user's history;
+/// - numbers tagged `continuous`, as `Normalize` makes them, which are inputs as they are. A mean beyond 3 or a standard
+///   deviation above 10 in the training split is refused, and so are missing and infinite values: put `Normalize` and
+///   `FillMissing` before them. Numbers without the tag are refused before the run;
+/// - vectors: lists of floating-point numbers, all of one length, as `PretrainedEmbedding` makes them. They are inputs as
+///   they are, too, and stay as they are.
+///
+/// Embeddings, numbers and vectors are concatenated and go through an MLP with `ReLU` between its layers; without layers
+/// embeddings are added, and numbers are refused.
 ///
 /// The loss is the softmax over the items of the batch, corrected for how often each is drawn (Yi et al. 2019). Items
 /// that the user has interacted with anywhere in the training split are no negatives.
@@ -43,16 +53,20 @@ pub struct TwoTowerTrain {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub embedding_dim: Option<usize>,
-    /// Widths of the embeddings of single columns, for example `{ item_id: 64 }`; needs `layers`.
+    /// Widths of the embeddings of single columns, for example `{ item_id: 64 }`; needs `layers`. For columns that share a
+    /// table one of them is enough.
     #[serde(default)]
     pub embedding_dims: BTreeMap<String, usize>,
     /// Whether users and items are known by their ids, or by their other columns alone. What training never saw has an id
     /// that says nothing; recommend it with `features_only`.
     #[serde(default)]
     pub id_embedding: IdEmbedding,
-    /// How the embeddings of a list become one.
+    /// How the embeddings of a list become one; of an empty one, zeros.
     #[serde(default)]
     pub pooling: Pool,
+    /// The same for single columns, for example `{ last_items: attention }`.
+    #[serde(default)]
+    pub poolings: BTreeMap<String, Pool>,
     /// Whether embeddings are scaled to length 1.
     #[serde(default)]
     pub normalize: Normalize,
@@ -73,6 +87,13 @@ pub struct TwoTowerTrain {
     /// Negatives per step that are drawn evenly from the catalogue, beside those of the batch.
     #[serde(default)]
     pub uniform_negatives: usize,
+    /// Negatives that the model itself would recommend, beside the others: for every interaction `each` of the `top` best
+    /// items of a copy that was frozen before the epoch, for example `{ top: 100, each: 1 }`. The first epoch has none,
+    /// but after a `warm_start`. With `logq` a candidate's probability is that of the mixture of all kinds of negatives; how
+    /// often an item is drawn as a hard one can be expected exactly for the users of a batch. They cost about as much as
+    /// the rest of a step.
+    #[serde(default)]
+    pub hard_negatives: Option<HardNegatives>,
     /// A column of numbers that says what an interaction counts for, beside the others of its batch, for example
     /// `watched_share`. It is neither null nor negative.
     #[serde(default)]
@@ -115,6 +136,16 @@ pub struct TwoTowerTrain {
     #[serde(default)]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: Option<f64>,
+    /// Rows that are shuffled together. Of a larger split each epoch visits blocks of a 64th of that in a random order, and
+    /// shuffles the rows of 64 blocks at a time.
+    #[serde(default = "default_shuffle_rows")]
+    #[schemars(range(min = 1))]
+    pub shuffle_rows: usize,
+    /// How much memory the training rows may take, for example `2GB`. If they need more they are written to the disk once,
+    /// and only those that are shuffled together are in memory. It changes no result. Embedding tables, a row for each item
+    /// and the validation split come on top.
+    #[serde(default)]
+    pub memory_limit: Option<String>,
     /// Decides the initial weights and the order of the rows.
     #[serde(default)]
     pub seed: u64,
@@ -151,6 +182,10 @@ fn default_average_epochs() -> usize {
     1
 }
 
+fn default_shuffle_rows() -> usize {
+    1 << 20
+}
+
 fn default_learning_rate() -> f64 {
     1e-3
 }
@@ -176,8 +211,9 @@ pub(super) const BEST_EPOCH: &str = "best_epoch";
 
 impl Describe for TwoTowerTrain {
     const NAME: &'static str = "TwoTowerTrain";
-    const CODE_VERSION: u32 = 3;
+    const CODE_VERSION: u32 = 5;
     const PURITY: Purity = Purity::Seeded;
+    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
     const PORTS: &'static [Port] = &[
         Port::dataset("input", "Positive interactions: encoded columns with their tags."),
         Port::dataset(
@@ -194,68 +230,7 @@ impl Describe for TwoTowerTrain {
     const EXAMPLE: &'static str = "op: TwoTowerTrain\ninput: features\nwith: { layers: [128, 64], epochs: 2 }\n";
 
     fn check(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut range = |key: &str, bad: bool, text: &str| {
-            if bad {
-                problems.push(Problem::new("out-of-range", text).at(key));
-            }
-        };
-        let positive = |x: f64| x.is_finite() && x > 0.0;
-        range(
-            "layers",
-            self.layers.contains(&0),
-            "a layer of width 0 passes nothing on",
-        );
-        range(
-            "metrics_at",
-            self.metrics_at.contains(&0),
-            "a list of length 0 has no metrics",
-        );
-        range(
-            "average_epochs",
-            self.average_epochs > self.epochs,
-            "there are fewer epochs than that",
-        );
-        range(
-            "learning_rate",
-            !positive(self.learning_rate),
-            "the learning rate must be more than 0",
-        );
-        range(
-            "temperature",
-            self.temperature.is_some_and(|t| !positive(t)),
-            "the temperature must be more than 0",
-        );
-        range(
-            "clip_norm",
-            self.clip_norm.is_some_and(|norm| !positive(norm)),
-            "the length must be more than 0",
-        );
-        range(
-            "uniform_negatives",
-            self.uniform_negatives > 0 && self.loss != Loss::SampledSoftmax,
-            "only the sampled softmax takes negatives beside its own",
-        );
-        range(
-            "embedding_dims",
-            self.embedding_dims.values().any(|&dim| dim == 0),
-            "an embedding of width 0 says nothing",
-        );
-        range(
-            "embedding_dims",
-            self.layers.is_empty() && !self.embedding_dims.is_empty(),
-            "embeddings that are added, without layers, are all equally wide",
-        );
-        if let Some(early) = &self.early_stopping {
-            let known = self.validation_metrics();
-            if !known.contains(&early.metric) {
-                let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                let help = crate::contract::suggest::sentence(&early.metric, &known, "metrics");
-                let text = format!("there is no metric `{}`", early.metric);
-                problems.push(Problem::new("bad-config", text).at("early_stopping").help(help));
-            }
-        }
-        problems
+        self.problems()
     }
 }
 
@@ -315,48 +290,6 @@ impl TwoTowerTrain {
     pub(super) fn validation<'a>(&'a self, mut splits: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         let wanted = self.validate_on.as_deref().unwrap_or("valid");
         splits.find(|split| *split == wanted)
-    }
-
-    /// What stands against towers of these columns.
-    fn inputs_of_towers(&self, sides: &Sides) -> Vec<Problem> {
-        let (query, item) = self.tower_columns(sides);
-        let mut problems = Vec::new();
-        for (side, columns) in [("user", &query), ("item", &item)] {
-            if columns.is_empty() {
-                let text = format!("the {side} tower would have no column, for only the id is tagged {side}");
-                problems.push(Problem::new("bad-input", text).at("id_embedding"));
-            }
-        }
-        let names: Vec<&str> = query.iter().chain(&item).map(|column| column.name.as_str()).collect();
-        for name in self
-            .embedding_dims
-            .keys()
-            .filter(|name| !names.contains(&name.as_str()))
-        {
-            let help = crate::contract::suggest::sentence(name, &names, "columns");
-            let text = format!("no tower has a column `{name}`");
-            problems.push(Problem::new("unknown-column", text).at("embedding_dims").help(help));
-        }
-        problems
-    }
-
-    /// A model that makes embeddings of another width cannot be where training begins.
-    fn other_width(&self, earlier: &ModelType) -> Option<Problem> {
-        let wanted = self.layers.last().copied().unwrap_or_else(|| self.added_width());
-        let text = match earlier.dim {
-            Some(dim) if dim == wanted => return None,
-            Some(dim) => format!("the embeddings of `warm_start` are {dim} wide, those of this model {wanted}"),
-            None => "`warm_start` has no embeddings".to_owned(),
-        };
-        Some(Problem::new("bad-input", text).at_port("warm_start"))
-    }
-
-    /// The metrics of a validation without the name of its split.
-    fn validation_metrics(&self) -> Vec<String> {
-        self.metrics_at
-            .iter()
-            .flat_map(|k| METRICS.map(|name| format!("{name}_at_{k}")))
-            .collect()
     }
 
     /// The type of the model.

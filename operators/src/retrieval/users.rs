@@ -45,7 +45,7 @@ impl Users {
                     last.insert(id, start + row);
                 }
             }
-            held.append(&batch);
+            held.append(&batch)?;
             if held.rows > 2 * last.len() + BATCH_ROWS {
                 let rows: Vec<usize> = last.values().copied().collect();
                 held = held.select(&rows);

@@ -2,7 +2,8 @@
 //!
 //! A row of an embedding table goes to the id that stands for the same value now. Where a vocabulary has grown these are the
 //! same ids, and where it was made anew they are found by value; the ids for null and for what is out of the vocabulary go
-//! to each other. Rows of values that the earlier model did not know, and columns that it did not have, begin afresh.
+//! to each other. Rows of values that the earlier model did not know, and columns that it did not have, begin afresh. A table
+//! that several columns share takes a row from the first of them that knew its value.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +11,9 @@ use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
-use super::towers::Tower;
+use super::encode::Side;
+use super::tower_shape::EmbeddingShape;
+use super::towers::{Tower, Towers};
 use crate::contract::{Column, OperatorError, Result, Schema, Vocabulary};
 
 /// The columns of a tower and what their ids stand for.
@@ -23,7 +26,7 @@ pub(crate) struct Meaning<'a> {
 }
 
 /// How many rows of the embedding tables are those of the earlier model, and how many began afresh.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
     /// Taken over.
     pub(crate) kept: usize,
@@ -38,47 +41,83 @@ impl<'a> Meaning<'a> {
     }
 }
 
-/// Gives `tower` the weights of `earlier`, as far as they mean the same.
-pub(crate) fn take_over(tower: &mut Tower, now: Meaning<'_>, earlier: &Tower, then: Meaning<'_>) -> Result<Taken> {
-    if tower.shape.layers != earlier.shape.layers {
-        let text = format!(
-            "the layers of `warm_start` are {:?}, those of this model {:?}",
-            earlier.shape.layers, tower.shape.layers
-        );
-        return Err(OperatorError::invalid(text));
-    }
-    let mut taken = Taken::default();
-    for (shape, table) in tower.shape.embeddings.iter().zip(&mut tower.tables) {
-        let before = earlier
-            .shape
-            .embeddings
-            .iter()
-            .position(|other| other.column == shape.column);
-        let Some(before) = before else {
-            taken.fresh += shape.rows;
-            continue;
-        };
-        let (old_shape, old_table) = (&earlier.shape.embeddings[before], &earlier.tables[before]);
-        if old_shape.dim != shape.dim {
+/// A model and what its ids stand for, side by side: the query's, then the item's.
+pub(crate) type Known<'a> = (&'a Towers, [Meaning<'a>; 2]);
+
+/// Gives `towers` the weights of an earlier model, as far as they mean the same.
+pub(crate) fn take_over(towers: &mut Towers, now: [Meaning<'_>; 2], (earlier, then): Known<'_>) -> Result<Taken> {
+    let mut filled: Vec<Vec<bool>> = towers.tables.iter().map(|_| Vec::new()).collect();
+    for (side, (now, then)) in [Side::Query, Side::Item].into_iter().zip(now.into_iter().zip(then)) {
+        let (tower, before) = (towers.tower(side).clone(), earlier.tower(side));
+        if tower.shape.layers != before.shape.layers {
             let text = format!(
-                "the embeddings of `{}` are {} wide in `warm_start` and {} here: set `embedding_dims`",
-                shape.column, old_shape.dim, shape.dim
+                "the layers of `warm_start` are {:?}, those of this model {:?}",
+                before.shape.layers, tower.shape.layers
             );
             return Err(OperatorError::invalid(text));
         }
-        let rows = rows(&shape.column, (now, shape.rows), (then, old_shape.rows))?;
-        for (target, source) in table.chunks_exact_mut(shape.dim).zip(&rows) {
-            match source {
-                Some(source) => {
-                    target.copy_from_slice(&old_table[source * shape.dim..][..shape.dim]);
-                    taken.kept += 1;
-                }
-                None => taken.fresh += 1,
-            }
+        for (shape, place) in tower.shape.embeddings.iter().zip(&tower.tables) {
+            let filled = &mut filled[*place];
+            filled.resize(shape.rows, false);
+            let known = before
+                .shape
+                .embeddings
+                .iter()
+                .position(|old| old.column == shape.column);
+            let Some(known) = known else { continue };
+            let old = (&before.shape.embeddings[known], &earlier.tables[before.tables[known]]);
+            rows_of(&mut towers.tables[*place], filled, (shape, now), (old.0, old.1, then))?;
+        }
+        let tower = match side {
+            Side::Query => &mut towers.query,
+            Side::Item => &mut towers.item,
+        };
+        layers(tower, before);
+        attention(tower, before);
+    }
+    let rows: usize = filled.iter().map(Vec::len).sum();
+    let kept = filled.iter().flatten().filter(|kept| **kept).count();
+    Ok(Taken {
+        kept,
+        fresh: rows - kept,
+    })
+}
+
+/// Takes over the rows of a table that are not `filled` yet, by what one of its columns knows.
+fn rows_of(
+    table: &mut [f32],
+    filled: &mut [bool],
+    (shape, now): (&EmbeddingShape, Meaning<'_>),
+    (old_shape, old_table, then): (&EmbeddingShape, &[f32], Meaning<'_>),
+) -> Result<()> {
+    if old_shape.dim != shape.dim {
+        let text = format!(
+            "the embeddings of `{}` are {} wide in `warm_start` and {} here: set `embedding_dims`",
+            shape.column, old_shape.dim, shape.dim
+        );
+        return Err(OperatorError::invalid(text));
+    }
+    let rows = rows(&shape.column, (now, shape.rows), (then, old_shape.rows))?;
+    for ((target, filled), source) in table.chunks_exact_mut(shape.dim).zip(filled).zip(rows) {
+        if let Some(source) = source.filter(|_| !*filled) {
+            target.copy_from_slice(&old_table[source * shape.dim..][..shape.dim]);
+            *filled = true;
         }
     }
-    layers(tower, earlier);
-    Ok(taken)
+    Ok(())
+}
+
+/// What the elements of lists are weighed by, where a column is still pooled by attention.
+fn attention(tower: &mut Tower, earlier: &Tower) {
+    let old = |column: &str| {
+        let place = earlier.shape.embeddings.iter().position(|old| old.column == column)?;
+        Some(&earlier.attention[place])
+    };
+    for (shape, query) in tower.shape.embeddings.iter().zip(&mut tower.attention) {
+        if let Some(old) = old(&shape.column).filter(|old| old.len() == query.len()) {
+            query.copy_from_slice(old);
+        }
+    }
 }
 
 /// For each row of a table now the row that it had then.
@@ -127,15 +166,13 @@ fn texts(values: &dyn Array) -> Result<Vec<Option<String>>> {
 /// The layers; of the first one the part of each column goes to where that column is now.
 fn layers(tower: &mut Tower, earlier: &Tower) {
     let (now, then) = (tower.shape.width(), earlier.shape.width());
-    let offsets = |tower: &Tower| -> Vec<(String, usize, usize)> {
-        let mut start = 0;
-        let columns = tower.shape.embeddings.iter().map(|embedding| {
-            start += embedding.dim;
-            (embedding.column.clone(), start - embedding.dim, embedding.dim)
-        });
-        columns.collect()
+    let own = |tower: &Tower| -> Vec<(String, usize, usize)> {
+        let parts = tower.shape.parts().into_iter();
+        parts
+            .map(|(column, start, width)| (column.to_owned(), start, width))
+            .collect()
     };
-    let (columns, old_columns) = (offsets(tower), offsets(earlier));
+    let (columns, old_columns) = (own(tower), own(earlier));
     for (index, (layer, old)) in tower.layers.iter_mut().zip(&earlier.layers).enumerate() {
         layer.bias.copy_from_slice(&old.bias);
         if index > 0 {
@@ -144,7 +181,9 @@ fn layers(tower: &mut Tower, earlier: &Tower) {
         }
         for (target, source) in layer.weight.chunks_exact_mut(now).zip(old.weight.chunks_exact(then)) {
             for (column, start, dim) in &columns {
-                let before = old_columns.iter().find(|(other, ..)| other == column);
+                let before = old_columns
+                    .iter()
+                    .find(|(other, _, width)| other == column && width == dim);
                 if let Some((_, before, _)) = before {
                     target[*start..][..*dim].copy_from_slice(&source[*before..][..*dim]);
                 }
