@@ -100,7 +100,7 @@ impl Ranking<'_> {
         match tally {
             Tally::Memory(entries) => {
                 let mut entries = take_known(entries, &mut known);
-                entries.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+                K::rank(&mut entries);
                 let frequent = entries.partition_point(|(_, count)| *count >= self.limits.min_count);
                 let rare = entries.split_off(frequent.min(room));
                 self.spread(&rare)?;

@@ -37,8 +37,7 @@ impl Runs {
     }
 
     /// Writes the entries as one more run, in order of their keys.
-    pub(super) fn write<K: Key>(&mut self, entries: impl Iterator<Item = (K, u64)>) -> Result<()> {
-        let mut entries: Vec<(K, u64)> = entries.collect();
+    pub(super) fn write<K: Key>(&mut self, mut entries: Vec<(K, u64)>) -> Result<()> {
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let mut bytes = Vec::new();
         self.write_sorted(entries.into_iter().map(|(key, count)| {
@@ -108,7 +107,7 @@ impl Runs {
 
     /// Writes entries as one more run, in order of their rank: count descending, then key ascending.
     pub(super) fn write_ranked<K: Key>(&mut self, mut entries: Vec<(K, u64)>) -> Result<()> {
-        entries.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        K::rank(&mut entries);
         self.write_sorted(entries.into_iter().map(|(key, count)| {
             let mut bytes = (!count).to_be_bytes().to_vec();
             key.to_bytes(&mut bytes);
