@@ -23,10 +23,16 @@ impl IntegerCounts {
     /// Counts all of them. The plain vector takes no more than `limit` bytes beyond what small integers need.
     pub fn add(&mut self, keys: &[i64], limit: usize) {
         self.seen += keys.len();
-        let highest = keys.iter().map(|key| *key as usize).filter(|key| *key <= isize::MAX as usize).max();
+        let highest = keys
+            .iter()
+            .map(|key| *key as usize)
+            .filter(|key| *key <= isize::MAX as usize)
+            .max();
         if let Some(wanted) = highest.map(|key| key + 1).filter(|wanted| *wanted > self.small.len()) {
             let most = SMALL.max((4 * self.seen).min(limit / size_of::<u64>()));
-            let length = wanted.checked_next_power_of_two().map_or(most, |length| length.min(most));
+            let length = wanted
+                .checked_next_power_of_two()
+                .map_or(most, |length| length.min(most));
             if length > self.small.len() {
                 self.small.resize(length, 0);
             }
@@ -115,7 +121,9 @@ impl IntegerIds {
         let hasher = DefaultHashBuilder::default();
         let mut places = HashTable::with_capacity(keys.len());
         for (place, key) in (0_u32..).zip(&keys) {
-            places.insert_unique(hasher.hash_one(key), place, |place| hasher.hash_one(keys[*place as usize]));
+            places.insert_unique(hasher.hash_one(key), place, |place| {
+                hasher.hash_one(keys[*place as usize])
+            });
         }
         Some(IntegerIds(Places::Sparse {
             keys,
@@ -129,7 +137,10 @@ impl IntegerIds {
     pub fn of(&self, wanted: &[i64]) -> Vec<i64> {
         match &self.0 {
             Places::Dense { first, ids } => {
-                let id = |key: &i64| ids.get(key.wrapping_sub(*first) as usize).map_or(0, |id| i64::from(*id));
+                let id = |key: &i64| {
+                    ids.get(key.wrapping_sub(*first) as usize)
+                        .map_or(0, |id| i64::from(*id))
+                };
                 wanted.iter().map(id).collect()
             }
             Places::Sparse {
@@ -197,7 +208,9 @@ mod tests {
     #[test]
     fn ids_follow_the_keys_close_together_or_not() {
         let close: Vec<i64> = (0..1000).map(|key| 500 - key).collect();
-        let far: Vec<i64> = (0..1000).map(|key: i64| key.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64)).collect();
+        let far: Vec<i64> = (0..1000)
+            .map(|key: i64| key.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64))
+            .collect();
         for keys in [close, far] {
             let ids = IntegerIds::new(keys.clone(), 3).unwrap();
             assert_eq!(ids.of(&keys), (3..1003).collect::<Vec<i64>>());

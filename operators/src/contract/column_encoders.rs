@@ -101,7 +101,11 @@ impl Encoders {
         if self.pieces == ALONE {
             self.call_helpers(columns.len());
         }
-        let most = if self.pieces < ALONE { 0 } else { WAITING * columns.len() };
+        let most = if self.pieces < ALONE {
+            0
+        } else {
+            WAITING * columns.len()
+        };
         self.add(columns.iter().map(|column| Piece::Rows(Arc::clone(column))));
         self.shared.until(most)
     }

@@ -5,16 +5,21 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::concat;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{DEFAULT_MAX_ROW_GROUP_ROW_COUNT, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
 
 use super::column_encoders::Encoders;
 use super::error::{OperatorError, Result};
 use super::files::{BATCH_ROWS, TableFile};
+use super::schema::{Column, Schema};
+
+/// A dictionary of the 64-bit ids of a row group has no room for more.
+const MOST_IN_DICTIONARY: u64 = 1 << 17;
 
 /// Writes a Parquet file whose bytes depend on nothing but the rows: not on the batches they come in, and not on the
 /// number of processors, all of which encode columns where there are many rows.
@@ -49,6 +54,23 @@ impl TableWriter {
     pub fn with_row_groups(path: &Path, schema: SchemaRef, rows: usize) -> Result<Self> {
         let properties = properties(path)?.set_max_row_group_row_count(Some(rows)).build();
         Self::with_properties(path, schema, properties)
+    }
+
+    /// The same with what a schema knows of its columns: ids of so many values that a dictionary of them would be given up
+    /// are written by their differences, which are as small.
+    pub fn of_schema(path: &Path, schema: &Schema) -> Result<Self> {
+        let mut properties = properties(path)?;
+        let many = |column: &&Column| {
+            let ids = column.domain.as_ref().and_then(|domain| domain.size);
+            column.data_type == DataType::Int64 && ids.is_some_and(|ids| ids > MOST_IN_DICTIONARY)
+        };
+        for column in schema.columns.iter().filter(many) {
+            let place = ColumnPath::new(vec![column.name.clone()]);
+            properties = properties
+                .set_column_dictionary_enabled(place.clone(), false)
+                .set_column_encoding(place, Encoding::DELTA_BINARY_PACKED);
+        }
+        Self::with_properties(path, schema.to_arrow(), properties.build())
     }
 
     /// Starts the file at `path` with properties of the caller's; row groups are limited in rows only.
@@ -122,7 +144,8 @@ impl TableWriter {
         };
         if !self.group.begun {
             let writers = self.writers.create_column_writers(self.group.index);
-            self.encoders.begin(writers.map_err(OperatorError::parquet(&self.path))?);
+            self.encoders
+                .begin(writers.map_err(OperatorError::parquet(&self.path))?);
             self.group.begun = true;
         }
         self.encoders.push(&columns).map_err(OperatorError::parquet(&self.path))
@@ -170,13 +193,15 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Int64Array, ListArray, StringArray, StructArray};
-    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use arrow::datatypes::{Field, Int64Type, Schema as ArrowSchema};
     use tempfile::tempdir;
 
     use super::*;
 
     fn rows(count: usize) -> RecordBatch {
-        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values((0..count as i64).map(|row| row * row % 9973)));
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(
+            (0..count as i64).map(|row| row * row % 9973),
+        ));
         let text: ArrayRef = Arc::new(StringArray::from_iter(
             (0..count).map(|row| (row % 7 > 0).then(|| format!("v{}", row % 1000))),
         ));
@@ -209,7 +234,11 @@ mod tests {
         }
         let file = writer.finish().unwrap();
         assert_eq!(file.rows, batch.num_rows() as u64);
-        let batches = file.batches(None).unwrap().collect::<std::result::Result<_, _>>().unwrap();
+        let batches = file
+            .batches(None)
+            .unwrap()
+            .collect::<std::result::Result<_, _>>()
+            .unwrap();
         (std::fs::read(&path).unwrap(), batches)
     }
 
@@ -226,6 +255,33 @@ mod tests {
     }
 
     #[test]
+    fn ids_of_many_values_come_back() {
+        let folder = tempdir().unwrap();
+        let mut schema = Schema::default();
+        for (name, size) in [("many", MOST_IN_DICTIONARY + 1), ("few", 10)] {
+            let mut column = Column::new(name, DataType::Int64, false);
+            column.domain = Some(crate::contract::Domain {
+                size: Some(size),
+                ..crate::contract::Domain::default()
+            });
+            schema.columns.push(column);
+        }
+        let ids = |step: i64, of: i64| Arc::new(Int64Array::from_iter_values((0..50_000).map(|row| row * step % of)));
+        let batch = RecordBatch::try_new(schema.to_arrow(), vec![ids(7919, 140_000) as ArrayRef, ids(3, 10)]).unwrap();
+        let mut writer = TableWriter::of_schema(&folder.path().join("ids.parquet"), &schema).unwrap();
+        writer.write(&batch).unwrap();
+        let read: Vec<_> = writer
+            .finish()
+            .unwrap()
+            .batches(None)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let read = arrow::compute::concat_batches(&read[0].schema(), &read).unwrap();
+        assert_eq!(read.columns(), batch.columns());
+    }
+
+    #[test]
     fn a_table_without_rows_is_a_file_that_can_be_read() {
         let (_, read) = written(&rows(0), &[1], 10);
         assert!(read.is_empty());
@@ -234,7 +290,7 @@ mod tests {
     #[test]
     fn what_cannot_be_encoded_is_an_error_on_every_call_after_it() {
         let folder = tempdir().unwrap();
-        let schema = Arc::new(Schema::new(vec![
+        let schema = Arc::new(ArrowSchema::new(vec![
             Field::new("n", DataType::Int64, false),
             Field::new("m", DataType::Int64, false),
         ]));

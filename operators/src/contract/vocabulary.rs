@@ -80,7 +80,10 @@ impl Vocabulary {
         let Ok(field) = schema.field_with_name("value") else {
             return Err(not_a_vocabulary(&self.path));
         };
-        Ok((field.data_type().clone(), batches.map(|batch| Ok(Arc::clone(batch?.column(0))))))
+        Ok((
+            field.data_type().clone(),
+            batches.map(|batch| Ok(Arc::clone(batch?.column(0)))),
+        ))
     }
 
     fn file(&self) -> TableFile {

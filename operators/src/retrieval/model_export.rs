@@ -22,8 +22,9 @@ use crate::contract::{
 /// `item_weights.safetensors` holds their weights and the users' histories. `items.parquet` is the catalogue with encoded
 /// columns;
 /// `vocabularies/` says what ids stand for; `model.json` describes all of it. `query_tower.pt` is the query tower as
-/// TorchScript (where Towline was built with libtorch): one int64 tensor per column, [batch], or [batch, length] padded
-/// with 0.
+/// TorchScript (where Towline was built with libtorch): it takes a list of int64 tensors, one per column in the order of
+/// `architecture.query.embeddings` in `model.json`: [batch], or [batch, length] padded with 0. `examples/python/tower.py`
+/// scores with the weights in Python.
 ///
 /// The folder is replaced as a whole, by renaming: a reader never sees a mixture of the old and the new model.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -10,34 +10,23 @@ use hashbrown::HashMap;
 use towline_kernels::IntegerCounts;
 
 use super::keys::{Keys, Values};
-use super::spill::{Runs, Tally};
+use super::spill::Tally;
 use crate::contract::{OperatorError, Result};
+use crate::sorted_runs::{RunKey, Runs};
 
 /// What a counted number takes while numbers are sorted and written: key and count, and as much again for the order.
 const NUMBER_BYTES: usize = 48;
 /// What a counted text takes beside its bytes: pointer, length, count, control byte and the allocator's own.
 const TEXT_BYTES: usize = 96;
 
-/// A key in memory, and its bytes in a run: they order like the keys.
-pub(super) trait Key: Ord + Clone + Send {
-    fn to_bytes(&self, out: &mut Vec<u8>);
-    fn from_bytes(bytes: &[u8]) -> Self;
+/// A key in memory.
+pub(super) trait Key: RunKey + Clone + Send {
     fn collect(keys: &[(Self, u64)]) -> Keys;
     /// Puts the most frequent first, equally frequent ones in ascending order.
     fn rank(counted: &mut [(Self, u64)]);
 }
 
 impl Key for i64 {
-    fn to_bytes(&self, out: &mut Vec<u8>) {
-        out.extend((*self ^ i64::MIN).to_be_bytes());
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Self {
-        let mut word = [0; 8];
-        word.copy_from_slice(&bytes[..8]);
-        i64::from_be_bytes(word) ^ i64::MIN
-    }
-
     fn collect(keys: &[(Self, u64)]) -> Keys {
         Keys::Numbers(Int64Array::from_iter_values(keys.iter().map(|(key, _)| *key)))
     }
@@ -48,14 +37,6 @@ impl Key for i64 {
 }
 
 impl Key for Box<[u8]> {
-    fn to_bytes(&self, out: &mut Vec<u8>) {
-        out.extend(self.iter());
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Self {
-        Box::from(bytes)
-    }
-
     fn collect(keys: &[(Self, u64)]) -> Keys {
         Keys::Bytes(BinaryArray::from_iter_values(keys.iter().map(|(key, _)| key)))
     }
