@@ -23,7 +23,7 @@ def main(folder):
         names = list(by_pandas.columns)
         if not names == by_polars.columns == by_duckdb.columns:
             sys.exit(f"{path}: the columns differ")
-        rows = by_duckdb.count("*").fetchone()[0]
+        rows = by_duckdb.count("*").fetchall()[0][0]
         if not len(by_pandas) == len(by_polars) == rows:
             sys.exit(f"{path}: the numbers of rows differ")
         print(f"{path.relative_to(folder)}: {rows} rows of {', '.join(names)}")

@@ -1,4 +1,4 @@
-//! The hot loops of training and of exact top-k on a CPU, chosen at run time by what the processor can do.
+//! The hot loops of training, of exact top-k and of encoding on a CPU, chosen at run time by what the processor can do.
 //!
 //! Every kernel takes an [`Isa`]: AVX-512, AVX2, or what every processor has. Element by element kernels are one text,
 //! compiled once per instruction set, and give the same bits on all of them; matrix products round differently where
@@ -17,6 +17,7 @@ mod chance;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_x86;
+mod integers;
 mod invert;
 mod isa;
 mod least_squares;
@@ -30,6 +31,7 @@ mod vector;
 
 pub use chance::{by_chance, chance};
 pub use gemm::{Strided, gemm, transpose};
+pub use integers::{IntegerCounts, IntegerIds, rank};
 pub use invert::invert;
 pub use isa::Isa;
 pub use least_squares::{Likes, Weights, solve_rows};

@@ -8,6 +8,7 @@ mod harness;
 pub mod merlin;
 pub mod retrieval;
 pub mod sink;
+mod sorted_runs;
 pub mod source;
 pub mod table;
 

@@ -117,7 +117,7 @@ impl Runner {
         job: &Job,
     ) -> Result<TableFile, Failure> {
         let arrow_schema = schema.to_arrow();
-        let mut writer = TableWriter::create(path, Arc::clone(&arrow_schema))?;
+        let mut writer = TableWriter::of_schema(path, schema)?;
         self.batches(table, job, |batch| Ok(writer.write(&conform(batch, &arrow_schema)?)?))?;
         Ok(writer.finish()?)
     }

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, Str
 use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use towline::run::Transformer;
+use towline::run::{NodeStatus, Transformer};
 
 use crate::workspace::{Workspace, stderr, stdout};
 
@@ -253,6 +253,61 @@ nodes:
     workspace.write("items.csv", "value\nc\na\n");
     ran(&workspace, pipeline);
     assert_eq!(ids(), [4, 5, 4, 3, 4]);
+}
+
+#[test]
+fn a_command_runs_again_for_its_command_its_files_and_its_environment_and_for_nothing_else() {
+    let workspace = Workspace::new();
+    workspace.write("clicks.csv", CLICKS);
+    workspace.write(
+        "copy.sh",
+        "cp \"$TOWLINE_INPUT\"/clicks/train.arrow \"$TOWLINE_OUTPUT\"\n",
+    );
+    let pipeline = |arguments: &str| {
+        let text = format!(
+            "version: 1
+nodes:
+  clicks: {{ op: CsvSource, with: {{ path: clicks.csv }} }}
+  copy:
+    op: Command
+    inputs: {{ clicks: clicks }}
+    with:
+      command: [sh, copy.sh{arguments}]
+      format: arrow
+      files: [copy.sh]
+      environment: [LEVEL]
+      schema: {{ user: int64, item: string }}
+  out: {{ op: ParquetExport, input: copy, with: {{ path: out }} }}
+"
+        );
+        workspace.write("p.yaml", &text);
+    };
+    let status = |level: &str| {
+        let output = workspace.towline_with(&["run", "p.yaml"], &[("LEVEL", level)]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+        let record = workspace.records().pop().expect("a run");
+        let node = record.nodes.into_iter().find(|node| node.name == "copy");
+        node.expect("it is in the pipeline").status
+    };
+    pipeline("");
+    assert_eq!(status("1"), NodeStatus::Ran);
+    assert_eq!(status("1"), NodeStatus::Reused, "nothing has changed");
+    assert_eq!(status("2"), NodeStatus::Ran, "its environment");
+    workspace.write(
+        "copy.sh",
+        "cp \"$TOWLINE_INPUT\"/clicks/train.arrow \"$TOWLINE_OUTPUT\" # again\n",
+    );
+    assert_eq!(status("2"), NodeStatus::Ran, "its file");
+    pipeline(", more");
+    assert_eq!(status("2"), NodeStatus::Ran, "its command");
+    let written = read(&workspace.path().join("out/train.parquet"));
+    let names: Vec<_> = written
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    assert_eq!(names, ["item", "user"], "what it declares, and no more");
 }
 
 #[test]

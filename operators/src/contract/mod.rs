@@ -1,6 +1,7 @@
 //! The contract between the engine and the operators.
 
 mod artifact;
+mod column_encoders;
 mod config;
 mod context;
 mod error;
@@ -12,6 +13,7 @@ mod registry;
 mod schema;
 pub mod secret;
 pub mod suggest;
+mod table_writer;
 mod tags;
 pub mod target;
 mod types;
@@ -21,7 +23,7 @@ pub use artifact::{Artifact, ModelFiles, Output, Receipt, Report, ReportTable, S
 pub use config::parse;
 pub use context::{Cancel, Context, Device, FitContext, ProgressSink, TableContext, TypeContext};
 pub use error::{OperatorError, PathSegment, Problem, Result, Site};
-pub use files::{BATCH_ROWS, DatasetFiles, TableFile, TableWriter};
+pub use files::{BATCH_ROWS, DatasetFiles, TableFile};
 pub use lazy::{LazyDataset, LazyTable, NamedExpr, Rows};
 pub use operator::{
     Columns, Describe, FitOutput, Fitter, Form, Input, Inputs, Operator, Outside, Port, Purity, Source, Stateful,
@@ -30,6 +32,7 @@ pub use operator::{
 pub use ports::{dataset_at, datasets, file_dataset_at, model_at, model_files_at};
 pub use registry::{Built, Descriptor, Registry};
 pub use schema::{Column, Domain, Schema};
+pub use table_writer::TableWriter;
 pub use tags::{Tag, UnknownTag, contradiction};
 pub use types::{DEFAULT_SPLIT, DatasetType, Kind, ModelType, NodeType, Score};
 pub use vocabulary::{NULL_ID, OOV_ID, PADDING_ID, Vocabulary, VocabularyTable};

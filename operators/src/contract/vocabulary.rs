@@ -8,9 +8,9 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatchReader, UInt64Array};
 use arrow::compute::{concat, take};
-use arrow::datatypes::{Int64Type, UInt64Type};
+use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 
 use super::error::{OperatorError, Result};
 use super::files::TableFile;
@@ -62,6 +62,35 @@ impl Vocabulary {
         }
         let table = Arc::new(VocabularyTable::read(&self.path)?);
         Ok(Arc::clone(self.table.get_or_init(|| table)))
+    }
+
+    /// Number of ids, padding and the other reserved ones included: ids are `0..size`. Only the end of the file is read.
+    pub fn size(&self) -> Result<u64> {
+        if let Some(table) = self.table.get() {
+            return Ok(table.size() as u64);
+        }
+        Ok(self.file().counted_rows()? + 1)
+    }
+
+    /// The type of the values and the values themselves, in order of their ids and with the reserved ones, which are null;
+    /// for readers that need no more than one pass and do not hold them all.
+    pub fn blocks(&self) -> Result<(DataType, impl Iterator<Item = Result<ArrayRef>>)> {
+        let batches = self.file().batches(Some(&["value"]))?;
+        let schema = batches.schema();
+        let Ok(field) = schema.field_with_name("value") else {
+            return Err(not_a_vocabulary(&self.path));
+        };
+        Ok((
+            field.data_type().clone(),
+            batches.map(|batch| Ok(Arc::clone(batch?.column(0)))),
+        ))
+    }
+
+    fn file(&self) -> TableFile {
+        TableFile {
+            path: self.path.clone(),
+            rows: 0,
+        }
     }
 
     /// What `make` makes of the file, for example an index: made once, however many splits ask for it.

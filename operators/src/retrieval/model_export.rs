@@ -30,6 +30,7 @@ use crate::contract::{
 /// `query_tower.pt` is the query tower as TorchScript (where Towline was built with libtorch). It takes one tensor per
 /// column, in the order of `model.json`: int64 [batch], or [batch, length] padded with 0, for the `embeddings`, then
 /// float32 [batch], or [batch, width], for the `numbers`.
+/// `examples/python/tower.py` scores with the weights in Python.
 ///
 /// The folder is replaced as a whole, by renaming: a reader never sees a mixture of the old and the new model.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -1,11 +1,16 @@
 //! `Command`: a program of one's own.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, RecordBatch, RecordBatchReader};
 use arrow::compute::cast;
+use arrow::error::ArrowError;
+use arrow::ipc::reader::FileReader;
+use arrow::ipc::writer::FileWriter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +21,11 @@ use crate::contract::{
 };
 use crate::source::data_type;
 
-/// Runs a program that reads Parquet files and writes Parquet files.
+/// Runs a program that reads Parquet files and writes Parquet files, or Arrow files where `format` says so.
 ///
 /// It is started without a shell in the folder of the run, and told the folders by two environment variables:
 /// `TOWLINE_INPUT` has `<name>/<split>.parquet` for every input, and into `TOWLINE_OUTPUT` it writes `<split>.parquet` for
-/// every split of the output. Of the environment it sees `PATH`, `HOME`, `LANG` and what `environment` names. Its command,
+/// every split of the output (with `format: arrow` the files end in `.arrow`). Of the environment it sees `PATH`, `HOME`, `LANG` and what `environment` names. Its command,
 /// the content of `files` and the values of `environment` decide whether it runs again.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +35,9 @@ pub struct Command {
     /// The columns of the output with their types (`int64`, `int32`, `float64`, `float32`, `string`, `bool`, `date`, or an
     /// Arrow type); what the program writes must have them: `{ user_id: int64, price: float64 }`.
     pub schema: BTreeMap<String, String>,
+    /// What the files are: `parquet`, or `arrow`: files of Arrow IPC (Feather), without compression.
+    #[serde(default)]
+    pub format: Format,
     /// The splits of the output; without it those of the first input.
     #[serde(default)]
     pub splits: Vec<String>,
@@ -39,6 +47,61 @@ pub struct Command {
     /// Environment variables that the program sees.
     #[serde(default)]
     pub environment: Vec<String>,
+}
+
+/// What files a program reads and writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Parquet files.
+    #[default]
+    Parquet,
+    /// Files of Arrow IPC, without compression.
+    Arrow,
+}
+
+impl Format {
+    fn file(self, split: &str) -> String {
+        match self {
+            Format::Parquet => format!("{split}.parquet"),
+            Format::Arrow => format!("{split}.arrow"),
+        }
+    }
+
+    /// Puts a stored table where the program looks for it.
+    fn hand_over(self, table: &TableFile, path: &Path) -> Result<()> {
+        let fail = OperatorError::io(path);
+        match self {
+            Format::Parquet => std::os::unix::fs::symlink(&table.path, path).map_err(fail),
+            Format::Arrow => {
+                let batches = table.batches(None)?;
+                let file = BufWriter::new(File::create(path).map_err(fail)?);
+                let mut writer = FileWriter::try_new(file, &batches.schema())?;
+                for batch in batches {
+                    writer.write(&batch?)?;
+                }
+                Ok(writer.finish()?)
+            }
+        }
+    }
+
+    /// The batches of what the program wrote.
+    fn read(self, path: &Path) -> Result<Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>> {
+        Ok(match self {
+            Format::Parquet => {
+                let path = path.to_owned();
+                Box::new(TableFile { path, rows: 0 }.batches(None)?)
+            }
+            Format::Arrow => {
+                let file = File::open(path).map_err(OperatorError::io(path))?;
+                let reader = FileReader::try_new(BufReader::new(file), None).map_err(|error| {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    OperatorError::invalid(format!("{name}: not a file of Arrow IPC: {error}"))
+                })?;
+                Box::new(reader)
+            }
+        })
+    }
 }
 
 impl Command {
@@ -135,8 +198,8 @@ impl Task for Command {
             let folder = input.join(&connected.label);
             std::fs::create_dir_all(&folder).map_err(OperatorError::io(&folder))?;
             for (name, table) in &dataset.splits {
-                let link = folder.join(format!("{name}.parquet"));
-                std::os::unix::fs::symlink(&table.path, &link).map_err(OperatorError::io(&link))?;
+                context.cancel.check()?;
+                self.format.hand_over(table, &folder.join(self.format.file(name)))?;
             }
             if splits.is_empty() {
                 splits = dataset.splits.iter().map(|(name, _)| name.clone()).collect();
@@ -147,13 +210,14 @@ impl Task for Command {
         let schema = self.schema();
         let mut written = Vec::new();
         for name in splits {
-            let found = output.join(format!("{name}.parquet"));
+            let file = self.format.file(&name);
+            let found = output.join(&file);
             if !found.is_file() {
-                let message = format!("`{}` did not write {name}.parquet into TOWLINE_OUTPUT", self.program());
+                let message = format!("`{}` did not write {file} into TOWLINE_OUTPUT", self.program());
                 return Err(OperatorError::invalid(message));
             }
             let path = context.temp_file(&format!("{name}.parquet"));
-            conform(&found, &path, &schema)?;
+            conform(self.format.read(&found)?, &file, &path, &schema)?;
             written.push((name, path));
         }
         Ok(Output::new(TaskResult::Dataset {
@@ -210,22 +274,22 @@ impl Command {
     }
 }
 
-/// Copies a Parquet file under the schema, or says what it does not have.
-fn conform(found: &Path, path: &Path, schema: &Schema) -> Result<()> {
-    let table = TableFile {
-        path: found.to_owned(),
-        rows: 0,
-    };
+/// Stores batches under the schema, or says what the file that they come from does not have.
+fn conform(
+    batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
+    file: &str,
+    path: &Path,
+    schema: &Schema,
+) -> Result<()> {
     let arrow = schema.to_arrow();
     let mut writer = TableWriter::create(path, arrow.clone())?;
-    for batch in table.batches(None)? {
+    for batch in batches {
         let batch = batch?;
         let column = |column: &Column| {
             let name = &column.name;
-            let array = batch.column_by_name(name).ok_or_else(|| {
-                let file = found.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                OperatorError::invalid(format!("{file}: there is no column `{name}`"))
-            })?;
+            let array = batch
+                .column_by_name(name)
+                .ok_or_else(|| OperatorError::invalid(format!("{file}: there is no column `{name}`")))?;
             let wide = array.data_type() == &column.data_type;
             let same_kind = array.data_type().is_numeric() == column.data_type.is_numeric();
             let out = cast(array, &column.data_type)?;
@@ -268,6 +332,19 @@ mod tests {
     }
 
     #[test]
+    fn arrow_files_go_in_and_come_out() {
+        let mut copy = shell("cp \"$TOWLINE_INPUT/clicks/train.arrow\" \"$TOWLINE_OUTPUT/train.arrow\"");
+        copy["format"] = json!("arrow");
+        assert_eq!(
+            run::<Command>(copy.clone(), &[("clicks", data())]).rows("train"),
+            "1; 2"
+        );
+        copy["command"][2] = json!("echo no table > \"$TOWLINE_OUTPUT/train.arrow\"");
+        let refused = try_run::<Command>(copy, &[("clicks", data())]).err().unwrap();
+        assert!(refused.contains("train.arrow: not a file of Arrow IPC"), "{refused}");
+    }
+
+    #[test]
     fn what_went_wrong_is_said_in_the_programs_words() {
         let error = |script: &str| try_run::<Command>(shell(script), &[("clicks", data())]).err().unwrap();
         let failed = error("echo no such thing >&2; exit 3");
@@ -295,6 +372,7 @@ mod tests {
         let command = Command {
             command: vec!["true".into()],
             schema: BTreeMap::new(),
+            format: Format::Parquet,
             splits: Vec::new(),
             files: vec!["a.py".into()],
             environment: vec!["LEVEL".into()],

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{BooleanArray, BooleanBufferBuilder, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::row::{RowConverter, SortField};
-use hashbrown::HashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::memory_limit::MemoryLimit;
+use super::numbers::{MISSING, Numbers};
 use super::per_split::unknown;
 use super::task_rows::{dataset, write_split};
 use crate::contract::{
-    Artifact, Context, DatasetFiles, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Result, Task, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result, Task,
+    TypeContext, dataset_at, file_dataset_at,
 };
+use crate::feature::byte_size;
 
 /// Keeps the rows whose value in each of some columns occurs often enough among the rows that are kept: rows are dropped
 /// until that holds for all columns at once. The rows of all splits count together; their order stays. Rows with a missing
@@ -24,6 +26,11 @@ use crate::contract::{
 pub struct KCore {
     /// How often a value must occur, by column, at least 1: `{ user_id: 5, item_id: 5 }`.
     pub min_count: BTreeMap<String, u64>,
+    /// How much memory it may take, for example `512MB`: values that do not fit are numbered by sorting on disk. What
+    /// remains in memory is one bit for each row and eight bytes for each different value; if that is more than the limit,
+    /// the run stops before it begins. It changes no result.
+    #[serde(default)]
+    pub memory_limit: Option<String>,
 }
 
 impl Describe for KCore {
@@ -31,6 +38,7 @@ impl Describe for KCore {
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions.")];
+    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
     const EXAMPLE: &'static str = "op: KCore\ninput: clicks\nwith: { min_count: { user_id: 5, item_id: 5 } }\n";
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
@@ -38,10 +46,12 @@ impl Describe for KCore {
     }
 
     fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
         if self.min_count.is_empty() {
-            return vec![Problem::new("bad-config", "no column is named").at("min_count")];
+            problems.push(Problem::new("bad-config", "no column is named").at("min_count"));
         }
-        Vec::new()
+        problems.extend(byte_size::problem(self.memory_limit.as_deref(), "memory_limit"));
+        problems
     }
 }
 
@@ -71,12 +81,21 @@ impl Operator for KCore {
 impl Task for KCore {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let input = file_dataset_at(inputs, "input")?;
-        let columns: Vec<Numbers> = self
-            .min_count
-            .iter()
-            .map(|(name, least)| Numbers::read(input, name, *least))
-            .collect::<Result<_>>()?;
-        let kept = core(&columns, context)?;
+        let limit = MemoryLimit::of(self.memory_limit.as_deref());
+        let mut columns = Vec::new();
+        for (name, least) in &self.min_count {
+            let numbers = Numbers::read(input, name, limit.bytes() / 2, &context.temp, &context.cancel)?;
+            columns.push((numbers, *least));
+        }
+        let distinct: usize = columns.iter().map(|(numbers, _)| numbers.distinct).sum();
+        let rows = columns.first().map_or(0, |(numbers, _)| numbers.rows);
+        let help = "give it more memory, or fewer columns or rows";
+        limit.check(
+            rows / 8 + distinct * 8,
+            "the rows and the counts of the different values",
+            help,
+        )?;
+        let kept = core(columns, context)?;
         let mut schema = input.schema.clone();
         for column in schema
             .columns
@@ -95,7 +114,7 @@ impl Task for KCore {
                 &schema,
                 context,
                 |batch| {
-                    let mask = BooleanArray::from(kept[row..row + batch.num_rows()].to_vec());
+                    let mask = BooleanArray::new(kept.slice(row, batch.num_rows()), None);
                     row += batch.num_rows();
                     let batch = filter_record_batch(&batch, &mask)?;
                     Ok(RecordBatch::try_new(arrow.clone(), batch.columns().to_vec())?)
@@ -107,69 +126,50 @@ impl Task for KCore {
     }
 }
 
-/// A column as numbers: equal numbers for equal values, none for missing ones.
-struct Numbers {
-    values: Vec<Option<u32>>,
-    counts: Vec<u64>,
-    least: u64,
-}
-
-impl Numbers {
-    fn read(input: &DatasetFiles, name: &str, least: u64) -> Result<Self> {
-        let column = input.schema.get(name);
-        let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
-        let converter = RowConverter::new(vec![SortField::new(column.data_type.clone())])?;
-        let mut numbers: HashMap<Box<[u8]>, u32> = HashMap::new();
-        let mut values = Vec::new();
-        for (_, table) in &input.splits {
-            for batch in table.batches(Some(&[name]))? {
-                let array = batch?.column(0).clone();
-                let rows = converter.convert_columns(std::slice::from_ref(&array))?;
-                for (place, row) in rows.iter().enumerate() {
-                    let value = arrow::array::Array::is_valid(&array, place).then(|| {
-                        let next = numbers.len() as u32;
-                        numbers.get(row.as_ref()).copied().unwrap_or_else(|| {
-                            numbers.insert(Box::from(row.as_ref()), next);
-                            next
-                        })
-                    });
-                    values.push(value);
-                }
+/// Which rows are left when none can be dropped any more.
+fn core(mut columns: Vec<(Numbers, u64)>, context: &Context) -> Result<BooleanBuffer> {
+    let rows = columns.first().map_or(0, |(numbers, _)| numbers.rows);
+    let mut counts: Vec<Vec<u64>> = Vec::new();
+    for (numbers, _) in &mut columns {
+        let mut counted = vec![0; numbers.distinct];
+        let mut reader = numbers.reader()?;
+        for _ in 0..rows {
+            if let Some(count) = counted.get_mut(reader.next()? as usize) {
+                *count += 1;
             }
         }
-        let mut counts = vec![0; numbers.len()];
-        for value in values.iter().flatten() {
-            counts[*value as usize] += 1;
-        }
-        Ok(Numbers { values, counts, least })
+        counts.push(counted);
     }
-}
-
-/// Which rows are left when none can be dropped any more.
-fn core(columns: &[Numbers], context: &Context) -> Result<Vec<bool>> {
-    let rows = columns.first().map_or(0, |column| column.values.len());
-    let mut kept = vec![true; rows];
-    let mut counts: Vec<Vec<u64>> = columns.iter().map(|column| column.counts.clone()).collect();
+    let mut kept = BooleanBufferBuilder::new(rows);
+    kept.append_n(rows, true);
+    let mut numbers = vec![MISSING; columns.len()];
     loop {
         context.cancel.check()?;
         let mut dropped = false;
-        for (row, kept) in kept.iter_mut().enumerate() {
-            let rare = |(column, counts): (&Numbers, &Vec<u64>)| {
-                column.values[row].is_none_or(|value| counts[value as usize] < column.least)
+        let readers = columns.iter_mut().map(|(numbers, _)| numbers.reader());
+        let mut readers = readers.collect::<Result<Vec<_>>>()?;
+        for row in 0..rows {
+            for (number, reader) in numbers.iter_mut().zip(&mut readers) {
+                *number = reader.next()?;
+            }
+            let mut found = numbers.iter().zip(&counts).zip(&columns);
+            // A missing value has no count.
+            let rare = |((number, counts), (_, least)): ((&u32, &Vec<u64>), &(Numbers, u64))| {
+                counts.get(*number as usize).is_none_or(|count| count < least)
             };
-            if !*kept || !columns.iter().zip(&counts).any(rare) {
+            if !kept.get_bit(row) || !found.any(rare) {
                 continue;
             }
-            *kept = false;
+            kept.set_bit(row, false);
             dropped = true;
-            for (column, counts) in columns.iter().zip(&mut counts) {
-                if let Some(value) = column.values[row] {
-                    counts[value as usize] -= 1;
+            for (number, counts) in numbers.iter().zip(&mut counts) {
+                if let Some(count) = counts.get_mut(*number as usize) {
+                    *count -= 1;
                 }
             }
         }
         if !dropped {
-            return Ok(kept);
+            return Ok(kept.finish());
         }
     }
 }
@@ -182,7 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::harness::{Data, codes, run};
+    use crate::harness::{Data, codes, run, try_run};
 
     #[test]
     fn what_is_left_holds_for_all_columns_at_once() {
@@ -208,6 +208,35 @@ mod tests {
         );
         assert_eq!(
             codes::<KCore>(json!({"min_count": {}}), &[("input", data)]),
+            ["bad-config"]
+        );
+    }
+
+    #[test]
+    fn a_memory_limit_changes_nothing_or_is_told() {
+        let users: Vec<Option<i64>> = (0..20_000)
+            .map(|row| (row % 11 > 0).then_some(row * row % 7001))
+            .collect();
+        let items: Vec<String> = (0..20_000).map(|row| format!("item {}", row * 31 % 6007)).collect();
+        let columns = || {
+            let users = Arc::new(Int64Array::from(users.clone())) as ArrayRef;
+            let items = Arc::new(arrow::array::StringArray::from(items.clone())) as ArrayRef;
+            [("u", users), ("i", items)]
+        };
+        let data = || [("input", Data::of(columns()))];
+        let kept = |limit: Option<&str>| {
+            let config = json!({"min_count": {"u": 3, "i": 2}, "memory_limit": limit});
+            run::<KCore>(config, &data()).rows("train")
+        };
+        let whole = kept(None);
+        assert!(whole.len() > 1000);
+        // Too little for the values, enough for their counts.
+        assert_eq!(kept(Some("200kB")), whole);
+        let config = json!({"min_count": {"u": 3, "i": 2}, "memory_limit": "50kB"});
+        let refused = try_run::<KCore>(config, &data()).err().unwrap();
+        assert!(refused.contains("memory_limit"), "{refused}");
+        assert_eq!(
+            codes::<KCore>(json!({"min_count": {"u": 1}, "memory_limit": "some"}), &data()),
             ["bad-config"]
         );
     }

@@ -11,7 +11,9 @@ mod join;
 mod k_core;
 mod lag_diff;
 mod list_explode;
+mod memory_limit;
 mod negative_sample;
+mod numbers;
 mod per_split;
 pub(crate) mod planning;
 mod rename;
@@ -26,7 +28,7 @@ mod task_rows;
 mod tests;
 mod unique_rows;
 
-pub use command::Command;
+pub use command::{Command, Format};
 pub use concat::Concat;
 pub use data_stats::DataStats;
 pub use dedup::{Dedup, Keep};

@@ -7,53 +7,42 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Arr
 use arrow::compute::{cast, filter, is_not_null};
 use arrow::datatypes::DataType;
 use hashbrown::HashMap;
+use towline_kernels::IntegerCounts;
 
 use super::keys::{Keys, Values};
-use super::spill::{Runs, Tally};
+use super::spill::Tally;
 use crate::contract::{OperatorError, Result};
+use crate::sorted_runs::{RunKey, Runs};
 
-/// Keys below this are counted in a plain vector: most ids are small, and a vector needs no hash.
-const SMALL: i64 = 1 << 16;
-/// What a counted number takes: key, count and control byte at the load that a growing table has on average, and the
-/// old table while it grows.
+/// What a counted number takes while numbers are sorted and written: key and count, and as much again for the order.
 const NUMBER_BYTES: usize = 48;
 /// What a counted text takes beside its bytes: pointer, length, count, control byte and the allocator's own.
 const TEXT_BYTES: usize = 96;
 
-/// A key in memory, and its bytes in a run: they order like the keys.
-pub(super) trait Key: Ord + Clone + Send {
-    fn to_bytes(&self, out: &mut Vec<u8>);
-    fn from_bytes(bytes: &[u8]) -> Self;
+/// A key in memory.
+pub(super) trait Key: RunKey + Clone + Send {
     fn collect(keys: &[(Self, u64)]) -> Keys;
+    /// Puts the most frequent first, equally frequent ones in ascending order.
+    fn rank(counted: &mut [(Self, u64)]);
 }
 
 impl Key for i64 {
-    fn to_bytes(&self, out: &mut Vec<u8>) {
-        out.extend((*self ^ i64::MIN).to_be_bytes());
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Self {
-        let mut word = [0; 8];
-        word.copy_from_slice(&bytes[..8]);
-        i64::from_be_bytes(word) ^ i64::MIN
-    }
-
     fn collect(keys: &[(Self, u64)]) -> Keys {
         Keys::Numbers(Int64Array::from_iter_values(keys.iter().map(|(key, _)| *key)))
+    }
+
+    fn rank(counted: &mut [(Self, u64)]) {
+        towline_kernels::rank(counted);
     }
 }
 
 impl Key for Box<[u8]> {
-    fn to_bytes(&self, out: &mut Vec<u8>) {
-        out.extend(self.iter());
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Self {
-        Box::from(bytes)
-    }
-
     fn collect(keys: &[(Self, u64)]) -> Keys {
         Keys::Bytes(BinaryArray::from_iter_values(keys.iter().map(|(key, _)| key)))
+    }
+
+    fn rank(counted: &mut [(Self, u64)]) {
+        counted.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     }
 }
 
@@ -67,8 +56,7 @@ pub(super) struct Counter {
 
 enum Counts {
     Numbers {
-        small: Vec<u64>,
-        large: HashMap<i64, u64>,
+        counts: IntegerCounts,
         runs: Runs,
     },
     Bytes {
@@ -90,8 +78,7 @@ impl Counter {
         let runs = Runs::in_folder(folder);
         let counts = match values {
             Values::Number(_) => Counts::Numbers {
-                small: Vec::new(),
-                large: HashMap::new(),
+                counts: IntegerCounts::default(),
                 runs,
             },
             Values::Text | Values::Tuple { .. } => Counts::Bytes {
@@ -122,11 +109,15 @@ impl Counter {
             })
             .collect::<Result<Vec<_>>>()?;
         match (self.values.keys(&columns)?, &mut self.counts) {
-            (Keys::Numbers(keys), Counts::Numbers { small, large, runs }) => {
+            (Keys::Numbers(keys), Counts::Numbers { counts, runs }) => {
                 self.nulls += keys.null_count() as u64;
-                count_numbers(&keys, small, large);
-                if large.len().saturating_mul(NUMBER_BYTES) > self.limit {
-                    runs.write(large.drain())?;
+                if keys.null_count() == 0 {
+                    counts.add(keys.values(), self.limit / 2);
+                } else {
+                    counts.add(&keys.iter().flatten().collect::<Vec<_>>(), self.limit / 2);
+                }
+                if counts.bytes() > self.limit {
+                    runs.write(counts.take())?;
                 }
             }
             (Keys::Bytes(keys), Counts::Bytes { counts, taken, runs }) => {
@@ -140,7 +131,7 @@ impl Counter {
                     }
                 }
                 if *taken > self.limit {
-                    runs.write(counts.drain())?;
+                    runs.write(counts.drain().collect())?;
                     *taken = 0;
                 }
             }
@@ -156,13 +147,11 @@ impl Counter {
     /// Everything that was counted.
     pub(super) fn finish(self) -> Result<(Values, u64, Counted)> {
         let counted = match self.counts {
-            Counts::Numbers { small, large, mut runs } => {
-                let small = small.into_iter().enumerate().filter(|(_, count)| *count > 0);
-                let all = small.map(|(key, count)| (key as i64, count)).chain(large);
+            Counts::Numbers { counts, mut runs } => {
                 if runs.is_empty() {
-                    Counted::Numbers(Tally::Memory(all.collect()))
+                    Counted::Numbers(Tally::Memory(counts.finish()))
                 } else {
-                    runs.write(all)?;
+                    runs.write(counts.finish())?;
                     Counted::Numbers(Tally::Disk(runs, self.limit / NUMBER_BYTES))
                 }
             }
@@ -170,31 +159,12 @@ impl Counter {
                 if runs.is_empty() {
                     Counted::Bytes(Tally::Memory(counts.into_iter().collect()))
                 } else {
-                    runs.write(counts.into_iter())?;
+                    runs.write(counts.into_iter().collect())?;
                     Counted::Bytes(Tally::Disk(runs, self.limit / TEXT_BYTES))
                 }
             }
         };
         Ok((self.values, self.nulls, counted))
-    }
-}
-
-fn count_numbers(keys: &Int64Array, small: &mut Vec<u64>, large: &mut HashMap<i64, u64>) {
-    let mut add = |key: i64| {
-        if (0..SMALL).contains(&key) {
-            let index = key as usize;
-            if index >= small.len() {
-                small.resize((index + 1).next_power_of_two(), 0);
-            }
-            small[index] += 1;
-        } else {
-            *large.entry(key).or_insert(0) += 1;
-        }
-    };
-    if keys.null_count() == 0 {
-        keys.values().iter().for_each(|key| add(*key));
-    } else {
-        keys.iter().flatten().for_each(add);
     }
 }
 

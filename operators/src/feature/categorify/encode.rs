@@ -11,10 +11,11 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 use hashbrown::HashMap;
+use towline_kernels::IntegerIds;
 
 use super::count::{as_list, is_list};
 use super::keys::{Keys, Values};
-use crate::contract::{NULL_ID, OOV_ID, OperatorError, PADDING_ID, Result, Vocabulary, VocabularyTable};
+use crate::contract::{NULL_ID, OOV_ID, OperatorError, PADDING_ID, Result, Vocabulary};
 
 /// The Arrow type of an encoded column.
 pub(in crate::feature) fn encoded_type(is_list: bool) -> DataType {
@@ -35,33 +36,40 @@ struct Lookup {
 
 #[derive(Debug)]
 enum Ids {
-    /// `ids[key - first]`, 0 where there is none: for keys that lie close together.
-    Dense {
-        first: i64,
-        ids: Vec<i64>,
-    },
-    Sparse(HashMap<i64, i64>),
+    Numbers(IntegerIds),
     Bytes(HashMap<Box<[u8]>, i64>),
 }
 
 impl Lookup {
-    fn new(table: &VocabularyTable) -> Result<Self> {
-        let first_id = table.first_value_id();
-        let stored = table.values();
-        let values = Values::of_vocabulary(stored.data_type())?;
-        // Reserved rows come first and hold null, so that the others are exactly the values with ids of their own.
-        let reserved = (first_id - 1) as usize;
-        let stored = stored.slice(reserved, stored.len() - reserved);
-        let columns = match &values {
-            Values::Tuple { .. } => stored.as_struct().columns().to_vec(),
-            _ => vec![stored],
-        };
-        let ids = match values.keys(&columns)? {
-            Keys::Numbers(numbers) => number_ids(&numbers, first_id),
-            Keys::Bytes(bytes) => {
-                let pairs = bytes.iter().zip(first_id..);
-                Ids::Bytes(pairs.filter_map(|(key, id)| Some((Box::from(key?), id))).collect())
+    fn new(vocabulary: &Vocabulary) -> Result<Self> {
+        let mut first_id = NULL_ID;
+        let (mut numbers, mut texts) = (Vec::new(), HashMap::new());
+        let (data_type, blocks) = vocabulary.blocks()?;
+        let values = Values::of_vocabulary(&data_type)?;
+        for block in blocks {
+            // Reserved rows come first and hold null, so that the others are exactly the values with ids of their own.
+            let block = block?;
+            let reserved = (0..block.len()).take_while(|row| block.is_null(*row)).count();
+            first_id += reserved as i64;
+            let stored = block.slice(reserved, block.len() - reserved);
+            let columns = match &values {
+                Values::Tuple { .. } => stored.as_struct().columns().to_vec(),
+                _ => vec![stored],
+            };
+            match values.keys(&columns)? {
+                Keys::Numbers(keys) => numbers.extend(keys.values()),
+                Keys::Bytes(keys) => {
+                    let next = first_id + texts.len() as i64;
+                    let pairs = keys.iter().zip(next..);
+                    texts.extend(pairs.filter_map(|(key, id)| Some((Box::from(key?), id))));
+                }
             }
+        }
+        let ids = if let Values::Number(_) = values {
+            let ids = IntegerIds::new(numbers, first_id);
+            Ids::Numbers(ids.ok_or_else(|| OperatorError::invalid("a vocabulary has fewer than 2^32 ids"))?)
+        } else {
+            Ids::Bytes(texts)
         };
         Ok(Lookup {
             values,
@@ -73,17 +81,7 @@ impl Lookup {
     fn encode(&self, columns: &[ArrayRef]) -> Result<Int64Array> {
         let keys = self.values.keys(columns)?;
         let mut ids = match (&keys, &self.ids) {
-            (Keys::Numbers(numbers), Ids::Dense { first, ids }) => {
-                let known = |key: i64| {
-                    let index = usize::try_from(key.wrapping_sub(*first)).unwrap_or(usize::MAX);
-                    ids.get(index).copied().unwrap_or(PADDING_ID)
-                };
-                numbers.values().iter().map(|key| known(*key)).collect::<Vec<i64>>()
-            }
-            (Keys::Numbers(numbers), Ids::Sparse(ids)) => {
-                let known = |key: &i64| ids.get(key).copied().unwrap_or(PADDING_ID);
-                numbers.values().iter().map(known).collect()
-            }
+            (Keys::Numbers(numbers), Ids::Numbers(ids)) => ids.of(numbers.values()),
             (Keys::Bytes(bytes), Ids::Bytes(ids)) => {
                 let known = |key: Option<&[u8]>| key.and_then(|key| ids.get(key).copied()).unwrap_or(PADDING_ID);
                 bytes.iter().map(known).collect()
@@ -125,24 +123,6 @@ impl Lookup {
     }
 }
 
-fn number_ids(keys: &Int64Array, first_id: i64) -> Ids {
-    let pairs = || keys.iter().zip(first_id..).filter_map(|(key, id)| Some((key?, id)));
-    let (low, high) = pairs().fold((i64::MAX, i64::MIN), |(low, high), (key, _)| {
-        (low.min(key), high.max(key))
-    });
-    let span = high.checked_sub(low).and_then(|span| usize::try_from(span).ok());
-    match span {
-        Some(span) if span <= 8 * keys.len() + 4096 => {
-            let mut ids = vec![PADDING_ID; span + 1];
-            for (key, id) in pairs() {
-                ids[(key - low) as usize] = id;
-            }
-            Ids::Dense { first: low, ids }
-        }
-        _ => Ids::Sparse(pairs().collect()),
-    }
-}
-
 /// `categorify_<digest>(columns...)`: the ids of one column's values, or of tuples of values.
 #[derive(Debug)]
 pub(super) struct Encode {
@@ -158,7 +138,7 @@ impl Encode {
         Ok(Encode {
             name: format!("categorify_{digest}"),
             columns: columns.to_vec(),
-            lookup: vocabulary.derived(|vocabulary| Lookup::new(vocabulary.load()?.as_ref()))?,
+            lookup: vocabulary.derived(|vocabulary| Lookup::new(vocabulary))?,
             signature: Signature::variadic_any(Volatility::Immutable),
         })
     }

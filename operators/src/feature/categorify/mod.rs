@@ -408,7 +408,7 @@ impl Stateful for Categorify {
             let known = column.domain.take();
             column.domain = Some(Domain {
                 name: known.as_ref().map_or(unit, |domain| &domain.name).clone(),
-                size: Some(table.vocabulary.load()?.size() as u64),
+                size: Some(table.vocabulary.size()?),
                 vocabulary: Some(table.digest.clone()),
                 ..known.unwrap_or_default()
             });

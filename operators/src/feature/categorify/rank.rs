@@ -9,8 +9,9 @@ use hashbrown::HashMap;
 
 use super::count::{Counted, Key};
 use super::keys::{Keys, Values};
-use super::spill::{Runs, Tally};
+use super::spill::{Tally, ranked, write_ranked};
 use crate::contract::{NULL_ID, OOV_ID, OperatorError, Result, TableWriter};
+use crate::sorted_runs::Runs;
 
 /// Values that are ranked, hashed or written together where there may be very many.
 const BLOCK: usize = 1 << 16;
@@ -100,7 +101,7 @@ impl Ranking<'_> {
         match tally {
             Tally::Memory(entries) => {
                 let mut entries = take_known(entries, &mut known);
-                entries.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+                K::rank(&mut entries);
                 let frequent = entries.partition_point(|(_, count)| *count >= self.limits.min_count);
                 let rare = entries.split_off(frequent.min(room));
                 self.spread(&rare)?;
@@ -123,7 +124,7 @@ impl Ranking<'_> {
         first: &[K],
         mut known: HashMap<K, u64>,
     ) -> Result<()> {
-        let mut ranked = Runs::in_folder(self.folder);
+        let mut in_rank = Runs::in_folder(self.folder);
         let (mut frequent, mut rare) = (Vec::new(), Vec::new());
         runs.totals(|key: K, count| {
             if let Some(total) = known.get_mut(&key) {
@@ -136,18 +137,18 @@ impl Ranking<'_> {
             } else {
                 frequent.push((key, count));
                 if frequent.len() == most {
-                    ranked.write_ranked(std::mem::take(&mut frequent))?;
+                    write_ranked(&mut in_rank, std::mem::take(&mut frequent))?;
                 }
             }
             Ok(())
         })?;
-        ranked.write_ranked(frequent)?;
+        write_ranked(&mut in_rank, frequent)?;
         self.spread(&rare)?;
         // The buckets' counts come first in the file, but only the whole ranking says what does not get an id. Values
         // beyond the room are the end of it: a first pass counts them, a second one writes the rest.
         let mut chosen = Runs::in_folder(self.folder);
         let (mut place, mut block, mut beyond) = (0, Vec::new(), Vec::new());
-        ranked.ranked(|key: K, count| {
+        ranked(in_rank, |key: K, count| {
             let (list, full): (&mut Vec<_>, _) = if place < room {
                 (&mut block, most)
             } else {
@@ -157,7 +158,7 @@ impl Ranking<'_> {
             if list.len() == full {
                 let list = std::mem::take(list);
                 if place < room {
-                    chosen.write_ranked(list)?;
+                    write_ranked(&mut chosen, list)?;
                 } else {
                     self.spread(&list)?;
                 }
@@ -165,11 +166,11 @@ impl Ranking<'_> {
             place += 1;
             Ok(())
         })?;
-        chosen.write_ranked(block)?;
+        write_ranked(&mut chosen, block)?;
         self.spread(&beyond)?;
         let mut writer = self.start(first, &known)?;
         let mut block = Vec::with_capacity(BLOCK);
-        chosen.ranked(|key: K, count| {
+        ranked(chosen, |key: K, count| {
             block.push((key, count));
             if block.len() == BLOCK {
                 writer.block(&self.values, &std::mem::take(&mut block))?;

@@ -1,0 +1,260 @@
+//! The columns of a Parquet row group, encoded by several threads.
+//!
+//! A column is encoded by one thread at a time and in the order of its rows, so that its bytes do not depend on how many
+//! threads there are or which of them does what.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
+use parquet::errors::{ParquetError, Result};
+
+/// Pieces of a column that may wait: enough that no thread runs out of work, few enough to bound memory.
+const WAITING: usize = 8;
+/// Pieces of a column before other threads are asked to help: a small file is written sooner than a thread starts.
+const ALONE: usize = 4;
+
+/// Encodes columns on the thread that brings the rows and, where there are enough of them, on others.
+pub(super) struct Encoders {
+    shared: Arc<Shared>,
+    helpers: Vec<JoinHandle<()>>,
+    pieces: usize,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    lanes: Vec<Lane>,
+    /// The lanes that have something to do and are with no thread.
+    ready: VecDeque<usize>,
+    /// Pieces that are not encoded yet.
+    pending: usize,
+    failed: Option<ParquetError>,
+    over: bool,
+}
+
+/// A column of the table; a nested one has several in the file.
+struct Lane {
+    field: FieldRef,
+    waiting: VecDeque<Piece>,
+    /// None while a thread has them, and between two row groups.
+    writers: Option<Vec<ArrowColumnWriter>>,
+    chunks: Vec<ArrowColumnChunk>,
+}
+
+enum Piece {
+    Rows(ArrayRef),
+    End,
+}
+
+/// What is left of the writers of a lane after a piece.
+enum Encoded {
+    More(Vec<ArrowColumnWriter>),
+    All(Vec<ArrowColumnChunk>),
+}
+
+impl Encoders {
+    /// Encoders for the columns of a schema; they need writers before they get rows.
+    pub(super) fn new(schema: &SchemaRef) -> Self {
+        let lane = |field: &FieldRef| Lane {
+            field: Arc::clone(field),
+            waiting: VecDeque::new(),
+            writers: None,
+            chunks: Vec::new(),
+        };
+        let state = State {
+            lanes: schema.fields().iter().map(lane).collect(),
+            ready: VecDeque::new(),
+            pending: 0,
+            failed: None,
+            over: false,
+        };
+        Encoders {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                changed: Condvar::new(),
+            }),
+            helpers: Vec::new(),
+            pieces: 0,
+        }
+    }
+
+    /// Begins a row group with these writers, which are those of the columns in the file in their order.
+    pub(super) fn begin(&mut self, writers: Vec<ArrowColumnWriter>) {
+        let mut writers = writers.into_iter();
+        for lane in &mut self.shared.lock().lanes {
+            let columns = leaves(&lane.field);
+            lane.writers = Some(writers.by_ref().take(columns).collect());
+        }
+    }
+
+    /// Takes one array for each column. It waits, and encodes meanwhile, where too much is waiting already.
+    pub(super) fn push(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        self.pieces += 1;
+        if self.pieces == ALONE {
+            self.call_helpers(columns.len());
+        }
+        let most = if self.pieces < ALONE {
+            0
+        } else {
+            WAITING * columns.len()
+        };
+        self.add(columns.iter().map(|column| Piece::Rows(Arc::clone(column))));
+        self.shared.until(most)
+    }
+
+    /// Ends the row group: its columns as they are in the file.
+    pub(super) fn end(&mut self) -> Result<Vec<ArrowColumnChunk>> {
+        let lanes = self.shared.lock().lanes.len();
+        self.add((0..lanes).map(|_| Piece::End));
+        self.shared.until(0)?;
+        let mut state = self.shared.lock();
+        let chunks = state.lanes.iter_mut().flat_map(|lane| std::mem::take(&mut lane.chunks));
+        Ok(chunks.collect())
+    }
+
+    fn add(&self, pieces: impl Iterator<Item = Piece>) {
+        let mut state = self.shared.lock();
+        for (index, piece) in pieces.enumerate() {
+            let lane = &mut state.lanes[index];
+            let idle = lane.waiting.is_empty() && lane.writers.is_some();
+            lane.waiting.push_back(piece);
+            state.pending += 1;
+            if idle {
+                state.ready.push_back(index);
+            }
+        }
+        self.shared.changed.notify_all();
+    }
+
+    fn call_helpers(&mut self, columns: usize) {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        for _ in 1..processors.min(columns) {
+            let shared = Arc::clone(&self.shared);
+            let thread = std::thread::Builder::new().name("encoder".to_owned());
+            // Without a helper the thread that brings the rows does it all.
+            self.helpers.extend(thread.spawn(move || shared.help()));
+        }
+    }
+}
+
+impl Drop for Encoders {
+    fn drop(&mut self) {
+        self.shared.lock().over = true;
+        self.shared.changed.notify_all();
+        for helper in self.helpers.drain(..) {
+            // What went wrong on it was kept where the next call looks.
+            drop(helper.join());
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No change under the lock can be left half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Encodes until no more than so many pieces wait, or something went wrong.
+    fn until(&self, most: usize) -> Result<()> {
+        let mut state = self.lock();
+        loop {
+            if let Some(error) = &state.failed {
+                return Err(ParquetError::General(error.to_string()));
+            }
+            if state.pending <= most {
+                return Ok(());
+            }
+            state = if state.ready.is_empty() {
+                self.wait(state)
+            } else {
+                self.encode_one(state)
+            };
+        }
+    }
+
+    fn help(&self) {
+        let mut state = self.lock();
+        while !state.over {
+            state = if state.ready.is_empty() || state.failed.is_some() {
+                self.wait(state)
+            } else {
+                self.encode_one(state)
+            };
+        }
+    }
+
+    /// Encodes the next piece of the lane that has waited longest, without the lock.
+    fn encode_one<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let Some(index) = state.ready.pop_front() else {
+            return state;
+        };
+        let lane = &mut state.lanes[index];
+        let (Some(piece), Some(writers)) = (lane.waiting.pop_front(), lane.writers.take()) else {
+            return state;
+        };
+        let field = Arc::clone(&lane.field);
+        drop(state);
+        let encoded = catch_unwind(AssertUnwindSafe(|| encode(&field, writers, piece)));
+        let encoded = encoded.unwrap_or_else(|_| {
+            let message = format!("the encoder of column `{}` broke down", field.name());
+            Err(ParquetError::General(message))
+        });
+        let mut state = self.lock();
+        state.pending -= 1;
+        let lane = &mut state.lanes[index];
+        match encoded {
+            Ok(Encoded::More(writers)) => {
+                lane.writers = Some(writers);
+                if !lane.waiting.is_empty() {
+                    state.ready.push_back(index);
+                }
+            }
+            Ok(Encoded::All(chunks)) => lane.chunks = chunks,
+            Err(error) => state.failed = Some(error),
+        }
+        self.changed.notify_all();
+        state
+    }
+}
+
+fn encode(field: &FieldRef, mut writers: Vec<ArrowColumnWriter>, piece: Piece) -> Result<Encoded> {
+    match piece {
+        Piece::Rows(array) => {
+            for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, &array)?) {
+                writer.write(&leaf)?;
+            }
+            Ok(Encoded::More(writers))
+        }
+        Piece::End => {
+            let chunks = writers.into_iter().map(ArrowColumnWriter::close);
+            Ok(Encoded::All(chunks.collect::<Result<_>>()?))
+        }
+    }
+}
+
+/// How many columns a field has in the file.
+fn leaves(field: &FieldRef) -> usize {
+    use arrow::datatypes::DataType;
+    match field.data_type() {
+        DataType::Struct(fields) => fields.iter().map(leaves).sum(),
+        DataType::List(element)
+        | DataType::LargeList(element)
+        | DataType::ListView(element)
+        | DataType::LargeListView(element)
+        | DataType::FixedSizeList(element, _)
+        | DataType::Map(element, _) => leaves(element),
+        _ => 1,
+    }
+}

@@ -1,0 +1,233 @@
+//! Columns as numbers, in files: what an operator needs that only asks which values are equal.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
+use arrow::row::{RowConverter, SortField};
+use hashbrown::HashMap;
+
+use crate::contract::{Cancel, DatasetFiles, OperatorError, Result};
+use crate::sorted_runs::Runs;
+
+/// What a value takes in the map beside its bytes.
+const ENTRY_BYTES: usize = 64;
+/// What a pair of row and number takes while it is sorted and written.
+const PAIR_BYTES: usize = 48;
+/// The number of a missing value.
+pub(super) const MISSING: u32 = u32::MAX;
+
+/// Values as numbers, in the order in which they are first seen.
+pub(super) struct Numbering {
+    converter: RowConverter,
+    numbers: HashMap<Box<[u8]>, u32>,
+    value_bytes: usize,
+}
+
+impl Numbering {
+    pub(super) fn of_type(data_type: &DataType) -> Result<Self> {
+        Ok(Numbering {
+            converter: RowConverter::new(vec![SortField::new(data_type.clone())])?,
+            numbers: HashMap::new(),
+            value_bytes: 0,
+        })
+    }
+
+    /// The numbers of some values; with `null_is_missing`, null has none.
+    pub(super) fn add(&mut self, array: &ArrayRef, null_is_missing: bool) -> Result<Vec<u32>> {
+        let rows = self.converter.convert_columns(std::slice::from_ref(array))?;
+        let mut out = Vec::with_capacity(array.len());
+        for (place, row) in rows.iter().enumerate() {
+            if null_is_missing && array.is_null(place) {
+                out.push(MISSING);
+                continue;
+            }
+            let row = row.as_ref();
+            if let Some(number) = self.numbers.get(row) {
+                out.push(*number);
+                continue;
+            }
+            let next = u32::try_from(self.numbers.len()).ok().filter(|next| *next != MISSING);
+            let next = next.ok_or_else(|| OperatorError::invalid("there are more than 2^32 different values"))?;
+            self.value_bytes += row.len();
+            self.numbers.insert(Box::from(row), next);
+            out.push(next);
+        }
+        Ok(out)
+    }
+
+    /// About how much memory it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.value_bytes + self.numbers.len() * ENTRY_BYTES
+    }
+}
+
+/// A column as numbers, on disk: one of 32 bits for each row of all splits.
+pub(super) struct Numbers {
+    file: File,
+    folder: PathBuf,
+    pub(super) rows: usize,
+    pub(super) distinct: usize,
+}
+
+impl Numbers {
+    /// The column under this name, through files in `folder`. It takes no more than `limit` bytes of memory.
+    pub(super) fn read(input: &DatasetFiles, name: &str, limit: usize, folder: &Path, cancel: &Cancel) -> Result<Self> {
+        match Self::in_memory(input, name, limit, folder, cancel)? {
+            Some(numbers) => Ok(numbers),
+            None => Self::by_sorting(input, name, limit, folder, cancel),
+        }
+    }
+
+    /// With all values in memory; none if they do not fit.
+    fn in_memory(
+        input: &DatasetFiles,
+        name: &str,
+        limit: usize,
+        folder: &Path,
+        cancel: &Cancel,
+    ) -> Result<Option<Self>> {
+        let mut numbering = Numbering::of_type(data_type(input, name)?)?;
+        let mut out = Writer::in_folder(folder)?;
+        for (_, table) in &input.splits {
+            for batch in table.batches(Some(&[name]))? {
+                cancel.check()?;
+                for number in numbering.add(batch?.column(0), true)? {
+                    out.push(number)?;
+                }
+                if numbering.bytes() > limit {
+                    return Ok(None);
+                }
+            }
+        }
+        out.finish(numbering.numbers.len()).map(Some)
+    }
+
+    /// Rows sorted by value get numbers, and sorted by row again they are the column.
+    fn by_sorting(input: &DatasetFiles, name: &str, limit: usize, folder: &Path, cancel: &Cancel) -> Result<Self> {
+        let converter = RowConverter::new(vec![SortField::new(data_type(input, name)?.clone())])?;
+        let mut by_value = Runs::in_folder(folder);
+        let (mut entries, mut taken, mut row) = (Vec::new(), 0, 0_u64);
+        for (_, table) in &input.splits {
+            for batch in table.batches(Some(&[name]))? {
+                cancel.check()?;
+                let array = batch?.column(0).clone();
+                let values = converter.convert_columns(std::slice::from_ref(&array))?;
+                for (place, value) in values.iter().enumerate() {
+                    if array.is_valid(place) {
+                        taken += ENTRY_BYTES + value.as_ref().len();
+                        entries.push((Box::<[u8]>::from(value.as_ref()), row));
+                    }
+                    row += 1;
+                }
+                if taken > limit {
+                    by_value.write(std::mem::take(&mut entries))?;
+                    taken = 0;
+                }
+            }
+        }
+        by_value.write(entries)?;
+        let mut by_row = Runs::in_folder(folder);
+        let (mut pairs, mut last, mut distinct) = (Vec::new(), None, 0_usize);
+        let mut merged = by_value.merged()?;
+        while let Some((value, row)) = merged.pop()? {
+            if last.as_ref() != Some(&value) {
+                distinct += 1;
+                last = Some(value);
+            }
+            pairs.push((row as i64, distinct as u64 - 1));
+            if pairs.len() * PAIR_BYTES > limit {
+                cancel.check()?;
+                by_row.write(std::mem::take(&mut pairs))?;
+            }
+        }
+        by_row.write(pairs)?;
+        if distinct >= MISSING as usize {
+            return Err(OperatorError::invalid("there are more than 2^32 different values"));
+        }
+        let mut out = Writer::in_folder(folder)?;
+        by_row.totals(|place: i64, number| {
+            out.pad(place as usize)?;
+            out.push(number as u32)
+        })?;
+        out.pad(row as usize)?;
+        out.finish(distinct)
+    }
+
+    /// Reads the column from its beginning.
+    pub(super) fn reader(&mut self) -> Result<NumberReader> {
+        let fail = OperatorError::io(&self.folder);
+        let file = self.file.rewind().and_then(|()| self.file.try_clone()).map_err(fail)?;
+        Ok(NumberReader {
+            file: BufReader::with_capacity(1 << 16, file),
+            folder: self.folder.clone(),
+        })
+    }
+}
+
+/// The numbers of a column, one after the other.
+pub(super) struct NumberReader {
+    file: BufReader<File>,
+    folder: PathBuf,
+}
+
+impl NumberReader {
+    pub(super) fn next(&mut self) -> Result<u32> {
+        let mut bytes = [0; 4];
+        self.file
+            .read_exact(&mut bytes)
+            .map_err(OperatorError::io(&self.folder))?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+}
+
+struct Writer {
+    file: BufWriter<File>,
+    folder: PathBuf,
+    rows: usize,
+}
+
+impl Writer {
+    fn in_folder(folder: &Path) -> Result<Self> {
+        // A file without a name is gone with its handle, however the process ends.
+        let file = tempfile::tempfile_in(folder).map_err(OperatorError::io(folder))?;
+        Ok(Writer {
+            file: BufWriter::with_capacity(1 << 16, file),
+            folder: folder.to_owned(),
+            rows: 0,
+        })
+    }
+
+    fn push(&mut self, number: u32) -> Result<()> {
+        self.rows += 1;
+        self.file
+            .write_all(&number.to_le_bytes())
+            .map_err(OperatorError::io(&self.folder))
+    }
+
+    /// Rows without a value, up to this one.
+    fn pad(&mut self, row: usize) -> Result<()> {
+        while self.rows < row {
+            self.push(MISSING)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, distinct: usize) -> Result<Numbers> {
+        let file = self.file.into_inner().map_err(|error| error.into_error());
+        Ok(Numbers {
+            file: file.map_err(OperatorError::io(&self.folder))?,
+            folder: self.folder,
+            rows: self.rows,
+            distinct,
+        })
+    }
+}
+
+fn data_type<'a>(input: &'a DatasetFiles, name: &str) -> Result<&'a DataType> {
+    let column = input.schema.get(name);
+    let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+    Ok(&column.data_type)
+}
