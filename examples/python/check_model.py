@@ -49,6 +49,7 @@ nodes:
   merlin:  {{ op: MerlinExport, input: features, with: {{ path: out/merlin }} }}
 """
 MODELS = [
+    "{ layers: [16, 8], epochs: 2, seed: 1, batch_size: 256, pooling: attention }",
     "{ layers: [16, 8], epochs: 2, seed: 1, batch_size: 256 }",
     "{ layers: [], embedding_dim: 8, epochs: 2, seed: 1, batch_size: 256, normalize: l2, pooling: max }",
 ]

@@ -5,7 +5,8 @@
     items = encode("item", {"item_id": item_ids, ...}, architecture, weights)    # [items, dim]
     scores = users @ items.T
 
-Columns are int64 tensors of ids: [batch], or for lists [batch, length] padded with 0.
+Columns of ids are int64 tensors: [batch], or for lists [batch, length] padded with 0; columns of numbers are float32:
+[batch], or [batch, width].
 """
 
 import json
@@ -30,20 +31,27 @@ def read(folder):
 
 def encode(side, columns, architecture, weights):
     """The embeddings of rows by the tower `side`, `query` or `item`."""
-    parts = [pooled(weights[f"{side}.embedding.{e['column']}"], columns[e["column"]], e["pooling"])
-             for e in architecture[side]["embeddings"]]
-    layers = len(architecture[side]["layers"])
-    x = torch.cat(parts, 1) if layers else torch.stack(parts).sum(0)
+    shape, parts = architecture[side], []
+    for e in shape["embeddings"]:
+        table = weights[e.get("table", f"{side}.embedding.{e['column']}")]
+        attention = weights.get(f"{side}.attention.{e['column']}")
+        parts.append(pooled(table, columns[e["column"]], e["pooling"], attention))
+    layers = len(shape["layers"])
+    numbers = [columns[n["column"]].float().reshape(-1, n["width"]) for n in shape.get("numbers", [])]
+    x = torch.cat(parts + numbers, 1) if layers else torch.stack(parts).sum(0)
     for layer in range(layers):
         x = torch.nn.functional.linear(x, weights[f"{side}.layers.{layer}.weight"], weights[f"{side}.layers.{layer}.bias"])
         x = x.relu() if layer + 1 < layers else x
     return torch.nn.functional.normalize(x) if architecture["normalize"] == "l2" else x
 
 
-def pooled(table, ids, pooling):
+def pooled(table, ids, pooling, attention):
     """The embeddings of the ids of each row, as one: 0 is padding and left out."""
     ids = ids.reshape(len(ids), -1)
     rows, present = table[ids], (ids != 0).unsqueeze(-1)
+    if pooling == "attention":
+        fit = (rows @ attention).unsqueeze(-1).masked_fill(~present, -torch.inf)
+        return (rows * fit.softmax(1).nan_to_num(0)).sum(1)
     if pooling == "max":
         highest = rows.masked_fill(~present, -torch.inf).amax(1)
         return highest.masked_fill(~present.any(1), 0)

@@ -290,6 +290,23 @@ impl ItemChoice {
         !self.caps.is_empty()
     }
 
+    /// How long a list under the caps can be at most.
+    pub(crate) fn longest(&self) -> usize {
+        let under = |cap: &Cap| {
+            let mut sizes: HashMap<u32, usize> = HashMap::new();
+            let mut free = 0;
+            for (group, _) in cap.groups.iter().zip(&self.eligible).filter(|(_, eligible)| **eligible) {
+                match group {
+                    Some(group) => *sizes.entry(*group).or_default() += 1,
+                    None => free += 1,
+                }
+            }
+            free + sizes.into_values().map(|size| size.min(cap.most)).sum::<usize>()
+        };
+        let all = self.eligible.iter().filter(|eligible| **eligible).count();
+        self.caps.iter().map(under).min().unwrap_or(all)
+    }
+
     /// The first `k` items that the caps let through, taken in order: an item is left out once its group is full.
     pub(crate) fn capped(&self, ranking: impl IntoIterator<Item = Scored>, k: usize) -> Vec<Scored> {
         let mut taken: HashMap<(usize, u32), usize> = HashMap::new();

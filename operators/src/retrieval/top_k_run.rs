@@ -33,6 +33,8 @@ const SAMPLE_ITEMS: usize = 10;
 const ROW_GROUP_ITEMS: usize = 1 << 20;
 /// The fewest users that are worth a batch.
 const FEWEST: usize = 32;
+/// Items of all users together that are looked at to fill lists under caps: some 40 MB.
+const MOST_LOOKED_AT: usize = 1 << 20;
 /// Memory of an item of a list, with its copies on the way to the file, in bytes.
 const BYTES_PER_ITEM: usize = 40;
 
@@ -246,30 +248,35 @@ impl Work<'_> {
     fn ranked(&self, rows: &[usize]) -> Result<Vec<Vec<Scored>>> {
         let k = self.operator.k.min(self.ranker.len());
         if !self.choice.is_capped() {
-            return self.search(rows, k);
+            return self.search(rows, k, &|count| self.context.progress.advance(count));
         }
-        // Where the caps leave too few of the best, more of them are looked at, until there are no more.
+        // Where the caps leave too few of the best, more of them are looked at, until there are no more. A list that is as
+        // long as the caps allow is complete.
+        let longest = k.min(self.choice.longest());
         let mut lists: Vec<Vec<Scored>> = vec![Vec::new(); rows.len()];
         let mut open: Vec<usize> = (0..rows.len()).collect();
         let mut depth = 2 * k;
         while !open.is_empty() {
-            let some: Vec<usize> = open.iter().map(|place| rows[*place]).collect();
-            let found = self.search(&some, depth)?;
-            open = open
-                .into_iter()
-                .zip(found)
-                .filter_map(|(place, ranking)| {
+            let mut left = Vec::new();
+            for places in open.chunks(at_once(depth)) {
+                let some: Vec<usize> = places.iter().map(|place| rows[*place]).collect();
+                let found = self.search(&some, depth, &|_| {})?;
+                for (place, ranking) in places.iter().zip(found) {
                     let whole = ranking.len() < depth;
-                    lists[place] = self.choice.capped(ranking, self.operator.k);
-                    (lists[place].len() < k && !whole).then_some(place)
-                })
-                .collect();
+                    lists[*place] = self.choice.capped(ranking, longest);
+                    if lists[*place].len() < longest && !whole {
+                        left.push(*place);
+                    }
+                }
+            }
+            self.context.progress.advance((open.len() - left.len()) as u64);
+            open = left;
             depth *= 4;
         }
         Ok(lists)
     }
 
-    fn search(&self, rows: &[usize], k: usize) -> Result<Vec<Vec<Scored>>> {
+    fn search(&self, rows: &[usize], k: usize, done: &(dyn Fn(u64) + Sync)) -> Result<Vec<Vec<Scored>>> {
         let ids: Vec<i64> = rows.iter().map(|row| self.users.ids[*row]).collect();
         let exclude = |query: usize| {
             if self.operator.exclude_seen {
@@ -278,9 +285,8 @@ impl Work<'_> {
                 &[]
             }
         };
-        let done = |count| self.context.progress.advance(count);
         let table = self.users.table.select(rows);
-        self.ranker.top_k(&table, &ids, k, &exclude, self.context, &done)
+        self.ranker.top_k(&table, &ids, k, &exclude, self.context, done)
     }
 
     fn report(&self, [users, nameless, short, cold, unknown]: &[u64; 5], sample: Vec<Vec<String>>) -> Report {
@@ -313,6 +319,12 @@ impl Work<'_> {
             ..Report::default()
         }
     }
+}
+
+/// How many users are looked through at once where so many items of each are looked at: as many as have room in the
+/// memory of a batch that looks no deeper than its lists are long.
+fn at_once(depth: usize) -> usize {
+    (MOST_LOOKED_AT / depth.max(1)).max(1)
 }
 
 fn arrays(found: &[Vec<Scored>], original: &ArrayRef) -> Result<(ArrayRef, ArrayRef)> {
