@@ -23,11 +23,7 @@ impl IntegerCounts {
     /// Counts all of them. The plain vector takes no more than `limit` bytes beyond what small integers need.
     pub fn add(&mut self, keys: &[i64], limit: usize) {
         self.seen += keys.len();
-        let highest = keys
-            .iter()
-            .map(|key| *key as usize)
-            .filter(|key| *key <= isize::MAX as usize)
-            .max();
+        let highest = keys.iter().max().and_then(|key| usize::try_from(*key).ok());
         if let Some(wanted) = highest.map(|key| key + 1).filter(|wanted| *wanted > self.small.len()) {
             let most = SMALL.max((4 * self.seen).min(limit / size_of::<u64>()));
             let length = wanted
@@ -180,7 +176,7 @@ mod tests {
             let mut counts = IntegerCounts::default();
             counts.add(&KEYS, limit);
             // So many integers that 70,000 moves into the vector.
-            counts.add(&[1; 100_000], limit);
+            counts.add(&vec![1; 100_000], limit);
             counts.add(&KEYS, limit);
             let mut all = counts.finish();
             all.sort_unstable();

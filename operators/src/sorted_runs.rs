@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -113,8 +114,10 @@ impl Runs {
             readers,
             next: BinaryHeap::new(),
         };
-        for index in 0..merged.readers.len() {
-            merged.advance(index)?;
+        for (index, reader) in merged.readers.iter_mut().enumerate() {
+            if let Some((key, count)) = read(reader, &merged.folder)? {
+                merged.next.push(Reverse((key, index, count)));
+            }
         }
         Ok(merged)
     }
@@ -150,31 +153,34 @@ pub(crate) struct Merged {
 impl Merged {
     /// The next entry: the bytes of its key, and its number.
     pub(crate) fn pop(&mut self) -> Result<Option<(Vec<u8>, u64)>> {
-        let Some(Reverse((key, index, count))) = self.next.pop() else {
+        let Some(mut first) = self.next.peek_mut() else {
             return Ok(None);
         };
-        self.advance(index)?;
+        let index = first.0.1;
+        // The next entry of the run takes the place of this one.
+        let Reverse((key, _, count)) = match read(&mut self.readers[index], &self.folder)? {
+            Some((key, count)) => std::mem::replace(&mut *first, Reverse((key, index, count))),
+            None => PeekMut::pop(first),
+        };
         Ok(Some((key, count)))
     }
+}
 
-    /// Puts the next entry of a run, if there is one, among those to choose from.
-    fn advance(&mut self, index: usize) -> Result<()> {
-        let reader = &mut self.readers[index];
-        let mut length = [0; 4];
-        match reader.read_exact(&mut length) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(OperatorError::io(&self.folder)(error)),
-        }
-        let mut key = vec![0; u32::from_le_bytes(length) as usize];
-        let mut count = [0; 8];
-        reader
-            .read_exact(&mut key)
-            .and_then(|()| reader.read_exact(&mut count))
-            .map_err(OperatorError::io(&self.folder))?;
-        self.next.push(Reverse((key, index, u64::from_le_bytes(count))));
-        Ok(())
+/// The next entry of a run, if there is one.
+fn read(reader: &mut BufReader<File>, folder: &Path) -> Result<Option<(Vec<u8>, u64)>> {
+    let mut length = [0; 4];
+    match reader.read_exact(&mut length) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(OperatorError::io(folder)(error)),
     }
+    let mut key = vec![0; u32::from_le_bytes(length) as usize];
+    let mut count = [0; 8];
+    reader
+        .read_exact(&mut key)
+        .and_then(|()| reader.read_exact(&mut count))
+        .map_err(OperatorError::io(folder))?;
+    Ok(Some((key, u64::from_le_bytes(count))))
 }
 
 #[cfg(test)]

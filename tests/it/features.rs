@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -253,6 +253,35 @@ nodes:
     workspace.write("items.csv", "value\nc\na\n");
     ran(&workspace, pipeline);
     assert_eq!(ids(), [4, 5, 4, 3, 4]);
+}
+
+#[test]
+fn lists_that_come_from_a_parquet_file_are_padded() {
+    let workspace = Workspace::new();
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([
+        Some(vec![Some(1), Some(2), Some(3)]),
+        Some(vec![Some(4)]),
+        None,
+    ]);
+    write(&workspace.path().join("lists.parquet"), vec![("x", Arc::new(lists))]);
+    workspace.write(
+        "p.yaml",
+        "version: 1
+nodes:
+  rows: { op: ParquetSource, with: { path: lists.parquet } }
+  cut:  { op: ListSlice, input: rows, with: { end: 2, pad: true } }
+  out:  { op: ParquetExport, input: cut, with: { path: out } }
+",
+    );
+    let output = workspace.towline(&["run", "p.yaml"]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    let cut = read(&workspace.path().join("out/train.parquet"));
+    let expected = ListArray::from_iter_primitive::<Int64Type, _, _>(
+        [[1, 2], [4, 0], [0, 0]].map(|list| Some(list.map(Some).to_vec())),
+    );
+    let lists = cut.column(0).as_list::<i32>();
+    assert_eq!(lists.value_offsets(), expected.value_offsets());
+    assert_eq!(lists.values(), expected.values());
 }
 
 #[test]

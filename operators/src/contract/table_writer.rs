@@ -202,9 +202,8 @@ mod tests {
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(
             (0..count as i64).map(|row| row * row % 9973),
         ));
-        let text: ArrayRef = Arc::new(StringArray::from_iter(
-            (0..count).map(|row| (row % 7 > 0).then(|| format!("v{}", row % 1000))),
-        ));
+        let text = (0..count).map(|row| (row % 7 > 0).then(|| format!("v{}", row % 1000)));
+        let text: ArrayRef = Arc::new(text.collect::<StringArray>());
         let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(
             (0..count as i64).map(|row| (row % 5 > 0).then(|| (0..row % 4).map(Some).collect::<Vec<_>>())),
         ));

@@ -1,4 +1,4 @@
-use arrow::array::StringArray;
+use arrow::array::{Array, Float64Array, StringArray};
 use serde_json::json;
 
 use super::*;

@@ -10,6 +10,7 @@ mod columns_of;
 mod drop_low_cardinality;
 mod fill_missing;
 mod fit_split;
+mod group_summaries;
 mod groups;
 mod hash_bucket;
 mod hashed_cross;
@@ -26,6 +27,7 @@ mod similarity;
 mod tag_as;
 mod tagging;
 mod target_encode;
+mod target_means;
 mod time_features;
 mod vectors;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, UInt64Type};
+use arrow::datatypes::{DataType, Float64Type};
 use datafusion::functions_window::expr_fn::row_number;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use super::categorify::keys::value_type;
 use super::columns_of::{column, unknown};
 use super::fit_split::{default_split, unknown_split};
 use super::groups::{GroupTable, Groups};
+use super::target_means::{LeftOut, Means, Sum, fold, sums_of};
 use crate::array_function::array_function;
 use crate::contract::{
     Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
@@ -64,16 +65,6 @@ fn folds() -> u64 {
 
 fn smoothing() -> f64 {
     20.0
-}
-
-/// The fold of the row at `place`: the finaliser of SplitMix64 on place and seed.
-fn fold(place: u64, seed: u64, folds: u64) -> usize {
-    let mut x = place
-        .wrapping_add(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
-        .wrapping_add(0x9E37_79B9_7F4A_7C15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((x ^ (x >> 31)) % folds) as usize
 }
 
 impl TargetEncode {
@@ -234,8 +225,15 @@ impl Stateful for TargetEncode {
                     groups: Arc::clone(&groups),
                     all: sums_of(state, target, self.parts() as usize),
                     target: target.clone(),
-                    operator: self.clone(),
-                    learnt_from,
+                    smoothing: self.smoothing,
+                    left_out: learnt_from.then_some(if self.leave_one_out {
+                        LeftOut::Row
+                    } else {
+                        LeftOut::Fold {
+                            seed: self.seed,
+                            folds: self.folds,
+                        }
+                    }),
                 };
                 let settings = json!([
                     self.parts(),
@@ -258,113 +256,6 @@ impl Stateful for TargetEncode {
 
     fn refine(&self, _: &State, output: &Schema) -> Result<Schema> {
         Ok(output.clone())
-    }
-}
-
-/// Count and sum of a target over some rows.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    count: u64,
-    sum: f64,
-}
-
-impl Sum {
-    fn add(&mut self, value: f64) {
-        self.count += 1;
-        self.sum += value;
-    }
-
-    fn without(self, other: Sum) -> Sum {
-        Sum {
-            count: self.count.saturating_sub(other.count),
-            sum: self.sum - other.sum,
-        }
-    }
-}
-
-fn total(parts: impl IntoIterator<Item = Sum>) -> Sum {
-    parts.into_iter().fold(Sum::default(), |a, b| Sum {
-        count: a.count + b.count,
-        sum: a.sum + b.sum,
-    })
-}
-
-fn sums_of(state: &State, target: &str, parts: usize) -> Vec<Sum> {
-    let facts = state.facts.get(target).and_then(Value::as_array);
-    let sum = |value: &Value| Sum {
-        count: value.get("count").and_then(Value::as_u64).unwrap_or_default(),
-        sum: value.get("sum").and_then(Value::as_f64).unwrap_or_default(),
-    };
-    facts.map_or_else(|| vec![Sum::default(); parts], |facts| facts.iter().map(sum).collect())
-}
-
-/// What turns the rows of one category into means of one target.
-struct Means {
-    groups: Arc<GroupTable>,
-    all: Vec<Sum>,
-    target: String,
-    operator: TargetEncode,
-    learnt_from: bool,
-}
-
-impl Means {
-    fn of(&self, arrays: &[ArrayRef]) -> Result<ArrayRef> {
-        let keys = if self.learnt_from {
-            &arrays[..arrays.len() - 1]
-        } else {
-            arrays
-        };
-        let places = self.groups.places(keys)?;
-        let parts: Vec<Option<(&Float64Array, &arrow::array::UInt64Array)>> = (0..self.all.len())
-            .map(|part| {
-                let sums = self.groups.column(&format!("{}_sum_{part}", self.target))?;
-                let counts = self.groups.column(&format!("{}_count_{part}", self.target))?;
-                Some((sums.as_primitive::<Float64Type>(), counts.as_primitive::<UInt64Type>()))
-            })
-            .collect();
-        let sum_at = |place: Option<usize>, part: usize| match (place, parts[part]) {
-            (Some(place), Some((sums, counts))) => Sum {
-                count: counts.value(place),
-                sum: sums.value(place),
-            },
-            _ => Sum::default(),
-        };
-        let everything = total(self.all.iter().copied());
-        let last = arrays.last().filter(|_| self.learnt_from);
-        let own = last.map(|last| cast(last, &DataType::Float64)).transpose()?;
-        let own = own.as_ref().map(AsArray::as_primitive::<Float64Type>);
-        let mean = |row: usize| {
-            let place = places.is_valid(row).then(|| places.value(row) as usize);
-            let mut group = total((0..self.all.len()).map(|part| sum_at(place, part)));
-            let mut all = everything;
-            if let Some(own) = own {
-                let (from_group, from_all) = if self.operator.leave_one_out {
-                    let present = own.is_valid(row) && !own.value(row).is_nan();
-                    let own = if present {
-                        Sum {
-                            count: 1,
-                            sum: own.value(row),
-                        }
-                    } else {
-                        Sum::default()
-                    };
-                    (own, own)
-                } else {
-                    let part = fold(own.value(row) as u64 - 1, self.operator.seed, self.operator.folds);
-                    (sum_at(place, part), self.all[part])
-                };
-                group = group.without(from_group);
-                all = all.without(from_all);
-            }
-            let mean = (all.count > 0).then(|| all.sum / all.count as f64)?;
-            let weight = group.count as f64 + self.operator.smoothing;
-            Some(if weight > 0.0 {
-                (group.sum + self.operator.smoothing * mean) / weight
-            } else {
-                mean
-            })
-        };
-        Ok(Arc::new((0..places.len()).map(mean).collect::<Float64Array>()))
     }
 }
 

@@ -216,7 +216,7 @@ impl Writer {
     }
 
     fn finish(self, distinct: usize) -> Result<Numbers> {
-        let file = self.file.into_inner().map_err(|error| error.into_error());
+        let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error);
         Ok(Numbers {
             file: file.map_err(OperatorError::io(&self.folder))?,
             folder: self.folder,

@@ -138,7 +138,7 @@ impl Encode {
         Ok(Encode {
             name: format!("categorify_{digest}"),
             columns: columns.to_vec(),
-            lookup: vocabulary.derived(|vocabulary| Lookup::new(vocabulary))?,
+            lookup: vocabulary.derived(Lookup::new)?,
             signature: Signature::variadic_any(Volatility::Immutable),
         })
     }

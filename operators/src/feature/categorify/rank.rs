@@ -125,7 +125,7 @@ impl Ranking<'_> {
         mut known: HashMap<K, u64>,
     ) -> Result<()> {
         let mut in_rank = Runs::in_folder(self.folder);
-        let (mut frequent, mut rare) = (Vec::new(), Vec::new());
+        let (mut frequent, mut rare, mut total) = (Vec::new(), Vec::new(), 0);
         runs.totals(|key: K, count| {
             if let Some(total) = known.get_mut(&key) {
                 *total += count;
@@ -135,6 +135,7 @@ impl Ranking<'_> {
                     self.spread(&std::mem::take(&mut rare))?;
                 }
             } else {
+                total += 1;
                 frequent.push((key, count));
                 if frequent.len() == most {
                     write_ranked(&mut in_rank, std::mem::take(&mut frequent))?;
@@ -144,8 +145,27 @@ impl Ranking<'_> {
         })?;
         write_ranked(&mut in_rank, frequent)?;
         self.spread(&rare)?;
-        // The buckets' counts come first in the file, but only the whole ranking says what does not get an id. Values
-        // beyond the room are the end of it: a first pass counts them, a second one writes the rest.
+        let ranked_runs = if total > room {
+            self.chosen::<K>(in_rank, most, room)?
+        } else {
+            in_rank
+        };
+        let mut writer = self.start(first, &known)?;
+        let mut block = Vec::with_capacity(BLOCK);
+        ranked(ranked_runs, |key: K, count| {
+            block.push((key, count));
+            if block.len() == BLOCK {
+                writer.block(&self.values, &std::mem::take(&mut block))?;
+            }
+            Ok(())
+        })?;
+        writer.block(&self.values, &block)?;
+        writer.finish()
+    }
+
+    /// The values that there is room for. The buckets' counts come first in the file, but only the whole ranking says what
+    /// does not get an id: a pass of its own counts what is beyond the room.
+    fn chosen<K: Key>(&mut self, in_rank: Runs, most: usize, room: usize) -> Result<Runs> {
         let mut chosen = Runs::in_folder(self.folder);
         let (mut place, mut block, mut beyond) = (0, Vec::new(), Vec::new());
         ranked(in_rank, |key: K, count| {
@@ -168,17 +188,7 @@ impl Ranking<'_> {
         })?;
         write_ranked(&mut chosen, block)?;
         self.spread(&beyond)?;
-        let mut writer = self.start(first, &known)?;
-        let mut block = Vec::with_capacity(BLOCK);
-        ranked(chosen, |key: K, count| {
-            block.push((key, count));
-            if block.len() == BLOCK {
-                writer.block(&self.values, &std::mem::take(&mut block))?;
-            }
-            Ok(())
-        })?;
-        writer.block(&self.values, &block)?;
-        writer.finish()
+        Ok(chosen)
     }
 
     /// Adds the occurrences of values without an id to those of their buckets.

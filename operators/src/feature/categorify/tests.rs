@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
-use crate::contract::{LazyTable, StateTable, Vocabulary};
+use crate::contract::{LazyTable, State, StateTable, Stateful, Vocabulary};
 
 fn batch(array: ArrayRef) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable([("x", array, true)]).unwrap()
@@ -271,6 +271,35 @@ fn the_type_is_known_without_data() {
         ..operator
     };
     assert_eq!(code(of(&elsewhere, DataType::Utf8, None)), "unknown-split");
+}
+
+#[test]
+fn twenty_values_of_equal_count_come_in_value_order_on_any_number_of_threads() {
+    let names = ["a", "b", "c", "d", "e"];
+    let values: ArrayRef = Arc::new(Int64Array::from_iter_values((0..20).map(|i| (i * 7) % 20)));
+    let rows = RecordBatch::try_from_iter(names.map(|name| (name, Arc::clone(&values)))).unwrap();
+    let schema = Schema::from_arrow(&rows.schema());
+    let mut found = Vec::new();
+    for threads in [1, 2, 3, 5, 8] {
+        let folder = tempfile::tempdir().unwrap();
+        let context = FitContext {
+            inputs: &Inputs(Vec::new()),
+            temp: folder.path(),
+            threads,
+        };
+        let mut fitter = Categorify::default().fitter(&schema, &context).unwrap();
+        for part in [rows.slice(0, 3), rows.slice(3, 17)] {
+            fitter.update(&part).unwrap();
+        }
+        let output = fitter.finish(folder.path()).unwrap();
+        for name in names {
+            let table = Vocabulary::at(&output.tables[name]).load().unwrap();
+            let values = table.values().as_primitive::<Int64Type>().values()[2..].to_vec();
+            assert_eq!(values, (0..20).collect::<Vec<i64>>());
+            found.push(std::fs::read(&output.tables[name]).unwrap());
+        }
+    }
+    assert!(found.windows(2).all(|two| two[0] == two[1]));
 }
 
 proptest! {

@@ -1,22 +1,19 @@
 //! `Categorify` with all its options, through the harness.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt64Array,
 };
-use arrow::compute::concat;
 use arrow::datatypes::{Int32Type, Int64Type};
 use serde_json::{Value, json};
 
 use super::Categorify;
-use crate::contract::{TableFile, Tag};
+use crate::contract::Tag;
 use crate::harness::{Data, Ran, codes, run, try_run};
 
-fn ints(values: &[i64]) -> ArrayRef {
+pub(super) fn ints(values: &[i64]) -> ArrayRef {
     Arc::new(Int64Array::from(values.to_vec()))
 }
 
@@ -24,11 +21,11 @@ fn strings(values: &[Option<&str>]) -> ArrayRef {
     Arc::new(StringArray::from(values.to_vec()))
 }
 
-fn categorify(config: Value, data: Data) -> Ran {
+pub(super) fn categorify(config: Value, data: Data) -> Ran {
     run::<Categorify>(config, &[("input", data)])
 }
 
-fn ids(ran: &Ran, column: &str) -> Vec<i64> {
+pub(super) fn ids(ran: &Ran, column: &str) -> Vec<i64> {
     ran.column(column).as_primitive::<Int64Type>().values().to_vec()
 }
 
@@ -123,92 +120,6 @@ fn settings_per_column() {
         codes::<Categorify>(json!({"min_count": 0}), &[("input", data)]),
         ["out-of-range"]
     );
-}
-
-fn write(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
-    let path = folder.path().join(name);
-    std::fs::write(&path, text).unwrap();
-    path.to_string_lossy().into_owned()
-}
-
-#[test]
-fn a_given_vocabulary_is_closed_unless_it_grows() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = write(&folder, "items.csv", "value\n30\n10\n");
-    let data = Data::of([("item", ints(&[10, 20, 20, 40, 10, 10]))]);
-    let ran = categorify(json!({"vocabulary": {"item": file}}), data.clone());
-    assert_eq!(ids(&ran, "item"), [4, 2, 2, 2, 4, 4]);
-    let config = json!({"vocabulary": {"item": file}, "grow": true});
-    let ran = categorify(config.clone(), data.clone());
-    assert_eq!(
-        ids(&ran, "item"),
-        [4, 5, 5, 6, 4, 4],
-        "given ids stay, new values append"
-    );
-    let digest = ran
-        .schema
-        .get("item")
-        .unwrap()
-        .domain
-        .clone()
-        .unwrap()
-        .vocabulary
-        .unwrap();
-    let table = ran.vocabularies[&digest].load().unwrap();
-    assert_eq!(
-        table.counts(),
-        [0, 0, 0, 0, 3, 2, 1],
-        "counts are those of the rows of this fit"
-    );
-
-    // The next day starts from what today wrote.
-    let today = ran.vocabularies[&digest].path().to_string_lossy().into_owned();
-    let next = Data::of([("item", ints(&[50, 50, 50, 40]))]);
-    let ran = categorify(json!({"vocabulary": {"item": today}, "grow": true}), next);
-    assert_eq!(ids(&ran, "item"), [7, 7, 7, 6]);
-    assert_eq!(ran.schema.get("item").unwrap().domain.clone().unwrap().size, Some(8));
-
-    let missing = json!({"vocabulary": {"item": "nowhere.parquet"}, "grow": true});
-    assert_eq!(codes::<Categorify>(missing, &[("input", data.clone())]), ["bad-source"]);
-    let first_day = json!({"vocabulary": {"item": "nowhere.parquet"}, "grow": true, "optional": true});
-    assert_eq!(ids(&categorify(first_day, data.clone()), "item"), [3, 4, 4, 5, 3, 3]);
-    let buckets = json!({"vocabulary": {"item": today}, "oov_buckets": 4});
-    let error = try_run::<Categorify>(buckets, &[("input", data)]).err().unwrap();
-    assert!(error.contains("oov_buckets to 1"), "{error}");
-}
-
-#[test]
-fn a_given_vocabulary_that_cannot_be_one_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = Data::of([("item", ints(&[10]))]);
-    for (text, complaint) in [
-        ("value\n1\n2\n1\n", "there twice"),
-        ("value\nx\n", "Int64"),
-        ("a,b\n1,2\n", "no column `value`"),
-    ] {
-        let file = write(&folder, "v.csv", text);
-        let error = try_run::<Categorify>(json!({"vocabulary": {"item": file}}), &[("input", data.clone())])
-            .err()
-            .unwrap();
-        assert!(error.contains(complaint) && error.contains("v.csv"), "{error}");
-    }
-}
-
-#[test]
-fn another_nodes_vocabulary_is_the_same_vocabulary() {
-    let catalogue = categorify(json!({}), Data::of([("item", ints(&[1, 2, 3, 3]))]));
-    let clicks = Data::of([("item", ints(&[3, 9, 1])), ("user", ints(&[5, 5, 6]))]);
-    let inputs = [("input", clicks.clone()), ("vocabulary", catalogue.data())];
-    let ran = run::<Categorify>(json!({}), &inputs);
-    assert_eq!((ids(&ran, "item"), ids(&ran, "user")), (vec![3, 2, 4], vec![3, 3, 4]));
-    assert_eq!(
-        ran.schema.get("item").unwrap().domain,
-        catalogue.schema.get("item").unwrap().domain
-    );
-    let grown = run::<Categorify>(json!({"grow": true}), &inputs);
-    assert_eq!(ids(&grown, "item"), [3, 6, 4]);
-    let unrelated = [("input", clicks), ("vocabulary", Data::of([("item", ints(&[1]))]))];
-    assert_eq!(codes::<Categorify>(json!({}), &unrelated), ["bad-input"]);
 }
 
 #[test]
@@ -340,93 +251,4 @@ fn a_null_inside_a_list_is_one() {
     let ran = categorify(json!({}), Data::of([("x", Arc::new(lists) as ArrayRef)]));
     let expected = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(3), Some(1)]), None]);
     assert_eq!(ran.column("x").as_list::<i32>(), &expected);
-}
-
-/// The folder with reference data, if it is there.
-fn reference(what: &str) -> Option<PathBuf> {
-    let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let folder = std::env::var_os("TOWLINE_DATA")
-        .map_or_else(default, PathBuf::from)
-        .join(what);
-    if folder.exists() {
-        return Some(folder);
-    }
-    eprintln!(
-        "NOTHING WAS CHECKED: there is no {}; set TOWLINE_DATA to the folder with it",
-        folder.display()
-    );
-    None
-}
-
-fn read(path: PathBuf, columns: Option<&[&str]>) -> Vec<RecordBatch> {
-    TableFile { path, rows: 0 }
-        .batches(columns)
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
-}
-
-#[test]
-fn it_equals_nvtabular_up_to_the_order_of_equal_counts() {
-    let (Some(input), Some(expected)) = (
-        reference("aliccp_1m"),
-        reference("merlin_reference/processed_train.parquet"),
-    ) else {
-        return;
-    };
-    let expected = read(expected, None);
-    let names: Vec<String> = expected[0]
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
-    let rows: Vec<RecordBatch> = read(input.join("train.parquet"), None)
-        .iter()
-        .map(|batch| {
-            let click = arrow::compute::cast(
-                batch.column_by_name("click").unwrap(),
-                &arrow::datatypes::DataType::Int64,
-            )
-            .unwrap();
-            let clicked = arrow::array::BooleanArray::from_unary(click.as_primitive::<Int64Type>(), |click| click == 1);
-            arrow::compute::filter_record_batch(batch, &clicked).unwrap()
-        })
-        .collect();
-    let encoded = |name: &&String| rows[0].schema().column_with_name(name).is_some() && *name != "click";
-    let names: Vec<&String> = names.iter().filter(encoded).collect();
-    assert!(names.len() >= 16, "{names:?}");
-    let places: Vec<usize> = names
-        .iter()
-        .map(|name| rows[0].schema().index_of(name).unwrap())
-        .collect();
-    let rows = rows.iter().map(|batch| batch.project(&places).unwrap()).collect();
-    let ran = categorify(json!({}), Data::batches("train", rows));
-    for name in names {
-        let parts: Vec<ArrayRef> = expected
-            .iter()
-            .map(|batch| batch.column_by_name(name).unwrap().clone())
-            .collect();
-        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-        let theirs = arrow::compute::cast(&concat(&parts).unwrap(), &arrow::datatypes::DataType::Int64).unwrap();
-        let theirs = theirs.as_primitive::<Int64Type>().values().to_vec();
-        let ours = ids(&ran, name);
-        assert_eq!(ours.len(), theirs.len(), "{name}");
-        let counts = |ids: &[i64]| {
-            let mut counts = BTreeMap::new();
-            for id in ids {
-                *counts.entry(*id).or_insert(0_u64) += 1;
-            }
-            counts
-        };
-        assert_eq!(counts(&ours), counts(&theirs), "{name}: every id occurs as often");
-        let mut pairs = HashMap::new();
-        for (ours, theirs) in ours.iter().zip(&theirs) {
-            assert_eq!(
-                pairs.entry(*ours).or_insert(*theirs),
-                theirs,
-                "{name}: one id for one id"
-            );
-        }
-    }
 }

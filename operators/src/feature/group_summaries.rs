@@ -1,0 +1,142 @@
+//! Statistics of one column, group by group.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use hashbrown::HashSet;
+
+use super::categorify::keys::{Keys, Values, value_type};
+use super::join_group_stats::Stat;
+use crate::contract::{OperatorError, Result};
+
+/// What is known of one column in one group.
+#[derive(Default)]
+pub(super) struct Summary {
+    count: u64,
+    whole: i128,
+    sum: f64,
+    carry: f64,
+    mean: f64,
+    squares: f64,
+    whole_range: Option<(i64, i64)>,
+    range: Option<(f64, f64)>,
+    distinct: HashSet<Box<[u8]>>,
+}
+
+impl Summary {
+    fn add(&mut self, value: f64, whole: i64) {
+        self.count += 1;
+        self.whole += i128::from(whole);
+        let next = self.sum + value;
+        self.carry += if self.sum.abs() >= value.abs() {
+            (self.sum - next) + value
+        } else {
+            (value - next) + self.sum
+        };
+        self.sum = next;
+        let before = value - self.mean;
+        self.mean += before / self.count as f64;
+        self.squares += before * (value - self.mean);
+        let (low, high) = self.range.unwrap_or((value, value));
+        self.range = Some((low.min(value), high.max(value)));
+        let (low, high) = self.whole_range.unwrap_or((whole, whole));
+        self.whole_range = Some((low.min(whole), high.max(whole)));
+    }
+
+    fn real(&self, stat: Stat) -> Option<f64> {
+        let variance = (self.count > 1).then(|| self.squares / (self.count - 1) as f64);
+        match stat {
+            Stat::Sum => (self.count > 0).then_some(self.sum + self.carry),
+            Stat::Mean => (self.count > 0).then(|| (self.sum + self.carry) / self.count as f64),
+            Stat::Var => variance,
+            Stat::Std => variance.map(f64::sqrt),
+            Stat::Min => self.range.map(|range| range.0),
+            Stat::Max => self.range.map(|range| range.1),
+            Stat::Count | Stat::Nunique => None,
+        }
+    }
+
+    fn integer(&self, stat: Stat) -> Result<Option<i64>> {
+        let too_large = |_| OperatorError::invalid("a sum of whole numbers is too large for 64 bits");
+        Ok(match stat {
+            Stat::Count => Some(self.count as i64),
+            Stat::Nunique => Some(self.distinct.len() as i64),
+            Stat::Sum if self.count > 0 => Some(i64::try_from(self.whole).map_err(too_large)?),
+            Stat::Min => self.whole_range.map(|range| range.0),
+            Stat::Max => self.whole_range.map(|range| range.1),
+            _ => None,
+        })
+    }
+}
+
+/// What is known of one column in all groups.
+pub(super) struct Summaries {
+    pub(super) name: String,
+    pub(super) data_type: DataType,
+    pub(super) groups: Vec<Summary>,
+}
+
+impl Summaries {
+    /// Adds rows, which are in these groups.
+    pub(super) fn update(&mut self, groups: &[u32], array: &ArrayRef, stats: &[Stat]) -> Result<()> {
+        let most = groups.iter().max().map_or(0, |group| *group as usize + 1);
+        if most > self.groups.len() {
+            self.groups.resize_with(most, Summary::default);
+        }
+        if stats.contains(&Stat::Nunique) {
+            self.distinct(groups, array)?;
+        }
+        if !array.data_type().is_numeric() {
+            for (_, group) in groups.iter().enumerate().filter(|(row, _)| array.is_valid(*row)) {
+                self.groups[*group as usize].count += 1;
+            }
+            return Ok(());
+        }
+        let floats = cast(array, &DataType::Float64)?;
+        let floats = floats.as_primitive::<Float64Type>();
+        let whole = if array.data_type().is_integer() {
+            Some(cast(array, &DataType::Int64)?)
+        } else {
+            None
+        };
+        let whole = whole.as_ref().map(AsArray::as_primitive::<Int64Type>);
+        for (row, group) in groups.iter().enumerate() {
+            if floats.is_valid(row) && !floats.value(row).is_nan() {
+                let integer = whole.map_or(0, |whole| whole.value(row));
+                self.groups[*group as usize].add(floats.value(row), integer);
+            }
+        }
+        Ok(())
+    }
+
+    fn distinct(&mut self, groups: &[u32], array: &ArrayRef) -> Result<()> {
+        let found = array.data_type();
+        let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} cannot be told apart")))?;
+        let keys = Values::of(&kept).keys(std::slice::from_ref(array))?;
+        for (row, group) in groups.iter().enumerate() {
+            let distinct = &mut self.groups[*group as usize].distinct;
+            match &keys {
+                Keys::Numbers(keys) if keys.is_valid(row) => distinct.insert(Box::from(keys.value(row).to_le_bytes())),
+                Keys::Bytes(keys) if keys.is_valid(row) => distinct.insert(Box::from(keys.value(row))),
+                _ => continue,
+            };
+        }
+        Ok(())
+    }
+
+    /// A statistic, by group.
+    pub(super) fn column(&self, stat: Stat) -> Result<ArrayRef> {
+        if stat.data_type(&self.data_type) == DataType::Float64 {
+            let values: Float64Array = self.groups.iter().map(|group| group.real(stat)).collect();
+            return Ok(Arc::new(values));
+        }
+        let values = self
+            .groups
+            .iter()
+            .map(|group| group.integer(stat))
+            .collect::<Result<Int64Array>>()?;
+        Ok(Arc::new(values))
+    }
+}
