@@ -233,3 +233,31 @@ fn who_reads_only_the_beginning_is_no_defect() {
     assert_eq!(stderr(&output), "");
     assert!(stdout(&output).lines().count() == 1);
 }
+
+#[test]
+fn what_a_program_has_started_ends_with_the_run() {
+    let workspace = workspace();
+    workspace.write(
+        "p.yaml",
+        "version: 1\nnodes:\n  rows: { op: CsvSource, with: { path: rows.csv } }\n  x: { op: Command, inputs: { rows: rows }, with: { command: [sh, -c, \"sleep 61 & echo $! > child; echo $$ > own; sleep 60\"], schema: { user: int64 } } }\n",
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
+    command.args(["run", "p.yaml", "-q"]).current_dir(workspace.path());
+    let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs");
+    let until = |what: &dyn Fn() -> bool| {
+        (0..600).any(|_| {
+            std::thread::sleep(Duration::from_millis(25));
+            what()
+        })
+    };
+    let id = |name: &str| fs::read_to_string(workspace.path().join(name)).ok().filter(|id| id.ends_with('\n'));
+    assert!(until(&|| id("child").is_some() && id("own").is_some()));
+    let stop = Command::new("sh").args(["-c", &format!("kill -TERM {}", running.id())]).status();
+    assert!(stop.expect("a shell").success());
+    assert_eq!(running.wait().expect("it ends").code(), Some(130));
+    let gone = |name: &str| {
+        let state = fs::read_to_string(format!("/proc/{}/stat", id(name).unwrap_or_default().trim()));
+        state.map_or(true, |state| state.contains(") Z "))
+    };
+    assert!(until(&|| gone("child") && gone("own")));
+}

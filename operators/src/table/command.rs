@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
-use std::process::{Command as Process, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command as Process, Stdio};
 
 use arrow::array::{Array, RecordBatch, RecordBatchReader};
 use arrow::compute::cast;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +28,8 @@ use crate::source::data_type;
 ///
 /// It is started without a shell in the folder of the run, and told the folders by two environment variables:
 /// `TOWLINE_INPUT` has `<name>/<split>.parquet` for every input, and into `TOWLINE_OUTPUT` it writes `<split>.parquet` for
-/// every split of the output (with `format: arrow` the files end in `.arrow`). Of the environment it sees `PATH`, `HOME`, `LANG` and what `environment` names. Its command,
-/// the content of `files` and the values of `environment` decide whether it runs again.
+/// every split of the output (with `format: arrow` the files end in `.arrow`). Of the environment it sees `PATH`, `HOME`,
+/// `LANG` and what `environment` names. If the run is stopped, so is everything that it has started. Its command, the content of `files` and the values of `environment` decide whether it runs again.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
@@ -248,15 +251,15 @@ impl Command {
                 process.env(name, value);
             }
         }
+        // A group of its own, so that what it has started ends with it.
+        process.process_group(0);
         let mut child = process.spawn().map_err(OperatorError::io(self.program()))?;
         let status = loop {
             if let Some(status) = child.try_wait().map_err(OperatorError::io(self.program()))? {
                 break status;
             }
             if context.cancel.is_cancelled() {
-                // It may have ended by itself in the meantime; either way it is gone after the wait.
-                let _ = child.kill();
-                let _ = child.wait();
+                stop(&mut child);
                 return Err(OperatorError::Cancelled);
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -272,6 +275,16 @@ impl Command {
             self.program()
         )))
     }
+}
+
+/// Ends a program and everything that it has started.
+fn stop(child: &mut Child) {
+    // It may have ended by itself in the meantime; either way it is gone after the wait.
+    if let Ok(id) = i32::try_from(child.id()) {
+        let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Stores batches under the schema, or says what the file that they come from does not have.
