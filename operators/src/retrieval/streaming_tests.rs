@@ -1,5 +1,9 @@
 //! Training data that does not fit into memory.
 
+use std::sync::Arc;
+
+use arrow::array::{Float32Array, Int64Array};
+use arrow::datatypes::DataType;
 use serde_json::{Value, json};
 
 use super::TwoTowerTrain;
@@ -52,6 +56,33 @@ fn rows_on_the_disk_teach_what_rows_in_memory_do() {
     }
     let softmax = run(&fixture, "quality", &data, &json!({ "memory_limit": "150kB" })).unwrap();
     assert!(softmax.metrics["valid_recall_at_10"] > 0.8, "{:?}", softmax.metrics);
+}
+
+#[test]
+fn weights_and_items_that_look_different_row_by_row_are_streamed_too() {
+    let fixture = Fixture::new();
+    let weight = Column::new("weight", DataType::Float32, false);
+    let mut shelf = Column::new("shelf", DataType::Int64, false).with_tag(Tag::Item);
+    shelf.domain = Some(Domain {
+        name: "shelf".to_owned(),
+        size: Some(4),
+        ..Domain::default()
+    });
+    let data = fixture.widened("shelves", &[weight, shelf], |batch| {
+        let rows = batch.num_rows() as i64;
+        vec![
+            Arc::new(Float32Array::from_iter_values((0..rows).map(|row| (row % 4) as f32))),
+            Arc::new(Int64Array::from_iter_values((0..rows).map(|row| 1 + row * row % 3))),
+        ]
+    });
+    let of = |name: &str, more: &Value| weights(run(&fixture, name, &data, more).unwrap());
+    let plain = of("plain", &json!({ "memory_limit": "200kB" }));
+    let whole = of("whole", &json!({ "sample_weight": "weight" }));
+    let streamed = of(
+        "streamed",
+        &json!({ "sample_weight": "weight", "memory_limit": "200kB" }),
+    );
+    assert!(whole == streamed && whole != plain);
 }
 
 #[test]
