@@ -214,8 +214,8 @@ fn went(collected: &Collected) -> String {
 
 /// After a run: once a day, and when the store has grown beyond the bound, removes what the bound does not allow, and says
 /// so. Another run that uses the store puts it off.
-pub(super) fn keep_bounded(store: &Store, bound: &Bound) {
-    if store.is_collection_due(bound).is_ok_and(|due| !due) {
+pub(super) fn keep_bounded(store: &Store, bound: &Bound, has_grown: bool) {
+    if store.is_collection_due(bound, has_grown).is_ok_and(|due| !due) {
         return;
     }
     match store.collect(bound, false) {

@@ -99,8 +99,8 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     print!("{}", summary::of(&record));
     // Operators that were interrupted and did not stop are not waited for.
     runtime.shutdown_background();
-    if record.count(NodeStatus::Ran) > 0 && !record.interrupted {
-        cache::keep_bounded(&store, &Bound::default());
+    if !record.interrupted {
+        cache::keep_bounded(&store, &Bound::default(), record.count(NodeStatus::Ran) > 0);
     }
     exit(&record)
 }

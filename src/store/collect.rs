@@ -201,11 +201,11 @@ impl Store {
         Ok(used)
     }
 
-    /// Whether a collection is due: the store has grown beyond the bound, or nothing was collected for a day.
-    pub fn is_collection_due(&self, bound: &Bound) -> Result<bool> {
+    /// Whether a collection is due: the store has grown, and beyond the bound, or nothing was collected for a day.
+    pub fn is_collection_due(&self, bound: &Bound, has_grown: bool) -> Result<bool> {
         const EVERY: Duration = Duration::from_hours(24);
         let last = self.root.join(COLLECTED);
-        Ok(!last.is_file() || age_of(&last) > EVERY || self.bytes()? > bound.bytes)
+        Ok(!last.is_file() || age_of(&last) > EVERY || has_grown && self.bytes()? > bound.bytes)
     }
 
     /// The size of all blobs, without looking at what stands on them.

@@ -197,7 +197,7 @@ fn what_is_another_value_in_each_run_is_refused() {
     let workspace = workspace();
     for (op, with, name) in [
         ("Filter", "where: item < random() * 9", "random"),
-        ("Sql", "query: SELECT user, now() AS t FROM rows", "now"),
+        ("Sql", "query: \"SELECT user, now() AS t FROM rows\"", "now"),
         ("Sql", "query: SELECT user FROM rows WHERE to_timestamp(item) < current_timestamp", "now"),
     ] {
         workspace.write(
