@@ -188,7 +188,9 @@ impl Describe for RedisSink {
             ));
         }
         problems.extend(check_namespace(&self.namespace));
-        problems.extend(check_key(&self.key, &self.namespace));
+        if !self.is_file() {
+            problems.extend(check_key(&self.key, &self.namespace));
+        }
         problems.extend(self.check_place());
         problems.extend(self.check_manner());
         problems
