@@ -12,8 +12,13 @@ pub(super) fn find(pipeline: &Pipeline, nodes: &[Option<TypedNode>]) -> Vec<Diag
     let mut found = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         let Some(typed) = node else { continue };
+        let mut told = false;
         for target in typed.built.operator.targets() {
             if let Some(&first) = writers.get(&target) {
+                // Two nodes may meet in several places, of which one is enough to be told.
+                if std::mem::replace(&mut told, true) {
+                    continue;
+                }
                 let (first, node) = (&pipeline.nodes[first], &pipeline.nodes[index]);
                 let message = format!("the nodes `{}` and `{}` both write {target}", first.name, node.name);
                 found.push(

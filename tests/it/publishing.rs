@@ -189,3 +189,86 @@ fn what_a_killed_run_has_published_is_taken_up_and_can_be_rolled_back() {
     run(&["run", "p.yaml", "--set", "vars.rate=1000000", "--set", "vars.rows=5000"]);
     assert_eq!(generation(&server), Some(1));
 }
+
+/// Embeddings of a model's items, with an index over them.
+const SEARCHED: &str = "\
+version: 1
+nodes:
+  rows: { op: CsvSource, with: { path: rows.csv } }
+  user: rows[user] >> Categorify >> TagAsUserID
+  item: rows[item] >> Categorify >> TagAsItemID
+  features: user + item
+  model: { op: TwoTowerTrain, input: features, with: { layers: [8], batch_size: 16, epochs: 1 } }
+  items: { op: Encode, inputs: { model: model }, with: { side: item } }
+  index: { op: VectorSink, input: items, with: { url: \"${env.URL}\", key: \"ITEM:{item}\" } }
+";
+
+#[test]
+fn embeddings_of_a_pipeline_are_found_by_the_server() {
+    let server = RedisServer::with_search(PASSWORD);
+    let workspace = Workspace::new();
+    workspace.write("p.yaml", SEARCHED);
+    workspace.write("rows.csv", ROWS);
+    let url = format!("redis://:{PASSWORD}@127.0.0.1:{}/0", server.port());
+    let run = || {
+        let output = workspace.towline_with(&["run", "p.yaml"], &[("URL", &url)]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+        stdout(&output) + &stderr(&output)
+    };
+    let found = || {
+        let vector: Vec<u8> = server.ask(PASSWORD, &["HGET", "ITEM:11", "embedding"]);
+        assert_eq!(vector.len(), 8 * 4);
+        let answer: Vec<redis::Value> = server.ask_bytes(
+            PASSWORD,
+            &[
+                b"FT.SEARCH",
+                b"items",
+                b"*=>[KNN 3 @embedding $v]",
+                b"PARAMS",
+                b"2",
+                b"v",
+                &vector,
+                b"NOCONTENT",
+                b"DIALECT",
+                b"2",
+            ],
+        );
+        let keys = answer[1..]
+            .iter()
+            .map(|key| redis::from_redis_value_ref::<String>(key).expect("a key"));
+        let mut keys: Vec<String> = keys.collect();
+        keys.sort();
+        keys
+    };
+    run();
+    assert_eq!(found(), ["ITEM:10", "ITEM:11", "ITEM:12"]);
+    let unchanged = run();
+    assert!(!unchanged.contains("ran     index"), "{unchanged}");
+    // A server that has lost everything gets it again, although nothing has changed.
+    let _: String = server.ask(PASSWORD, &["FLUSHALL"]);
+    run();
+    assert_eq!(found(), ["ITEM:10", "ITEM:11", "ITEM:12"]);
+}
+
+#[test]
+fn settings_that_go_back_and_forth_are_published_each_time() {
+    let server = RedisServer::start(PASSWORD);
+    let workspace = workspace();
+    let sink = "key: \"USER:{user}\"";
+    let url = format!("redis://:{PASSWORD}@127.0.0.1:{}", server.port());
+    for (place, document) in ["ids", "ids_and_scores", "ids"].into_iter().enumerate() {
+        workspace.write(
+            "p.yaml",
+            &PIPELINE.replace(sink, &format!("{sink}, document: {document}")),
+        );
+        let output = workspace.towline_with(&["run", "p.yaml"], &[("URL", &url)]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+        assert_eq!(generation(&server), Some(place as u64 + 1));
+        let stored: String = server.ask(PASSWORD, &["GET", "USER:1"]);
+        assert_eq!(
+            stored.contains("scores"),
+            document == "ids_and_scores",
+            "{document}: {stored}"
+        );
+    }
+}

@@ -52,6 +52,15 @@ impl Cells {
         }
     }
 
+    /// Whether the value at `row` is infinite or NaN.
+    pub(super) fn is_no_number(&self, row: usize) -> bool {
+        match self {
+            Cells::Short(cells) => !cells.is_null(row) && !cells.value(row).is_finite(),
+            Cells::Long(cells) => !cells.is_null(row) && !cells.value(row).is_finite(),
+            _ => false,
+        }
+    }
+
     /// Appends the value at `row` as plain text.
     pub(super) fn push_text(&self, row: usize, out: &mut Vec<u8>) {
         match self {
@@ -142,7 +151,8 @@ impl Lists {
     }
 }
 
-fn one_layout(name: &str, array: &ArrayRef) -> Result<ListArray> {
+/// Lists of any layout as lists of any length each.
+pub(super) fn one_layout(name: &str, array: &ArrayRef) -> Result<ListArray> {
     let lists = match array.data_type() {
         DataType::List(_) => Arc::clone(array),
         DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {

@@ -1,10 +1,13 @@
 //! What is stored under the keys: JSON in the bytes that Python's `json.dumps` would write, or fields of a hash.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use std::cell::Cell;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type};
 
-use super::cells::{Cells, Lists, push_json_text};
+use super::cells::{Cells, Lists, one_layout, push_json_text};
 use crate::contract::{OperatorError, Result};
 
 /// The column of lists.
@@ -39,8 +42,8 @@ pub(super) enum Documents {
     Vectors {
         id: (String, Cells),
         name: String,
-        values: Vec<u8>,
-        width: usize,
+        values: Float32Array,
+        offsets: OffsetBuffer<i32>,
     },
 }
 
@@ -83,24 +86,49 @@ impl Documents {
         Ok(Documents::Fields(fields.collect::<Result<_>>()?))
     }
 
-    /// Hashes with an id and a vector.
-    pub(super) fn vectors(id: (&str, &ArrayRef), vector: (&str, &ArrayRef)) -> Result<Self> {
+    /// Hashes with an id and a vector. `width` is how many values the vectors before had, and takes that of the first one;
+    /// another length is an error, and so is a value that is missing or not a number.
+    pub(super) fn vectors(
+        id: (&str, &ArrayRef),
+        vector: (&str, &ArrayRef),
+        width: &Cell<Option<usize>>,
+    ) -> Result<Self> {
         let (name, array) = vector;
-        let DataType::FixedSizeList(_, width) = array.data_type() else {
-            return Err(OperatorError::invalid(format!("`{name}` holds no vectors")));
-        };
-        let floats = cast(array.as_fixed_size_list().values(), &DataType::Float32)?;
-        let floats = floats.as_primitive::<Float32Type>();
-        if floats.iter().any(|value| value.is_none_or(|value| !value.is_finite())) {
-            return Err(OperatorError::invalid(format!(
-                "`{name}` holds a vector with a value that is missing or not a number"
-            )));
+        let lists = one_layout(name, array)?;
+        let floats = cast(lists.values(), &DataType::Float32)?;
+        let values = floats.as_primitive::<Float32Type>().clone();
+        let (ids, offsets) = (Cells::of(id.1)?, lists.offsets().clone());
+        for row in (0..lists.len()).filter(|row| !ids.is_null(*row)) {
+            let wrong = |what: &str| {
+                let mut item = Vec::new();
+                ids.push_text(row, &mut item);
+                let item = String::from_utf8_lossy(&item);
+                OperatorError::invalid(format!("`{name}` of the item `{item}` {what}; nothing was published"))
+            };
+            let range = offsets[row] as usize..offsets[row + 1] as usize;
+            if lists.is_null(row) || range.is_empty() {
+                return Err(wrong("holds no vector"));
+            }
+            let expected = width.get().unwrap_or(range.len());
+            if range.len() != expected {
+                let length = range.len();
+                return Err(wrong(&format!(
+                    "has {length} values where those before have {expected}"
+                )));
+            }
+            width.set(Some(expected));
+            if range
+                .clone()
+                .any(|at| values.is_null(at) || !values.value(at).is_finite())
+            {
+                return Err(wrong("has a value that is missing or not a number"));
+            }
         }
         Ok(Documents::Vectors {
-            id: (id.0.to_owned(), Cells::of(id.1)?),
+            id: (id.0.to_owned(), ids),
             name: name.to_owned(),
-            values: floats.values().iter().flat_map(|value| value.to_le_bytes()).collect(),
-            width: *width as usize * size_of::<f32>(),
+            values,
+            offsets,
         })
     }
 
@@ -135,11 +163,12 @@ impl Documents {
                 id: (id, ids),
                 name,
                 values,
-                width,
+                offsets,
             } => {
                 push_field(id, out, |out| ids.push_text(row, out));
                 push_field(name, out, |out| {
-                    out.extend_from_slice(&values[row * width..(row + 1) * width]);
+                    let vector = &values.values()[offsets[row] as usize..offsets[row + 1] as usize];
+                    out.extend(vector.iter().flat_map(|value| value.to_le_bytes()));
                 });
                 Ok(0)
             }
@@ -154,6 +183,19 @@ impl Documents {
         }
     }
 
+    /// The name of a field at `row` that holds a number that is none: infinite, or NaN.
+    pub(super) fn bad_field(&self, row: usize) -> Option<&str> {
+        let Documents::Fields(fields) = self else { return None };
+        let bad = |field: &Field| match field {
+            Field::One(cells) => cells.is_no_number(row),
+            Field::Many(lists, array) => !array.is_null(row) && lists.range(row).any(|at| lists.items.is_no_number(at)),
+        };
+        fields
+            .iter()
+            .find(|(_, field)| bad(field))
+            .map(|(name, _)| name.as_str())
+    }
+
     /// Whether a score at `row` is missing or not a number.
     pub(super) fn has_bad_score(&self, row: usize) -> bool {
         let Documents::Lists {
@@ -162,14 +204,9 @@ impl Documents {
         else {
             return false;
         };
-        scores.range(row).any(|at| {
-            scores.items.is_null(at)
-                || match &scores.items {
-                    Cells::Short(cells) => !cells.value(at).is_finite(),
-                    Cells::Long(cells) => !cells.value(at).is_finite(),
-                    _ => false,
-                }
-        })
+        scores
+            .range(row)
+            .any(|at| scores.items.is_null(at) || scores.items.is_no_number(at))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
 use super::atomic_file::AtomicFile;
 use super::entries::Chunk;
@@ -26,6 +26,15 @@ pub(super) fn publish(
     let file = AtomicFile::create(path)?;
     let written = fill(&file, path, chunks, context)?;
     Ok((written, file.publish()?))
+}
+
+/// How many keys the store at `path` holds; none where there is no store.
+pub(super) fn size(path: &Path) -> u64 {
+    let count = || {
+        let transaction = ReadOnlyDatabase::open(path).ok()?.begin_read().ok()?;
+        transaction.open_table(KEYS_TABLE).ok()?.len().ok()
+    };
+    count().unwrap_or(0)
 }
 
 fn fill(file: &AtomicFile, path: &Path, chunks: impl Iterator<Item = Result<Chunk>>, context: &Context) -> Result<u64> {

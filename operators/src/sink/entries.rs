@@ -11,7 +11,7 @@ use super::decode::Decoder;
 use super::documents::{Documents, Form, RECOMMENDATIONS, SCORES};
 use super::key_pattern::KeyPattern;
 use super::spill::{Row, Spill};
-use crate::contract::{Context, DatasetFiles, OperatorError, Result};
+use crate::contract::{Column, Context, DatasetFiles, OperatorError, Result};
 
 /// Keys and documents of some rows, in one buffer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub(super) struct Entries<'a> {
     vector: Option<String>,
     decoders: BTreeMap<String, Decoder>,
     dropped: Cell<u64>,
+    /// How many values the vectors have.
+    width: Cell<Option<usize>>,
 }
 
 impl<'a> Entries<'a> {
@@ -100,6 +102,7 @@ impl<'a> Entries<'a> {
             vector: vector.map(str::to_owned),
             decoders: BTreeMap::new(),
             dropped: Cell::new(0),
+            width: Cell::new(None),
         };
         let mut decoders = BTreeMap::new();
         for name in entries.columns(true) {
@@ -127,12 +130,7 @@ impl<'a> Entries<'a> {
 
     fn has_scores(&self) -> bool {
         let lists = matches!(self.form, Form::Ids | Form::IdsAndScores | Form::Items);
-        lists
-            && self
-                .dataset
-                .schema
-                .get(SCORES)
-                .is_some_and(crate::contract::Column::is_list)
+        lists && self.dataset.schema.get(SCORES).is_some_and(Column::is_list)
     }
 
     /// Counts the keys, before anything is written, and spills what tells them apart. Two rows of one key are an error:
@@ -148,6 +146,16 @@ impl<'a> Entries<'a> {
         if self.has_scores() {
             columns.push(SCORES);
         }
+        let floating = |column: &&Column| self.form == Form::Fields && column.element_type().is_floating();
+        let floats: Vec<&str> = self
+            .dataset
+            .schema
+            .columns
+            .iter()
+            .filter(floating)
+            .map(|c| c.name.as_str())
+            .collect();
+        columns.extend(&floats);
         let (mut key, mut document) = (Vec::new(), Vec::new());
         for (_, table) in &self.dataset.splits {
             for batch in table.batches(Some(&columns))? {
@@ -155,6 +163,7 @@ impl<'a> Entries<'a> {
                 let batch = batch?;
                 let keys = Keys::of(self, &batch)?;
                 self.check_scores(&batch, &keys)?;
+                self.check_fields(&batch, &keys, &floats)?;
                 let encoded = (documents || lists).then(|| self.documents(&batch)).transpose()?;
                 for row in 0..batch.num_rows() {
                     key.clear();
@@ -218,8 +227,30 @@ impl<'a> Entries<'a> {
         )))
     }
 
+    /// An error for a number that is none in one of these columns, in a row that becomes a hash.
+    fn check_fields(&self, batch: &RecordBatch, keys: &Keys, names: &[&str]) -> Result<()> {
+        let columns = names
+            .iter()
+            .map(|name| Ok(((*name).to_owned(), self.column(batch, name)?)));
+        let fields = Documents::fields(columns.collect::<Result<_>>()?)?;
+        for row in (0..batch.num_rows()).filter(|row| !keys.user.is_null(*row)) {
+            if let Some(name) = fields.bad_field(row) {
+                let mut key = Vec::new();
+                keys.push(&self.pattern, row, &mut key);
+                return Err(OperatorError::invalid(format!(
+                    "`{name}` of the key `{}` is not a number: nothing was published; FillMissing or Clip before it, or \
+                     leave the column out with a selection",
+                    String::from_utf8_lossy(&key)
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The entries, in the order of the rows, in chunks of `size`; the last one may be shorter.
     pub(super) fn chunks(&self, size: usize) -> impl Iterator<Item = Result<Chunk>> {
+        // Gates and retries read the rows as well, and each pass counts all of them.
+        self.dropped.set(0);
         let mut reading = Reading {
             entries: self,
             tables: self.dataset.splits.iter().map(|(_, table)| table).collect(),
@@ -230,7 +261,12 @@ impl<'a> Entries<'a> {
         std::iter::from_fn(move || reading.chunk(size).transpose())
     }
 
-    /// How many recommendations were left out so far because they are null.
+    /// How many values the vectors have that were read so far, all of them the same; `None` if there were none.
+    pub(super) fn width(&self) -> Option<usize> {
+        self.width.get()
+    }
+
+    /// How many recommendations were left out in the last pass because they are null.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.get()
     }
@@ -251,7 +287,7 @@ impl<'a> Entries<'a> {
             Form::Vector => {
                 let vector = self.vector.as_deref().unwrap_or_default();
                 let id = self.column(batch, &self.user)?;
-                Documents::vectors((&self.user, &id), (vector, &self.column(batch, vector)?))
+                Documents::vectors((&self.user, &id), (vector, &self.column(batch, vector)?), &self.width)
             }
         }
     }

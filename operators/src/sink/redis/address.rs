@@ -1,8 +1,9 @@
 //! Addresses of servers: shown without their credentials, opened with them.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
-use redis::{ConnectionInfo, IntoConnectionInfo};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use serde::Serializer;
 
 use crate::contract::Result;
@@ -125,6 +126,35 @@ pub(in crate::sink) fn redacted(url: &str) -> String {
     }
 }
 
+/// The server that an address leads to, without its credentials, written the same however the address is, and its
+/// database. `None` where a secret keeps that unknown.
+pub(super) fn place(url: &str) -> Option<(String, i64)> {
+    let (scheme, _, rest) = parts(url);
+    let address = read(&format!("{scheme}{rest}")).ok()?;
+    let mut hosts: Vec<String> = address.seeds.iter().map(|seed| host(seed.addr())).collect();
+    hosts.sort();
+    let hosts = hosts.join(",");
+    let server = match &address.shape {
+        Shape::Single => hosts,
+        Shape::Sentinel { service } => format!("{hosts}/{service}"),
+        Shape::Cluster => format!("the cluster {hosts}"),
+    };
+    Some((server, address.database))
+}
+
+/// A host with its port; that of this machine has one name.
+fn host(address: &ConnectionAddr) -> String {
+    match address {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            let host = host.to_lowercase();
+            let plain = host.trim_start_matches('[').trim_end_matches(']');
+            let here = plain == "localhost" || plain.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+            format!("{}:{port}", if here { "localhost" } else { &host })
+        }
+        other => other.to_string(),
+    }
+}
+
 /// The address with its secrets, ready to connect. A secret in place of the user or the password is taken as it is,
 /// whatever characters it has; all else must be escaped as in every URL.
 pub(in crate::sink) fn revealed(url: &str) -> Result<String> {
@@ -211,6 +241,23 @@ mod tests {
         }
         assert_eq!(shape("${secret.X}"), Some(Shape::Single));
         assert_eq!(shape("http://x"), None);
+    }
+
+    #[test]
+    fn one_place_has_one_name() {
+        let here = Some(("localhost:6379".to_owned(), 0));
+        for url in [
+            "redis://localhost",
+            "redis://127.0.0.1:6379",
+            "redis://[::1]/0",
+            "redis://me:${secret.X}@LOCALHOST:6379/0",
+        ] {
+            assert_eq!(place(url), here, "{url}");
+        }
+        assert_eq!(place("redis://cache:1/3"), Some(("cache:1".to_owned(), 3)));
+        assert_eq!(place("redis+cluster://b,a"), place("redis+cluster://a:6379,b:6379"));
+        assert_ne!(place("redis+sentinel://a/x"), place("redis+sentinel://a/y"));
+        assert_eq!(place("${secret.URL}"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is written beside the keys: which generation is there, which keys it has, who is writing.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use redis::Pipeline;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::commands::Style;
 use super::connection::Failure;
 use super::server::{Server, value};
-use super::settings::Stored;
+use super::settings::{Publish, Stored};
 use crate::contract::{OperatorError, Result};
 use crate::sink::entries::{Chunk, digest};
 use crate::sink::spill::{Earlier, Spill};
@@ -91,6 +92,12 @@ pub(super) struct Meta {
     pub(super) key: String,
     /// How they are stored.
     pub(super) encoding: String,
+    /// How it took the place of the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) publish: Option<Publish>,
+    /// Seconds after which its keys go by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ttl: Option<u64>,
 }
 
 impl Meta {
@@ -130,6 +137,14 @@ pub(super) async fn meta(server: &Server, name: &str, pattern: &str) -> Result<O
         return Err(OperatorError::Server(text).into());
     }
     Ok(Some(meta))
+}
+
+/// The time, in seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 /// Sets a key to a text.
@@ -232,6 +247,7 @@ pub(super) async fn records(
     let style = Style {
         stored: Stored::String,
         ttl: None,
+        persist: false,
         many: false,
     };
     let mut whole = true;

@@ -46,6 +46,20 @@ pub(super) fn check_namespace(namespace: &str) -> Option<Problem> {
     })
 }
 
+/// A key must not look like one of those that are written beside the keys.
+pub(super) fn check_key(key: &str, namespace: &str) -> Option<Problem> {
+    key.starts_with(&format!("{namespace}:")).then(|| {
+        let message = format!(
+            "keys that begin with `{namespace}:` are those that the sink writes beside the users' (`{namespace}:META`)"
+        );
+        bad(
+            "key",
+            &message,
+            Some("begin the key with another word, or choose another `namespace`"),
+        )
+    })
+}
+
 pub(super) fn bad(at: &str, message: &str, help: Option<&str>) -> Problem {
     let problem = Problem::new("bad-config", message).at(at);
     match help {
@@ -152,6 +166,11 @@ impl RedisSink {
                     None,
                 ));
             }
+        }
+        if self.publish == Publish::Pointer && self.namespace.contains(|c: char| c.is_ascii_lowercase()) {
+            let message = "with `publish: pointer` a namespace has no small letters: its reader function is named after it in \
+                           small letters, and two namespaces must not share one";
+            problems.push(bad("namespace", message, Some("write it in capitals")));
         }
         if let (Publish::Pointer, Ok(pattern)) = (self.publish, KeyPattern::parse(&self.key))
             && pattern.has_braces()

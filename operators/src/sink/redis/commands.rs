@@ -22,6 +22,8 @@ pub(super) struct Style {
     pub(super) stored: Stored,
     /// Seconds until a key goes by itself.
     pub(super) ttl: Option<u64>,
+    /// Whether keys may still go by themselves, from when there was a `ttl`, and must not any more.
+    pub(super) persist: bool,
     /// Whether one command may name several keys; in a cluster it may not.
     pub(super) many: bool,
 }
@@ -43,8 +45,11 @@ impl Style {
             (Stored::Json, ttl) => {
                 for (key, document) in items {
                     pipeline.cmd("JSON.SET").arg(*key).arg("$").arg(*document);
+                    // Unlike SET, it leaves the key the time that it has.
                     if let Some(ttl) = ttl {
                         pipeline.cmd("EXPIRE").arg(*key).arg(ttl);
+                    } else if self.persist {
+                        pipeline.cmd("PERSIST").arg(*key);
                     }
                 }
             }
@@ -78,7 +83,7 @@ impl Style {
         for (place, answer) in answers.iter().enumerate() {
             match answer {
                 Value::ServerError(error) if self.stored == Stored::Json && is_other_type(error) => {
-                    let item = place / if self.ttl.is_some() { 2 } else { 1 };
+                    let item = place / if self.ttl.is_some() || self.persist { 2 } else { 1 };
                     others.push(items[item]);
                 }
                 answer => check(answer)?,
@@ -95,19 +100,24 @@ impl Style {
         Ok(())
     }
 
-    /// Looks whether keys that need not be written are there, and gives them their time anew. Returns the places of those
-    /// that are gone.
+    /// Looks whether keys that need not be written are there, and gives them their time anew, or takes it from them. Returns
+    /// the places of those that are gone.
     pub(super) async fn touch(&self, server: &Server, node: usize, keys: &[&[u8]]) -> Result<Vec<usize>, Failure> {
         let mut pipeline = Pipeline::with_capacity(keys.len());
         for key in keys {
+            if self.persist {
+                // Its answer does not tell a key without a time from one that is not there.
+                pipeline.cmd("PERSIST").arg(*key);
+            }
             match self.ttl {
                 Some(ttl) => pipeline.cmd("EXPIRE").arg(*key).arg(ttl),
                 None => pipeline.cmd("EXISTS").arg(*key),
             };
         }
         let answers = server.try_send(node, &pipeline).await?;
+        let each = if self.persist { 2 } else { 1 };
         let mut gone = Vec::new();
-        for (place, answer) in answers.into_iter().enumerate() {
+        for (place, answer) in answers.into_iter().skip(each - 1).step_by(each).enumerate() {
             if value::<i64>(answer)? == 0 {
                 gone.push(place);
             }

@@ -27,6 +27,9 @@ pub(super) enum Failure {
     /// The connection broke, or the server asks to wait: the same may work a moment later.
     #[error("{0}")]
     Passing(String),
+    /// The server was started a moment ago and reads its file.
+    #[error("the server is still loading its data")]
+    Loading,
     /// The keys are with other nodes now.
     #[error("{0}")]
     Moved(String),
@@ -40,6 +43,7 @@ impl Failure {
     pub(super) fn into_error(self) -> OperatorError {
         match self {
             Failure::Final(error) => error,
+            Failure::Loading => OperatorError::Server(self.to_string()),
             Failure::Passing(text) | Failure::Moved(text) | Failure::Restarted(text) => OperatorError::Server(text),
         }
     }
@@ -237,7 +241,8 @@ pub(super) fn failure(error: &RedisError) -> Failure {
         "NOAUTH" => server("the server wants a password; write `redis://:${secret.NAME}@host:port` as `url`"),
         "NOPERM" => server(&format!("the server does not let this user do it: {error}")),
         "MOVED" | "ASK" | "CLUSTERDOWN" | "READONLY" => Failure::Moved(error.to_string()),
-        "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" => Failure::Passing(error.to_string()),
+        "LOADING" => Failure::Loading,
+        "BUSY" | "TRYAGAIN" | "MASTERDOWN" => Failure::Passing(error.to_string()),
         _ if error.is_connection_refusal() => Failure::Passing(
             "the connection is refused; is the server running there, and is the port right?".to_owned(),
         ),

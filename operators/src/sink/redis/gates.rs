@@ -37,6 +37,18 @@ pub(in crate::sink) fn check_counts(gates: &Gates, census: &Census) -> Result<()
     Ok(())
 }
 
+/// Refuses to put nothing in the place of something, unless that is what somebody wants.
+pub(in crate::sink) fn check_empty(allowed: bool, live: u64, census: &Census) -> Result<()> {
+    if census.keys > 0 || live == 0 || allowed {
+        return Ok(());
+    }
+    Err(closed(&format!(
+        "none of the {} rows of the input becomes a key, and {live} keys are published: all of them would go; if that is \
+         what you want, write `allow_empty: true`",
+        census.rows()
+    )))
+}
+
 /// How the lists have changed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Changed {
@@ -44,10 +56,26 @@ pub(super) struct Changed {
     pub(super) users: u64,
     /// Those of them whose list has changed by more than the bound.
     pub(super) beyond: u64,
+    /// Users that only the generation before has.
+    pub(super) gone: u64,
+}
+
+/// Checks how much has changed of what readers see.
+pub(super) fn check_change(limit: MaxChange, changed: Changed) -> Result<()> {
+    let before = changed.users + changed.gone;
+    let share = (changed.beyond + changed.gone) as f64 / before.max(1) as f64;
+    if share <= limit.users {
+        return Ok(());
+    }
+    Err(closed(&format!(
+        "the lists of {} of {before} users change by more than {}, and {} users are gone, a share of {share:.4}; \
+         `max_change` allows {}",
+        changed.beyond, limit.by, changed.gone, limit.users
+    )))
 }
 
 /// Compares the lists with those that readers see, which are stored in `style` in `place`.
-pub(super) async fn check_change(
+pub(super) async fn compare(
     limit: MaxChange,
     entries: &Entries<'_>,
     (server, style): (&Server, Style),
@@ -73,14 +101,6 @@ pub(super) async fn check_change(
                 changed.beyond += u64::from(change(&live, chunk.get(*at).1) > limit.by);
             }
         }
-    }
-    let share = changed.beyond as f64 / changed.users.max(1) as f64;
-    if share > limit.users {
-        return Err(closed(&format!(
-            "the lists of {} of {} users change by more than {}, a share of {share:.4}; `max_change` allows {}",
-            changed.beyond, changed.users, limit.by, limit.users
-        ))
-        .into());
     }
     Ok(changed)
 }

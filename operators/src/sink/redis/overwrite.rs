@@ -5,6 +5,7 @@
 //! generation comes last. While more than one generation is recorded, the digests of none are believed.
 
 use super::book::{self, Names};
+use super::commands::Style;
 use super::connection::Failure;
 use super::publisher::{Outcome, Publisher, json, overtaken};
 use super::resume::Journal;
@@ -44,7 +45,23 @@ pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failur
         && generations.contains_key(&live_generation)
         && live.as_ref().is_some_and(|live| live.encoding == stored);
     let (census, changes) = publisher.look(Some(&earlier), current)?;
-    let changed = publisher.check_change(live.as_ref(), Place::Plain, &changes).await?;
+    let gone = match manner.stale {
+        Stale::Keep => Some(0),
+        Stale::Remove if current => Some(count_stale(&changes)?),
+        Stale::Remove => None,
+    };
+    let found = (&census, &changes);
+    let changed = publisher.check_change(live.as_ref(), Place::Plain, found, gone).await?;
+    // Keys that an unfinished generation has written may have a time as well.
+    let had_ttl = !generations.is_empty() && live.as_ref().is_none_or(|live| !alone || live.ttl.is_some());
+    let publisher = &Publisher {
+        style: Style {
+            persist: publisher.style.ttl.is_none() && had_ttl,
+            ..publisher.style
+        },
+        model: publisher.model.clone(),
+        ..*publisher
+    };
 
     let mut journal = start(publisher, &census, &generations, live_generation).await?;
     let generation = journal.progress().generation;
@@ -104,6 +121,10 @@ async fn still_ours(server: &Server, names: &Names, journal: &Journal) -> Result
     } else {
         Err(overtaken())
     }
+}
+
+fn count_stale(changes: &Changes) -> Result<u64> {
+    changes.stale(REMOVED)?.map(|keys| Ok(keys?.len() as u64)).sum()
 }
 
 async fn remove_stale(publisher: &Publisher<'_>, changes: &Changes) -> Result<u64, Failure> {

@@ -39,7 +39,9 @@ pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failur
     let generations = book::generations(server, names).await?;
     let (census, changes) = publisher.look(None, false)?;
     let place = Place::Generation(current.unwrap_or(0));
-    let changed = publisher.check_change(live.as_ref(), place, &changes).await?;
+    let changed = publisher
+        .check_change(live.as_ref(), place, (&census, &changes), None)
+        .await?;
 
     let mut journal = start(publisher, &census, &generations, current.unwrap_or(0)).await?;
     let generation = journal.progress().generation;

@@ -1,6 +1,6 @@
 //! What all ways of publishing share.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::book::{self, Meta, Names};
 use super::commands::Style;
@@ -32,6 +32,8 @@ pub(super) struct Manner {
     pub(super) chunk: usize,
     pub(super) in_flight: usize,
     pub(super) rate: Option<u64>,
+    /// Whether nothing may take the place of something.
+    pub(super) allow_empty: bool,
 }
 
 /// A publication to a server.
@@ -63,6 +65,7 @@ pub(super) struct Outcome {
 impl Publisher<'_> {
     /// Publishes in the way that was asked for.
     pub(super) async fn publish(&self, staging: Option<&Server>) -> Result<Outcome, Failure> {
+        super::modes::check(self.server, self.names, self.manner).await?;
         match (self.manner.publish, staging) {
             (Publish::Overwrite, _) => super::overwrite::publish(self).await,
             (Publish::Pointer, _) => super::pointer::publish(self).await,
@@ -101,24 +104,35 @@ impl Publisher<'_> {
         Spill::new(&self.context.temp_file("earlier"))
     }
 
-    /// Checks `max_change` against what readers see: a generation whose meta this is, in `place`.
+    /// Compares with what readers see, a generation whose meta this is, in `place`: nothing must not take the place of
+    /// something, and then there is `max_change`. `gone` is how many of its users the new generation does not have, if that
+    /// is known already.
     pub(super) async fn check_change(
         &self,
         live: Option<&Meta>,
         place: Place,
-        changes: &Changes,
+        (census, changes): (&Census, &Changes),
+        gone: Option<u64>,
     ) -> Result<Option<Changed>, Failure> {
+        if let Some(live) = live {
+            gates::check_empty(self.manner.allow_empty, live.rows, census)?;
+        }
         let (Some(limit), Some(live)) = (self.manner.gates.max_change, live) else {
             return Ok(None);
         };
+        if live.ttl.is_some_and(|ttl| live.time + ttl <= book::now()) {
+            // Its keys have gone by themselves; readers see nothing that could change.
+            return Ok(None);
+        }
         let style = Style {
             stored: live.stored(),
             ..self.style
         };
         let place = (self.names, place);
-        gates::check_change(limit, self.entries, (self.server, style), place, changes)
-            .await
-            .map(Some)
+        let mut changed = gates::compare(limit, self.entries, (self.server, style), place, changes).await?;
+        changed.gone = gone.unwrap_or_else(|| live.rows.saturating_sub(changed.users));
+        gates::check_change(limit, changed)?;
+        Ok(Some(changed))
     }
 
     /// How many chunks there are.
@@ -211,15 +225,16 @@ impl Publisher<'_> {
 
     /// What is said of the generation.
     pub(super) fn meta(&self, generation: u64, census: &Census, written: &Written) -> Meta {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Meta {
             generation,
             rows: census.keys,
             checksum: format!("{:032x}", written.checksum),
             model: self.model.clone(),
-            time: now.as_secs(),
+            time: book::now(),
             key: self.manner.key.clone(),
             encoding: self.style.stored.word().to_owned(),
+            publish: Some(self.manner.publish),
+            ttl: self.style.ttl,
         }
     }
 }

@@ -39,7 +39,8 @@ struct Layout {
 pub(super) type Owners = BTreeMap<usize, Vec<usize>>;
 
 impl Server {
-    /// Connects, and finds out where the keys are. A server that is not there is an error at once.
+    /// Connects, and finds out where the keys are. A server that is not there is an error at once; one that is still
+    /// loading its data is waited for.
     pub(super) async fn open(
         address: Address,
         security: Security,
@@ -59,17 +60,29 @@ impl Server {
                 version: 0,
             }),
         };
-        server.look(0).await?;
-        // A server that wants a password accepts connections without one; ask before anything is written.
-        let layout = server.layout.read().await;
-        for node in &layout.nodes {
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match server.greet().await {
+                Err(Failure::Loading) if started.elapsed() < patience => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                greeted => return greeted.map(|()| server),
+            }
+        }
+    }
+
+    /// Asks every node whether it takes commands: a server that wants a password accepts connections without one.
+    async fn greet(&self) -> Result<(), Failure> {
+        self.look(0).await?;
+        for node in &self.layout.read().await.nodes {
             let mut ping = Pipeline::new();
             ping.cmd("PING");
-            let answers = node.send(&server.security, &ping).await?;
+            let answers = node.send(&self.security, &ping).await?;
             answers.iter().try_for_each(check)?;
         }
-        drop(layout);
-        Ok(server)
+        Ok(())
     }
 
     /// The database of the server.
@@ -114,7 +127,7 @@ impl Server {
         let answers = node.send(&self.security, pipeline).await?;
         for answer in &answers {
             // Other errors are answers to single commands, which who asked looks at.
-            if let Err(failure @ (Failure::Passing(_) | Failure::Moved(_))) = check(answer) {
+            if let Err(failure @ (Failure::Passing(_) | Failure::Loading | Failure::Moved(_))) = check(answer) {
                 return Err(failure);
             }
         }
@@ -128,7 +141,7 @@ impl Server {
         loop {
             let version = self.layout.read().await.version;
             let failed = match work().await {
-                Err(failed @ (Failure::Passing(_) | Failure::Moved(_))) => failed,
+                Err(failed @ (Failure::Passing(_) | Failure::Loading | Failure::Moved(_))) => failed,
                 result => return result,
             };
             if started.elapsed() > self.patience {
@@ -139,7 +152,7 @@ impl Server {
             let moved = matches!(failed, Failure::Moved(_)) || self.address.shape != Shape::Single;
             if moved {
                 match self.look(version).await {
-                    Err(Failure::Passing(_) | Failure::Moved(_)) | Ok(()) => {}
+                    Err(Failure::Passing(_) | Failure::Loading | Failure::Moved(_)) | Ok(()) => {}
                     Err(other) => return Err(other),
                 }
             }

@@ -33,6 +33,17 @@ pub enum Document {
     Items,
 }
 
+impl Publish {
+    /// The word for it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Publish::Overwrite => "overwrite",
+            Publish::Swap => "swap",
+            Publish::Pointer => "pointer",
+        }
+    }
+}
+
 impl Document {
     pub(super) fn form(self, encoding: Encoding) -> Form {
         match (encoding, self) {
@@ -92,7 +103,8 @@ pub struct Gates {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaxChange {
-    /// The largest share of the users of both generations whose list may change by more than `by`, as in `users: 0.2`.
+    /// The largest share of the users who are published now whose list may change by more than `by` or who may be gone, as
+    /// in `users: 0.2`.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub users: f64,
     /// How large a change counts: the share of a list's items that the other one does not have, as in `by: 0.5`.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::address;
-use super::checks::{bad, check_address, check_namespace};
+use super::checks::{bad, check_address, check_key, check_namespace};
 use super::settings::{Document, Encoding, Gates, Publish, Stale};
+use super::{address, places};
 use crate::contract::{
     Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Receipt, Result, TypeContext, dataset_at, target,
 };
@@ -99,8 +99,12 @@ pub struct RedisSink {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub rate_limit: Option<u64>,
-    /// How many seconds to try again after a connection broke or a server was gone; a server that is not there at the
-    /// beginning is an error at once.
+    /// Whether an input without a single user may take the place of keys that are published; by default it is an error, for
+    /// it is mostly a slip further up. As in `allow_empty: true`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_empty: bool,
+    /// How many seconds to try again after a connection broke or a server was gone, and to wait for one that loads its data; a
+    /// server that is not there at the beginning is an error at once.
     #[serde(default = "default_patience")]
     #[schemars(range(min = 0, max = 86_400))]
     pub patience: u64,
@@ -134,6 +138,12 @@ pub(super) fn default_connections() -> usize {
     1
 }
 
+/// For serde: leaves a switch that is off out of the cache key.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+pub(super) fn is_false(switch: &bool) -> bool {
+    !switch
+}
+
 pub(super) fn default_patience() -> u64 {
     30
 }
@@ -151,7 +161,7 @@ impl std::fmt::Debug for RedisSink {
 
 impl Describe for RedisSink {
     const NAME: &'static str = "RedisSink";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const PURITY: Purity = Purity::Effect;
     const PORTS: &'static [Port] = &[
         Port::dataset(
@@ -178,6 +188,9 @@ impl Describe for RedisSink {
             ));
         }
         problems.extend(check_namespace(&self.namespace));
+        if !self.is_file() {
+            problems.extend(check_key(&self.key, &self.namespace));
+        }
         problems.extend(self.check_place());
         problems.extend(self.check_manner());
         problems
@@ -202,7 +215,10 @@ impl Operator for RedisSink {
         match &self.resp {
             Some(path) => vec![target::path(path)],
             None if self.is_file() => vec![target::path(&self.path)],
-            None => vec![target::keys(&self.key, &address::redacted(&self.url))],
+            None => {
+                let staging = (self.publish == Publish::Swap).then_some(self.staging);
+                places::targets(&self.url, &self.key, &self.namespace, staging)
+            }
         }
     }
 
@@ -211,7 +227,7 @@ impl Operator for RedisSink {
             .files
             .iter()
             .all(|(path, size)| std::fs::metadata(path).is_ok_and(|meta| meta.len() == *size));
-        there && (self.is_file() || self.is_there())
+        there && (self.is_file() || self.stands(receipt))
     }
 
     fn roll_back(&self) -> Option<Result<String>> {

@@ -1,5 +1,6 @@
 //! `publish: swap`: into a second database that changes places with the first in one step.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use redis::Value;
@@ -35,12 +36,13 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
     let name = names.meta(None);
     let live = book::meta(server, &name, &manner.key).await?;
     let before = book::meta(staging, &name, &manner.key).await?;
-    check_own(publisher, server, live.is_some()).await?;
-    let marked = book::get(staging, &names.owner()).await?.is_some() || before.is_some();
-    check_own(publisher, staging, marked).await?;
+    check_own(publisher, server, live.as_ref()).await?;
+    check_own(publisher, staging, before.as_ref()).await?;
 
     let (census, changes) = publisher.look(None, false)?;
-    let changed = publisher.check_change(live.as_ref(), Place::Plain, &changes).await?;
+    let changed = publisher
+        .check_change(live.as_ref(), Place::Plain, (&census, &changes), None)
+        .await?;
     let generation = [&live, &before]
         .into_iter()
         .flatten()
@@ -104,34 +106,93 @@ async fn start(
     publisher.mark(staging, &journal.progress().token).await?;
     flush(staging).await?;
     check_memory(publisher, staging, census, live).await?;
-    book::set(staging, &names.owner(), &publisher.manner.key).await?;
+    book::set(staging, &names.owner(), &census.keys.to_string()).await?;
     book::set(staging, &names.writing(), &journal.progress().token).await?;
     Ok(journal)
 }
 
-/// Refuses a database that holds anything that the sink has not written.
-async fn check_own(publisher: &Publisher<'_>, server: &Server, marked: bool) -> Result<(), Failure> {
+/// Refuses a database that holds anything that the sink has not written: other keys than its own, or more of them than it
+/// has written there.
+async fn check_own(publisher: &Publisher<'_>, server: &Server, meta: Option<&Meta>) -> Result<(), Failure> {
+    let names = publisher.names;
+    // A database that was being loaded says itself how many keys it was to get.
+    let loading = book::get(server, &names.owner()).await?;
+    let loading = loading.map(|keys| keys.parse().unwrap_or(u64::MAX));
+    let written = meta.map(|meta| meta.rows).or(loading);
+    let marks = own_marks(publisher, server, written.is_some()).await?;
+    if meta.is_some_and(|meta| meta.ttl.is_some()) {
+        let lasting = lasting(server).await?.saturating_sub(marks);
+        if lasting > 0 {
+            let what = format!("{lasting} keys that stay, where those of this sink go by themselves (`ttl`)");
+            return Err(foreign(server, &what));
+        }
+    }
+    let size = server
+        .one::<u64>(None, redis::cmd("DBSIZE"))
+        .await?
+        .saturating_sub(marks);
+    let Some(written) = written.filter(|written| size > *written) else {
+        return Ok(());
+    };
+    Err(foreign(
+        server,
+        &format!(
+            "{size} keys that fit `{}`, of which this sink has written {written}",
+            publisher.manner.key
+        ),
+    ))
+}
+
+/// How many keys of a database do not go by themselves.
+async fn lasting(server: &Server) -> Result<u64, Failure> {
+    let mut command = redis::cmd("INFO");
+    command.arg("keyspace");
+    let text: String = server.one(None, command).await?;
+    let database = format!("db{}:", server.database());
+    let line = text.lines().find_map(|line| line.strip_prefix(&database));
+    let number = |name: &str| {
+        let fields = line.into_iter().flat_map(|line| line.split(','));
+        let found = fields.filter_map(|field| field.strip_prefix(name)).next();
+        found.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    Ok(number("keys=").saturating_sub(number("expires=")))
+}
+
+/// Counts the keys beside the keys; anything that does not look like the sink's own is an error.
+async fn own_marks(publisher: &Publisher<'_>, server: &Server, marked: bool) -> Result<u64, Failure> {
+    // SCAN may name a key twice.
+    let mut marks: HashSet<Vec<u8>> = HashSet::new();
     let mut cursor = 0_u64;
     loop {
         let mut command = redis::cmd("SCAN");
         command.arg(cursor).arg("COUNT").arg(1000);
         let (next, keys): (u64, Vec<Vec<u8>>) = server.one(None, command).await?;
-        let own = |key: &Vec<u8>| marked && (publisher.names.are(key) || publisher.manner.pattern.fits(key));
-        if let Some(foreign) = keys.iter().find(|key| !own(key)) {
-            return Err(OperatorError::Server(format!(
-                "`publish: swap` moves whole databases, and database {} holds a key that this sink has not written: \
-                 `{}`; give it two databases of its own (`url`, `staging`), or use `publish: pointer`",
-                server.database(),
-                String::from_utf8_lossy(foreign)
-            ))
-            .into());
+        for key in keys {
+            if marked && publisher.names.are(&key) {
+                marks.insert(key);
+            } else if !marked || !publisher.manner.pattern.fits(&key) {
+                let key = String::from_utf8_lossy(&key).into_owned();
+                return Err(foreign(
+                    server,
+                    &format!("a key that this sink has not written: `{key}`"),
+                ));
+            }
         }
         if next == 0 {
-            return Ok(());
+            return Ok(marks.len() as u64);
         }
         publisher.context.cancel.check()?;
         cursor = next;
     }
+}
+
+fn foreign(server: &Server, what: &str) -> Failure {
+    OperatorError::Server(format!(
+        "`publish: swap` moves whole databases, and database {} holds {what}; give it two databases of its own (`url`, \
+         `staging`), or use `publish: pointer`",
+        server.database()
+    ))
+    .into()
 }
 
 /// Refuses to load what the server has no room for.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::address;
-use super::book::{self, Names};
+use super::book::Names;
 use super::checks::user_column;
 use super::commands::{Style, stored_by};
 use super::connection::{Failure, Security};
@@ -15,6 +15,7 @@ use super::resume::Journal;
 use super::server::Server;
 use super::settings::{Encoding, Publish, Stored};
 use super::sink::RedisSink;
+use super::standing::Claim;
 use super::{gates, pointer, resp_file, swap};
 use crate::contract::{
     Artifact, Cancel, Context, Inputs, OperatorError, Output, Receipt, Report, Result, Schema, Task, TaskResult,
@@ -29,8 +30,6 @@ use crate::sink::spill::Changes;
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 /// How often a batch is begun anew because the server was.
 const RESTARTS: usize = 2;
-/// How long to wait for a server that is only asked whether a batch is still there.
-const LOOK: Duration = Duration::from_secs(2);
 
 impl Task for RedisSink {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
@@ -57,6 +56,7 @@ impl Task for RedisSink {
             chunk: self.chunk.max(1),
             in_flight: self.in_flight,
             rate: self.rate_limit,
+            allow_empty: self.allow_empty,
         };
         let outcome = target.publish(&manner, &entries, (self.encoding, self.ttl), model, context)?;
         let (receipt, report) = receipt(&address::redacted(&self.url), &outcome, entries.dropped());
@@ -96,11 +96,15 @@ impl RedisSink {
                         Encoding::Auto | Encoding::String => Stored::String,
                     },
                     ttl: self.ttl,
+                    persist: false,
                     many: false,
                 };
                 (path, resp_file::write(path, style, chunks, context)?)
             }
-            None => (&self.path, embedded_store::publish(&self.path, chunks, context)?),
+            None => {
+                gates::check_empty(self.allow_empty, embedded_store::size(&self.path), &census)?;
+                (&self.path, embedded_store::publish(&self.path, chunks, context)?)
+            }
         };
         let mut report = Report::default();
         let mut details = BTreeMap::from([("key".to_owned(), json!(self.key))]);
@@ -131,27 +135,13 @@ impl RedisSink {
         Ok(target)
     }
 
-    /// Whether the server still knows of a generation of this sink; `true` where it cannot be asked.
-    pub(super) fn is_there(&self) -> bool {
-        let Ok(target) = self.target() else { return true };
-        let names = Names(target.namespace.clone());
-        let name = match self.publish {
-            Publish::Pointer => names.current(),
-            Publish::Overwrite | Publish::Swap => names.meta(None),
-        };
-        // On a thread of its own: this one may belong to a runtime that must not wait.
-        let asking = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .ok()?;
-            let look = async {
-                let server = target.open(target.address.database, Duration::ZERO).await.ok()?;
-                book::get(&server, &name).await.ok()
-            };
-            runtime.block_on(async { tokio::time::timeout(LOOK, look).await.ok()? })
-        });
-        !matches!(asking.join(), Ok(Some(None)))
+    /// Whether the server still holds what a receipt says; `true` where it cannot be asked.
+    pub(super) fn stands(&self, receipt: &Receipt) -> bool {
+        match (self.target(), Claim::of(receipt, &self.key, self.publish, self.ttl)) {
+            (Ok(target), Some(claim)) => claim.stands(target),
+            (Err(_), _) => true,
+            (_, None) => false,
+        }
     }
 
     /// Puts the generation before the present one back in its place.
@@ -248,6 +238,7 @@ impl Target {
             let style = Style {
                 stored: stored_by(&server, encoding).await?,
                 ttl,
+                persist: false,
                 many: !server.is_cluster(),
             };
             let publisher = Publisher {
@@ -302,12 +293,14 @@ pub(super) fn receipt(target: &str, outcome: &Outcome, dropped: u64) -> (Receipt
         ("written".to_owned(), json!(written.keys)),
         ("written_bytes".to_owned(), json!(written.bytes)),
         ("unchanged".to_owned(), json!(outcome.unchanged)),
+        ("unchanged_bytes".to_owned(), json!(written.unchanged_bytes)),
         ("resumed".to_owned(), json!(written.resumed)),
         ("removed".to_owned(), json!(outcome.removed)),
     ]);
     if let Some(changed) = outcome.changed {
         details.insert("lists_compared".to_owned(), json!(changed.users));
         details.insert("lists_changed".to_owned(), json!(changed.beyond));
+        details.insert("lists_gone".to_owned(), json!(changed.gone));
     }
     report.facts.push(("keys".to_owned(), census.keys.to_string()));
     report
@@ -316,6 +309,7 @@ pub(super) fn receipt(target: &str, outcome: &Outcome, dropped: u64) -> (Receipt
     for (name, count) in [
         ("written", written.keys),
         ("unchanged, not written", outcome.unchanged),
+        ("bytes not written", written.unchanged_bytes),
         ("acknowledged before", written.resumed),
         ("removed", outcome.removed),
     ] {

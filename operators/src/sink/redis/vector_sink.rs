@@ -4,32 +4,30 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use arrow::datatypes::DataType;
-use redis::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::address::{self, Shape};
-use super::checks::{check_address, check_namespace, key_problems, unusable};
-use super::connection::{Failure, Security};
+use super::checks::{check_address, check_key, check_namespace, key_problems, unusable};
+use super::connection::Security;
+use super::places;
 use super::publisher::Manner;
-use super::server::Server;
+use super::search_index::has_search;
 use super::settings::{Encoding, Gates, Publish, Stale};
-use super::sink::{default_chunk, default_connections, default_in_flight, default_patience};
+use super::sink::{default_chunk, default_connections, default_in_flight, default_patience, is_false};
+use super::standing::Claim;
 use super::task::{Target, receipt};
 use crate::contract::{
     Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at, target,
+    Purity, Receipt, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
 };
 use crate::sink::documents;
 use crate::sink::entries::Entries;
 use crate::sink::key_pattern::KeyPattern;
 
 /// The column of vectors.
-const EMBEDDING: &str = "embedding";
-/// How long the server may take to put all vectors into the index.
-const INDEXING: Duration = Duration::from_hours(1);
+pub(super) const EMBEDDING: &str = "embedding";
 
 /// By what vectors are near.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -88,6 +86,10 @@ pub struct VectorSink {
     #[serde(default = "default_in_flight")]
     #[schemars(range(min = 1, max = 256))]
     pub in_flight: usize,
+    /// Whether an input without a single item may take the place of keys that are published; by default it is an error. As
+    /// in `allow_empty: true`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_empty: bool,
     /// How many seconds to try again after a connection broke.
     #[serde(default = "default_patience")]
     #[schemars(range(min = 0, max = 86_400))]
@@ -127,7 +129,7 @@ impl std::fmt::Debug for VectorSink {
 
 impl Describe for VectorSink {
     const NAME: &'static str = "VectorSink";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Effect;
     const PORTS: &'static [Port] = &[Port::dataset(
         "input",
@@ -153,6 +155,7 @@ impl Describe for VectorSink {
             problems.push(problem.help("write a text in front, as in `ITEM:{item_id}`"));
         }
         problems.extend(check_namespace(&self.namespace));
+        problems.extend(check_key(&self.key, &self.namespace));
         problems
     }
 }
@@ -167,9 +170,8 @@ impl Operator for VectorSink {
         }
         match schema.get(EMBEDDING) {
             None => problems.push(Problem::unknown_column(EMBEDDING, schema).at_port("input")),
-            Some(column) if !matches!(&column.data_type, DataType::FixedSizeList(field, _) if field.data_type().is_floating()) =>
-            {
-                let message = format!("`{EMBEDDING}` holds {}, not vectors of one length", column.data_type);
+            Some(column) if !(column.is_list() && column.element_type().is_floating()) => {
+                let message = format!("`{EMBEDDING}` holds {}, not vectors", column.data_type);
                 problems.push(
                     Problem::new("bad-input", message)
                         .at_port("input")
@@ -190,7 +192,21 @@ impl Operator for VectorSink {
     }
 
     fn targets(&self) -> Vec<String> {
-        vec![target::keys(&self.key, &address::redacted(&self.url))]
+        let mut targets = places::targets(&self.url, &self.key, &self.namespace, None);
+        targets.push(format!(
+            "the index `{}` in {}",
+            self.index,
+            address::redacted(&self.url)
+        ));
+        targets
+    }
+
+    fn still_published(&self, receipt: &Receipt) -> bool {
+        match (self.target(), Claim::of(receipt, &self.key, Publish::Overwrite, None)) {
+            (Ok(target), Some(claim)) => claim.stands(target),
+            (Err(_), _) => true,
+            (_, None) => false,
+        }
     }
 }
 
@@ -199,17 +215,14 @@ impl Task for VectorSink {
         let dataset = file_dataset_at(inputs, "input")?;
         let pattern = KeyPattern::parse(&self.key).map_err(OperatorError::invalid)?;
         let item = item_column(&dataset.schema).map_err(|problem| OperatorError::invalid(problem.message))?;
-        let width = dataset.schema.get(EMBEDDING).and_then(|column| match column.data_type {
-            DataType::FixedSizeList(_, width) => Some(width),
-            _ => None,
-        });
-        let width = width.ok_or_else(|| OperatorError::invalid(format!("`{EMBEDDING}` holds no vectors")))?;
         let form = documents::Form::Vector;
         let entries = Entries::new(dataset, pattern.clone(), &item.name, form, Some(EMBEDDING))?;
-        let mut target = Target::read(&self.url, Security::read(self.ca.as_deref(), None)?)?;
-        target.namespace.clone_from(&self.namespace);
-        target.connections = default_connections();
-        target.patience = Duration::from_secs(self.patience);
+        // Vectors of several lengths, or with values that are none, are found before anything is written.
+        entries.chunks(self.chunk.max(1)).try_for_each(|chunk| {
+            context.cancel.check()?;
+            chunk.map(|_| ())
+        })?;
+        let target = self.target()?;
         let wait = |work| context.runtime.block_on(work);
         let server = wait(target.open(target.address.database, target.patience)).map_err(|why| target.told(why))?;
         context
@@ -226,14 +239,18 @@ impl Task for VectorSink {
             chunk: self.chunk.max(1),
             in_flight: self.in_flight,
             rate: None,
+            allow_empty: self.allow_empty,
         };
         let outcome = target.publish(&manner, &entries, (Encoding::Hash, None), None, context)?;
-        let index = context
-            .runtime
-            .block_on(self.index(&server, width, context))
-            .map_err(|why| target.told(why))?;
         let (mut receipt, report) = receipt(&address::redacted(&self.url), &outcome, 0);
-        receipt.details.insert("index".to_owned(), json!(index));
+        // Without a vector there is nothing to say how long they are; the index that is there has become empty.
+        if let Some(width) = entries.width() {
+            let index = context
+                .runtime
+                .block_on(self.index(&server, width, context))
+                .map_err(|why| target.told(why))?;
+            receipt.details.insert("index".to_owned(), json!(index));
+        }
         Ok(Output {
             result: TaskResult::Receipt(receipt),
             metrics: BTreeMap::new(),
@@ -243,101 +260,14 @@ impl Task for VectorSink {
 }
 
 impl VectorSink {
-    /// Makes sure that there is an index of this kind, that it holds all vectors, and that the alias stands for it. Returns
-    /// its own name.
-    async fn index(&self, server: &Server, width: i32, context: &Context) -> Result<String, Failure> {
-        let prefix = self.key.split_once('{').map_or(self.key.as_str(), |(prefix, _)| prefix);
-        let metric = match self.metric {
-            Metric::Ip => "IP",
-            Metric::Cosine => "COSINE",
-            Metric::L2 => "L2",
-        };
-        let kind = format!("{prefix}|{width}|{metric}|{}|{}", self.m, self.ef_construction);
-        let name = format!("{}:{}", self.index, &blake3::hash(kind.as_bytes()).to_hex()[..8]);
-        let mut list = redis::cmd("FT._LIST");
-        let indexes: Vec<String> = server.one(None, std::mem::take(&mut list)).await?;
-        if !indexes.contains(&name) {
-            let mut create = redis::cmd("FT.CREATE");
-            create
-                .arg(&name)
-                .arg("ON")
-                .arg("HASH")
-                .arg("PREFIX")
-                .arg(1)
-                .arg(prefix)
-                .arg("SCHEMA")
-                .arg(EMBEDDING);
-            create
-                .arg("VECTOR")
-                .arg("HNSW")
-                .arg(10)
-                .arg("TYPE")
-                .arg("FLOAT32")
-                .arg("DIM")
-                .arg(width);
-            create.arg("DISTANCE_METRIC").arg(metric).arg("M").arg(self.m);
-            create.arg("EF_CONSTRUCTION").arg(self.ef_construction);
-            server.one::<()>(None, create).await?;
-        }
-        filled(server, &name, context).await?;
-        let mut alias = redis::cmd("FT.ALIASUPDATE");
-        alias.arg(&self.index).arg(&name);
-        server.one::<()>(None, alias).await?;
-        let before = format!("{}:", self.index);
-        for old in indexes.iter().filter(|old| **old != name && old.starts_with(&before)) {
-            let mut drop = redis::cmd("FT.DROPINDEX");
-            drop.arg(old);
-            server.one::<()>(None, drop).await?;
-        }
-        Ok(name)
+    /// The server, as the parameters describe it.
+    fn target(&self) -> Result<Target> {
+        let mut target = Target::read(&self.url, Security::read(self.ca.as_deref(), None)?)?;
+        target.namespace.clone_from(&self.namespace);
+        target.connections = default_connections();
+        target.patience = Duration::from_secs(self.patience);
+        Ok(target)
     }
-}
-
-/// Waits until the server has put all vectors into an index.
-async fn filled(server: &Server, name: &str, context: &Context) -> Result<(), Failure> {
-    let started = std::time::Instant::now();
-    loop {
-        let mut info = redis::cmd("FT.INFO");
-        info.arg(name);
-        let facts: Vec<Value> = server.one(None, info).await?;
-        let said = |wanted: &str| {
-            facts.chunks(2).find_map(|pair| match pair {
-                [key, value] if redis::from_redis_value_ref::<String>(key).is_ok_and(|key| key == wanted) => {
-                    redis::from_redis_value_ref::<f64>(value).ok()
-                }
-                _ => None,
-            })
-        };
-        if said("indexing").unwrap_or(0.0) == 0.0 {
-            let failed = said("hash_indexing_failures").unwrap_or(0.0);
-            if failed > 0.0 {
-                let text = format!("the index `{name}` could not take {failed} of the vectors");
-                return Err(OperatorError::Server(text).into());
-            }
-            return Ok(());
-        }
-        if started.elapsed() > INDEXING {
-            return Err(OperatorError::Server(format!("the index `{name}` is not filled after an hour")).into());
-        }
-        context.cancel.check()?;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn has_search(server: &Server) -> Result<(), Failure> {
-    let mut command = redis::cmd("COMMAND");
-    command.arg("INFO").arg("FT.CREATE");
-    let known: Vec<Value> = server.one(None, command).await?;
-    if known
-        .iter()
-        .any(|command| matches!(command, Value::Array(parts) if !parts.is_empty()))
-    {
-        return Ok(());
-    }
-    Err(OperatorError::Server(
-        "the server cannot search (`COMMAND INFO FT.CREATE` knows nothing): load the search module".to_owned(),
-    )
-    .into())
 }
 
 /// The one column with the item's id.

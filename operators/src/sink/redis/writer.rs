@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -87,6 +88,8 @@ pub(super) struct Written {
     pub(super) keys: u64,
     /// Bytes of their documents.
     pub(super) bytes: u64,
+    /// Bytes of the documents that were there already.
+    pub(super) unchanged_bytes: u64,
     /// Keys that were acknowledged in an earlier run.
     pub(super) resumed: u64,
     pub(super) checksum: u128,
@@ -100,6 +103,32 @@ struct Sent {
     all: u64,
     keys: u64,
     bytes: u64,
+    unchanged_bytes: u64,
+}
+
+/// How many keys may be sent by when.
+struct Pace {
+    started: tokio::time::Instant,
+    /// Keys in a second.
+    rate: Option<u64>,
+    /// Keys that were sent, or will be next.
+    sent: AtomicU64,
+}
+
+impl Pace {
+    /// Waits until so many keys more may be sent.
+    async fn wait(&self, keys: u64) {
+        let before = self.sent.fetch_add(keys, Ordering::Relaxed);
+        if let (Some(rate), true) = (self.rate, keys > 0) {
+            let due = Duration::from_secs_f64(before as f64 / rate as f64);
+            tokio::time::sleep_until(self.started + due).await;
+        }
+    }
+
+    /// Keys that were sent without having waited; later ones wait for them.
+    fn add(&self, keys: u64) {
+        self.sent.fetch_add(keys, Ordering::Relaxed);
+    }
 }
 
 impl Writer<'_> {
@@ -113,7 +142,11 @@ impl Writer<'_> {
         let mut written = Written::default();
         let done = journal.progress().done;
         let every = (keys / self.chunk as u64 / SAMPLE).max(1);
-        let started = tokio::time::Instant::now();
+        let pace = Pace {
+            started: tokio::time::Instant::now(),
+            rate: self.rate,
+            sent: AtomicU64::new(0),
+        };
         let chunks = entries.chunks(self.chunk).enumerate();
         // The chunks are encoded here, one after the other, while those before them are on their way.
         let (mut checksum, mut sample, mut resumed) = (0, Vec::new(), 0);
@@ -137,7 +170,7 @@ impl Writer<'_> {
                 });
                 std::future::ready(keep.transpose())
             })
-            .map(|chunk| self.send(chunk, started))
+            .map(|chunk| self.send(chunk, &pace))
             .buffer_unordered(self.in_flight.max(1));
         {
             let mut sends = pin!(sends);
@@ -145,6 +178,7 @@ impl Writer<'_> {
                 let sent = sent?;
                 written.keys += sent.keys;
                 written.bytes += sent.bytes;
+                written.unchanged_bytes += sent.unchanged_bytes;
                 self.context.progress.advance(sent.all);
                 self.context.cancel.check()?;
                 journal.acknowledged(sent.chunk)?;
@@ -156,12 +190,11 @@ impl Writer<'_> {
         Ok(written)
     }
 
-    async fn send(&self, chunk: Result<(u64, Chunk)>, started: tokio::time::Instant) -> Result<Sent, Failure> {
+    async fn send(&self, chunk: Result<(u64, Chunk)>, pace: &Pace) -> Result<Sent, Failure> {
         let (index, chunk) = chunk?;
-        if let Some(rate) = self.rate {
-            let due = Duration::from_secs_f64(chunk.first as f64 / rate as f64);
-            tokio::time::sleep_until(started + due).await;
-        }
+        let unchanged = |place: usize| self.changes.is_unchanged(chunk.first + place as u64);
+        let new = (0..chunk.len()).filter(|place| !unchanged(*place)).count();
+        pace.wait(new as u64).await;
         if !self.mark.is_there(self.server, self.names).await? {
             return Err(overtaken());
         }
@@ -173,16 +206,18 @@ impl Writer<'_> {
             self.server.one::<()>(Some(name.as_bytes()), command).await?;
         }
         let names: Vec<Cow<'_, [u8]>> = chunk.iter().map(|(key, _)| self.place.name(self.names, key)).collect();
+        let documents: u64 = chunk.iter().map(|(_, document)| document.len() as u64).sum();
         let (mut keys, mut bytes) = (0, 0);
         self.server
             .patiently(async || {
                 (keys, bytes) = (0, 0);
                 for (node, places) in self.server.owners(names.iter().map(AsRef::as_ref)).await {
-                    let unchanged = |place: &usize| self.changes.is_unchanged(chunk.first + *place as u64);
-                    let (same, mut changed): (Vec<usize>, Vec<usize>) = places.into_iter().partition(unchanged);
+                    let (same, mut changed): (Vec<usize>, Vec<usize>) =
+                        places.into_iter().partition(|place| unchanged(*place));
                     if !same.is_empty() {
                         let touched: Vec<&[u8]> = same.iter().map(|place| names[*place].as_ref()).collect();
                         let gone = self.style.touch(self.server, node, &touched).await?;
+                        pace.add(gone.len() as u64);
                         changed.extend(gone.into_iter().map(|place| same[place]));
                     }
                     let items: Vec<Item<'_>> = changed
@@ -201,6 +236,7 @@ impl Writer<'_> {
             all: chunk.len() as u64,
             keys,
             bytes,
+            unchanged_bytes: documents - bytes,
         })
     }
 

@@ -116,6 +116,32 @@ fn a_server_that_does_not_come_back_is_an_error_and_the_next_run_finishes() {
 }
 
 #[test]
+fn a_server_that_loads_its_data_is_waited_for() {
+    // It takes a thousandth of a second for each key that it reads, and answers in between.
+    let options = [
+        "--key-load-delay",
+        "1000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ];
+    let mut server = Redis::start(&options);
+    let folder = tempdir().unwrap();
+    publish(&json!({ "url": server.url("") }), users(folder.path(), 5000)).unwrap();
+    let _: () = server.ask(&["SAVE"]);
+    server.kill();
+    server.start_again();
+    let error = publish(
+        &json!({ "url": server.url(""), "patience": 0 }),
+        users(folder.path(), 40),
+    );
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("still loading"), "{error}");
+    let receipt = publish(&json!({ "url": server.url("") }), users(folder.path(), 40)).unwrap();
+    assert_eq!(receipt.details["removed"], 4960, "what was there before is known");
+    assert_eq!(server.strings(0, "USER:"), expected(40));
+}
+
+#[test]
 fn full_memory_leaves_the_live_generation_under_swap() {
     let server = Redis::start(&["--maxmemory-policy", "noeviction"]);
     let folder = tempdir().unwrap();

@@ -2,12 +2,15 @@
 
 mod basic;
 mod faults;
+mod gates;
+mod left_over;
 mod modes;
 mod proxy;
 mod readers;
 mod secure;
 mod servers;
 mod slips;
+mod standing;
 mod vectors;
 
 use std::path::Path;

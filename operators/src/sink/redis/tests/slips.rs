@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::contract::{Descriptor, PathSegment, Site};
+use super::sink;
+use crate::contract::{Descriptor, Operator, PathSegment, Site};
 use crate::sink::{RedisSink, VectorSink};
 
 fn found(descriptor: &Descriptor, config: &Value) -> Vec<(String, String)> {
@@ -74,6 +75,16 @@ fn what_does_not_go_together_is_found_at_its_place() {
             "does not have",
         ),
         (json!({ "url": server, "namespace": "a:b" }), "namespace", "letters"),
+        (
+            json!({ "url": server, "namespace": "Recs", "publish": "pointer" }),
+            "namespace",
+            "no small letters",
+        ),
+        (
+            json!({ "url": server, "key": "RECS:{user_id}" }),
+            "key",
+            "begin with `RECS:`",
+        ),
         (json!({ "publish": "swap" }), "publish", "needs a server"),
         (json!({ "encoding": "json" }), "encoding", "holds strings"),
         (json!({ "ttl": 5 }), "ttl", "needs a server"),
@@ -113,9 +124,57 @@ fn slips_of_vector_sinks() {
         (json!({ "url": "embedded" }), "url"),
         (json!({ "url": "redis+cluster://a" }), "url"),
         (json!({ "url": "redis://a", "key": "{item_id}" }), "key"),
+        (json!({ "url": "redis://a", "key": "ITEMS:{item_id}" }), "key"),
         (json!({ "url": "redis://a", "index": "" }), "index"),
     ] {
         let problems = found(&Descriptor::of::<VectorSink>(), &config);
         assert!(problems.iter().any(|(at, _)| at == place), "{config}: {problems:?}");
     }
+}
+
+#[test]
+fn two_sinks_in_one_place_are_told_apart_from_two_in_two() {
+    let meet = |a: Value, b: Value| {
+        let (a, b) = (sink(&a).targets(), sink(&b).targets());
+        a.iter().any(|target| b.contains(target))
+    };
+    let at = |url: &str, key: &str, namespace: &str| json!({ "url": url, "key": key, "namespace": namespace });
+    // One namespace, however the server is written.
+    for url in [
+        "redis://127.0.0.1:6379/0",
+        "redis://[::1]",
+        "redis://me:${secret.X}@localhost/0",
+    ] {
+        assert!(
+            meet(at("redis://localhost", "A:{u}", "RECS"), at(url, "B:{u}", "RECS")),
+            "{url}"
+        );
+        assert!(
+            meet(at("redis://localhost", "A:{u}", "X"), at(url, "A:{u}", "Y")),
+            "{url}"
+        );
+        assert!(
+            !meet(at("redis://localhost", "A:{u}", "X"), at(url, "B:{u}", "Y")),
+            "{url}"
+        );
+    }
+    assert!(!meet(
+        at("redis://localhost/1", "A:{u}", "RECS"),
+        at("redis://localhost/2", "A:{u}", "RECS")
+    ));
+    assert!(!meet(
+        at("redis://a", "A:{u}", "RECS"),
+        at("redis://b", "A:{u}", "RECS")
+    ));
+    // The second database of `swap` is taken as well.
+    let swap = json!({ "url": "redis://h/0", "publish": "swap", "key": "A:{u}" });
+    assert!(meet(
+        swap.clone(),
+        json!({ "url": "redis://h/1", "publish": "swap", "key": "B:{u}", "namespace": "X" })
+    ));
+    assert!(meet(swap.clone(), at("redis://h/1", "B:{u}", "RECS")));
+    let other = json!({ "url": "redis://h/0", "publish": "swap", "staging": 4, "key": "B:{u}", "namespace": "X" });
+    assert!(meet(swap.clone(), other));
+    let apart = json!({ "url": "redis://h/2", "publish": "swap", "key": "A:{u}" });
+    assert!(!meet(swap, apart));
 }

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Int64Array};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Int64Array, ListArray};
+use arrow::datatypes::{DataType, Field, Float32Type};
 use serde_json::json;
 use tempfile::tempdir;
 
 use super::servers::Redis;
 use super::table;
-use crate::contract::{DatasetFiles, Output, Tag, Task, parse};
+use crate::contract::{DatasetFiles, Operator, Output, Tag, Task, parse};
 use crate::sink::VectorSink;
 use crate::sink::testing::{inputs, receipt, test_context};
 
@@ -116,4 +116,58 @@ fn a_server_that_cannot_search_is_an_error_before_anything_is_written() {
         .to_string();
     assert!(error.contains("cannot search"), "{error}");
     assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0);
+}
+
+/// Items 1000, 1001, ... with vectors of any lengths.
+fn listed(folder: &Path, vectors: Vec<Option<Vec<Option<f32>>>>) -> DatasetFiles {
+    let ids = (0..vectors.len() as i64).map(|id| id + 1000).collect::<Int64Array>();
+    let lists = ListArray::from_iter_primitive::<Float32Type, _, _>(vectors);
+    let columns: Vec<(&str, ArrayRef)> = vec![("item_id", Arc::new(ids)), ("embedding", Arc::new(lists))];
+    let mut data = table(folder, columns);
+    data.schema.columns[0].tags = [Tag::Item, Tag::Id].into();
+    data
+}
+
+#[test]
+fn vectors_come_as_lists_as_well_and_must_be_of_one_length() {
+    let server = Redis::with_search();
+    let folder = tempdir().unwrap();
+    let sink: VectorSink = parse(&json!({ "url": server.url("") })).unwrap();
+    let (context, _keep) = test_context();
+    let whole = |values: [f32; 2]| Some(values.map(Some).to_vec());
+    for (second, part) in [
+        (Some(vec![Some(1.0)]), "has 1 values where those before have 2"),
+        (Some(vec![Some(1.0), Some(f32::NAN)]), "missing or not a number"),
+        (Some(vec![None, Some(1.0)]), "missing or not a number"),
+        (Some(vec![]), "holds no vector"),
+        (None, "holds no vector"),
+    ] {
+        let data = listed(folder.path(), vec![whole([1.0, 0.0]), second]);
+        let error = sink.run(&inputs(data), &context).unwrap_err().to_string();
+        assert!(error.contains("of the item `1001`") && error.contains(part), "{error}");
+        assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0, "nothing was written");
+    }
+    let data = || listed(folder.path(), vec![whole([1.0, 0.0]), whole([0.0, 1.0])]);
+    sink.run(&inputs(data()), &context).unwrap();
+    assert_eq!(nearest(&server, &[0.1, 0.9], 1), ["ITEM:1001"]);
+}
+
+#[test]
+fn an_index_that_is_gone_is_noticed() {
+    let server = Redis::with_search();
+    let folder = tempdir().unwrap();
+    let sink: VectorSink = parse(&json!({ "url": server.url(""), "chunk": 100 })).unwrap();
+    let output = publish(&server, "ip", items(folder.path(), &vectors(10, 1)));
+    let first = receipt(&output);
+    assert!(sink.still_published(first));
+    let index = first.details["index"].as_str().unwrap();
+    let _: () = server.ask(&["FT.DROPINDEX", index]);
+    assert!(!sink.still_published(first), "the index is gone");
+    let again = publish(&server, "ip", items(folder.path(), &vectors(10, 1)));
+    let again = receipt(&again);
+    assert!(sink.still_published(again));
+    let other = publish(&server, "ip", items(folder.path(), &vectors(10, 2)));
+    assert!(!sink.still_published(again), "other vectors were published");
+    let _: () = server.ask(&["FLUSHALL"]);
+    assert!(!sink.still_published(receipt(&other)), "everything is gone");
 }
