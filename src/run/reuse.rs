@@ -310,7 +310,9 @@ impl Runner {
         let name = self.name(node);
         let mut changes = Vec::new();
         for role in [Role::Task, Role::Fit, Role::Rows] {
-            let last = self.store.last_key_of_node(&self.pipeline.name, &format!("{name}#{}", role.word()));
+            let last = self
+                .store
+                .last_key_of_node(&self.pipeline.name, &format!("{name}#{}", role.word()));
             let Some(before) = last.and_then(|key| self.store.why::<Explanation>(&key)) else {
                 continue;
             };

@@ -342,7 +342,9 @@ impl Store {
 /// The time since a run began, by its id: microseconds since 1970.
 fn since(run: &str) -> Duration {
     let began = Duration::from_micros(run.parse().unwrap_or(u64::MAX));
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     now.saturating_sub(began)
 }
 

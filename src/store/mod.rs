@@ -105,7 +105,11 @@ const TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# A store o
 /// Whether a folder is a store: it is marked, or was one before stores were.
 fn is_store(root: &Path) -> Result<bool> {
     let tag = root.join(TAG);
-    let earlier = || ["blobs", "entries", "why", "nodes"].iter().all(|name| root.join(name).is_dir());
+    let earlier = || {
+        ["blobs", "entries", "why", "nodes"]
+            .iter()
+            .all(|name| root.join(name).is_dir())
+    };
     Ok(tag.try_exists().map_err(at(&tag))? || earlier())
 }
 

@@ -63,7 +63,11 @@ fn where_a_source_lies_does_not_count() {
     let workspace = workspace();
     run(&workspace, &[]);
     fs::create_dir(workspace.path().join("data")).expect("a folder");
-    fs::rename(workspace.path().join("rows.csv"), workspace.path().join("data/other.csv")).expect("a file");
+    fs::rename(
+        workspace.path().join("rows.csv"),
+        workspace.path().join("data/other.csv"),
+    )
+    .expect("a file");
     let moved = workspace.path().join("data/other.csv");
     let setting = format!("vars.path={}", moved.display());
     assert!(run(&workspace, &["--set", &setting]).contains(" 0 ran, "));
@@ -89,7 +93,9 @@ fn two_runs_that_publish_to_one_place_leave_the_files_of_one() {
     // Whatever was last: a run that says that its files are there finds its own.
     for n in 1..=6 {
         run(&workspace, &["--set", &format!("vars.n={n}")]);
-        let digest = |split: &str| blake3::hash(&fs::read(workspace.path().join(format!("out/{split}.parquet"))).expect("a file"));
+        let digest = |split: &str| {
+            blake3::hash(&fs::read(workspace.path().join(format!("out/{split}.parquet"))).expect("a file"))
+        };
         let found = ["train", "valid"].map(digest);
         run(&workspace, &["--set", &format!("vars.n={n}"), "--no-cache"]);
         assert_eq!(found, ["train", "valid"].map(digest), "n = {n}");
@@ -144,7 +150,11 @@ fn entries_that_are_torn_are_found() {
     fs::remove_file(blob).expect("it is ours");
     let verified = workspace.towline(&["cache", "verify"]);
     assert_eq!(verified.status.code(), Some(3), "{}", stdout(&verified));
-    assert!(stdout(&verified).contains("entries/broken.json"), "{}", stdout(&verified));
+    assert!(
+        stdout(&verified).contains("entries/broken.json"),
+        "{}",
+        stdout(&verified)
+    );
     assert!(stdout(&verified).contains(", 2 damaged"), "{}", stdout(&verified));
     run(&workspace, &[]);
     let verified = workspace.towline(&["cache", "verify"]);
@@ -160,7 +170,10 @@ fn every_run_leaves_a_record_even_if_the_clock_was_set_back() {
     let children: Vec<_> = (0..4)
         .map(|_| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
-            command.args(["run", "p.yaml", "-q"]).current_dir(workspace.path()).stdout(Stdio::null());
+            command
+                .args(["run", "p.yaml", "-q"])
+                .current_dir(workspace.path())
+                .stdout(Stdio::null());
             command.spawn().expect("the binary runs")
         })
         .collect();
@@ -188,7 +201,13 @@ fn a_limit_of_time_is_of_its_node_alone() {
     let output = workspace.towline(&["run", "p.yaml"]);
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
     let record = workspace.records().pop().expect("a run");
-    let status = |name: &str| record.nodes.iter().find(|node| node.name == name).map(|node| node.status.word());
+    let status = |name: &str| {
+        record
+            .nodes
+            .iter()
+            .find(|node| node.name == name)
+            .map(|node| node.status.word())
+    };
     assert_eq!((status("a"), status("b")), (Some("failed"), Some("ran")));
 }
 
@@ -198,7 +217,11 @@ fn what_is_another_value_in_each_run_is_refused() {
     for (op, with, name) in [
         ("Filter", "where: item < random() * 9", "random"),
         ("Sql", "query: \"SELECT user, now() AS t FROM rows\"", "now"),
-        ("Sql", "query: SELECT user FROM rows WHERE to_timestamp(item) < current_timestamp", "now"),
+        (
+            "Sql",
+            "query: SELECT user FROM rows WHERE to_timestamp(item) < current_timestamp",
+            "now",
+        ),
     ] {
         workspace.write(
             "p.yaml",
@@ -207,7 +230,10 @@ fn what_is_another_value_in_each_run_is_refused() {
         let output = workspace.towline(&["validate", "p.yaml"]);
         let told = stdout(&output) + &stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{told}");
-        assert!(told.contains(&format!("`{name}()` is another value in each run")), "{told}");
+        assert!(
+            told.contains(&format!("`{name}()` is another value in each run")),
+            "{told}"
+        );
     }
 }
 
@@ -219,7 +245,10 @@ fn a_plan_names_what_has_changed_behind_what_would_run() {
     workspace.write("p.yaml", &changed);
     let plan = workspace.towline(&["plan", "p.yaml", "--set", "vars.n=3"]);
     let plan = stdout(&plan);
-    assert!(plan.contains("with.where: ") && plan.contains("with.seed: 1 -> 2"), "{plan}");
+    assert!(
+        plan.contains("with.where: ") && plan.contains("with.seed: 1 -> 2"),
+        "{plan}"
+    );
     assert!(plan.contains("user: Int64"), "{plan}");
 }
 
@@ -229,7 +258,11 @@ fn who_reads_only_the_beginning_is_no_defect() {
     run(&workspace, &[]);
     let binary = env!("CARGO_BIN_EXE_towline");
     let script = format!("'{binary}' ops --format md | head -1");
-    let output = Command::new("sh").args(["-c", &script]).current_dir(workspace.path()).output().expect("a shell");
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(workspace.path())
+        .output()
+        .expect("a shell");
     assert_eq!(stderr(&output), "");
     assert!(stdout(&output).lines().count() == 1);
 }
@@ -243,16 +276,26 @@ fn what_a_program_has_started_ends_with_the_run() {
     );
     let mut command = Command::new(env!("CARGO_BIN_EXE_towline"));
     command.args(["run", "p.yaml", "-q"]).current_dir(workspace.path());
-    let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs");
+    let mut running = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
     let until = |what: &dyn Fn() -> bool| {
         (0..600).any(|_| {
             std::thread::sleep(Duration::from_millis(25));
             what()
         })
     };
-    let id = |name: &str| fs::read_to_string(workspace.path().join(name)).ok().filter(|id| id.ends_with('\n'));
+    let id = |name: &str| {
+        fs::read_to_string(workspace.path().join(name))
+            .ok()
+            .filter(|id| id.ends_with('\n'))
+    };
     assert!(until(&|| id("child").is_some() && id("own").is_some()));
-    let stop = Command::new("sh").args(["-c", &format!("kill -TERM {}", running.id())]).status();
+    let stop = Command::new("sh")
+        .args(["-c", &format!("kill -TERM {}", running.id())])
+        .status();
     assert!(stop.expect("a shell").success());
     assert_eq!(running.wait().expect("it ends").code(), Some(130));
     let gone = |name: &str| {
