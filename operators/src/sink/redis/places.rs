@@ -3,9 +3,9 @@
 use super::address;
 use crate::contract::target;
 
-/// What a sink writes: keys, the names beside them, and with `publish: swap` two databases as wholes (`staging` is then the
-/// number of the second one, as it is written).
-pub(super) fn targets(url: &str, key: &str, namespace: &str, staging: Option<Option<i64>>) -> Vec<String> {
+/// What a sink writes: keys, the names beside them, and with `publish: swap` two databases as wholes: `staging` tells the
+/// number of the second from that of the first.
+pub(super) fn targets(url: &str, key: &str, namespace: &str, staging: impl Fn(i64) -> Option<i64>) -> Vec<String> {
     let Some((server, database)) = address::place(url) else {
         let server = address::redacted(url);
         return vec![target::keys(key, &server), beside(namespace, &server)];
@@ -15,8 +15,7 @@ pub(super) fn targets(url: &str, key: &str, namespace: &str, staging: Option<Opt
         target::keys(key, &in_database(database)),
         beside(namespace, &in_database(database)),
     ];
-    if let Some(staging) = staging {
-        let staging = staging.unwrap_or(database + 1);
+    if let Some(staging) = staging(database) {
         targets.extend([database, staging].map(|database| format!("all of {}", in_database(database))));
         targets.push(target::keys(key, &in_database(staging)));
         targets.push(beside(namespace, &in_database(staging)));

@@ -120,7 +120,7 @@ impl Publisher<'_> {
         let (Some(limit), Some(live)) = (self.manner.gates.max_change, live) else {
             return Ok(None);
         };
-        if live.ttl.is_some_and(|ttl| live.time + ttl <= book::now()) {
+        if live.ttl.is_some_and(|ttl| live.time.saturating_add(ttl) <= book::now()) {
             // Its keys have gone by themselves; readers see nothing that could change.
             return Ok(None);
         }

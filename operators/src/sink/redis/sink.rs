@@ -215,10 +215,7 @@ impl Operator for RedisSink {
         match &self.resp {
             Some(path) => vec![target::path(path)],
             None if self.is_file() => vec![target::path(&self.path)],
-            None => {
-                let staging = (self.publish == Publish::Swap).then_some(self.staging);
-                places::targets(&self.url, &self.key, &self.namespace, staging)
-            }
+            None => places::targets(&self.url, &self.key, &self.namespace, |database| self.second(database)),
         }
     }
 
@@ -236,6 +233,12 @@ impl Operator for RedisSink {
 }
 
 impl RedisSink {
+    /// The second database, where there is one, of a sink whose first one this is.
+    pub(super) fn second(&self, database: i64) -> Option<i64> {
+        let next = || self.staging.unwrap_or(database.saturating_add(1));
+        (self.publish == Publish::Swap).then(next)
+    }
+
     /// Whether the keys go into a file.
     pub(super) fn is_file(&self) -> bool {
         self.resp.is_some() || self.url == address::EMBEDDED

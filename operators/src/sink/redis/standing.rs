@@ -84,7 +84,8 @@ impl Claim {
 
     /// Whether so much of the keys' time is over that they might be gone before somebody comes again.
     fn is_old(&self, meta: &Meta) -> bool {
-        self.ttl.is_some_and(|ttl| book::now() >= meta.time + ttl / 2)
+        self.ttl
+            .is_some_and(|ttl| book::now() >= meta.time.saturating_add(ttl / 2))
     }
 
     /// Whether the generation is there still, and only does not count any more: somebody has gone back behind it, and does

@@ -151,8 +151,8 @@ async fn lasting(server: &Server) -> Result<u64, Failure> {
     let database = format!("db{}:", server.database());
     let line = text.lines().find_map(|line| line.strip_prefix(&database));
     let number = |name: &str| {
-        let fields = line.into_iter().flat_map(|line| line.split(','));
-        let found = fields.filter_map(|field| field.strip_prefix(name)).next();
+        let mut fields = line.into_iter().flat_map(|line| line.split(','));
+        let found = fields.find_map(|field| field.strip_prefix(name));
         found.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0)
     };
     Ok(number("keys=").saturating_sub(number("expires=")))

@@ -129,9 +129,7 @@ impl RedisSink {
         target.namespace.clone_from(&self.namespace);
         target.connections = self.connections;
         target.patience = Duration::from_secs(self.patience);
-        if self.publish == Publish::Swap {
-            target.staging = Some(self.staging.unwrap_or(target.address.database + 1));
-        }
+        target.staging = self.second(target.address.database);
         Ok(target)
     }
 

@@ -192,7 +192,7 @@ impl Operator for VectorSink {
     }
 
     fn targets(&self) -> Vec<String> {
-        let mut targets = places::targets(&self.url, &self.key, &self.namespace, None);
+        let mut targets = places::targets(&self.url, &self.key, &self.namespace, |_| None);
         targets.push(format!(
             "the index `{}` in {}",
             self.index,
