@@ -100,6 +100,9 @@ impl Choosing {
 
 /// The nodes, and for each that has no work of its own, since it is a part of the plans of what reads it, what reads it.
 fn with_own_work(pipeline: &Pipeline, typed: &[TypedNode], nodes: BTreeSet<usize>) -> BTreeSet<usize> {
+    if nodes.is_empty() {
+        return nodes;
+    }
     let placements = placements(pipeline, typed);
     let mut open: Vec<usize> = nodes.iter().copied().collect();
     let mut all = nodes;

@@ -64,8 +64,8 @@ pub(super) struct Making {
     key: String,
     start: Instant,
     _lock: Lock,
-    /// For effects, that nobody else publishes to the same place meanwhile.
-    _place: Option<Lock>,
+    /// For effects, the place, and that nobody else publishes to it meanwhile.
+    place: Option<(String, Lock)>,
 }
 
 /// What a piece of work came to.
@@ -130,9 +130,11 @@ impl Runner {
         }
         let lock = self.lock(&piece, &key)?;
         // Whoever holds the lock on a place waits for no other.
-        let place = self.place(&piece);
-        let place_lock = match &place {
-            Some(place) => Some(self.lock(&piece, &format!("place-{place}"))?),
+        let place = match self.place(&piece) {
+            Some(place) => {
+                let lock = self.lock(&piece, &format!("place-{place}"))?;
+                Some((place, lock))
+            }
             None => None,
         };
         match self.reusable(&piece, &key) {
@@ -149,7 +151,7 @@ impl Runner {
                 work.reason = reason;
             }
         });
-        if let Some(place) = &place {
+        if let Some((place, _)) = &place {
             self.store.begin_publishing(place)?;
         }
         Ok(Claim::Make(Making {
@@ -157,7 +159,7 @@ impl Runner {
             key,
             start: Instant::now(),
             _lock: lock,
-            _place: place_lock,
+            place,
         }))
     }
 
@@ -207,7 +209,7 @@ impl Runner {
             key,
             start,
             _lock,
-            _place,
+            place,
         } = making;
         self.check_sources()?;
         let entry = Entry {
@@ -220,8 +222,8 @@ impl Runner {
             shared: BTreeSet::new(),
         };
         self.store.publish_entry(&entry, &piece.step.explanation())?;
-        if let Some(place) = self.place(&piece) {
-            self.store.end_publishing(&place, &entry)?;
+        if let Some((place, _)) = &place {
+            self.store.end_publishing(place, &entry)?;
         }
         self.settle(&piece, &entry);
         self.share(&piece, &entry, true);

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use towline_operators::contract::{Artifact, Context, Inputs, ModelFiles, OperatorError, Output, Task, TaskResult};
+use towline_operators::contract::{Artifact, Context, Inputs, ModelFiles, Output, TableFile, Task, TaskResult};
 
 use super::attempts::Job;
 use super::reuse::{Made, Piece, Role};
@@ -118,7 +117,8 @@ impl Runner {
             } => {
                 let mut stored = Vec::new();
                 for (name, path) in splits {
-                    let rows = rows_of(&path)?;
+                    let file = TableFile { path, rows: 0 };
+                    let (rows, path) = (file.counted_rows()?, file.path);
                     let blob = self.store.publish_blob(&path, "parquet")?;
                     stored.push(StoredSplit { name, blob, rows });
                 }
@@ -187,10 +187,4 @@ impl Runner {
         let origin = Origin::stored(self.name(index), &digest, None, None);
         Ok(NodeValue::Other { artifact, origin })
     }
-}
-
-fn rows_of(path: &Path) -> Result<u64, Failure> {
-    let file = std::fs::File::open(path).map_err(OperatorError::io(path))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(OperatorError::parquet(path))?;
-    Ok(u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or_default())
 }
