@@ -14,6 +14,9 @@ large blocks (M_MMAP_THRESHOLD of 1 GiB). Ids are drawn by a power law; half of 
 The two differ in one thing besides the code: Towline scores each distinct item of a batch once, with the weight of its
 draws, which leaves the loss the same; PyTorch scores all 4096 rows. How many items repeat depends on the data.
 
+`precision: bf16` of Towline is meant for processors with AMX; the script says whether this one has it. On others it
+costs what single precision does.
+
 A step's time is the CPU time of a process with many steps, less that of one with few: reading the data and starting up
 fall out. The runs alternate, and the least time of each counts. With one thread it is close to wall time; the latter is
 printed too, and worth little on a machine that does other work.
@@ -34,7 +37,7 @@ ITEM = {"item_id": 20_000, "item_0": 6_000, "item_1": 10_000, "item_2": 5_000}
 FEW, MANY = 1, 3
 
 PIPELINE = """version: 1
-name: bench-{epochs}
+name: bench-{epochs}-{precision}
 nodes:
   rows: {{ op: CsvSource, with: {{ path: rows.csv }} }}
   user_id: rows[user_id] >> Categorify >> TagAsUserID
@@ -46,7 +49,7 @@ nodes:
     op: TwoTowerTrain
     input: features
     cache: never
-    with: {{ layers: [128, 64], batch_size: {batch}, epochs: {epochs}, mask_positives: false, seed: 1 }}
+    with: {{ layers: [128, 64], batch_size: {batch}, epochs: {epochs}, mask_positives: false, precision: {precision}, seed: 1 }}
 """
 
 
@@ -148,12 +151,15 @@ def main():
         data(folder)
         cores = ["taskset", "-c", ",".join(map(str, range(options.threads)))]
         torch = lambda epochs: [sys.executable, __file__, "--threads", str(options.threads), "--peer", folder / "rows.npz", str(epochs)]
+        columns = {"user": ", ".join(list(USER)[1:]), "item": ", ".join(list(ITEM)[1:])}
         for epochs in (FEW, MANY):
-            text = PIPELINE.format(epochs=epochs, batch=BATCH, user=", ".join(list(USER)[1:]), item=", ".join(list(ITEM)[1:]))
-            (folder / f"{epochs}.yaml").write_text(text)
-        towline = lambda epochs: [options.binary, "run", "--quiet", f"{epochs}.yaml"]
+            for precision in ("f32", "bf16"):
+                text = PIPELINE.format(epochs=epochs, batch=BATCH, precision=precision, **columns)
+                (folder / f"{epochs}-{precision}.yaml").write_text(text)
+        towline = lambda precision: lambda epochs: [options.binary, "run", "--quiet", f"{epochs}-{precision}.yaml"]
         contestants = {
-            "Towline": (towline, base),
+            "Towline": (towline("f32"), base),
+            "Towline, bf16": (towline("bf16"), base),
             "PyTorch, sparse": (torch, base),
             "PyTorch, sparse, tuned malloc": (torch, tuned),
         }
@@ -170,6 +176,8 @@ def main():
     print(f"{'':32}{'CPU ms per step':>16}{'wall ms':>10}{'CPU ratio to Towline':>24}")
     for contestant, (cpu, wall) in per_step.items():
         print(f"{contestant:32}{cpu:16.1f}{wall:10.1f}{cpu / own[0]:24.2f}")
+    amx = "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+    print(f"AMX for bf16: {'yes' if amx else 'not on this processor, so its kernel was not run'}")
     print(json.dumps({"batch": BATCH, "threads": options.threads, "cpu_ms": {c: round(v[0], 2) for c, v in per_step.items()}}))
 
 

@@ -5,18 +5,18 @@ use crate::isa::Level;
 
 /// A matrix in a slice: element (row, column) is `data[row * row_stride + column * column_stride]`.
 #[derive(Debug, Clone, Copy)]
-pub struct Strided<'a> {
+pub struct Strided<'a, T = f32> {
     /// The elements.
-    pub data: &'a [f32],
+    pub data: &'a [T],
     /// From a row to the next.
     pub row_stride: usize,
     /// From a column to the next.
     pub column_stride: usize,
 }
 
-impl<'a> Strided<'a> {
+impl<'a, T> Strided<'a, T> {
     /// A matrix whose rows are `stride` apart and contiguous in themselves.
-    pub fn rows(data: &'a [f32], stride: usize) -> Self {
+    pub fn rows(data: &'a [T], stride: usize) -> Self {
         Strided {
             data,
             row_stride: stride,
@@ -25,7 +25,7 @@ impl<'a> Strided<'a> {
     }
 
     /// The transpose of such a matrix.
-    pub fn columns(data: &'a [f32], stride: usize) -> Self {
+    pub fn columns(data: &'a [T], stride: usize) -> Self {
         Strided {
             data,
             row_stride: 1,
@@ -64,6 +64,24 @@ pub fn gemm(
     c_stride: usize,
     accumulate: bool,
 ) {
+    in_strips((m, k, n), a, (b, b_stride), (c, c_stride), accumulate, |strip, c| match isa.0 {
+        Level::Portable => portable(strip, c),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => crate::gemm_x86::avx2(strip, c),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => crate::gemm_x86::avx512(strip, c),
+    });
+}
+
+/// Checks the bounds of a product and hands it on in strips of little depth.
+pub(crate) fn in_strips<T: Copy>(
+    (m, k, n): (usize, usize, usize),
+    a: Strided<'_, T>,
+    (b, b_stride): (&[T], usize),
+    (c, c_stride): (&mut [f32], usize),
+    accumulate: bool,
+    multiply: impl Fn(&Strip<'_, T>, &mut [f32]),
+) {
     if m == 0 || n == 0 {
         return;
     }
@@ -90,29 +108,29 @@ pub fn gemm(
             c_stride,
             accumulate: accumulate || start > 0,
         };
-        match isa.0 {
-            Level::Portable => portable(&strip, c),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => crate::gemm_x86::avx2(&strip, c),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => crate::gemm_x86::avx512(&strip, c),
-        }
+        multiply(&strip, c);
     }
 }
 
 /// A product of little depth whose bounds have been checked.
-pub(crate) struct Strip<'a> {
+pub(crate) struct Strip<'a, T = f32> {
     pub(crate) m: usize,
     pub(crate) n: usize,
     pub(crate) k: usize,
-    pub(crate) a: Strided<'a>,
-    pub(crate) b: &'a [f32],
+    pub(crate) a: Strided<'a, T>,
+    pub(crate) b: &'a [T],
     pub(crate) b_stride: usize,
     pub(crate) c_stride: usize,
     pub(crate) accumulate: bool,
 }
 
 fn portable(strip: &Strip<'_>, c: &mut [f32]) {
+    plain(strip, c, |a, b, sum| sum + a * b);
+}
+
+/// A product in plain code; `add` adds the product of two elements to a sum.
+#[inline(always)]
+pub(crate) fn plain<T: Copy>(strip: &Strip<'_, T>, c: &mut [f32], add: impl Fn(T, T, f32) -> f32) {
     const WIDTH: usize = 64;
     for row in 0..strip.m {
         for first in (0..strip.n).step_by(WIDTH) {
@@ -122,7 +140,7 @@ fn portable(strip: &Strip<'_>, c: &mut [f32]) {
                 let x = strip.a.data[row * strip.a.row_stride + depth * strip.a.column_stride];
                 let b = &strip.b[depth * strip.b_stride + first..][..width];
                 for (sum, b) in sums.iter_mut().zip(b) {
-                    *sum += x * b;
+                    *sum = add(x, *b, *sum);
                 }
             }
             let target = &mut c[row * strip.c_stride + first..][..width];
@@ -137,7 +155,7 @@ fn portable(strip: &Strip<'_>, c: &mut [f32]) {
 ///
 /// # Panics
 /// If a slice is too short for its matrix.
-pub fn transpose(source: &[f32], rows: usize, columns: usize, target: &mut [f32], stride: usize) {
+pub fn transpose<T: Copy>(source: &[T], rows: usize, columns: usize, target: &mut [T], stride: usize) {
     const TILE: usize = 16;
     for row in (0..rows).step_by(TILE) {
         let height = TILE.min(rows - row);

@@ -12,7 +12,10 @@
 // Matrices and their sizes are called as in the literature.
 #![allow(clippy::many_single_char_names)]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
+mod bf16;
 mod chance;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
@@ -29,6 +32,7 @@ mod table;
 mod top_k;
 mod vector;
 
+pub use bf16::{Bf16, Pair, gemm_bf16, pair_columns, pair_rows};
 pub use chance::{by_chance, chance};
 pub use gemm::{Strided, gemm, transpose};
 pub use integers::{IntegerCounts, IntegerIds, rank};

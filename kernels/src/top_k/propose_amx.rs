@@ -1,73 +1,20 @@
 //! Proposals in `i8` with AMX: 32 items by 32 users in four tiles, compared from memory with AVX-512.
 //!
-//! The instructions are written in assembly, as the compiler's own functions for them are not stable. What surrounds them
-//! is tested on every processor with VNNI through [`Multiply::Emulated`], which does in plain code what the tiles do.
+//! What surrounds the instructions is tested on every processor with VNNI through [`Multiply::Emulated`], which does in plain code what the tiles do.
 #![expect(unsafe_code, reason = "tiles are instructions of their own")]
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __cpuid_count, _mm512_cmpgt_epi32_mask, _mm512_loadu_si512, _mm512_max_epi32, _mm512_storeu_si512,
+    _mm512_cmpgt_epi32_mask, _mm512_loadu_si512, _mm512_max_epi32, _mm512_storeu_si512,
 };
-use std::marker::PhantomData;
-use std::sync::OnceLock;
 
 use super::propose::{BYTE_GROUPS, Proposed};
 use super::propose_vnni::{self, ByteRows};
 use super::{LANES, STRIP};
+use crate::amx::{ROW, Tiles};
 
 /// Items that are multiplied at once.
 const HIGH: usize = 32;
-/// Bytes of a row of a tile.
-const ROW: usize = 64;
-
-/// Whether the processor has AMX for bytes and the system lets this process use it.
-pub(crate) fn available() -> bool {
-    static FOUND: OnceLock<bool> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        const TILES_AND_BYTES: u32 = 1 << 24 | 1 << 25;
-        // Intel SDM volume 1, chapter 18: the features, and the parts of XCR0 that the system keeps for each thread.
-        let features = __cpuid_count(7, 0).edx;
-        let xsave = __cpuid_count(1, 0).ecx & 1 << 27 != 0;
-        features & TILES_AND_BYTES == TILES_AND_BYTES && xsave && system_keeps_tiles() && permitted()
-    })
-}
-
-fn system_keeps_tiles() -> bool {
-    const TILES: u32 = 1 << 17 | 1 << 18;
-    let low: u32;
-    // SAFETY: the caller has found XSAVE, so that XCR0 can be read.
-    unsafe {
-        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _, options(nomem, nostack, preserves_flags));
-    }
-    low & TILES == TILES
-}
-
-/// Asks Linux for the use of tile data (`arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`).
-#[cfg(target_os = "linux")]
-fn permitted() -> bool {
-    const ARCH_PRCTL: i64 = 158;
-    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
-    const XFEATURE_XTILEDATA: i64 = 18;
-    let answer: i64;
-    // SAFETY: the call takes two numbers and changes nothing but what this process may use.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") ARCH_PRCTL => answer,
-            in("rdi") ARCH_REQ_XCOMP_PERM,
-            in("rsi") XFEATURE_XTILEDATA,
-            out("rcx") _,
-            out("r11") _,
-            options(nostack),
-        );
-    }
-    answer == 0
-}
-
-#[cfg(not(target_os = "linux"))]
-fn permitted() -> bool {
-    false
-}
 
 /// Products of 32 items by 32 users.
 #[derive(Debug)]
@@ -77,41 +24,6 @@ pub(crate) enum Multiply {
     /// In plain code.
     #[cfg(test)]
     Emulated,
-}
-
-/// The tiles of this thread, set up.
-#[derive(Debug)]
-pub(crate) struct Tiles(PhantomData<*const ()>);
-
-impl Tiles {
-    /// Sets up eight tiles of 16 rows of 64 bytes.
-    ///
-    /// # Safety
-    /// [`available`] said so.
-    pub(crate) unsafe fn new() -> Self {
-        #[repr(align(64))]
-        struct Configuration([u8; 64]);
-        let mut configuration = Configuration([0; 64]);
-        configuration.0[0] = 1;
-        for tile in 0..8 {
-            configuration.0[16 + 2 * tile] = ROW as u8;
-            configuration.0[48 + tile] = 16;
-        }
-        // SAFETY: the configuration is one of palette 1, whose tiles are that large.
-        unsafe {
-            asm!("ldtilecfg [{}]", in(reg) configuration.0.as_ptr(), options(nostack, readonly, preserves_flags));
-        }
-        Tiles(PhantomData)
-    }
-}
-
-impl Drop for Tiles {
-    fn drop(&mut self) {
-        // SAFETY: nobody uses the tiles of this thread but this value.
-        unsafe {
-            asm!("tilerelease", options(nomem, nostack, preserves_flags));
-        }
-    }
 }
 
 impl Multiply {

@@ -8,6 +8,8 @@ use super::{BLOCK, LANES, MOST_DIMENSIONS};
 #[cfg(target_arch = "x86_64")]
 use super::{propose_amx, propose_avx2, propose_avx512, propose_vnni};
 use crate::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
 use crate::isa::Level;
 
 /// How items are proposed. Values exist only for what this processor has.
@@ -40,7 +42,7 @@ impl Proposer {
         #[cfg(target_arch = "x86_64")]
         if Isa::best().0 == Level::Avx512 && is_x86_feature_detected!("avx512vnni") {
             found.push(Proposer(Way::Vnni));
-            if propose_amx::available() {
+            if amx::available(amx::BYTES) {
                 found.push(Proposer(Way::Amx));
             }
         }
@@ -104,7 +106,7 @@ impl Proposer {
             Way::Amx => {
                 // SAFETY: this way exists only where AMX is available.
                 #[expect(unsafe_code, reason = "the set-up of what was detected")]
-                let tiles = unsafe { propose_amx::Tiles::new() };
+                let tiles = unsafe { amx::Tiles::new() };
                 Kernel::Amx(propose_amx::Multiply::Tiles(tiles))
             }
             #[cfg(all(target_arch = "x86_64", test))]

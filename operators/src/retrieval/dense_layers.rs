@@ -1,15 +1,14 @@
 //! Fully connected layers that learn: forward, backward, and their step.
 
-use towline_kernels::{
-    Isa, Numbers, Step, Strided, add_bias, column_sums, gemm, in_parallel, relu, relu_backward, transpose, update,
-};
+use towline_kernels::{Isa, Numbers, Step, add_bias, column_sums, in_parallel, relu, relu_backward, update};
 
+use super::computing::{Computing, RightBuffer};
 use super::towers::Dense;
 
 /// Rows of a product that one thread works on: fixed, since it is only a matter of speed.
 const ROWS: usize = 256;
 /// Rows of the weights that one thread works on.
-const PART: usize = 24;
+const PART: usize = 32;
 
 /// One layer. Weights stand before what the optimizer remembers of them.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub(crate) struct Layer {
     bias: Vec<f32>,
     by_weight: Vec<f32>,
     by_bias: Vec<f32>,
-    transposed: Vec<f32>,
+    right: RightBuffer,
 }
 
 impl Layer {
@@ -34,7 +33,7 @@ impl Layer {
             bias: dense.bias.clone(),
             by_weight: vec![0.0; count],
             by_bias: vec![0.0; outputs],
-            transposed: vec![0.0; count],
+            right: RightBuffer::default(),
         };
         layer.weight.resize(count * parts, 0.0);
         layer.bias.resize(outputs * parts, 0.0);
@@ -64,48 +63,26 @@ impl Layer {
     }
 
     /// `output = input weight^T + bias`, [rows, inputs] to [rows, outputs]; with `rectify`, without what is negative.
-    pub(crate) fn forward(
-        &mut self,
-        (isa, threads): (Isa, usize),
-        input: &[f32],
-        output: &mut Vec<f32>,
-        rectify: bool,
-    ) {
+    pub(crate) fn forward(&mut self, on: Computing, input: &[f32], output: &mut Vec<f32>, rectify: bool) {
         let (inputs, outputs) = (self.inputs, self.outputs);
-        transpose(&self.weight, outputs, inputs, &mut self.transposed, outputs);
+        let weight = on.right_transposed(&self.weight, (inputs, outputs), &mut self.right);
         output.resize(input.len() / inputs * outputs, 0.0);
-        let (transposed, bias) = (&self.transposed, &self.bias[..outputs]);
+        let bias = &self.bias[..outputs];
         let work = |(input, output): (&[f32], &mut [f32])| {
-            let rows = output.len() / outputs;
-            gemm(
-                isa,
-                (rows, inputs, outputs),
-                Strided::rows(input, inputs),
-                transposed,
-                outputs,
-                output,
-                outputs,
-                false,
-            );
-            add_bias(isa, output, bias);
+            weight.after_rows(on.isa, input, inputs, output);
+            add_bias(on.isa, output, bias);
             if rectify {
-                relu(isa, output);
+                relu(on.isa, output);
             }
         };
-        in_parallel(
-            threads,
-            input
-                .chunks(ROWS * inputs)
-                .zip(output.chunks_mut(ROWS * outputs))
-                .collect(),
-            work,
-        );
+        let parts = input.chunks(ROWS * inputs).zip(output.chunks_mut(ROWS * outputs));
+        in_parallel(on.threads, parts.collect(), work);
     }
 
     /// From the gradient by the output to those by the weights, which are kept, and by the input.
     pub(crate) fn backward(
         &mut self,
-        (isa, threads): (Isa, usize),
+        on: Computing,
         input: &[f32],
         output: &[f32],
         gradient: &mut Vec<f32>,
@@ -114,47 +91,24 @@ impl Layer {
         let (inputs, outputs) = (self.inputs, self.outputs);
         let rows = input.len() / inputs;
         if rectified {
-            relu_backward(isa, gradient, output);
+            relu_backward(on.isa, gradient, output);
         }
         self.by_bias.fill(0.0);
-        column_sums(isa, gradient, &mut self.by_bias);
+        column_sums(on.isa, gradient, &mut self.by_bias);
         let upstream = &*gradient;
+        let right = on.right(input, (rows, inputs), &mut self.right);
         let work = |(index, part): (usize, &mut [f32])| {
-            let columns = Strided::columns(&upstream[index * PART..], outputs);
-            gemm(
-                isa,
-                (part.len() / inputs, rows, inputs),
-                columns,
-                input,
-                inputs,
-                part,
-                inputs,
-                false,
-            );
+            right.after_columns(on.isa, &upstream[index * PART..], outputs, part);
         };
-        in_parallel(
-            threads,
-            self.by_weight.chunks_mut(PART * inputs).enumerate().collect(),
-            work,
-        );
+        let parts = self.by_weight.chunks_mut(PART * inputs).enumerate();
+        in_parallel(on.threads, parts.collect(), work);
         let mut by_input = vec![0.0; rows * inputs];
-        let weight = &self.weight;
+        let right = on.right(&self.weight[..outputs * inputs], (outputs, inputs), &mut self.right);
         let work = |(upstream, by_input): (&[f32], &mut [f32])| {
-            let rows = by_input.len() / inputs;
-            let upstream = Strided::rows(upstream, outputs);
-            gemm(
-                isa,
-                (rows, outputs, inputs),
-                upstream,
-                weight,
-                inputs,
-                by_input,
-                inputs,
-                false,
-            );
+            right.after_rows(on.isa, upstream, outputs, by_input);
         };
         let parts = upstream.chunks(ROWS * outputs).zip(by_input.chunks_mut(ROWS * inputs));
-        in_parallel(threads, parts.collect(), work);
+        in_parallel(on.threads, parts.collect(), work);
         *gradient = by_input;
     }
 

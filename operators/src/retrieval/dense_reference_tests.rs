@@ -9,6 +9,7 @@ use towline_kernels::{Decay, Mask, Rule, Schedule, Step};
 
 use super::cells::{Cells, Ids};
 use super::columns::EncodedTable;
+use super::computing::Computing;
 use super::fixture::Quiet;
 use super::in_batch::InBatch;
 use super::liked::Gathering;
@@ -19,7 +20,7 @@ use super::sampling::Sampling;
 use super::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape};
 use super::towers::{Tower, Towers};
 use super::training::Training;
-use super::training_options::Loss;
+use super::training_options::{Loss, Precision};
 use super::training_rows::Gathered;
 use crate::contract::{Cancel, Context, Device as Place};
 
@@ -247,7 +248,12 @@ fn dense(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64, 
 }
 
 /// The losses of every step with the network.
-fn network(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64, decay: f64) -> Vec<f64> {
+fn network(
+    data: &Data,
+    towers: &Towers,
+    orders: &[Vec<usize>],
+    (temperature, decay, precision): (f64, f64, Precision),
+) -> Vec<f64> {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let context = Context {
@@ -278,7 +284,7 @@ fn network(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64
         decay,
         schedule,
     };
-    let mut network = Network::new(towers, step, None, 2);
+    let mut network = Network::new(towers, step, None, Computing::new(precision, 2));
     let (rows, pairs) = (data.table.rows, data.columns[0].1.iter().zip(&data.columns[2].1));
     let mut liked = Gathering::Memory(Vec::new());
     for (user, item) in pairs {
@@ -350,20 +356,23 @@ fn after_two_hundred_steps_the_loss_is_that_of_dense_adam() {
     ] {
         let towers = towers(layers, normalize, all);
         let expected = dense(&data, &towers, &orders, temperature, decay);
-        let found = network(&data, &towers, &orders, temperature, decay);
-        assert_eq!((expected.len(), found.len()), (STEPS, STEPS));
-        let mean = |losses: &[f64]| losses[STEPS - 40..].iter().sum::<f64>() / 40.0;
-        let (expected_end, found_end) = (mean(&expected), mean(&found));
-        assert!(
-            expected_end < expected[0] - 0.5,
-            "nothing was learnt: {} {expected_end}",
-            expected[0]
-        );
-        assert!((expected[0] - found[0]).abs() < 1e-4, "{} {}", expected[0], found[0]);
-        println!("{layers:?}: dense {expected_end}, found {found_end}");
-        assert!(
-            (expected_end - found_end).abs() < 0.005,
-            "{layers:?}: dense {expected_end}, found {found_end}"
-        );
+        for precision in [Precision::F32, Precision::Bf16] {
+            let found = network(&data, &towers, &orders, (temperature, decay, precision));
+            assert_eq!((expected.len(), found.len()), (STEPS, STEPS));
+            let mean = |losses: &[f64]| losses[STEPS - 40..].iter().sum::<f64>() / 40.0;
+            let (expected_end, found_end) = (mean(&expected), mean(&found));
+            assert!(
+                expected_end < expected[0] - 0.5,
+                "nothing was learnt: {} {expected_end}",
+                expected[0]
+            );
+            let most = if precision == Precision::F32 { 1e-4 } else { 2e-3 };
+            assert!((expected[0] - found[0]).abs() < most, "{} {}", expected[0], found[0]);
+            println!("{layers:?} {precision:?}: dense {expected_end}, found {found_end}");
+            assert!(
+                (expected_end - found_end).abs() < 0.005,
+                "{layers:?} {precision:?}: dense {expected_end}, found {found_end}"
+            );
+        }
     }
 }

@@ -9,6 +9,7 @@ use towline_kernels::Mask;
 use super::catalogue::{Catalogue, ITEMS, Items};
 use super::checkpoint::{Best, Course};
 use super::columns::EncodedTable;
+use super::computing::Computing;
 use super::evaluate::Per;
 use super::evaluation::Cases;
 use super::hard_negatives::Frozen;
@@ -184,7 +185,8 @@ impl TwoTowerTrain {
             .map(|earlier| warmed(&mut towers, material, earlier, context))
             .transpose()?;
         let step = self.step(self.epochs * rows.steps(self.batch_size));
-        let mut network = Network::new(&towers, step, self.clip_norm, context.threads);
+        let on = Computing::new(self.precision, context.threads);
+        let mut network = Network::new(&towers, step, self.clip_norm, on);
         let mut training = Training {
             batch_size: self.batch_size,
             temperature: self.temperature(),

@@ -6,6 +6,7 @@ use towline_kernels::{
 
 use super::cells::Ids;
 use super::columns::EncodedTable;
+use super::computing::Computing;
 use super::dense_layers::Layer;
 use super::tower_shape::{Normalize, Pool};
 use super::towers::Tower;
@@ -182,7 +183,7 @@ impl Half {
     }
 
     /// The embeddings of the rows that were filled in.
-    pub(crate) fn forward(&mut self, on: (Isa, usize), slots: &[Slot], rows: usize) {
+    pub(crate) fn forward(&mut self, on: Computing, slots: &[Slot], rows: usize) {
         let (inputs, numbers, width) = (&self.inputs, &self.numbers, self.width);
         let pooled = &mut self.activations[0];
         pooled.resize(rows * width, 0.0);
@@ -190,7 +191,7 @@ impl Half {
             let range = index * ROWS..index * ROWS + out.len() / width;
             for (place, input) in inputs.iter().enumerate() {
                 let add = place > 0 && input.offset == 0;
-                input.pool(on.0, &slots[input.slot].table, range.clone(), (&mut *out, width), add);
+                input.pool(on.isa, &slots[input.slot].table, range.clone(), (&mut *out, width), add);
             }
             for input in numbers {
                 let values = &input.values[range.start * input.width..range.end * input.width];
@@ -199,7 +200,7 @@ impl Half {
                 }
             }
         };
-        in_parallel(on.1, pooled.chunks_mut(ROWS * width).enumerate().collect(), gather);
+        in_parallel(on.threads, pooled.chunks_mut(ROWS * width).enumerate().collect(), gather);
         let last = self.layers.len().saturating_sub(1);
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let (before, after) = self.activations.split_at_mut(index + 1);
@@ -223,7 +224,7 @@ impl Half {
     }
 
     /// From the gradient by the output to that by the pooled embeddings.
-    pub(crate) fn backward(&mut self, on: (Isa, usize)) {
+    pub(crate) fn backward(&mut self, on: Computing) {
         if self.normalize == Normalize::L2
             && let Some(output) = self.activations.last()
         {

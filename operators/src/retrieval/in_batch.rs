@@ -6,7 +6,10 @@
 //! are made, turned into their gradient and multiplied out again while they are in the second-level cache: no
 //! [batch, candidates] matrix ever exists.
 
-use towline_kernels::{Isa, Mask, Strided, add_scaled, gemm, in_parallel, softmax_gradient, transpose};
+use towline_kernels::{Bf16, Isa, Mask, Strided, add_scaled, gemm, in_parallel, softmax_gradient, transpose};
+
+use super::computing::Computing;
+use super::in_batch_bf16::{Factors, PairsOfBlock};
 
 /// Rows of a shard: the unit of parallel work. Fixed, so that sums do not depend on the number of threads.
 const SHARD: usize = 512;
@@ -37,6 +40,7 @@ pub(crate) struct Candidates<'a> {
 pub(crate) struct InBatch {
     shards: Vec<Shard>,
     transposed: Vec<f32>,
+    factors: Factors,
     /// By the query embeddings, row-major [batch, dim].
     pub(crate) by_query: Vec<f32>,
     /// By the embeddings of the candidates, row-major [candidates, dim].
@@ -46,15 +50,40 @@ pub(crate) struct InBatch {
 #[derive(Debug, Default)]
 struct Shard {
     scores: Vec<f32>,
+    pairs: PairsOfBlock,
+    /// Row-major [candidates, dim], with products in bf16 [dim, candidates].
     by_item: Vec<f32>,
     loss: f64,
+}
+
+/// The candidates' embeddings as a product asks for them.
+#[derive(Clone, Copy)]
+enum Prepared<'a> {
+    /// Row-major [dim, candidates].
+    Single(&'a [f32]),
+    Bf16(Bf16, &'a Factors),
+}
+
+/// Some rows of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block<'a> {
+    /// How many there are.
+    pub(super) rows: usize,
+    /// Number of candidates.
+    pub(super) count: usize,
+    /// Width of the embeddings.
+    pub(super) dim: usize,
+    /// From a row of scores to the next.
+    pub(super) stride: usize,
+    /// Their embeddings, row-major [rows, dim].
+    pub(super) queries: &'a [f32],
 }
 
 impl InBatch {
     /// The weighted sum of the losses of the rows; leaves its gradients. `queries` is row-major [batch, dim].
     pub(crate) fn learn(
         &mut self,
-        (isa, threads): (Isa, usize),
+        on: Computing,
         queries: &[f32],
         dim: usize,
         temperature: f64,
@@ -62,30 +91,36 @@ impl InBatch {
     ) -> f64 {
         let (batch, count) = (queries.len() / dim, candidates.embeddings.len() / dim);
         let scale = (1.0 / temperature) as f32;
-        self.transposed.resize(count * dim, 0.0);
-        transpose(candidates.embeddings, count, dim, &mut self.transposed, count);
+        let prepared = if let Some(way) = on.bf16 {
+            self.factors.fill(on, candidates.embeddings, dim);
+            Prepared::Bf16(way, &self.factors)
+        } else {
+            self.transposed.resize(count * dim, 0.0);
+            transpose(candidates.embeddings, count, dim, &mut self.transposed, count);
+            Prepared::Single(&self.transposed)
+        };
         self.by_query.resize(batch * dim, 0.0);
         self.shards.resize_with(batch.div_ceil(SHARD), Shard::default);
-        let transposed = &self.transposed;
         let work = |(index, (shard, by_query)): (usize, (&mut Shard, &mut [f32]))| {
             let first = index * SHARD;
-            shard.learn(isa, queries, (first, by_query), (dim, scale), transposed, candidates);
+            shard.learn(on.isa, queries, (first, by_query), (dim, scale), prepared, candidates);
         };
-        let parts = self
-            .shards
-            .iter_mut()
-            .zip(self.by_query.chunks_mut(SHARD * dim))
-            .enumerate();
-        in_parallel(threads, parts.collect(), work);
+        let parts = self.shards.iter_mut().zip(self.by_query.chunks_mut(SHARD * dim));
+        in_parallel(on.threads, parts.enumerate().collect(), work);
         self.by_item.clear();
         self.by_item.resize(count * dim, 0.0);
         let shards = &self.shards;
         let sum = |(index, part): (usize, &mut [f32])| {
             for shard in shards {
-                add_scaled(isa, part, &shard.by_item[index * SHARD * dim..][..part.len()], scale);
+                add_scaled(on.isa, part, &shard.by_item[index * SHARD * dim..][..part.len()], scale);
             }
         };
-        in_parallel(threads, self.by_item.chunks_mut(SHARD * dim).enumerate().collect(), sum);
+        let parts = self.by_item.chunks_mut(SHARD * dim).enumerate();
+        in_parallel(on.threads, parts.collect(), sum);
+        if on.bf16.is_some() {
+            self.transposed.clone_from(&self.by_item);
+            transpose(&self.transposed, dim, count, &mut self.by_item, dim);
+        }
         self.shards.iter().map(|shard| shard.loss).sum()
     }
 }
@@ -97,7 +132,7 @@ impl Shard {
         queries: &[f32],
         (first, by_query): (usize, &mut [f32]),
         (dim, scale): (usize, f32),
-        transposed: &[f32],
+        prepared: Prepared<'_>,
         candidates: &Candidates<'_>,
     ) {
         let count = candidates.log_q.len();
@@ -105,59 +140,61 @@ impl Shard {
         self.scores.resize(BLOCK * stride, 0.0);
         self.by_item.resize(count * dim, 0.0);
         self.loss = 0.0;
-        for (block, by_query) in by_query.chunks_mut(BLOCK * dim).enumerate() {
-            let (start, rows) = (first + block * BLOCK, by_query.len() / dim);
-            let queries = &queries[start * dim..][..rows * dim];
-            let q = Strided::rows(queries, dim);
-            gemm(
-                isa,
-                (rows, dim, count),
-                q,
-                transposed,
+        for (index, by_query) in by_query.chunks_mut(BLOCK * dim).enumerate() {
+            let (start, rows) = (first + index * BLOCK, by_query.len() / dim);
+            let block = Block {
+                rows,
                 count,
-                &mut self.scores,
+                dim,
                 stride,
-                false,
-            );
+                queries: &queries[start * dim..][..rows * dim],
+            };
+            match prepared {
+                Prepared::Single(transposed) => {
+                    let (shape, q) = ((rows, dim, count), Strided::rows(block.queries, dim));
+                    gemm(isa, shape, q, transposed, count, &mut self.scores, stride, false);
+                }
+                Prepared::Bf16(way, factors) => self.pairs.scores((isa, way), block, factors, &mut self.scores),
+            }
             for (row, scores) in self.scores.chunks_mut(stride).take(rows).enumerate() {
                 let row = start + row;
                 let (mask, weight) = (candidates.mask.line(row), candidates.weights[row]);
                 let (target, own) = candidates.targets[row];
-                let loss = softmax_gradient(
-                    isa,
-                    &mut scores[..count],
-                    scale,
-                    candidates.log_q,
-                    mask,
-                    (target as usize, own),
-                    weight,
-                );
+                let (scores, target) = (&mut scores[..count], (target as usize, own));
+                let loss = softmax_gradient(isa, scores, scale, candidates.log_q, mask, target, weight);
                 self.loss += f64::from(loss) * f64::from(weight);
             }
-            let p = Strided::rows(&self.scores, stride);
-            gemm(
-                isa,
-                (rows, count, dim),
-                p,
-                candidates.embeddings,
-                dim,
-                by_query,
-                dim,
-                false,
-            );
+            let gradients = (&mut *by_query, self.by_item.as_mut_slice());
+            match prepared {
+                Prepared::Single(_) => block.gradients(isa, &self.scores, candidates.embeddings, gradients, index > 0),
+                Prepared::Bf16(way, factors) => self.pairs.gradients((isa, way), block, factors, &self.scores, gradients, index > 0),
+            }
             towline_kernels::scale(isa, by_query, scale);
-            let p = Strided::columns(&self.scores, stride);
-            gemm(
-                isa,
-                (count, rows, dim),
-                p,
-                queries,
-                dim,
-                &mut self.by_item,
-                dim,
-                block > 0,
-            );
         }
+    }
+}
+
+impl Block<'_> {
+    /// Multiplies the gradients by the scores out: by the queries, [rows, dim], and by the candidates, [candidates, dim].
+    fn gradients(
+        &self,
+        isa: Isa,
+        by_score: &[f32],
+        candidates: &[f32],
+        (by_query, by_item): (&mut [f32], &mut [f32]),
+        accumulate: bool,
+    ) {
+        let Block {
+            rows,
+            count,
+            dim,
+            stride,
+            queries,
+        } = *self;
+        let p = Strided::rows(by_score, stride);
+        gemm(isa, (rows, count, dim), p, candidates, dim, by_query, dim, false);
+        let p = Strided::columns(by_score, stride);
+        gemm(isa, (count, rows, dim), p, queries, dim, by_item, dim, accumulate);
     }
 }
 
@@ -221,16 +258,19 @@ mod tests {
             mask: &mask,
             weights: &weights,
         };
-        for isa in Isa::available() {
+        let single = Isa::available().into_iter().map(|isa| (isa, None, (1e-5, 1e-6)));
+        let half = Bf16::available().into_iter().map(|way| (Isa::best(), Some(way), (1e-3, 3e-5)));
+        for (isa, bf16, most) in single.chain(half) {
+            let on = |threads| Computing { isa, threads, bf16 };
             let mut found = InBatch::default();
             let mut one = InBatch::default();
-            let value = found.learn((isa, 3), &queries, dim, temperature, &candidates);
-            assert_eq!(value, one.learn((isa, 1), &queries, dim, temperature, &candidates));
+            let value = found.learn(on(3), &queries, dim, temperature, &candidates);
+            assert_eq!(value, one.learn(on(1), &queries, dim, temperature, &candidates));
             assert_eq!((&found.by_query, &found.by_item), (&one.by_query, &one.by_item));
-            assert!((value - loss).abs() < 1e-5, "{isa:?}: {value} {loss}");
+            assert!((value - loss).abs() < most.0, "{isa:?} {bf16:?}: {value} {loss}");
             for (found, exact) in [(&found.by_query, &by_query), (&found.by_item, &by_item)] {
                 for (a, b) in found.iter().zip(exact) {
-                    assert!((f64::from(*a) - b).abs() < 1e-6, "{isa:?}: {a} {b}");
+                    assert!((f64::from(*a) - b).abs() < most.1, "{isa:?} {bf16:?}: {a} {b}");
                 }
             }
         }

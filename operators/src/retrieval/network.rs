@@ -1,8 +1,9 @@
 //! The towers while they learn.
 
-use towline_kernels::{Bag, Isa, Numbers, Step, Table, Touched, in_parallel};
+use towline_kernels::{Bag, Numbers, Step, Table, Touched, in_parallel};
 
 use super::columns::EncodedTable;
+use super::computing::Computing;
 use super::half::{Half, Input, Slot};
 use super::towers::Towers;
 use crate::contract::Result;
@@ -10,8 +11,7 @@ use crate::contract::Result;
 /// Both towers with everything that learning needs.
 #[derive(Debug)]
 pub(crate) struct Network {
-    isa: Isa,
-    threads: usize,
+    on: Computing,
     step: Step,
     /// The numbers of all steps so far: what rows that were not touched have missed.
     history: Vec<Numbers>,
@@ -26,7 +26,7 @@ pub(crate) struct Network {
 
 impl Network {
     /// The network with the weights of `towers`.
-    pub(crate) fn new(towers: &Towers, step: Step, clip_norm: Option<f64>, threads: usize) -> Self {
+    pub(crate) fn new(towers: &Towers, step: Step, clip_norm: Option<f64>, on: Computing) -> Self {
         let parts = step.parts();
         let mut widths = vec![1; towers.tables.len()];
         for tower in [&towers.query, &towers.item] {
@@ -39,8 +39,7 @@ impl Network {
             touched: Touched::default(),
         });
         Network {
-            isa: Isa::best(),
-            threads,
+            on,
             step,
             history: Vec::new(),
             clip_norm,
@@ -50,9 +49,9 @@ impl Network {
         }
     }
 
-    /// Where it computes: instructions and threads.
-    pub(crate) fn on(&self) -> (Isa, usize) {
-        (self.isa, self.threads)
+    /// Where it computes.
+    pub(crate) fn on(&self) -> Computing {
+        self.on
     }
 
     /// Steps made so far.
@@ -68,15 +67,15 @@ impl Network {
     ) -> Result<()> {
         self.query.fill(queries.0, queries.1)?;
         self.item.fill(items.0, items.1)?;
-        let (isa, step, history) = (self.isa, &self.step, &self.history);
+        let (isa, step, history) = (self.on.isa, &self.step, &self.history);
         let mut tasks: Vec<(&mut Slot, Vec<&Bag>)> = self.slots.iter_mut().map(|slot| (slot, Vec::new())).collect();
         for input in self.query.inputs.iter().chain(&self.item.inputs) {
             tasks[input.slot].1.push(&input.bag);
         }
-        in_parallel(self.threads, tasks, |(slot, bags)| {
+        in_parallel(self.on.threads, tasks, |(slot, bags)| {
             slot.table.touch(isa, &bags, &mut slot.touched, step, history);
         });
-        let on = self.on();
+        let on = self.on;
         self.query.forward(on, &self.slots, queries.1.len());
         self.item.forward(on, &self.slots, items.1.len());
         Ok(())
@@ -84,7 +83,7 @@ impl Network {
 
     /// One step along the gradients that the halves hold.
     pub(crate) fn learn(&mut self) {
-        let on = self.on();
+        let on = self.on;
         self.query.backward(on);
         self.item.backward(on);
         let mut tasks: Vec<(&mut Slot, Vec<(&mut Input, &[f32], usize)>)> =
@@ -95,20 +94,20 @@ impl Network {
                 tasks[input.slot].1.push((input, gradient, width));
             }
         }
-        in_parallel(self.threads, tasks, |(slot, inputs)| {
+        in_parallel(self.on.threads, tasks, |(slot, inputs)| {
             for (input, gradient, width) in inputs {
-                input.accumulate(on.0, slot, gradient, width);
+                input.accumulate(on.isa, slot, gradient, width);
             }
         });
         let scale = self.clipping();
         let now = self.history.len() as u32 + 1;
         let numbers = self.step.numbers(now);
         let step = &self.step;
-        in_parallel(self.threads, self.slots.iter_mut().collect(), |slot| {
-            slot.table.apply(on.0, &slot.touched, scale, step, (now, &numbers));
+        in_parallel(self.on.threads, self.slots.iter_mut().collect(), |slot| {
+            slot.table.apply(on.isa, &slot.touched, scale, step, (now, &numbers));
         });
-        self.query.apply(on.0, scale, step, &numbers);
-        self.item.apply(on.0, scale, step, &numbers);
+        self.query.apply(on.isa, scale, step, &numbers);
+        self.item.apply(on.isa, scale, step, &numbers);
         self.history.push(numbers);
     }
 
@@ -122,8 +121,8 @@ impl Network {
 
     /// Copies all weights back, those of rows that were not touched lately as if they had been.
     pub(crate) fn download(&mut self, towers: &mut Towers) {
-        let (isa, step, history) = (self.isa, &self.step, &self.history);
-        in_parallel(self.threads, self.slots.iter_mut().collect(), |slot| {
+        let (isa, step, history) = (self.on.isa, &self.step, &self.history);
+        in_parallel(self.on.threads, self.slots.iter_mut().collect(), |slot| {
             slot.table.flush(isa, step, history);
         });
         for (slot, weights) in self.slots.iter().zip(&mut towers.tables) {

@@ -9,7 +9,7 @@ use super::evaluate::Per;
 use super::sample_weight;
 use super::sides::{Sides, mismatches};
 use super::tower_shape::{Normalize, Pool};
-use super::training_options::{EarlyStopping, HardNegatives, IdEmbedding, LearningRateSchedule, Loss, Optimizer};
+use super::training_options::{EarlyStopping, HardNegatives, IdEmbedding, LearningRateSchedule, Loss, Optimizer, Precision};
 use super::users::unknown_split;
 use super::validation::{METRICS, metric};
 use crate::contract::{
@@ -136,6 +136,9 @@ pub struct TwoTowerTrain {
     #[serde(default)]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: Option<f64>,
+    /// What products of matrices are computed in.
+    #[serde(default)]
+    pub precision: Precision,
     /// Rows that are shuffled together. Of a larger split each epoch visits blocks of a 64th of that in a random order, and
     /// shuffles the rows of 64 blocks at a time.
     #[serde(default = "default_shuffle_rows")]
