@@ -64,13 +64,20 @@ pub fn gemm(
     c_stride: usize,
     accumulate: bool,
 ) {
-    in_strips((m, k, n), a, (b, b_stride), (c, c_stride), accumulate, |strip, c| match isa.0 {
-        Level::Portable => portable(strip, c),
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => crate::gemm_x86::avx2(strip, c),
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => crate::gemm_x86::avx512(strip, c),
-    });
+    in_strips(
+        (m, k, n),
+        a,
+        (b, b_stride),
+        (c, c_stride),
+        accumulate,
+        |strip, c| match isa.0 {
+            Level::Portable => portable(strip, c),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => crate::gemm_x86::avx2(strip, c),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => crate::gemm_x86::avx512(strip, c),
+        },
+    );
 }
 
 /// Checks the bounds of a product and hands it on in strips of little depth.

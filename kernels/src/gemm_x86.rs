@@ -6,8 +6,9 @@
 
 use std::arch::x86_64::{
     __m256, __m512, __m512bh, __m512i, __mmask16, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskload_ps,
-    _mm256_maskstore_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_epi32, _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm256_maskstore_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_dpbf16_ps,
+    _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_epi32, _mm512_maskz_loadu_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps,
 };
 use std::arch::x86_64::{__m256i, _mm256_loadu_si256};
 
@@ -60,7 +61,9 @@ pub(crate) fn avx512(strip: &Strip<'_>, c: &mut [f32]) {
     // SAFETY: `in_strips` checked that the strides keep every element of [m, k], [k, n] and [m, n] inside its slice,
     // and the tile is rows `row..row + height` and columns `column..column + width` of those. Its level says that the
     // processor has AVX-512.
-    tiles(strip, c, WIDTH, |rows, tile| unsafe { by_height!(rows, tile512, (tile)) });
+    tiles(strip, c, WIDTH, |rows, tile| unsafe {
+        by_height!(rows, tile512, (tile));
+    });
 }
 
 /// The product of pairs of bf16 with AVX-512 BF16.
@@ -69,13 +72,17 @@ pub(crate) fn avx512(strip: &Strip<'_>, c: &mut [f32]) {
 /// The processor has AVX-512 BF16.
 pub(crate) unsafe fn avx512_bf16(strip: &Strip<'_, Pair>, c: &mut [f32]) {
     // SAFETY: as for AVX-512; the caller vouches for the processor.
-    tiles(strip, c, WIDTH, |rows, tile| unsafe { by_height!(rows, tile512_bf16, (tile)) });
+    tiles(strip, c, WIDTH, |rows, tile| unsafe {
+        by_height!(rows, tile512_bf16, (tile));
+    });
 }
 
 /// The product with AVX2.
 pub(crate) fn avx2(strip: &Strip<'_>, c: &mut [f32]) {
     // SAFETY: as for AVX-512; the level says that the processor has AVX2 and FMA.
-    tiles(strip, c, 16, |rows, tile| unsafe { by_height!(rows, tile256, (tile)) });
+    tiles(strip, c, 16, |rows, tile| unsafe {
+        by_height!(rows, tile256, (tile));
+    });
 }
 
 /// A tile of the product: `M` rows of `c`, `width` columns.

@@ -81,11 +81,11 @@ pub struct Step {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Numbers {
     /// Length of the step, Adam's correction of the first moment's bias included.
-    length: f64,
+    pub length: f64,
     /// Adam's correction of the second moment's bias: its root is multiplied by this.
-    root: f64,
+    pub root: f64,
     /// What decoupled decay leaves of a weight.
-    keep: f64,
+    pub keep: f64,
 }
 
 /// What a row has missed.

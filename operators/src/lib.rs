@@ -76,6 +76,7 @@ pub fn builtin() -> Registry {
         .with::<retrieval::Als>()
         .with::<retrieval::AnnIndex>()
         .with::<retrieval::BestModel>()
+        .with::<retrieval::Ensemble>()
         .with::<retrieval::CompareMetrics>()
         .with::<retrieval::Ease>()
         .with::<retrieval::Encode>()

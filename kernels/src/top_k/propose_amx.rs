@@ -4,9 +4,7 @@
 #![expect(unsafe_code, reason = "tiles are instructions of their own")]
 
 use std::arch::asm;
-use std::arch::x86_64::{
-    _mm512_cmpgt_epi32_mask, _mm512_loadu_si512, _mm512_max_epi32, _mm512_storeu_si512,
-};
+use std::arch::x86_64::{_mm512_cmpgt_epi32_mask, _mm512_loadu_si512, _mm512_max_epi32, _mm512_storeu_si512};
 
 use super::propose::{BYTE_GROUPS, Proposed};
 use super::propose_vnni::{self, ByteRows};

@@ -7,6 +7,7 @@
 //! BLAKE3 of all that
 //! ```
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -15,8 +16,9 @@ use std::path::Path;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::network::Network;
+use super::learner::{Learner, State};
 use super::towers::Towers;
+use crate::contract::{OperatorError, Result};
 
 const MAGIC: &[u8] = b"towline two-tower training 4\n";
 const DIGEST: u64 = blake3::OUT_LEN as u64;
@@ -87,13 +89,18 @@ fn numbers(bits: &Bits) -> BTreeMap<String, f64> {
 
 impl Course {
     /// Writes it to `path`, whole or not at all.
-    pub(crate) fn write(&self, network: &Network, path: &Path) -> io::Result<()> {
-        let (mut floats, steps_of_rows) = network.state();
+    pub(crate) fn write(&self, learner: &Learner, path: &Path) -> Result<()> {
+        let state = learner.state()?;
+        self.written(state, learner.steps(), path)
+            .map_err(OperatorError::io(path))
+    }
+
+    fn written(&self, (mut floats, steps_of_rows): State<'_>, steps: usize, path: &Path) -> io::Result<()> {
         let towers = self.best.iter().map(|best| &best.towers).chain(&self.ends);
-        floats.extend(towers.flat_map(Towers::arrays).map(Vec::as_slice));
+        floats.extend(towers.flat_map(Towers::arrays).map(|array| Cow::Borrowed(array.as_slice())));
         let header = Header {
             epoch: self.epoch,
-            steps: network.steps(),
+            steps,
             position: self.rng.get_word_pos().to_string(),
             metrics: bits(&self.metrics),
             rows: self.rows.clone(),
@@ -115,7 +122,7 @@ impl Course {
         out.put(MAGIC)?;
         out.put(&(header.len() as u64).to_le_bytes())?;
         out.put(&header)?;
-        for x in floats.into_iter().flatten() {
+        for x in floats.iter().flat_map(|array| array.iter()) {
             out.put(&x.to_le_bytes())?;
         }
         for x in steps_of_rows.into_iter().flatten() {
@@ -131,18 +138,18 @@ impl Course {
     }
 
     /// Goes on from what was written to `path`; `false`, with nothing changed, if that is not there or not whole.
-    pub(crate) fn take_up(&mut self, network: &mut Network, towers: &Towers, path: &Path) -> bool {
+    pub(crate) fn take_up(&mut self, learner: &mut Learner, towers: &Towers, path: &Path) -> Result<bool> {
         let Some((header, mut floats, steps_of_rows)) = read(path) else {
-            return false;
+            return Ok(false);
         };
         let Ok(position) = header.position.parse() else {
-            return false;
+            return Ok(false);
         };
-        let (of_network, _) = network.state();
-        let kept = floats.split_off(of_network.len().min(floats.len()));
+        let arrays = learner.state()?.0.len();
+        let kept = floats.split_off(arrays.min(floats.len()));
         let count = usize::from(header.best.is_some()) + header.ends;
         let Some(mut kept) = restored(towers, count, kept) else {
-            return false;
+            return Ok(false);
         };
         let best = header.best.and_then(|found| {
             Some(Best {
@@ -152,8 +159,8 @@ impl Course {
                 metrics: numbers(&found.metrics),
             })
         });
-        if !network.restore(header.steps, &floats, &steps_of_rows) {
-            return false;
+        if !learner.restore(header.steps, &floats, &steps_of_rows)? {
+            return Ok(false);
         }
         self.rng.set_word_pos(position);
         self.epoch = header.epoch;
@@ -161,7 +168,7 @@ impl Course {
         self.rows = header.rows;
         self.best = best;
         self.ends = kept;
-        true
+        Ok(true)
     }
 }
 

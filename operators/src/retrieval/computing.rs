@@ -158,7 +158,9 @@ mod tests {
     fn both_precisions_give_the_product_and_its_transposes() {
         let (rows, depth, columns) = (37, 45, 19);
         let values = |count: usize, salt: usize| -> Vec<f32> {
-            (0..count).map(|i| ((i * 37 + salt) % 101) as f32 / 50.0 - 1.0).collect()
+            (0..count)
+                .map(|i| ((i * 37 + salt) % 101) as f32 / 50.0 - 1.0)
+                .collect()
         };
         let (left, right) = (values(rows * depth, 3), values(depth * columns, 5));
         let flipped = |matrix: &[f32], rows: usize, columns: usize| {
@@ -169,7 +171,11 @@ mod tests {
         for precision in [Precision::F32, Precision::Bf16] {
             let on = Computing::new(precision, 1);
             // A number of bf16 is up to 1 in 256 off, and so is a product of two, twice that.
-            let most = if precision == Precision::F32 { 1e-4 } else { 45.0 / 128.0 };
+            let most = if precision == Precision::F32 {
+                1e-4
+            } else {
+                45.0 / 128.0
+            };
             let (mut one, mut other) = (RightBuffer::default(), RightBuffer::default());
             let plain = on.right(&right, (depth, columns), &mut one);
             let turned = flipped(&right, depth, columns);

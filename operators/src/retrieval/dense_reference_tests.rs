@@ -11,12 +11,12 @@ use super::cells::{Cells, Ids};
 use super::columns::EncodedTable;
 use super::computing::Computing;
 use super::fixture::Quiet;
-use super::in_batch::InBatch;
+use super::learner::Learner;
 use super::liked::Gathering;
-use super::network::Network;
 use super::numbers::Numbers;
 use super::row_blocks::Block;
 use super::sampling::Sampling;
+use super::torch_network::TorchNetwork;
 use super::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape};
 use super::towers::{Tower, Towers};
 use super::training::Training;
@@ -250,9 +250,9 @@ fn dense(data: &Data, towers: &Towers, orders: &[Vec<usize>], temperature: f64, 
 /// The losses of every step with the network.
 fn network(
     data: &Data,
-    towers: &Towers,
     orders: &[Vec<usize>],
-    (temperature, decay, precision): (f64, f64, Precision),
+    (temperature, decay): (f64, f64),
+    learner: impl FnOnce(Step) -> Learner,
 ) -> Vec<f64> {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -284,7 +284,7 @@ fn network(
         decay,
         schedule,
     };
-    let mut network = Network::new(towers, step, None, Computing::new(precision, 2));
+    let mut learner = learner(step);
     let (rows, pairs) = (data.table.rows, data.columns[0].1.iter().zip(&data.columns[2].1));
     let mut liked = Gathering::Memory(Vec::new());
     for (user, item) in pairs {
@@ -323,14 +323,13 @@ fn network(
         rows: gathered.finish(data.table.select(&first), ids, None).unwrap(),
         liked: liked.finish().unwrap(),
         sampling,
-        in_batch: InBatch::default(),
         mask: Mask::default(),
     };
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let batches = orders.iter().flat_map(|order| order.chunks(BATCH));
     batches
         .map(|rows| {
-            let (sum, weight) = training.pass(&mut network, rows, &mut rng).unwrap();
+            let (sum, weight) = training.pass(&mut learner, rows, &mut rng).unwrap();
             sum / weight
         })
         .collect()
@@ -356,8 +355,24 @@ fn after_two_hundred_steps_the_loss_is_that_of_dense_adam() {
     ] {
         let towers = towers(layers, normalize, all);
         let expected = dense(&data, &towers, &orders, temperature, decay);
-        for precision in [Precision::F32, Precision::Bf16] {
-            let found = network(&data, &towers, &orders, (temperature, decay, precision));
+        let kernels = |precision| {
+            let towers = &towers;
+            move |step| Learner::kernels(towers, step, None, Computing::new(precision, 2))
+        };
+        let torch = |precision| {
+            let towers = &towers;
+            move |step| {
+                let network = TorchNetwork::new(towers, step, None, precision, Device::Cpu).unwrap();
+                Learner::Torch(Box::new(network))
+            }
+        };
+        let of = (temperature, decay);
+        for (name, most, found) in [
+            ("kernels", 1e-4, network(&data, &orders, of, kernels(Precision::F32))),
+            ("kernels, bf16", 2e-3, network(&data, &orders, of, kernels(Precision::Bf16))),
+            ("libtorch", 1e-4, network(&data, &orders, of, torch(Precision::F32))),
+            ("libtorch, bf16", 2e-2, network(&data, &orders, of, torch(Precision::Bf16))),
+        ] {
             assert_eq!((expected.len(), found.len()), (STEPS, STEPS));
             let mean = |losses: &[f64]| losses[STEPS - 40..].iter().sum::<f64>() / 40.0;
             let (expected_end, found_end) = (mean(&expected), mean(&found));
@@ -366,12 +381,11 @@ fn after_two_hundred_steps_the_loss_is_that_of_dense_adam() {
                 "nothing was learnt: {} {expected_end}",
                 expected[0]
             );
-            let most = if precision == Precision::F32 { 1e-4 } else { 2e-3 };
             assert!((expected[0] - found[0]).abs() < most, "{} {}", expected[0], found[0]);
-            println!("{layers:?} {precision:?}: dense {expected_end}, found {found_end}");
+            println!("{layers:?}, {name}: dense {expected_end}, found {found_end}");
             assert!(
                 (expected_end - found_end).abs() < 0.005,
-                "{layers:?} {precision:?}: dense {expected_end}, found {found_end}"
+                "{layers:?}, {name}: dense {expected_end}, found {found_end}"
             );
         }
     }

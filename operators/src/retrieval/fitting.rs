@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use towline_kernels::Mask;
+use towline_kernels::{Mask, Step};
 
 use super::catalogue::{Catalogue, ITEMS, Items};
 use super::checkpoint::{Best, Course};
@@ -14,10 +14,9 @@ use super::evaluate::Per;
 use super::evaluation::Cases;
 use super::hard_negatives::Frozen;
 use super::ids::Originals;
-use super::in_batch::InBatch;
+use super::learner::Learner;
 use super::liked::Liked;
 use super::model::LoadedModel;
-use super::network::Network;
 use super::sampling::Sampling;
 use super::seen::Seen;
 use super::sides::{Sides, columns_of};
@@ -25,6 +24,7 @@ use super::survey::Survey;
 use super::tower_shape::WEIGHTS;
 use super::towers::Towers;
 use super::training::Training;
+use super::training_options::TrainingDevice;
 use super::training_rows::TrainingRows;
 use super::two_tower_train::{BEST_EPOCH, TwoTowerTrain};
 use super::validation::Validation;
@@ -66,9 +66,6 @@ struct Trained {
 
 impl Task for TwoTowerTrain {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        if context.device != Device::Cpu {
-            return Err(OperatorError::invalid("TwoTowerTrain works on the processor only"));
-        }
         let (material, learned_from) = self.material(inputs, context)?;
         let validation = self.read_validation(&material, context)?;
         let earlier = match inputs.get("warm_start") {
@@ -185,8 +182,7 @@ impl TwoTowerTrain {
             .map(|earlier| warmed(&mut towers, material, earlier, context))
             .transpose()?;
         let step = self.step(self.epochs * rows.steps(self.batch_size));
-        let on = Computing::new(self.precision, context.threads);
-        let mut network = Network::new(&towers, step, self.clip_norm, on);
+        let mut learner = self.learner(&towers, step, context)?;
         let mut training = Training {
             batch_size: self.batch_size,
             temperature: self.temperature(),
@@ -198,7 +194,6 @@ impl TwoTowerTrain {
             rows,
             liked,
             sampling,
-            in_batch: InBatch::default(),
             mask: Mask::default(),
         };
 
@@ -215,11 +210,11 @@ impl TwoTowerTrain {
             ends: VecDeque::new(),
         };
         let checkpoint = context.scratch()?.join(CHECKPOINT);
-        if course.take_up(&mut network, &towers, &checkpoint) {
+        if course.take_up(&mut learner, &towers, &checkpoint)? {
             let text = format!("taken up after epoch {}/{}", course.epoch, self.epochs);
             context.progress.note(&text);
             context.progress.advance((course.epoch * interactions) as u64);
-            network.download(&mut towers);
+            learner.download(&mut towers)?;
         }
         while course.epoch < self.epochs && !self.is_over(&course) {
             course.epoch += 1;
@@ -227,15 +222,15 @@ impl TwoTowerTrain {
                 // Fresh weights recommend nothing.
                 Some(settings) if course.epoch > 1 || earlier.is_some() => {
                     let mut copy = towers.clone();
-                    network.download(&mut copy);
+                    learner.download(&mut copy)?;
                     let items = training.rows.chunk.items.select(training.sampling.catalogue());
                     Some(Frozen::new(settings, copy, &items, context)?)
                 }
                 _ => None,
             };
-            let loss = training.epoch(&mut network, &mut course.rng)?;
+            let loss = training.epoch(&mut learner, &mut course.rng)?;
             course.metrics.insert("loss".to_owned(), loss);
-            network.download(&mut towers);
+            learner.download(&mut towers)?;
             if self.average_epochs > 1 {
                 course.ends.truncate(self.average_epochs - 1);
                 course.ends.push_front(towers.clone());
@@ -248,9 +243,7 @@ impl TwoTowerTrain {
             self.tell(&mut course, &per_epoch, context);
             // After the last epoch everything is nearly done.
             if course.epoch < self.epochs {
-                course
-                    .write(&network, &checkpoint)
-                    .map_err(OperatorError::io(&checkpoint))?;
+                course.write(&learner, &checkpoint)?;
             }
         }
         let columns = std::iter::once("epoch").chain(per_epoch.iter().map(|name| name.as_str()));
@@ -271,6 +264,20 @@ impl TwoTowerTrain {
             table,
             taken,
         })
+    }
+
+    /// What makes the steps, on the device that is asked for.
+    fn learner(&self, towers: &Towers, step: Step, context: &Context) -> Result<Learner> {
+        let device = match self.device {
+            TrainingDevice::Cpu => Device::Cpu,
+            TrainingDevice::Cuda => Device::Cuda,
+            TrainingDevice::Auto => found(),
+        };
+        if device == Device::Cuda {
+            return on_cuda(self, towers, step);
+        }
+        let on = Computing::new(self.precision, context.threads);
+        Ok(Learner::kernels(towers, step, self.clip_norm, on))
     }
 
     /// Whether the validation has got no better for so long that there is no use in going on.
@@ -364,6 +371,29 @@ impl TwoTowerTrain {
             },
         })
     }
+}
+
+/// The device that this machine has.
+fn found() -> Device {
+    #[cfg(feature = "torch")]
+    if super::torch_network::cuda().is_ok() {
+        return Device::Cuda;
+    }
+    Device::Cpu
+}
+
+#[cfg(feature = "torch")]
+fn on_cuda(options: &TwoTowerTrain, towers: &Towers, step: Step) -> Result<Learner> {
+    let device = super::torch_network::cuda()?;
+    let network = super::torch_network::TorchNetwork::new(towers, step, options.clip_norm, options.precision, device)?;
+    Ok(Learner::Torch(Box::new(network)))
+}
+
+#[cfg(not(feature = "torch"))]
+fn on_cuda(_: &TwoTowerTrain, _: &Towers, _: Step) -> Result<Learner> {
+    Err(OperatorError::invalid(
+        "`device: cuda`: this program was built without libtorch; build it with the feature `torch`",
+    ))
 }
 
 /// Puts the weights of an earlier model into the towers.

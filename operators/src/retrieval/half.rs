@@ -200,7 +200,11 @@ impl Half {
                 }
             }
         };
-        in_parallel(on.threads, pooled.chunks_mut(ROWS * width).enumerate().collect(), gather);
+        in_parallel(
+            on.threads,
+            pooled.chunks_mut(ROWS * width).enumerate().collect(),
+            gather,
+        );
         let last = self.layers.len().saturating_sub(1);
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let (before, after) = self.activations.split_at_mut(index + 1);

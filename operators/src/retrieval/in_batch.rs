@@ -6,10 +6,11 @@
 //! are made, turned into their gradient and multiplied out again while they are in the second-level cache: no
 //! [batch, candidates] matrix ever exists.
 
-use towline_kernels::{Bf16, Isa, Mask, Strided, add_scaled, gemm, in_parallel, softmax_gradient, transpose};
+use towline_kernels::{Bf16, Isa, Strided, add_scaled, gemm, in_parallel, softmax_gradient, transpose};
 
 use super::computing::Computing;
 use super::in_batch_bf16::{Factors, PairsOfBlock};
+use super::learner::Candidates;
 
 /// Rows of a shard: the unit of parallel work. Fixed, so that sums do not depend on the number of threads.
 const SHARD: usize = 512;
@@ -17,23 +18,6 @@ const SHARD: usize = 512;
 const BLOCK: usize = 64;
 /// Keeps rows of scores from falling on the same cache sets, which a length that is a power of two would do.
 const SLACK: usize = 16;
-
-/// What the rows of a batch are scored against.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Candidates<'a> {
-    /// Embeddings, row-major [candidates, dim].
-    pub(crate) embeddings: &'a [f32],
-    /// Log of the probability that a candidate is drawn, less the log of how often it was, [candidates]; zeros for no
-    /// correction.
-    pub(crate) log_q: &'a [f32],
-    /// Which candidate each row of the batch is about, with the log of the probability that it is drawn for this row,
-    /// [batch].
-    pub(crate) targets: &'a [(u32, f32)],
-    /// Which candidates are no negatives.
-    pub(crate) mask: &'a Mask,
-    /// What the loss of each row counts for, [batch]; their sum should be 1.
-    pub(crate) weights: &'a [f32],
-}
 
 /// The loss, with the memory that it works in.
 #[derive(Debug, Default)]
@@ -59,8 +43,8 @@ struct Shard {
 /// The candidates' embeddings as a product asks for them.
 #[derive(Clone, Copy)]
 enum Prepared<'a> {
-    /// Row-major [dim, candidates].
-    Single(&'a [f32]),
+    /// Row-major [dim, candidates] and [candidates, dim].
+    Single(&'a [f32], &'a [f32]),
     Bf16(Bf16, &'a Factors),
 }
 
@@ -80,24 +64,25 @@ pub(super) struct Block<'a> {
 }
 
 impl InBatch {
-    /// The weighted sum of the losses of the rows; leaves its gradients. `queries` is row-major [batch, dim].
+    /// The weighted sum of the losses of the rows; leaves its gradients. The embeddings are row-major, of the queries
+    /// [batch, dim] and of the candidates [candidates, dim].
     pub(crate) fn learn(
         &mut self,
         on: Computing,
-        queries: &[f32],
+        (queries, embeddings): (&[f32], &[f32]),
         dim: usize,
         temperature: f64,
         candidates: &Candidates<'_>,
     ) -> f64 {
-        let (batch, count) = (queries.len() / dim, candidates.embeddings.len() / dim);
+        let (batch, count) = (queries.len() / dim, embeddings.len() / dim);
         let scale = (1.0 / temperature) as f32;
         let prepared = if let Some(way) = on.bf16 {
-            self.factors.fill(on, candidates.embeddings, dim);
+            self.factors.fill(on, embeddings, dim);
             Prepared::Bf16(way, &self.factors)
         } else {
             self.transposed.resize(count * dim, 0.0);
-            transpose(candidates.embeddings, count, dim, &mut self.transposed, count);
-            Prepared::Single(&self.transposed)
+            transpose(embeddings, count, dim, &mut self.transposed, count);
+            Prepared::Single(&self.transposed, embeddings)
         };
         self.by_query.resize(batch * dim, 0.0);
         self.shards.resize_with(batch.div_ceil(SHARD), Shard::default);
@@ -150,7 +135,7 @@ impl Shard {
                 queries: &queries[start * dim..][..rows * dim],
             };
             match prepared {
-                Prepared::Single(transposed) => {
+                Prepared::Single(transposed, _) => {
                     let (shape, q) = ((rows, dim, count), Strided::rows(block.queries, dim));
                     gemm(isa, shape, q, transposed, count, &mut self.scores, stride, false);
                 }
@@ -165,9 +150,16 @@ impl Shard {
                 self.loss += f64::from(loss) * f64::from(weight);
             }
             let gradients = (&mut *by_query, self.by_item.as_mut_slice());
+            let accumulate = index > 0;
             match prepared {
-                Prepared::Single(_) => block.gradients(isa, &self.scores, candidates.embeddings, gradients, index > 0),
-                Prepared::Bf16(way, factors) => self.pairs.gradients((isa, way), block, factors, &self.scores, gradients, index > 0),
+                Prepared::Single(_, embeddings) => {
+                    block.gradients(isa, &self.scores, embeddings, gradients, accumulate);
+                }
+                Prepared::Bf16(way, factors) => {
+                    let on = (isa, way);
+                    self.pairs
+                        .gradients(on, block, factors, &self.scores, gradients, accumulate);
+                }
             }
             towline_kernels::scale(isa, by_query, scale);
         }
@@ -202,7 +194,7 @@ impl Block<'_> {
 mod tests {
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
-    use towline_kernels::Positives;
+    use towline_kernels::{Mask, Positives};
 
     use super::*;
 
@@ -252,20 +244,21 @@ mod tests {
             }
         }
         let candidates = Candidates {
-            embeddings: &items,
             log_q: &log_q,
             targets: &targets,
             mask: &mask,
             weights: &weights,
         };
         let single = Isa::available().into_iter().map(|isa| (isa, None, (1e-5, 1e-6)));
-        let half = Bf16::available().into_iter().map(|way| (Isa::best(), Some(way), (1e-3, 3e-5)));
+        let half = Bf16::available()
+            .into_iter()
+            .map(|way| (Isa::best(), Some(way), (1e-3, 3e-5)));
         for (isa, bf16, most) in single.chain(half) {
             let on = |threads| Computing { isa, threads, bf16 };
             let mut found = InBatch::default();
             let mut one = InBatch::default();
-            let value = found.learn(on(3), &queries, dim, temperature, &candidates);
-            assert_eq!(value, one.learn(on(1), &queries, dim, temperature, &candidates));
+            let value = found.learn(on(3), (&queries, &items), dim, temperature, &candidates);
+            assert_eq!(value, one.learn(on(1), (&queries, &items), dim, temperature, &candidates));
             assert_eq!((&found.by_query, &found.by_item), (&one.by_query, &one.by_item));
             assert!((value - loss).abs() < most.0, "{isa:?} {bf16:?}: {value} {loss}");
             for (found, exact) in [(&found.by_query, &by_query), (&found.by_item, &by_item)] {

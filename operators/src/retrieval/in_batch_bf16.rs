@@ -59,7 +59,11 @@ impl PairsOfBlock {
         accumulate: bool,
     ) {
         let Block {
-            rows, count, dim, stride, ..
+            rows,
+            count,
+            dim,
+            stride,
+            ..
         } = block;
         let pairs = count.div_ceil(2);
         self.left.resize(rows * pairs, Pair::default());

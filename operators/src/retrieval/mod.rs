@@ -20,6 +20,7 @@ mod dense_layers;
 mod ease;
 mod embedding_model;
 mod encode;
+mod ensemble;
 mod evaluate;
 mod evaluation;
 mod fitting;
@@ -33,6 +34,7 @@ mod interactions;
 mod item_choice;
 mod item_knn;
 mod item_weights;
+mod learner;
 mod liked;
 mod metrics;
 mod model;
@@ -49,12 +51,21 @@ mod sampling;
 mod scales;
 mod scoring;
 mod seen;
+mod side_by_side;
 mod sides;
 mod survey;
 mod top_k_encode;
 mod top_k_run;
 #[cfg(feature = "torch")]
+mod torch_network;
+#[cfg(all(test, feature = "torch"))]
+mod torch_network_tests;
+#[cfg(feature = "torch")]
+mod torch_optimizer;
+#[cfg(feature = "torch")]
 mod torch_script;
+#[cfg(feature = "torch")]
+mod torch_tower;
 mod tower_files;
 mod tower_shape;
 mod towers;
@@ -90,6 +101,7 @@ pub use als::Als;
 pub use ann_index::{AnnIndex, Metric};
 pub use audience::UserId;
 pub use best_model::{BestModel, Goal};
+pub use ensemble::Ensemble;
 pub use cold_start::ColdStart;
 pub use compare_metrics::CompareMetrics;
 pub use ease::Ease;

@@ -1,34 +1,24 @@
 //! Bayesian personalized ranking with its gradient (Rendle et al. 2009): a row should score its own item above one that
 //! its user does not know. The loss of a row is -ln sigmoid((q v_own - q v_other) / T).
 
+use super::learner::Pairs;
 use super::scoring::dot;
 
-/// The rows of a batch and what they are compared with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pairs<'a> {
-    /// Embeddings of the candidates, row-major [candidates, dim].
-    pub(crate) embeddings: &'a [f32],
-    /// For each row its own candidate and the other, [batch]; a row without another teaches nothing.
-    pub(crate) places: &'a [(u32, Option<u32>)],
-    /// What the loss of each row counts for, [batch].
-    pub(crate) weights: &'a [f32],
-}
-
 /// The weighted sum of the losses of the rows; leaves the gradients by the query embeddings, [batch, dim], and by the
-/// embeddings of the candidates, [candidates, dim]. `queries` is row-major [batch, dim].
+/// embeddings of the candidates, [candidates, dim], both of which are row-major.
 pub(crate) fn learn(
-    queries: &[f32],
+    (queries, embeddings): (&[f32], &[f32]),
     dim: usize,
     temperature: f64,
     pairs: &Pairs<'_>,
     (by_query, by_item): (&mut Vec<f32>, &mut Vec<f32>),
 ) -> f64 {
-    for (gradient, length) in [(&mut *by_query, queries.len()), (&mut *by_item, pairs.embeddings.len())] {
+    for (gradient, length) in [(&mut *by_query, queries.len()), (&mut *by_item, embeddings.len())] {
         gradient.clear();
         gradient.resize(length, 0.0);
     }
     let scale = (1.0 / temperature) as f32;
-    let item = |place: u32| &pairs.embeddings[place as usize * dim..][..dim];
+    let item = |place: u32| &embeddings[place as usize * dim..][..dim];
     let rows = queries.chunks_exact(dim).zip(by_query.chunks_exact_mut(dim));
     let mut loss = 0.0;
     for ((query, by_query), (&(own, other), &weight)) in rows.zip(pairs.places.iter().zip(pairs.weights)) {
@@ -78,11 +68,10 @@ mod tests {
         let (mut by_query, mut by_item) = (Vec::new(), vec![7.0; 3]);
         let embeddings = narrow(&items);
         let pairs = Pairs {
-            embeddings: &embeddings,
             places: &places,
             weights: &weights,
         };
-        let value = learn(&narrow(&queries), 3, 0.5, &pairs, (&mut by_query, &mut by_item));
+        let value = learn((&narrow(&queries), &embeddings), 3, 0.5, &pairs, (&mut by_query, &mut by_item));
         assert!((value - loss(&queries, &items, &places, &weights)).abs() < 1e-6);
         let slope = |change: &dyn Fn(f64) -> f64| (change(1e-5) - change(-1e-5)) / 2e-5;
         for place in 0..9 {
@@ -107,12 +96,11 @@ mod tests {
     fn scores_far_apart_stay_finite() {
         for (sign, expected) in [(1.0, 0.0), (-1.0, 400.0)] {
             let pairs = Pairs {
-                embeddings: &[100.0 * sign, -100.0 * sign],
                 places: &[(0, Some(1))],
                 weights: &[1.0],
             };
             let (mut by_query, mut by_item) = (Vec::new(), Vec::new());
-            let value = learn(&[1.0], 1, 0.5, &pairs, (&mut by_query, &mut by_item));
+            let value = learn((&[1.0], &[100.0 * sign, -100.0 * sign]), 1, 0.5, &pairs, (&mut by_query, &mut by_item));
             assert!((value - expected).abs() < 1e-6 && by_query[0].is_finite());
         }
     }

@@ -6,10 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use towline_kernels::Mask;
 
 use super::hard_negatives::{Frozen, Hard};
-use super::in_batch::{Candidates, InBatch};
+use super::learner::{Candidates, Compared, Learner, Pairs};
 use super::liked::Liked;
-use super::network::Network;
-use super::pairwise::{self, Pairs};
 use super::sampling::{Batch, Sampling};
 use super::training_options::Loss;
 use super::training_rows::TrainingRows;
@@ -37,8 +35,6 @@ pub(crate) struct Training<'a> {
     pub(crate) liked: Liked,
     /// What negatives are drawn from.
     pub(crate) sampling: Sampling,
-    /// The loss at work.
-    pub(crate) in_batch: InBatch,
     /// The mask of the batch at hand.
     pub(crate) mask: Mask,
 }
@@ -58,27 +54,25 @@ impl Training<'_> {
     /// One step; returns the mean loss of its rows.
     fn step(
         &mut self,
-        network: &mut Network,
+        learner: &mut Learner,
         (rows, weights): (&[usize], &[f32]),
         rng: &mut ChaCha8Rng,
     ) -> Result<f64> {
         let loss = if self.loss == Loss::Bpr {
-            self.pairwise(network, rows, weights, rng)?
+            self.pairwise(learner, rows, weights, rng)?
         } else {
-            self.softmax(network, rows, weights, rng)?
+            self.softmax(learner, rows, weights, rng)?
         };
         if !loss.is_finite() {
-            return Err(self.exploded(network, rows));
+            return Err(self.exploded(learner, rows));
         }
-        std::mem::swap(&mut network.query.gradient, &mut self.in_batch.by_query);
-        std::mem::swap(&mut network.item.gradient, &mut self.in_batch.by_item);
-        network.learn();
+        learner.learn()?;
         Ok(loss)
     }
 
     fn pairwise(
         &mut self,
-        network: &mut Network,
+        learner: &mut Learner,
         rows: &[usize],
         weights: &[f32],
         rng: &mut ChaCha8Rng,
@@ -95,7 +89,6 @@ impl Training<'_> {
         let others = self.sampling.unknown(&batch, rng);
         let found: Vec<usize> = others.iter().copied().flatten().collect();
         let drawn = self.sampling.drawn(&batch, &found, &Hard::default(), false);
-        network.forward((&chunk.queries, rows), (&chunk.items, &drawn.rows))?;
         let mut beside = drawn.beside.iter().copied();
         let own = drawn.targets.iter().map(|(place, _)| *place);
         let places: Vec<(u32, Option<u32>)> = own
@@ -103,16 +96,21 @@ impl Training<'_> {
             .map(|(own, other)| (own, other.and_then(|_| beside.next())))
             .collect();
         let pairs = Pairs {
-            embeddings: network.item.output(),
             places: &places,
             weights,
         };
-        let gradients = (&mut self.in_batch.by_query, &mut self.in_batch.by_item);
-        let (queries, dim) = (network.query.output(), network.query.dim());
-        Ok(pairwise::learn(queries, dim, self.temperature, &pairs, gradients))
+        learner.pairwise(&self.compared(rows, &drawn.rows), &pairs)
     }
 
-    fn softmax(&mut self, network: &mut Network, rows: &[usize], weights: &[f32], rng: &mut ChaCha8Rng) -> Result<f64> {
+    fn compared<'a>(&'a self, rows: &'a [usize], items: &'a [usize]) -> Compared<'a> {
+        Compared {
+            queries: (&self.rows.chunk.queries, rows),
+            items: (&self.rows.chunk.items, items),
+            temperature: self.temperature,
+        }
+    }
+
+    fn softmax(&mut self, learner: &mut Learner, rows: &[usize], weights: &[f32], rng: &mut ChaCha8Rng) -> Result<f64> {
         let (sampling, chunk) = (&self.sampling, &self.rows.chunk);
         let users: Vec<Option<u32>> = rows.iter().map(|&row| chunk.users[row]).collect();
         let (positives, users) = self.liked.of(&users)?;
@@ -139,26 +137,22 @@ impl Training<'_> {
             }
         };
         sampling.mask(&batch, &drawn, &mut self.mask);
-        network.forward((&chunk.queries, rows), (&chunk.items, &drawn.rows))?;
         let candidates = Candidates {
-            embeddings: network.item.output(),
             log_q: &drawn.log_q,
             targets: &drawn.targets,
             mask: &self.mask,
             weights,
         };
-        let dim = network.query.dim();
-        let (on, queries) = (network.on(), network.query.output());
-        Ok(self.in_batch.learn(on, queries, dim, self.temperature, &candidates))
+        learner.softmax(&self.compared(rows, &drawn.rows), &candidates)
     }
 
     /// One pass; returns the mean loss, by the weights of the rows.
-    pub(crate) fn epoch(&mut self, network: &mut Network, rng: &mut ChaCha8Rng) -> Result<f64> {
+    pub(crate) fn epoch(&mut self, learner: &mut Learner, rng: &mut ChaCha8Rng) -> Result<f64> {
         let (mut sum, mut total) = (0.0, 0.0);
         for blocks in self.rows.windows(rng) {
             let mut order = self.rows.take(&blocks)?;
             order.shuffle(rng);
-            let (of_window, weight) = self.pass(network, &order, rng)?;
+            let (of_window, weight) = self.pass(learner, &order, rng)?;
             sum += of_window;
             total += weight;
         }
@@ -166,7 +160,7 @@ impl Training<'_> {
     }
 
     /// Learns from rows in memory, in this order; returns the sum of their losses and that of their weights.
-    pub(crate) fn pass(&mut self, network: &mut Network, order: &[usize], rng: &mut ChaCha8Rng) -> Result<(f64, f64)> {
+    pub(crate) fn pass(&mut self, learner: &mut Learner, order: &[usize], rng: &mut ChaCha8Rng) -> Result<(f64, f64)> {
         let (mut sum, mut total) = (0.0, 0.0);
         // A row alone has no negatives.
         for rows in order.chunks(self.batch_size).filter(|rows| rows.len() > 1) {
@@ -174,7 +168,7 @@ impl Training<'_> {
             let (weights, weight) = self.weights(rows);
             // Rows that count for nothing teach nothing.
             if weight > 0.0 {
-                sum += self.step(network, (rows, &weights), rng)? * weight;
+                sum += self.step(learner, (rows, &weights), rng)? * weight;
                 total += weight;
             }
             self.context.progress.advance(rows.len() as u64);
@@ -182,8 +176,8 @@ impl Training<'_> {
         Ok((sum, total))
     }
 
-    fn exploded(&self, network: &Network, rows: &[usize]) -> OperatorError {
-        let columns = network.broken();
+    fn exploded(&self, learner: &Learner, rows: &[usize]) -> OperatorError {
+        let columns = learner.broken();
         let place = if columns.is_empty() {
             "in the layers or the scores".to_owned()
         } else {
@@ -192,7 +186,7 @@ impl Training<'_> {
         OperatorError::invalid(format!(
             "the loss is not a number any more, at step {} ({} interactions, the first is row {} of the split): {place}. \
              Lower `learning_rate`, or limit the gradients with `clip_norm`",
-            network.steps() + 1,
+            learner.steps() + 1,
             rows.len(),
             rows.first().map_or(0, |row| self.rows.number(*row)),
         ))

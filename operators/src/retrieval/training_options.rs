@@ -42,6 +42,19 @@ pub enum Precision {
     Bf16,
 }
 
+/// Where a model is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainingDevice {
+    /// On the processor: the same seed gives the same bytes on any number of threads.
+    #[default]
+    Cpu,
+    /// With libtorch on the first CUDA device, or not at all. The bytes may differ from run to run.
+    Cuda,
+    /// On a CUDA device where there is one, else on the processor. The result of either is taken for that of both.
+    Auto,
+}
+
 /// What is compared with what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -9,7 +9,9 @@ use super::evaluate::Per;
 use super::sample_weight;
 use super::sides::{Sides, mismatches};
 use super::tower_shape::{Normalize, Pool};
-use super::training_options::{EarlyStopping, HardNegatives, IdEmbedding, LearningRateSchedule, Loss, Optimizer, Precision};
+use super::training_options::{
+    EarlyStopping, HardNegatives, IdEmbedding, LearningRateSchedule, Loss, Optimizer, Precision, TrainingDevice,
+};
 use super::users::unknown_split;
 use super::validation::{METRICS, metric};
 use crate::contract::{
@@ -136,6 +138,10 @@ pub struct TwoTowerTrain {
     #[serde(default)]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: Option<f64>,
+    /// Where to train. A CUDA device needs a Towline that was built with a libtorch for CUDA; what is known of the rows and
+    /// the optimizer's state then lie in its memory, and so does a matrix of scores, batch by candidates.
+    #[serde(default)]
+    pub device: TrainingDevice,
     /// What products of matrices are computed in.
     #[serde(default)]
     pub precision: Precision,

@@ -1,0 +1,181 @@
+//! Who makes the steps of training: the kernels on the processor, or libtorch on a CUDA device.
+
+use std::borrow::Cow;
+
+use towline_kernels::{Mask, Step};
+
+use super::columns::EncodedTable;
+use super::computing::Computing;
+use super::in_batch::InBatch;
+use super::network::Network;
+use super::pairwise;
+#[cfg(feature = "torch")]
+use super::torch_network::TorchNetwork;
+use super::towers::Towers;
+use crate::contract::Result;
+
+/// Rows of tables that a step is about: users, and items that they are compared with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Compared<'a> {
+    /// The users of the batch.
+    pub(crate) queries: (&'a EncodedTable, &'a [usize]),
+    /// The candidates.
+    pub(crate) items: (&'a EncodedTable, &'a [usize]),
+    /// What scores are divided by.
+    pub(crate) temperature: f64,
+}
+
+/// What the softmax of a batch is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidates<'a> {
+    /// Log of the probability that a candidate is drawn, less the log of how often it was, [candidates]; zeros for no
+    /// correction.
+    pub(crate) log_q: &'a [f32],
+    /// Which candidate each row of the batch is about, with the log of the probability that it is drawn for this row,
+    /// [batch].
+    pub(crate) targets: &'a [(u32, f32)],
+    /// Which candidates are no negatives.
+    pub(crate) mask: &'a Mask,
+    /// What the loss of each row counts for, [batch]; their sum should be 1.
+    pub(crate) weights: &'a [f32],
+}
+
+/// What the rows of a batch are compared with one by one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pairs<'a> {
+    /// For each row its own candidate and the other, [batch]; a row without another teaches nothing.
+    pub(crate) places: &'a [(u32, Option<u32>)],
+    /// What the loss of each row counts for, [batch].
+    pub(crate) weights: &'a [f32],
+}
+
+/// The towers while they learn.
+#[derive(Debug)]
+pub(crate) enum Learner {
+    /// On the processor.
+    Kernels(Box<Kernels>),
+    /// On a CUDA device.
+    #[cfg(feature = "torch")]
+    Torch(Box<TorchNetwork>),
+}
+
+/// Arrays of numbers, and the last steps of rows.
+pub(crate) type State<'a> = (Vec<Cow<'a, [f32]>>, Vec<&'a [u32]>);
+
+/// The network on the processor, and the loss at work.
+#[derive(Debug)]
+pub(crate) struct Kernels {
+    network: Network,
+    in_batch: InBatch,
+}
+
+impl Learner {
+    /// The towers on the processor.
+    pub(crate) fn kernels(towers: &Towers, step: Step, clip_norm: Option<f64>, on: Computing) -> Self {
+        Learner::Kernels(Box::new(Kernels {
+            network: Network::new(towers, step, clip_norm, on),
+            in_batch: InBatch::default(),
+        }))
+    }
+
+    /// The weighted sum of the losses of the rows, with its gradients left for [`Learner::learn`].
+    pub(crate) fn softmax(&mut self, compared: &Compared<'_>, candidates: &Candidates<'_>) -> Result<f64> {
+        match self {
+            Learner::Kernels(kernels) => {
+                let Kernels { network, in_batch } = kernels.as_mut();
+                network.forward(compared.queries, compared.items)?;
+                let embeddings = (network.query.output(), network.item.output());
+                let (on, dim) = (network.on(), network.query.dim());
+                Ok(in_batch.learn(on, embeddings, dim, compared.temperature, candidates))
+            }
+            #[cfg(feature = "torch")]
+            Learner::Torch(network) => network.softmax(compared, candidates),
+        }
+    }
+
+    /// The same for a loss over pairs.
+    pub(crate) fn pairwise(&mut self, compared: &Compared<'_>, pairs: &Pairs<'_>) -> Result<f64> {
+        match self {
+            Learner::Kernels(kernels) => {
+                let Kernels { network, in_batch } = kernels.as_mut();
+                network.forward(compared.queries, compared.items)?;
+                let embeddings = (network.query.output(), network.item.output());
+                let gradients = (&mut in_batch.by_query, &mut in_batch.by_item);
+                let dim = network.query.dim();
+                Ok(pairwise::learn(embeddings, dim, compared.temperature, pairs, gradients))
+            }
+            #[cfg(feature = "torch")]
+            Learner::Torch(network) => network.pairwise(compared, pairs),
+        }
+    }
+
+    /// One step along the gradients of the last loss.
+    pub(crate) fn learn(&mut self) -> Result<()> {
+        match self {
+            Learner::Kernels(kernels) => {
+                let Kernels { network, in_batch } = kernels.as_mut();
+                std::mem::swap(&mut network.query.gradient, &mut in_batch.by_query);
+                std::mem::swap(&mut network.item.gradient, &mut in_batch.by_item);
+                network.learn();
+                Ok(())
+            }
+            #[cfg(feature = "torch")]
+            Learner::Torch(network) => network.learn(),
+        }
+    }
+
+    /// Steps made so far.
+    pub(crate) fn steps(&self) -> usize {
+        match self {
+            Learner::Kernels(kernels) => kernels.network.steps(),
+            #[cfg(feature = "torch")]
+            Learner::Torch(network) => network.steps(),
+        }
+    }
+
+    /// Copies all weights back.
+    pub(crate) fn download(&mut self, towers: &mut Towers) -> Result<()> {
+        match self {
+            Learner::Kernels(kernels) => {
+                kernels.network.download(towers);
+                Ok(())
+            }
+            #[cfg(feature = "torch")]
+            Learner::Torch(network) => network.download(towers),
+        }
+    }
+
+    /// Everything that the next step depends on besides the number of steps so far.
+    pub(crate) fn state(&self) -> Result<State<'_>> {
+        match self {
+            Learner::Kernels(kernels) => {
+                let (numbers, steps) = kernels.network.state();
+                Ok((numbers.into_iter().map(Cow::Borrowed).collect(), steps))
+            }
+            #[cfg(feature = "torch")]
+            Learner::Torch(network) => {
+                let numbers = network.state()?.into_iter();
+                Ok((numbers.map(Cow::Owned).collect(), Vec::new()))
+            }
+        }
+    }
+
+    /// Takes up where [`Learner::state`] was written down; `false`, with nothing changed, if the sizes are not those of
+    /// these towers.
+    pub(crate) fn restore(&mut self, steps: usize, numbers: &[Vec<f32>], of_rows: &[Vec<u32>]) -> Result<bool> {
+        match self {
+            Learner::Kernels(kernels) => Ok(kernels.network.restore(steps, numbers, of_rows)),
+            #[cfg(feature = "torch")]
+            Learner::Torch(network) => network.restore(steps, numbers),
+        }
+    }
+
+    /// The columns whose embeddings are not finite any more, as far as the batch at hand tells.
+    pub(crate) fn broken(&self) -> Vec<&str> {
+        match self {
+            Learner::Kernels(kernels) => kernels.network.broken(),
+            #[cfg(feature = "torch")]
+            Learner::Torch(network) => network.broken(),
+        }
+    }
+}
