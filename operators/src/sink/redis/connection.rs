@@ -7,11 +7,12 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, ErrorKind, Pipeline, RedisError, TlsCertificates,
-    Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, ErrorKind, Pipeline, RedisConnectionInfo,
+    RedisError, TlsCertificates, Value,
 };
 use tokio::sync::Mutex;
 
+use crate::contract::secret::reveal;
 use crate::contract::{OperatorError, Result};
 
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,6 +54,8 @@ impl Failure {
 #[derive(Clone, Default)]
 pub(super) struct Security {
     certificates: Option<TlsCertificates>,
+    /// How sentinels know this client, which need not be how the data does.
+    sentinels: RedisConnectionInfo,
 }
 
 impl Security {
@@ -75,7 +78,25 @@ impl Security {
                 client_tls: client_tls.transpose()?,
                 root_cert: authority.map(bytes).transpose()?,
             }),
+            sentinels: RedisConnectionInfo::default(),
         })
+    }
+
+    /// The same with the credentials that sentinels ask for; secrets in them are read now.
+    pub(super) fn known_to_sentinels(mut self, user: Option<&str>, password: Option<&str>) -> Result<Self> {
+        if let Some(user) = user {
+            self.sentinels = self.sentinels.set_username(reveal(user)?);
+        }
+        if let Some(password) = password {
+            self.sentinels = self.sentinels.set_password(reveal(password)?);
+        }
+        Ok(self)
+    }
+
+    /// A new connection to a sentinel.
+    pub(super) async fn open_sentinel(&self, info: &ConnectionInfo) -> Result<MultiplexedConnection, RedisError> {
+        let info = info.clone().set_redis_settings(self.sentinels.clone());
+        self.open(&info, 0).await
     }
 
     /// A new connection to a server and one of its databases.
@@ -226,6 +247,21 @@ pub(super) fn check(answer: &Value) -> Result<(), Failure> {
         Value::ServerError(error) => Err(failure(&RedisError::from(error.clone()))),
         Value::Array(answers) => answers.iter().try_for_each(check),
         _ => Ok(()),
+    }
+}
+
+/// The same of a sentinel's error.
+pub(super) fn sentinel_failure(error: &RedisError) -> Failure {
+    let server = |text: &str| Failure::Final(OperatorError::Server(text.to_owned()));
+    match error.code().unwrap_or_default() {
+        "NOAUTH" => server("the sentinel wants a password; write `sentinel_password: \"${secret.NAME}\"`"),
+        "NOPERM" => server(&format!(
+            "the sentinel does not let this user ask for the master (`sentinel_user`): {error}"
+        )),
+        code if code == "WRONGPASS" || error.kind() == ErrorKind::AuthenticationFailed => {
+            server("the sentinel refuses the user name or the password; check `sentinel_user` and `sentinel_password`")
+        }
+        _ => failure(error),
     }
 }
 

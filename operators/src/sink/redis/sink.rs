@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::checks::{bad, check_address, check_key, check_namespace};
+use super::checks::{bad, check_address, check_key, check_namespace, check_sentinels};
 use super::settings::{Document, Encoding, Gates, Publish, Stale};
 use super::{address, places};
 use crate::contract::{
@@ -49,6 +49,17 @@ pub struct RedisSink {
     /// The key of `client_certificate`, in PEM: `client_key: certs/client.key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_key: Option<PathBuf>,
+    /// The user that the sentinels know, where they ask for one: `sentinel_user: watcher`. The credentials in `url` are those of
+    /// the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinel_user: Option<String>,
+    /// The password that the sentinels ask for, as in `sentinel_password: "${secret.SENTINEL}"`.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "address::serialize_password"
+    )]
+    pub sentinel_password: Option<String>,
     /// The key of a row: `{column}` stands for the row's value in that column, `{{` and `}}` for the braces themselves.
     #[serde(default = "default_key")]
     pub key: String,
@@ -174,7 +185,15 @@ impl Describe for RedisSink {
         )
         .optional(),
     ];
-    const CACHE_IGNORE: &'static [&'static str] = &["chunk", "in_flight", "connections", "rate_limit", "patience"];
+    const CACHE_IGNORE: &'static [&'static str] = &[
+        "chunk",
+        "in_flight",
+        "connections",
+        "rate_limit",
+        "patience",
+        "sentinel_user",
+        "sentinel_password",
+    ];
     const EXAMPLE: &'static str =
         "op: RedisSink\ninput: recommendations\nwith: { url: embedded, key: \"USER:{user_id}\" }\n";
 
@@ -187,6 +206,11 @@ impl Describe for RedisSink {
                 None,
             ));
         }
+        problems.extend(check_sentinels(
+            &self.url,
+            self.sentinel_user.as_deref(),
+            self.sentinel_password.as_deref(),
+        ));
         problems.extend(check_namespace(&self.namespace));
         if !self.is_file() {
             problems.extend(check_key(&self.key, &self.namespace));
