@@ -45,6 +45,7 @@ pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failur
         && generations.contains_key(&live_generation)
         && live.as_ref().is_some_and(|live| live.encoding == stored);
     let (census, changes) = publisher.look(Some(&earlier), current)?;
+    drop(earlier);
     let gone = match manner.stale {
         Stale::Keep => Some(0),
         Stale::Remove if current => Some(count_stale(&changes)?),

@@ -8,7 +8,7 @@ use redis::{ConnectionAddr, ConnectionInfo, FromRedisValue, Pipeline, Value};
 use tokio::sync::RwLock;
 
 use super::address::{Address, Shape};
-use super::connection::{Failure, Node, Security, check, failure};
+use super::connection::{Failure, Node, Security, check, failure, sentinel_failure};
 use crate::contract::{OperatorError, Result};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -114,6 +114,13 @@ impl Server {
     pub(super) async fn owners<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Owners {
         let layout = self.layout.read().await;
         let mut owners = Owners::new();
+        if layout.slots.is_none() {
+            let all: Vec<usize> = (0..keys.count()).collect();
+            if !all.is_empty() {
+                owners.insert(0, all);
+            }
+            return owners;
+        }
         for (place, key) in keys.enumerate() {
             owners.entry(layout.owner(key)).or_default().push(place);
         }
@@ -242,12 +249,10 @@ impl Server {
     async fn master(&self, service: &str) -> Result<ConnectionInfo, Failure> {
         let mut last = Failure::Passing("no sentinel answers".to_owned());
         for seed in &self.address.seeds {
-            // The credentials are those of the data; sentinels are asked without.
-            let bare = seed.clone().set_redis_settings(redis::RedisConnectionInfo::default());
-            let mut connection = match self.security.open(&bare, 0).await {
+            let mut connection = match self.security.open_sentinel(seed).await {
                 Ok(connection) => connection,
                 Err(error) => {
-                    last = failure(&error);
+                    last = sentinel_failure(&error);
                     continue;
                 }
             };
@@ -260,7 +265,7 @@ impl Server {
                     let text = format!("the sentinel knows no service `{service}`; check the name in `url`");
                     return Err(OperatorError::Server(text).into());
                 }
-                Err(error) => last = failure(&error),
+                Err(error) => last = sentinel_failure(&error),
             }
         }
         Err(last)
