@@ -109,28 +109,24 @@ fn known<'a>(typed: &'a TypedPipeline, store: &Store) -> Vec<Known<'a>> {
 impl Known<'_> {
     /// The columns, if it makes rows.
     fn schema(&self) -> Option<&Schema> {
-        match (self.typed.map(|typed| &typed.output), &self.stored) {
+        match (self.typed.map(|typed| &typed.output), self.content()) {
             (Some(NodeType::Dataset(dataset)), _) => Some(&dataset.schema),
-            (Some(_), _) => None,
-            (None, Some(entry)) => match &entry.content {
-                Content::Dataset { schema, .. } => Some(schema),
-                _ => None,
-            },
-            (None, None) => None,
+            (None, Some(Content::Dataset { schema, .. })) => Some(schema),
+            _ => None,
         }
     }
 
     /// The column of items, if it makes a model.
     fn item_id(&self) -> Option<&str> {
-        match (self.typed.map(|typed| &typed.output), &self.stored) {
+        match (self.typed.map(|typed| &typed.output), self.content()) {
             (Some(NodeType::Model(model)), _) => Some(&model.item_id),
-            (Some(_), _) => None,
-            (None, Some(entry)) => match &entry.content {
-                Content::Model { model_type, .. } => Some(&model_type.item_id),
-                _ => None,
-            },
-            (None, None) => None,
+            (None, Some(Content::Model { model_type, .. })) => Some(&model_type.item_id),
+            _ => None,
         }
+    }
+
+    fn content(&self) -> Option<&Content> {
+        self.stored.as_ref().map(|entry| &entry.content)
     }
 }
 

@@ -11,6 +11,7 @@ static SHORT: [u64; BELOW as usize] = short();
 /// Four digits of a number, the first one in the lowest byte.
 static FULL: [u32; BELOW as usize] = full();
 
+#[expect(clippy::large_stack_arrays, reason = "the compiler makes it, not the program")]
 const fn short() -> [u64; BELOW as usize] {
     let mut table = [0; BELOW as usize];
     let mut value = 0;
@@ -27,6 +28,7 @@ const fn short() -> [u64; BELOW as usize] {
     table
 }
 
+#[expect(clippy::large_stack_arrays, reason = "the compiler makes it, not the program")]
 const fn full() -> [u32; BELOW as usize] {
     let mut table = [0; BELOW as usize];
     let mut value = 0;
@@ -49,6 +51,7 @@ const fn digits(mut value: u64, count: usize) -> u64 {
 }
 
 /// Writes a number at a place of `room`, which has [`ROOM`] bytes from there on; returns the place behind it.
+#[expect(clippy::inline_always, reason = "it is all that a list is written with, and short")]
 #[inline(always)]
 fn write(mut value: u64, room: &mut [u8], mut at: usize) -> usize {
     let mut groups = [0_u32; 4];

@@ -147,7 +147,7 @@ impl<'a> Entries<'a> {
     /// digests of the documents are taken as well; with `lists`, it is counted who has something to recommend.
     pub(super) fn census(&self, context: &Context, documents: bool, lists: bool) -> Result<(Census, Spill<Row>)> {
         let mut census = Census::default();
-        let mut spill = Spill::new(&context.temp_file("keys"))?;
+        let mut spill = Spill::new(&context.temp_file("keys"));
         let mut columns = self.columns(documents);
         if lists && !documents && self.form != Form::Fields && self.form != Form::Vector {
             columns.push(RECOMMENDATIONS);

@@ -114,16 +114,16 @@ pub(super) struct Spill<T> {
 
 impl<T: Spilt> Spill<T> {
     /// An empty one, with a folder of its own for what does not fit into memory.
-    pub(super) fn new(folder: &Path) -> Result<Self> {
+    pub(super) fn new(folder: &Path) -> Self {
         // What an earlier attempt left is of no use.
         let _ = std::fs::remove_dir_all(folder);
-        Ok(Spill {
+        Spill {
             folder: folder.to_owned(),
             parts: vec![Vec::new(); PARTS],
             bytes: 0,
             files: Vec::new(),
             kind: std::marker::PhantomData,
-        })
+        }
     }
 
     /// Adds one.
@@ -323,11 +323,11 @@ mod tests {
         ) {
             let folder = tempfile::tempdir().unwrap();
             let key = |key: u32| key.to_string().into_bytes();
-            let mut rows = Spill::new(&folder.path().join("rows")).unwrap();
+            let mut rows = Spill::new(&folder.path().join("rows"));
             for (row, (k, digest)) in now.iter().enumerate() {
                 rows.push(&Row { hash: xxh3_128(&key(*k)), digest: *digest, row: row as u64 }).unwrap();
             }
-            let mut earlier = Spill::new(&folder.path().join("earlier")).unwrap();
+            let mut earlier = Spill::new(&folder.path().join("earlier"));
             for (k, digest) in &before {
                 earlier.push(&Earlier { hash: xxh3_128(&key(*k)), digest: *digest, key: key(*k) }).unwrap();
             }
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_into_memory_is_the_same_on_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spill = Spill::new(&folder.path().join("rows")).unwrap();
+        let mut spill = Spill::new(&folder.path().join("rows"));
         let count = (MEMORY / 32 + 1000) as u64;
         let row = |row: u64| Row {
             hash: u128::from(row) << 107 | u128::from(row),
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn a_key_that_occurs_twice_is_found() {
         let folder = tempfile::tempdir().unwrap();
-        let mut rows = Spill::new(&folder.path().join("rows")).unwrap();
+        let mut rows = Spill::new(&folder.path().join("rows"));
         for (row, key) in ["a", "b", "a"].iter().enumerate() {
             let hash = xxh3_128(key.as_bytes());
             let row = row as u64;

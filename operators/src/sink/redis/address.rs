@@ -179,7 +179,7 @@ pub(in crate::sink) fn serialize_password<S: Serializer>(
     password: &Option<String>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let is_name = |password: &&String| password.starts_with("${secret.") && password.ends_with("}");
+    let is_name = |password: &&String| password.starts_with("${secret.") && password.ends_with('}');
     let shown = password.as_ref().filter(is_name);
     serializer.serialize_str(shown.map_or("***", String::as_str))
 }

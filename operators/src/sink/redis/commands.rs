@@ -8,12 +8,13 @@ use super::settings::{Encoding, Stored};
 use crate::contract::{OperatorError, Result};
 use crate::sink::documents::fields_of;
 
-/// Keys in one MSET: the server does nothing else meanwhile, and a reader should not notice.
-const MSET_KEYS: usize = 64;
+/// Keys in one MSET. The server does nothing else meanwhile, and makes its buffer the larger the longer a command is; with more
+/// keys it is no faster.
+const MSET_KEYS: usize = 8;
 /// Bytes in one MSET, for the same reason.
-const MSET_BYTES: usize = 16 << 10;
-/// Keys in one JSON.MSET, each of which takes the server three times as long. With more it is no faster.
-const JSON_MSET_KEYS: usize = 16;
+const MSET_BYTES: usize = 4 << 10;
+/// Keys in one JSON.MSET, each of which takes the server three times as long.
+const JSON_MSET_KEYS: usize = 4;
 
 /// A key to be written: the key itself, and its document.
 pub(super) type Item<'a> = (&'a [u8], &'a [u8]);

@@ -120,6 +120,10 @@ impl Security {
 pub(super) struct Node {
     info: ConnectionInfo,
     database: i64,
+    /// The one for what is asked and noted: it does not wait behind documents, and the server's buffer for a connection with
+    /// documents stays small, which is what it reads at once while its readers wait.
+    aside: Mutex<Link>,
+    /// Those for documents.
     links: Vec<Mutex<Link>>,
     turn: AtomicUsize,
     /// What tells this process from others; known after the first connection.
@@ -141,6 +145,7 @@ impl Node {
         Node {
             info,
             database,
+            aside: Mutex::default(),
             links: (0..connections.max(1)).map(|_| Mutex::default()).collect(),
             turn: AtomicUsize::new(0),
             process: Mutex::new(process),
@@ -157,9 +162,30 @@ impl Node {
         self.process.lock().await.clone()
     }
 
-    /// Sends commands over one of the connections and waits for all answers, among which may be errors.
+    /// Sends documents over one of the connections and waits for all answers, among which may be errors.
     pub(super) async fn send(&self, security: &Security, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
-        let link = &self.links[self.turn.fetch_add(1, Ordering::Relaxed) % self.links.len()];
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.over(&self.links[turn % self.links.len()], security, pipeline)
+            .await
+    }
+
+    /// The same with a few commands that do not wait for documents.
+    pub(super) async fn ask(&self, security: &Security, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
+        self.over(&self.aside, security, pipeline).await
+    }
+
+    /// Waits until the server has executed what was sent before over the connections for documents, also for those who did
+    /// not wait for the answers.
+    pub(super) async fn settle(&self, security: &Security) -> Result<(), Failure> {
+        let mut ping = Pipeline::new();
+        ping.cmd("PING");
+        for link in &self.links {
+            self.over(link, security, &ping).await?;
+        }
+        Ok(())
+    }
+
+    async fn over(&self, link: &Mutex<Link>, security: &Security, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
         let (mut connection, epoch) = self.connected(security, link).await?;
         match connection.send_packed_commands(pipeline, 0, pipeline.len()).await {
             Ok(answers) => Ok(answers),

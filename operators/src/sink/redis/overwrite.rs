@@ -28,7 +28,7 @@ pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failur
     let resumed = super::resume::left_behind(publisher.context);
     let own = resumed.as_ref().map(|progress| progress.generation);
 
-    let mut earlier = publisher.earlier()?;
+    let mut earlier = publisher.earlier();
     let mut whole = true;
     for (generation, records) in &generations {
         if Some(*generation) != own {

@@ -77,6 +77,8 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
             // What is loaded takes memory that the live generation may need; a run that resumes would begin anew.
             if matches!(&failure, Failure::Final(OperatorError::Server(text)) if text.contains("OOM")) {
                 Journal::discard(publisher.context);
+                // Chunks that were on their way must not come after that.
+                staging.settle().await?;
                 flush(staging).await?;
             }
             return Err(failure);
