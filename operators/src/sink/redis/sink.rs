@@ -94,7 +94,8 @@ pub struct RedisSink {
     /// What a generation must be like to be published, as in `gates: { min_keys: 1000 }`.
     #[serde(default)]
     pub gates: Gates,
-    /// How many keys are sent to the server in one pipeline.
+    /// How many keys are sent to the server in one pipeline. With small chunks, `in_flight: 1` and a `rate_limit`, readers wait
+    /// least (`docs/publishing.md`).
     #[serde(default = "default_chunk")]
     #[schemars(range(min = 1, max = 100_000))]
     pub chunk: usize,
@@ -102,7 +103,7 @@ pub struct RedisSink {
     #[serde(default = "default_in_flight")]
     #[schemars(range(min = 1, max = 256))]
     pub in_flight: usize,
-    /// How many connections to open to each server.
+    /// How many connections to open to each server for the keys; one more is for what is asked and noted meanwhile.
     #[serde(default = "default_connections")]
     #[schemars(range(min = 1, max = 64))]
     pub connections: usize,
