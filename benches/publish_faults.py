@@ -4,7 +4,7 @@
     .bench-venv/bin/pip install redis pyarrow
     .bench-venv/bin/python benches/publish_faults.py [--kills 100] [--users 20000] [--towline target/debug/towline]
 
-For `swap` and for `pointer`: half of the kills each. Every round publishes another batch, in which all users have the number
+For `swap` and then for `pointer`, until so many runs were killed before they had ended. Every round publishes another batch, in which all users have the number
 of the round as their list. The process is killed (SIGKILL) after a random time; then `towline run --resume` finishes.
 Meanwhile four readers read whole batches (500 users in one go) and note every batch that is not of one round, every user
 that is missing, and every step back. After each kill, and after each end, all users are looked at.
@@ -113,12 +113,14 @@ def rounds(arguments, mode, folder, port, draw):
     subprocess.run([binary, "run", "p.yaml"], cwd=folder, check=True, capture_output=True)
     readers = Readers(port, mode, arguments.users)
     killed = finished = resumed = 0
-    for number in range(2, arguments.kills // 2 + 2):
+    number = 1
+    while killed < arguments.kills:
+        number += 1
         write_batch(folder, arguments.users, number)
         process = subprocess.Popen(
             [binary, "run", "p.yaml"], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        time.sleep(draw.uniform(0.05, 2.0))
+        time.sleep(draw.uniform(0.05, 1.8))
         process.kill()
         if process.wait() == 0:
             finished += 1

@@ -7,12 +7,13 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use towline_operators::contract::{
-    Column, DatasetType, Form, NodeType, OperatorError, Registry, Result, TableContext, TableFile, Tag, suggest,
+    Column, Form, NodeType, OperatorError, Registry, Result, Schema, TableContext, TableFile, Tag, suggest,
 };
 
 use super::{Exit, PipelineArguments, load, tables};
+use crate::document::Diagnostic;
 use crate::pipeline::Pipeline;
-use crate::plan::{TypedNode, grouped};
+use crate::plan::{TypedNode, TypedPipeline, grouped};
 use crate::store::{Content, Entry, Store};
 
 #[derive(Debug, clap::Args)]
@@ -37,23 +38,41 @@ const SCORES: &str = "scores";
 const TITLES: [&str; 4] = ["title", "name", "item_title", "item_name"];
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
-    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline, registry) {
-        Ok(valid) => valid,
-        Err(exit) => return exit,
+    let file = arguments.pipeline.file.display().to_string();
+    let checked = load::check(&arguments.pipeline.file, &arguments.pipeline.overrides, registry, false);
+    let broken = checked.diagnostics.iter().any(Diagnostic::is_error);
+    let invalid = || {
+        checked.tell(&file);
+        Exit::Invalid
     };
-    let index = match lists_node(&pipeline, &nodes, arguments.node.as_deref()) {
-        Ok(index) => index,
-        Err(message) => {
-            eprintln!("error: {message}");
-            return Exit::Invalid;
-        }
+    let Some(typed) = &checked.typed else {
+        return invalid();
     };
     let store = match load::store(&arguments.pipeline) {
         Ok(store) => store,
         Err(exit) => return exit,
     };
+    let nodes = known(typed, &store);
+    let index = match lists_node(&typed.pipeline, &nodes, arguments.node.as_deref()) {
+        Ok(index) => index,
+        Err(_) if broken => return invalid(),
+        Err(message) => {
+            eprintln!("error: {message}");
+            return invalid();
+        }
+    };
+    if broken && nodes[index].stored.is_none() {
+        return invalid();
+    }
+    if broken {
+        let first = checked.diagnostics.iter().find(|diagnostic| diagnostic.is_error());
+        let why = first.map_or("", |diagnostic| diagnostic.message.as_str());
+        eprintln!("note: {file} could not run now ({why}); this is what the last run made");
+    } else {
+        checked.tell(&file);
+    }
     let answer = Answer {
-        pipeline: &pipeline,
+        pipeline: &typed.pipeline,
         nodes: &nodes,
         store: &store,
         index,
@@ -67,19 +86,60 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     }
 }
 
-/// The column of users, if a dataset has lists of items for them.
-fn user_column(dataset: &DatasetType) -> Option<&str> {
-    let is_list = |name: &str| dataset.schema.get(name).is_some_and(Column::is_list);
-    let user = dataset.schema.tagged(&[Tag::User, Tag::Id]).next()?;
+/// What is known of a node: from the pipeline, or, where its sources are gone, from what the last run stored.
+struct Known<'a> {
+    typed: Option<&'a TypedNode>,
+    stored: Option<Entry>,
+}
+
+fn known<'a>(typed: &'a TypedPipeline, store: &Store) -> Vec<Known<'a>> {
+    let pipeline = &typed.pipeline;
+    let nodes = pipeline.nodes.iter().zip(&typed.nodes);
+    let known = nodes.map(|(node, typed)| {
+        let mut works = ["task", "rows"].iter();
+        let stored = works.find_map(|role| store.last_of_node(&pipeline.name, &format!("{}#{role}", node.name)));
+        Known {
+            typed: typed.as_ref(),
+            stored,
+        }
+    });
+    known.collect()
+}
+
+impl Known<'_> {
+    /// The columns, if it makes rows.
+    fn schema(&self) -> Option<&Schema> {
+        match (self.typed.map(|typed| &typed.output), self.content()) {
+            (Some(NodeType::Dataset(dataset)), _) => Some(&dataset.schema),
+            (None, Some(Content::Dataset { schema, .. })) => Some(schema),
+            _ => None,
+        }
+    }
+
+    /// The column of items, if it makes a model.
+    fn item_id(&self) -> Option<&str> {
+        match (self.typed.map(|typed| &typed.output), self.content()) {
+            (Some(NodeType::Model(model)), _) => Some(&model.item_id),
+            (None, Some(Content::Model { model_type, .. })) => Some(&model_type.item_id),
+            _ => None,
+        }
+    }
+
+    fn content(&self) -> Option<&Content> {
+        self.stored.as_ref().map(|entry| &entry.content)
+    }
+}
+
+/// The column of users, if rows have lists of items for them.
+fn user_column(schema: &Schema) -> Option<&str> {
+    let is_list = |name: &str| schema.get(name).is_some_and(Column::is_list);
+    let user = schema.tagged(&[Tag::User, Tag::Id]).next()?;
     (is_list(ITEMS) && is_list(SCORES)).then_some(user.name.as_str())
 }
 
 /// The node that makes lists, or why it is not clear which.
-fn lists_node(pipeline: &Pipeline, nodes: &[TypedNode], wanted: Option<&str>) -> Result<usize, String> {
-    let makes_lists = |index: &usize| match &nodes[*index].output {
-        NodeType::Dataset(dataset) => user_column(dataset).is_some(),
-        _ => false,
-    };
+fn lists_node(pipeline: &Pipeline, nodes: &[Known<'_>], wanted: Option<&str>) -> Result<usize, String> {
+    let makes_lists = |index: &usize| nodes[*index].schema().and_then(user_column).is_some();
     let all: Vec<usize> = (0..nodes.len()).filter(makes_lists).collect();
     let names: Vec<&str> = all.iter().map(|index| pipeline.nodes[*index].name.as_str()).collect();
     match (wanted, all.as_slice()) {
@@ -102,7 +162,7 @@ fn lists_node(pipeline: &Pipeline, nodes: &[TypedNode], wanted: Option<&str>) ->
 /// What an answer is made of.
 struct Answer<'a> {
     pipeline: &'a Pipeline,
-    nodes: &'a [TypedNode],
+    nodes: &'a [Known<'a>],
     store: &'a Store,
     index: usize,
 }
@@ -110,16 +170,19 @@ struct Answer<'a> {
 impl Answer<'_> {
     fn print(&self, user: &str, k: usize) -> Result<()> {
         let name = &self.pipeline.nodes[self.index].name;
-        let Some(entry) = self.stored(self.index) else {
+        let Known {
+            stored: Some(entry), ..
+        } = &self.nodes[self.index]
+        else {
             return Err(OperatorError::invalid(format!(
                 "`{name}` was not run yet: `towline run` first"
             )));
         };
-        let NodeType::Dataset(dataset) = &self.nodes[self.index].output else {
-            return Err(OperatorError::invalid(format!("`{name}` makes no dataset")));
-        };
-        let column = user_column(dataset).unwrap_or_default();
-        let files = self.files(&entry);
+        let column = self.nodes[self.index]
+            .schema()
+            .and_then(user_column)
+            .unwrap_or_default();
+        let files = self.files(entry);
         let Some((file, row)) = find(&files, column, user)? else {
             let users: u64 = files.iter().map(|file| file.rows).sum();
             return Err(OperatorError::invalid(format!(
@@ -148,13 +211,6 @@ impl Answer<'_> {
         Ok(())
     }
 
-    /// What the last run stored of a node.
-    fn stored(&self, index: usize) -> Option<Entry> {
-        let name = &self.pipeline.nodes[index].name;
-        let mut works = ["task", "rows"].iter();
-        works.find_map(|role| self.store.last_of_node(&self.pipeline.name, &format!("{name}#{role}")))
-    }
-
     fn files(&self, entry: &Entry) -> Vec<TableFile> {
         let Content::Dataset { splits, .. } = &entry.content else {
             return Vec::new();
@@ -169,22 +225,15 @@ impl Answer<'_> {
     /// The titles of items, if a stored table or a source has the item's id beside a title or a name.
     fn titles(&self, ids: &BTreeSet<String>) -> Result<Option<HashMap<String, String>>> {
         let inputs = self.pipeline.nodes[self.index].inputs.references();
-        let item_id = inputs
-            .iter()
-            .find_map(|reference| match &self.nodes[reference.node].output {
-                NodeType::Model(model) => Some(model.item_id.as_str()),
-                _ => None,
-            });
+        let item_id = inputs.iter().find_map(|reference| self.nodes[reference.node].item_id());
         let Some(item_id) = item_id else {
             return Ok(None);
         };
-        for (index, node) in self.nodes.iter().enumerate() {
-            let NodeType::Dataset(dataset) = &node.output else {
-                continue;
-            };
-            let id = dataset.schema.get(item_id).filter(|column| column.domain.is_none());
+        for node in self.nodes {
+            let Some(schema) = node.schema() else { continue };
+            let id = schema.get(item_id).filter(|column| column.domain.is_none());
             let title = TITLES.iter().find_map(|title| {
-                let mut columns = dataset.schema.columns.iter();
+                let mut columns = schema.columns.iter();
                 columns.find(|column| column.name.eq_ignore_ascii_case(title) && column.domain.is_none())
             });
             let (Some(_), Some(title)) = (id, title) else {
@@ -196,13 +245,13 @@ impl Answer<'_> {
                 title: &title.name,
                 found: HashMap::new(),
             };
-            if let Some(entry) = self.stored(index) {
-                for file in self.files(&entry) {
+            if let Some(entry) = &node.stored {
+                for file in self.files(entry) {
                     for batch in file.batches(Some(&[item_id, &title.name]))? {
                         titles.add(&batch?)?;
                     }
                 }
-            } else if let Form::Source(source) = node.built.operator.form() {
+            } else if let Some(Form::Source(source)) = node.typed.map(|typed| typed.built.operator.form()) {
                 let runtime = load::threads().map_err(|_| OperatorError::invalid("no threads to read titles on"))?;
                 let context = TableContext {
                     session: crate::run::session(),

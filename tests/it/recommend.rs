@@ -63,3 +63,45 @@ fn who_is_not_known_and_which_node_is_not_clear_are_told() {
     assert_eq!(node.status.code(), Some(2));
     assert!(stderr(&node).contains("lists"), "{}", stderr(&node));
 }
+
+#[test]
+fn the_last_run_answers_when_its_sources_are_gone() {
+    let workspace = workspace();
+    assert_eq!(workspace.towline(&["run", "p.yaml"]).status.code(), Some(0));
+    let ask = || workspace.towline(&["recommend", "p.yaml", "--user", "bert", "--k", "2"]);
+    std::fs::remove_file(workspace.path().join("rows.csv")).unwrap();
+    let answer = ask();
+    assert_eq!(answer.status.code(), Some(0), "{}", stderr(&answer));
+    let told = stderr(&answer);
+    assert!(
+        told.contains("rows.csv") && told.contains("the last run made"),
+        "{told}"
+    );
+    let lines = |text: String| -> Vec<String> {
+        let join = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.lines().map(join).collect()
+    };
+    let wanted = [
+        "user bert, by `lists`",
+        "item title score",
+        "1 10 Heat 3.0",
+        "2 11 Clue 2.0",
+    ];
+    assert_eq!(lines(stdout(&answer)), wanted);
+
+    std::fs::remove_file(workspace.path().join("films.csv")).unwrap();
+    let answer = ask();
+    assert_eq!(answer.status.code(), Some(0), "{}", stderr(&answer));
+    assert_eq!(lines(stdout(&answer)), wanted, "the run has stored the titles as well");
+    let unknown = workspace.towline(&["recommend", "p.yaml", "--user", "dora"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(
+        stderr(&unknown).contains("no list for the user `dora`"),
+        "{}",
+        stderr(&unknown)
+    );
+
+    // Without a run there is nothing to say but what is wrong.
+    std::fs::remove_dir_all(workspace.path().join(".towline")).unwrap();
+    assert_eq!(ask().status.code(), Some(2));
+}

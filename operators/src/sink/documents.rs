@@ -226,24 +226,26 @@ fn encode_list(form: Form, items: &Lists, scores: Option<&Lists>, row: usize, ou
         )));
     }
     let mut dropped = 0;
-    let mut first = true;
-    for (place, item) in range.clone().enumerate() {
-        if items.items.is_null(item) {
-            dropped += 1;
-            continue;
-        }
-        if !std::mem::take(&mut first) {
-            out.extend_from_slice(b", ");
-        }
-        match &beside {
-            Some((scores, scored)) if form == Form::Items => {
-                out.extend_from_slice(b"{\"id\": ");
-                items.items.push_json(item, out);
-                out.extend_from_slice(b", \"score\": ");
-                scores.items.push_json(scored.start + place, out);
-                out.push(b'}');
+    if form == Form::Items || !items.items.push_whole(range.clone(), out) {
+        let mut first = true;
+        for (place, item) in range.clone().enumerate() {
+            if items.items.is_null(item) {
+                dropped += 1;
+                continue;
             }
-            _ => items.items.push_json(item, out),
+            if !std::mem::take(&mut first) {
+                out.extend_from_slice(b", ");
+            }
+            match &beside {
+                Some((scores, scored)) if form == Form::Items => {
+                    out.extend_from_slice(b"{\"id\": ");
+                    items.items.push_json(item, out);
+                    out.extend_from_slice(b", \"score\": ");
+                    scores.items.push_json(scored.start + place, out);
+                    out.push(b'}');
+                }
+                _ => items.items.push_json(item, out),
+            }
         }
     }
     out.push(b']');
@@ -265,14 +267,16 @@ fn encode_list(form: Form, items: &Lists, scores: Option<&Lists>, row: usize, ou
 
 fn push_list(lists: &Lists, row: usize, out: &mut Vec<u8>) {
     out.push(b'[');
-    for (place, item) in lists.range(row).enumerate() {
-        if place > 0 {
-            out.extend_from_slice(b", ");
-        }
-        if lists.items.is_null(item) {
-            out.extend_from_slice(b"null");
-        } else {
-            lists.items.push_json(item, out);
+    if !lists.items.push_whole(lists.range(row), out) {
+        for (place, item) in lists.range(row).enumerate() {
+            if place > 0 {
+                out.extend_from_slice(b", ");
+            }
+            if lists.items.is_null(item) {
+                out.extend_from_slice(b"null");
+            } else {
+                lists.items.push_json(item, out);
+            }
         }
     }
     out.push(b']');

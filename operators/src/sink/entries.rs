@@ -24,6 +24,15 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
+    /// An empty one that is likely to become as large as `before`.
+    fn like(before: (usize, usize), first: u64) -> Self {
+        Chunk {
+            first,
+            bytes: Vec::with_capacity(before.0 + before.0 / 8),
+            ends: Vec::with_capacity(before.1),
+        }
+    }
+
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
@@ -138,7 +147,7 @@ impl<'a> Entries<'a> {
     /// digests of the documents are taken as well; with `lists`, it is counted who has something to recommend.
     pub(super) fn census(&self, context: &Context, documents: bool, lists: bool) -> Result<(Census, Spill<Row>)> {
         let mut census = Census::default();
-        let mut spill = Spill::new(&context.temp_file("keys"))?;
+        let mut spill = Spill::new(&context.temp_file("keys"));
         let mut columns = self.columns(documents);
         if lists && !documents && self.form != Form::Fields && self.form != Form::Vector {
             columns.push(RECOMMENDATIONS);
@@ -257,6 +266,7 @@ impl<'a> Entries<'a> {
             batches: None,
             batch: None,
             next: 0,
+            before: (0, 0),
         };
         std::iter::from_fn(move || reading.chunk(size).transpose())
     }
@@ -310,14 +320,13 @@ struct Reading<'e, 'd> {
     batches: Option<parquet::arrow::arrow_reader::ParquetRecordBatchReader>,
     batch: Option<(Keys, Documents, std::ops::Range<usize>)>,
     next: u64,
+    /// Bytes and keys of the last chunk.
+    before: (usize, usize),
 }
 
 impl Reading<'_, '_> {
     fn chunk(&mut self, size: usize) -> Result<Option<Chunk>> {
-        let mut chunk = Chunk {
-            first: self.next,
-            ..Chunk::default()
-        };
+        let mut chunk = Chunk::like(self.before, self.next);
         while chunk.len() < size {
             if self.batch.is_none() && !self.read()? {
                 break;
@@ -330,6 +339,7 @@ impl Reading<'_, '_> {
             }
         }
         self.next += chunk.len() as u64;
+        self.before = (chunk.bytes.len(), chunk.len());
         Ok((chunk.len() > 0).then_some(chunk))
     }
 

@@ -2,6 +2,7 @@
 
 mod atomic_file;
 mod cells;
+mod decimal;
 mod decode;
 mod documents;
 mod embedded_store;

@@ -1,5 +1,5 @@
-//! Keys of a whole generation, compared with those of another in bounded memory: spilt to disk by hash, and joined part by
-//! part.
+//! Keys of a whole generation, compared with those of another in bounded memory: parted by hash, spilt to disk when they are
+//! many, and joined part by part.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -9,6 +9,8 @@ use crate::contract::{OperatorError, Result};
 
 /// Parts that a generation is spilt into; a part of 100 million keys is 50 MB.
 const PARTS: usize = 64;
+/// Bytes that are kept in memory before they are spilt: a million rows.
+const MEMORY: usize = 32 << 20;
 
 /// Something that is spilt, and comes back part by part.
 pub(super) trait Spilt: Sized {
@@ -98,68 +100,114 @@ fn next<const N: usize>(from: &mut impl Read) -> std::io::Result<Option<[u8; N]>
     }
 }
 
-/// The keys of a generation on disk.
+/// The keys of a generation, parted by hash.
 pub(super) struct Spill<T> {
     folder: PathBuf,
-    parts: Vec<BufWriter<File>>,
-    buffer: Vec<u8>,
+    /// What is not spilt yet, of each part.
+    parts: Vec<Vec<u8>>,
+    /// The bytes of all that is not spilt.
+    bytes: usize,
+    /// The files of the parts, once something was spilt.
+    files: Vec<File>,
     kind: std::marker::PhantomData<T>,
 }
 
 impl<T: Spilt> Spill<T> {
-    /// An empty one, in a folder of its own.
-    pub(super) fn new(folder: &Path) -> Result<Self> {
+    /// An empty one, with a folder of its own for what does not fit into memory.
+    pub(super) fn new(folder: &Path) -> Self {
         // What an earlier attempt left is of no use.
         let _ = std::fs::remove_dir_all(folder);
-        std::fs::create_dir_all(folder).map_err(OperatorError::io(folder))?;
-        let create = |part: usize| {
-            let path = folder.join(part.to_string());
-            File::create(&path).map(BufWriter::new).map_err(OperatorError::io(path))
-        };
-        Ok(Spill {
+        Spill {
             folder: folder.to_owned(),
-            parts: (0..PARTS).map(create).collect::<Result<_>>()?,
-            buffer: Vec::new(),
+            parts: vec![Vec::new(); PARTS],
+            bytes: 0,
+            files: Vec::new(),
             kind: std::marker::PhantomData,
-        })
+        }
     }
 
     /// Adds one.
     pub(super) fn push(&mut self, item: &T) -> Result<()> {
-        self.buffer.clear();
-        item.write(&mut self.buffer);
-        let part = (item.hash() >> 122) as usize;
-        self.parts[part]
-            .write_all(&self.buffer)
-            .map_err(OperatorError::io(&self.folder))
+        let part = &mut self.parts[(item.hash() >> 122) as usize];
+        let before = part.len();
+        item.write(part);
+        self.bytes += part.len() - before;
+        if self.bytes > MEMORY { self.spill() } else { Ok(()) }
+    }
+
+    /// Moves all parts to disk.
+    fn spill(&mut self) -> Result<()> {
+        if self.files.is_empty() {
+            std::fs::create_dir_all(&self.folder).map_err(OperatorError::io(&self.folder))?;
+            let create = |part: usize| {
+                let path = self.folder.join(part.to_string());
+                File::create(&path).map_err(OperatorError::io(path))
+            };
+            self.files = (0..PARTS).map(create).collect::<Result<_>>()?;
+        }
+        for (part, file) in self.parts.iter_mut().zip(&mut self.files) {
+            file.write_all(part).map_err(OperatorError::io(&self.folder))?;
+            part.clear();
+        }
+        self.bytes = 0;
+        Ok(())
     }
 
     /// Makes it ready to be read.
-    pub(super) fn finish(self) -> Result<Spilled<T>> {
-        for mut part in self.parts {
-            part.flush().map_err(OperatorError::io(&self.folder))?;
+    pub(super) fn finish(mut self) -> Result<Spilled<T>> {
+        let spilt = !self.files.is_empty();
+        if spilt {
+            self.spill()?;
+            self.parts = Vec::new();
         }
         Ok(Spilled {
             folder: self.folder,
+            parts: self.parts,
             kind: std::marker::PhantomData,
         })
     }
 }
 
-/// The keys of a generation on disk, to be read.
+/// The keys of a generation, to be read.
 pub(super) struct Spilled<T> {
     folder: PathBuf,
+    /// The parts, if none was spilt.
+    parts: Vec<Vec<u8>>,
     kind: std::marker::PhantomData<T>,
 }
 
 impl<T: Spilt> Spilled<T> {
     fn part(&self, part: usize) -> Result<impl Iterator<Item = Result<T>>> {
         let path = self.folder.join(part.to_string());
-        let file = File::open(&path).map_err(OperatorError::io(&path))?;
-        let mut reader = BufReader::new(file);
+        let mut reader = match self.parts.get(part) {
+            Some(bytes) => Part::Memory(bytes),
+            None => Part::Disk(BufReader::new(File::open(&path).map_err(OperatorError::io(&path))?)),
+        };
         Ok(std::iter::from_fn(move || {
             T::read(&mut reader).map_err(OperatorError::io(&path)).transpose()
         }))
+    }
+}
+
+/// Where a part is read from.
+enum Part<'a> {
+    Memory(&'a [u8]),
+    Disk(BufReader<File>),
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Part::Memory(bytes) => bytes.read(out),
+            Part::Disk(file) => file.read(out),
+        }
+    }
+
+    fn read_exact(&mut self, out: &mut [u8]) -> std::io::Result<()> {
+        match self {
+            Part::Memory(bytes) => bytes.read_exact(out),
+            Part::Disk(file) => file.read_exact(out),
+        }
     }
 }
 
@@ -275,11 +323,11 @@ mod tests {
         ) {
             let folder = tempfile::tempdir().unwrap();
             let key = |key: u32| key.to_string().into_bytes();
-            let mut rows = Spill::new(&folder.path().join("rows")).unwrap();
+            let mut rows = Spill::new(&folder.path().join("rows"));
             for (row, (k, digest)) in now.iter().enumerate() {
                 rows.push(&Row { hash: xxh3_128(&key(*k)), digest: *digest, row: row as u64 }).unwrap();
             }
-            let mut earlier = Spill::new(&folder.path().join("earlier")).unwrap();
+            let mut earlier = Spill::new(&folder.path().join("earlier"));
             for (k, digest) in &before {
                 earlier.push(&Earlier { hash: xxh3_128(&key(*k)), digest: *digest, key: key(*k) }).unwrap();
             }
@@ -304,9 +352,36 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_into_memory_is_the_same_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spill = Spill::new(&folder.path().join("rows"));
+        let count = (MEMORY / 32 + 1000) as u64;
+        let row = |row: u64| Row {
+            hash: u128::from(row) << 107 | u128::from(row),
+            digest: !row,
+            row,
+        };
+        for number in 0..count {
+            spill.push(&row(number)).unwrap();
+        }
+        let spilled = spill.finish().unwrap();
+        assert!(folder.path().join("rows").is_dir());
+        let mut seen = 0;
+        for part in 0..PARTS {
+            for item in spilled.part(part).unwrap() {
+                let item = item.unwrap();
+                assert_eq!(item, row(item.row));
+                assert_eq!((item.hash >> 122) as usize, part);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, count);
+    }
+
+    #[test]
     fn a_key_that_occurs_twice_is_found() {
         let folder = tempfile::tempdir().unwrap();
-        let mut rows = Spill::new(&folder.path().join("rows")).unwrap();
+        let mut rows = Spill::new(&folder.path().join("rows"));
         for (row, key) in ["a", "b", "a"].iter().enumerate() {
             let hash = xxh3_128(key.as_bytes());
             let row = row as u64;

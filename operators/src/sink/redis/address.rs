@@ -173,6 +173,17 @@ pub(in crate::sink) fn serialize<S: Serializer>(url: &str, serializer: S) -> Res
     serializer.serialize_str(&redacted(url))
 }
 
+/// For serde: a password is shown only where it is the name of a secret.
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+pub(in crate::sink) fn serialize_password<S: Serializer>(
+    password: &Option<String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let is_name = |password: &&String| password.starts_with("${secret.") && password.ends_with('}');
+    let shown = password.as_ref().filter(is_name);
+    serializer.serialize_str(shown.map_or("***", String::as_str))
+}
+
 /// Scheme with `://`, credentials without their `@`, and the rest. The last `@` ends the credentials, so that a
 /// password with an unescaped `@` is not taken for a host and shown.
 fn parts(url: &str) -> (&str, Option<&str>, &str) {

@@ -211,7 +211,8 @@ pub(super) async fn next_generation(server: &Server, names: &Names, largest: u64
 
 /// The keys of a chunk with the digests of their documents, as they are recorded.
 pub(super) fn record(chunk: &Chunk) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    // A digest, a length and a key, most of which are short.
+    let mut bytes = Vec::with_capacity(32 * chunk.len());
     for (key, document) in chunk.iter() {
         bytes.extend_from_slice(&digest(document).to_le_bytes());
         bytes.extend_from_slice(&(key.len() as u32).to_le_bytes());

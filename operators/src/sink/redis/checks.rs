@@ -34,6 +34,25 @@ pub(super) fn check_address(url: &str, certificates: bool) -> Vec<Problem> {
     Vec::new()
 }
 
+/// What is wrong with the credentials for sentinels.
+pub(super) fn check_sentinels(url: &str, user: Option<&str>, password: Option<&str>) -> Option<Problem> {
+    let at = match (user, password) {
+        (None, None) => return None,
+        (Some(_), None) => {
+            let help = "write `sentinel_password: \"${secret.NAME}\"` beside it";
+            return Some(bad("sentinel_user", "a user needs a password", Some(help)));
+        }
+        (Some(_), _) => "sentinel_user",
+        (None, Some(_)) => "sentinel_password",
+    };
+    let whole_secret = url.starts_with("${secret.");
+    let asked = whole_secret || matches!(address::shape(url), Some(Shape::Sentinel { .. }));
+    (!asked).then(|| {
+        let help = "write `redis+sentinel://host:26379/service`, or leave it out";
+        bad(at, "`url` names no sentinels", Some(help))
+    })
+}
+
 pub(super) fn check_namespace(namespace: &str) -> Option<Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let right = namespace.starts_with(|c: char| c.is_ascii_alphabetic()) && namespace.chars().all(plain);

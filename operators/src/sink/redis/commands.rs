@@ -4,14 +4,17 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::connection::{Failure, check};
 use super::server::{Server, value};
-use super::settings::Stored;
+use super::settings::{Encoding, Stored};
 use crate::contract::{OperatorError, Result};
 use crate::sink::documents::fields_of;
 
-/// Keys in one MSET: the server does nothing else meanwhile, and a reader should not notice.
-const MSET_KEYS: usize = 64;
+/// Keys in one MSET. The server does nothing else meanwhile, and makes its buffer the larger the longer a command is; with more
+/// keys it is no faster.
+const MSET_KEYS: usize = 8;
 /// Bytes in one MSET, for the same reason.
-const MSET_BYTES: usize = 16 << 10;
+const MSET_BYTES: usize = 4 << 10;
+/// Keys in one JSON.MSET, each of which takes the server three times as long.
+const JSON_MSET_KEYS: usize = 4;
 
 /// A key to be written: the key itself, and its document.
 pub(super) type Item<'a> = (&'a [u8], &'a [u8]);
@@ -24,38 +27,79 @@ pub(super) struct Style {
     pub(super) ttl: Option<u64>,
     /// Whether keys may still go by themselves, from when there was a `ttl`, and must not any more.
     pub(super) persist: bool,
-    /// Whether one command may name several keys; in a cluster it may not.
+    /// Whether one command may name several keys; in a cluster it may not, and JSON.MSET came later than JSON.SET.
     pub(super) many: bool,
 }
 
 impl Style {
+    /// The items in groups that are written by one command each; or by two, where a key gets a time of its own.
+    fn groups<'i, 'd>(self, items: &'i [Item<'d>]) -> Vec<&'i [Item<'d>]> {
+        let most = match self.stored {
+            Stored::String if self.many && self.ttl.is_none() => MSET_KEYS,
+            Stored::Json if self.many && self.ttl.is_none() && !self.persist => JSON_MSET_KEYS,
+            _ => return items.chunks(1).collect(),
+        };
+        let mut groups = Vec::with_capacity(items.len() / most + 1);
+        let mut rest = items;
+        while !rest.is_empty() {
+            let (count, mut bytes) = (most.min(rest.len()), 0);
+            let mut end = 0;
+            while end < count {
+                bytes += rest[end].0.len() + rest[end].1.len();
+                if end > 0 && bytes > MSET_BYTES {
+                    break;
+                }
+                end += 1;
+            }
+            let (group, others) = rest.split_at(end);
+            groups.push(group);
+            rest = others;
+        }
+        groups
+    }
+
     /// The commands that write some keys, each of which replaces whatever is there.
     pub(super) fn commands(&self, items: &[Item<'_>]) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(items.len());
-        match (self.stored, self.ttl) {
-            (Stored::String, None) if self.many => sets(items, &mut pipeline),
-            (Stored::String, ttl) => {
-                for (key, document) in items {
-                    let command = pipeline.cmd("SET").arg(*key).arg(*document);
-                    if let Some(ttl) = ttl {
-                        command.arg("EX").arg(ttl);
-                    }
-                }
-            }
-            (Stored::Json, ttl) => {
-                for (key, document) in items {
-                    pipeline.cmd("JSON.SET").arg(*key).arg("$").arg(*document);
-                    // Unlike SET, it leaves the key the time that it has.
-                    if let Some(ttl) = ttl {
-                        pipeline.cmd("EXPIRE").arg(*key).arg(ttl);
-                    } else if self.persist {
-                        pipeline.cmd("PERSIST").arg(*key);
-                    }
-                }
-            }
-            (Stored::Hash, _) => items.iter().for_each(|item| self.replace(*item, &mut pipeline)),
+        for group in self.groups(items) {
+            self.set(group, &mut pipeline);
         }
         pipeline
+    }
+
+    fn set(&self, group: &[Item<'_>], pipeline: &mut Pipeline) {
+        let ([(key, document)], stored) = (group, self.stored) else {
+            let (name, path) = match self.stored {
+                Stored::Json => ("JSON.MSET", Some("$")),
+                _ => ("MSET", None),
+            };
+            let bytes: usize = group.iter().map(|(key, document)| key.len() + document.len() + 1).sum();
+            let mut command = Cmd::with_capacity(3 * group.len() + 1, name.len() + bytes);
+            command.arg(name);
+            for (key, document) in group {
+                command.arg(*key).arg(path).arg(*document);
+            }
+            pipeline.add_command(command);
+            return;
+        };
+        match stored {
+            Stored::String => {
+                let command = pipeline.cmd("SET").arg(*key).arg(*document);
+                if let Some(ttl) = self.ttl {
+                    command.arg("EX").arg(ttl);
+                }
+            }
+            Stored::Json => {
+                pipeline.cmd("JSON.SET").arg(*key).arg("$").arg(*document);
+                // Unlike SET, it leaves the key the time that it has.
+                if let Some(ttl) = self.ttl {
+                    pipeline.cmd("EXPIRE").arg(*key).arg(ttl);
+                } else if self.persist {
+                    pipeline.cmd("PERSIST").arg(*key);
+                }
+            }
+            Stored::Hash => self.replace((key, document), pipeline),
+        }
     }
 
     /// Writes one key in a transaction of its own that first removes what is there: a value of another type, or fields that
@@ -75,29 +119,45 @@ impl Style {
 
     /// Writes keys of one node. Keys that hold something of another type are replaced.
     pub(super) async fn write(&self, server: &Server, node: usize, items: &[Item<'_>]) -> Result<(), Failure> {
-        if items.is_empty() {
+        let mut left = self.send(server, node, items).await?;
+        if self.many && !left.is_empty() {
+            // A command with several keys has written none of them, and does not say which one it was.
+            left = Style { many: false, ..*self }.send(server, node, &left).await?;
+        }
+        if left.is_empty() {
             return Ok(());
         }
+        let mut pipeline = Pipeline::new();
+        for item in left {
+            self.replace(item, &mut pipeline);
+        }
+        let answers = server.try_send(node, &pipeline).await?;
+        answers.iter().try_for_each(check)
+    }
+
+    /// Writes keys of one node, and returns those that were not written: because they hold something of another type, or were
+    /// in a command with others that failed.
+    async fn send<'d>(&self, server: &Server, node: usize, items: &[Item<'d>]) -> Result<Vec<Item<'d>>, Failure> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
         let answers = server.try_send(node, &self.commands(items)).await?;
-        let mut others = Vec::new();
+        let groups = self.groups(items);
+        let each = answers.len() / groups.len();
+        let mut left = Vec::new();
         for (place, answer) in answers.iter().enumerate() {
             match answer {
-                Value::ServerError(error) if self.stored == Stored::Json && is_other_type(error) => {
-                    let item = place / if self.ttl.is_some() || self.persist { 2 } else { 1 };
-                    others.push(items[item]);
+                Value::ServerError(error) => {
+                    let group = groups[place / each];
+                    if group.len() == 1 && !(self.stored == Stored::Json && is_other_type(error)) {
+                        check(answer)?;
+                    }
+                    left.extend_from_slice(group);
                 }
                 answer => check(answer)?,
             }
         }
-        if !others.is_empty() {
-            let mut pipeline = Pipeline::new();
-            for item in others {
-                self.replace(item, &mut pipeline);
-            }
-            let answers = server.try_send(node, &pipeline).await?;
-            answers.iter().try_for_each(check)?;
-        }
-        Ok(())
+        Ok(left)
     }
 
     /// Looks whether keys that need not be written are there, and gives them their time anew, or takes it from them. Returns
@@ -192,59 +252,44 @@ impl Style {
     }
 }
 
-/// As few commands as can be: a reader waits for one at most.
-fn sets(items: &[Item<'_>], pipeline: &mut Pipeline) {
-    let mut rest = items;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let mut fits = |(key, document): &Item<'_>| {
-            bytes += key.len() + document.len();
-            bytes <= MSET_BYTES
-        };
-        let count = rest.iter().take(MSET_KEYS).take_while(|item| fits(item)).count().max(1);
-        let (group, others) = rest.split_at(count);
-        let command = pipeline.cmd("MSET");
-        for (key, document) in group {
-            command.arg(*key).arg(*document);
-        }
-        rest = others;
-    }
-}
-
 fn is_other_type(error: &redis::ServerError) -> bool {
     error.code() == "WRONGTYPE"
         || error.details().is_some_and(|text| text.contains("wrong Redis type"))
         || (error.code() == "Existing" && error.details().is_some_and(|text| text.contains("Redis type")))
 }
 
-/// How documents are stored by a server that may or may not have RedisJSON.
-pub(super) async fn stored_by(server: &Server, encoding: super::settings::Encoding) -> Result<Stored, Failure> {
-    use super::settings::Encoding;
-    if matches!(encoding, Encoding::String) {
-        return Ok(Stored::String);
-    }
-    if matches!(encoding, Encoding::Hash) {
-        return Ok(Stored::Hash);
+/// How documents are stored by a server that may or may not have RedisJSON, and may know JSON.MSET or not.
+pub(super) async fn style_of(server: &Server, encoding: Encoding, ttl: Option<u64>) -> Result<Style, Failure> {
+    let style = |stored, many| Style {
+        stored,
+        ttl,
+        persist: false,
+        many: many && !server.is_cluster(),
+    };
+    match encoding {
+        Encoding::String => return Ok(style(Stored::String, true)),
+        Encoding::Hash => return Ok(style(Stored::Hash, false)),
+        Encoding::Auto | Encoding::Json => {}
     }
     let mut command = redis::cmd("COMMAND");
-    command.arg("INFO").arg("JSON.SET");
+    command.arg("INFO").arg("JSON.SET").arg("JSON.MSET");
     // A cluster has the module only if every node has it.
     let answers = server.all::<Value>(&command).await?;
-    let has = |answer: &Value| match answer {
-        Value::Array(commands) => commands
-            .iter()
-            .any(|command| matches!(command, Value::Array(parts) if !parts.is_empty())),
-        _ => false,
+    let knows = |place: usize| {
+        answers.iter().all(|answer| {
+            let Value::Array(commands) = answer else { return false };
+            matches!(commands.get(place), Some(Value::Array(parts)) if !parts.is_empty())
+        })
     };
-    match (answers.iter().all(has), encoding) {
-        (true, _) => Ok(Stored::Json),
+    match (knows(0), encoding) {
+        (true, _) => Ok(style(Stored::Json, knows(1))),
         (false, Encoding::Json) => Err(OperatorError::Server(
             "the server has no RedisJSON (`COMMAND INFO JSON.SET` knows nothing): load the module, or write `encoding: \
              string`"
                 .to_owned(),
         )
         .into()),
-        (false, _) => Ok(Stored::String),
+        (false, _) => Ok(style(Stored::String, true)),
     }
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, ErrorKind, Pipeline, RedisError, TlsCertificates,
-    Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, ErrorKind, Pipeline, RedisConnectionInfo,
+    RedisError, TlsCertificates, Value,
 };
 use tokio::sync::Mutex;
 
+use crate::contract::secret::reveal;
 use crate::contract::{OperatorError, Result};
 
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,6 +54,8 @@ impl Failure {
 #[derive(Clone, Default)]
 pub(super) struct Security {
     certificates: Option<TlsCertificates>,
+    /// How sentinels know this client, which need not be how the data does.
+    sentinels: RedisConnectionInfo,
 }
 
 impl Security {
@@ -75,7 +78,25 @@ impl Security {
                 client_tls: client_tls.transpose()?,
                 root_cert: authority.map(bytes).transpose()?,
             }),
+            sentinels: RedisConnectionInfo::default(),
         })
+    }
+
+    /// The same with the credentials that sentinels ask for; secrets in them are read now.
+    pub(super) fn known_to_sentinels(mut self, user: Option<&str>, password: Option<&str>) -> Result<Self> {
+        if let Some(user) = user {
+            self.sentinels = self.sentinels.set_username(reveal(user)?);
+        }
+        if let Some(password) = password {
+            self.sentinels = self.sentinels.set_password(reveal(password)?);
+        }
+        Ok(self)
+    }
+
+    /// A new connection to a sentinel.
+    pub(super) async fn open_sentinel(&self, info: &ConnectionInfo) -> Result<MultiplexedConnection, RedisError> {
+        let info = info.clone().set_redis_settings(self.sentinels.clone());
+        self.open(&info, 0).await
     }
 
     /// A new connection to a server and one of its databases.
@@ -99,6 +120,10 @@ impl Security {
 pub(super) struct Node {
     info: ConnectionInfo,
     database: i64,
+    /// The one for what is asked and noted: it does not wait behind documents, and the server's buffer for a connection with
+    /// documents stays small, which is what it reads at once while its readers wait.
+    aside: Mutex<Link>,
+    /// Those for documents.
     links: Vec<Mutex<Link>>,
     turn: AtomicUsize,
     /// What tells this process from others; known after the first connection.
@@ -120,6 +145,7 @@ impl Node {
         Node {
             info,
             database,
+            aside: Mutex::default(),
             links: (0..connections.max(1)).map(|_| Mutex::default()).collect(),
             turn: AtomicUsize::new(0),
             process: Mutex::new(process),
@@ -136,9 +162,30 @@ impl Node {
         self.process.lock().await.clone()
     }
 
-    /// Sends commands over one of the connections and waits for all answers, among which may be errors.
+    /// Sends documents over one of the connections and waits for all answers, among which may be errors.
     pub(super) async fn send(&self, security: &Security, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
-        let link = &self.links[self.turn.fetch_add(1, Ordering::Relaxed) % self.links.len()];
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.over(&self.links[turn % self.links.len()], security, pipeline)
+            .await
+    }
+
+    /// The same with a few commands that do not wait for documents.
+    pub(super) async fn ask(&self, security: &Security, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
+        self.over(&self.aside, security, pipeline).await
+    }
+
+    /// Waits until the server has executed what was sent before over the connections for documents, also for those who did
+    /// not wait for the answers.
+    pub(super) async fn settle(&self, security: &Security) -> Result<(), Failure> {
+        let mut ping = Pipeline::new();
+        ping.cmd("PING");
+        for link in &self.links {
+            self.over(link, security, &ping).await?;
+        }
+        Ok(())
+    }
+
+    async fn over(&self, link: &Mutex<Link>, security: &Security, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
         let (mut connection, epoch) = self.connected(security, link).await?;
         match connection.send_packed_commands(pipeline, 0, pipeline.len()).await {
             Ok(answers) => Ok(answers),
@@ -226,6 +273,21 @@ pub(super) fn check(answer: &Value) -> Result<(), Failure> {
         Value::ServerError(error) => Err(failure(&RedisError::from(error.clone()))),
         Value::Array(answers) => answers.iter().try_for_each(check),
         _ => Ok(()),
+    }
+}
+
+/// The same of a sentinel's error.
+pub(super) fn sentinel_failure(error: &RedisError) -> Failure {
+    let server = |text: &str| Failure::Final(OperatorError::Server(text.to_owned()));
+    match error.code().unwrap_or_default() {
+        "NOAUTH" => server("the sentinel wants a password; write `sentinel_password: \"${secret.NAME}\"`"),
+        "NOPERM" => server(&format!(
+            "the sentinel does not let this user ask for the master (`sentinel_user`): {error}"
+        )),
+        code if code == "WRONGPASS" || error.kind() == ErrorKind::AuthenticationFailed => {
+            server("the sentinel refuses the user name or the password; check `sentinel_user` and `sentinel_password`")
+        }
+        _ => failure(error),
     }
 }
 

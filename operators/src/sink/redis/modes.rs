@@ -24,7 +24,8 @@ pub(super) async fn check(server: &Server, names: &Names, manner: &Manner) -> Re
         ))
         .into()
     };
-    if now != Publish::Pointer && book::get(server, &names.current()).await?.is_some() {
+    let pointer = book::get(server, &names.current()).await?.is_some();
+    if now != Publish::Pointer && pointer {
         let remedy = format!(
             "when no reader asks for `{}` any more, remove the keys that begin with `{}:`",
             names.current(),
@@ -33,8 +34,11 @@ pub(super) async fn check(server: &Server, names: &Names, manner: &Manner) -> Re
         return Err(refuse(Publish::Pointer, &remedy));
     }
     let live = book::meta(server, &names.meta(None), &manner.key).await?;
-    let Some(before) = live.map(|live| live.publish.unwrap_or_default()) else {
-        return Ok(());
+    let before = match live {
+        Some(live) => live.publish.unwrap_or_default(),
+        // Its first generation was begun, and never finished.
+        None if !pointer && !book::generations(server, names).await?.is_empty() => Publish::Overwrite,
+        None => return Ok(()),
     };
     let database = server.database();
     match (before, now) {

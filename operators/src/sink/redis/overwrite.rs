@@ -28,7 +28,7 @@ pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failur
     let resumed = super::resume::left_behind(publisher.context);
     let own = resumed.as_ref().map(|progress| progress.generation);
 
-    let mut earlier = publisher.earlier()?;
+    let mut earlier = publisher.earlier();
     let mut whole = true;
     for (generation, records) in &generations {
         if Some(*generation) != own {
@@ -45,6 +45,7 @@ pub(super) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failur
         && generations.contains_key(&live_generation)
         && live.as_ref().is_some_and(|live| live.encoding == stored);
     let (census, changes) = publisher.look(Some(&earlier), current)?;
+    drop(earlier);
     let gone = match manner.stale {
         Stale::Keep => Some(0),
         Stale::Remove if current => Some(count_stale(&changes)?),

@@ -103,6 +103,11 @@ async fn start(
     let largest = generations.keys().copied().max().unwrap_or(0).max(current);
     let generation = book::next_generation(server, names, largest).await?;
     let journal = publisher.begin(server, generation, census).await?;
+    // Before anything else: another way of publishing must know whose generation it is that was never finished.
+    let name = names.current();
+    let mut command = redis::cmd("SET");
+    command.arg(&name).arg(0).arg("NX");
+    server.one::<Option<String>>(Some(name.as_bytes()), command).await?;
     book::begin(server, names, generation, publisher.chunks(census)).await?;
     Ok(journal)
 }

@@ -99,8 +99,8 @@ impl Publisher<'_> {
         Changes::find(rows, keys, earlier, current, &stale)?.map_err(|row| self.entries.duplicate(row))
     }
 
-    /// A place on disk for the keys of earlier generations.
-    pub(super) fn earlier(&self) -> Result<Spill<Earlier>> {
+    /// A place for the keys of earlier generations.
+    pub(super) fn earlier(&self) -> Spill<Earlier> {
         Spill::new(&self.context.temp_file("earlier"))
     }
 

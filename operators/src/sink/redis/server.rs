@@ -8,7 +8,7 @@ use redis::{ConnectionAddr, ConnectionInfo, FromRedisValue, Pipeline, Value};
 use tokio::sync::RwLock;
 
 use super::address::{Address, Shape};
-use super::connection::{Failure, Node, Security, check, failure};
+use super::connection::{Failure, Node, Security, check, failure, sentinel_failure};
 use crate::contract::{OperatorError, Result};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -79,7 +79,7 @@ impl Server {
         for node in &self.layout.read().await.nodes {
             let mut ping = Pipeline::new();
             ping.cmd("PING");
-            let answers = node.send(&self.security, &ping).await?;
+            let answers = node.ask(&self.security, &ping).await?;
             answers.iter().try_for_each(check)?;
         }
         Ok(())
@@ -114,24 +114,43 @@ impl Server {
     pub(super) async fn owners<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Owners {
         let layout = self.layout.read().await;
         let mut owners = Owners::new();
+        if layout.slots.is_none() {
+            let all: Vec<usize> = (0..keys.count()).collect();
+            if !all.is_empty() {
+                owners.insert(0, all);
+            }
+            return owners;
+        }
         for (place, key) in keys.enumerate() {
             owners.entry(layout.owner(key)).or_default().push(place);
         }
         owners
     }
 
-    /// Sends commands to the node at a place once; answers that ask to come again are failures.
+    /// Sends documents to the node at a place once; answers that ask to come again are failures.
     pub(super) async fn try_send(&self, node: usize, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
-        let node = self.layout.read().await.nodes.get(node).cloned();
-        let node = node.ok_or_else(|| Failure::Moved("the nodes of the cluster have changed".to_owned()))?;
-        let answers = node.send(&self.security, pipeline).await?;
-        for answer in &answers {
-            // Other errors are answers to single commands, which who asked looks at.
-            if let Err(failure @ (Failure::Passing(_) | Failure::Loading | Failure::Moved(_))) = check(answer) {
-                return Err(failure);
+        passed_on(self.node(node).await?.send(&self.security, pipeline).await?)
+    }
+
+    /// The same with a few commands that do not wait for documents.
+    async fn try_ask(&self, node: usize, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
+        passed_on(self.node(node).await?.ask(&self.security, pipeline).await?)
+    }
+
+    async fn node(&self, place: usize) -> Result<Arc<Node>, Failure> {
+        let node = self.layout.read().await.nodes.get(place).cloned();
+        node.ok_or_else(|| Failure::Moved("the nodes of the cluster have changed".to_owned()))
+    }
+
+    /// Waits until everything that was sent is executed, also what nobody waits for any more.
+    pub(super) async fn settle(&self) -> Result<(), Failure> {
+        self.patiently(async || {
+            for place in 0..self.nodes().await {
+                self.node(place).await?.settle(&self.security).await?;
             }
-        }
-        Ok(answers)
+            Ok(())
+        })
+        .await
     }
 
     /// Does `work` again and again while it fails for reasons that pass.
@@ -167,7 +186,7 @@ impl Server {
                 Some(key) => self.layout.read().await.owner(key),
                 None => 0,
             };
-            let answers = self.try_send(node, pipeline).await?;
+            let answers = self.try_ask(node, pipeline).await?;
             answers.iter().try_for_each(check)?;
             Ok(answers)
         })
@@ -190,7 +209,7 @@ impl Server {
             pipeline.add_command(command.clone());
             let mut answer = self
                 .patiently(async || {
-                    let answers = self.try_send(node, &pipeline).await?;
+                    let answers = self.try_ask(node, &pipeline).await?;
                     answers.iter().try_for_each(check)?;
                     Ok(answers)
                 })
@@ -242,12 +261,10 @@ impl Server {
     async fn master(&self, service: &str) -> Result<ConnectionInfo, Failure> {
         let mut last = Failure::Passing("no sentinel answers".to_owned());
         for seed in &self.address.seeds {
-            // The credentials are those of the data; sentinels are asked without.
-            let bare = seed.clone().set_redis_settings(redis::RedisConnectionInfo::default());
-            let mut connection = match self.security.open(&bare, 0).await {
+            let mut connection = match self.security.open_sentinel(seed).await {
                 Ok(connection) => connection,
                 Err(error) => {
-                    last = failure(&error);
+                    last = sentinel_failure(&error);
                     continue;
                 }
             };
@@ -260,7 +277,7 @@ impl Server {
                     let text = format!("the sentinel knows no service `{service}`; check the name in `url`");
                     return Err(OperatorError::Server(text).into());
                 }
-                Err(error) => last = failure(&error),
+                Err(error) => last = sentinel_failure(&error),
             }
         }
         Err(last)
@@ -291,6 +308,16 @@ impl Server {
             last => Err(last),
         }
     }
+}
+
+/// The answers, unless one of them asks to come again. Other errors are answers to single commands, which who asked looks at.
+fn passed_on(answers: Vec<Value>) -> Result<Vec<Value>, Failure> {
+    for answer in &answers {
+        if let Err(failure @ (Failure::Passing(_) | Failure::Loading | Failure::Moved(_))) = check(answer) {
+            return Err(failure);
+        }
+    }
+    Ok(answers)
 }
 
 impl Layout {

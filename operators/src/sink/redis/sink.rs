@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::checks::{bad, check_address, check_key, check_namespace};
+use super::checks::{bad, check_address, check_key, check_namespace, check_sentinels};
 use super::settings::{Document, Encoding, Gates, Publish, Stale};
 use super::{address, places};
 use crate::contract::{
@@ -49,6 +49,17 @@ pub struct RedisSink {
     /// The key of `client_certificate`, in PEM: `client_key: certs/client.key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_key: Option<PathBuf>,
+    /// The user that the sentinels know, where they ask for one: `sentinel_user: watcher`. The credentials in `url` are those of
+    /// the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinel_user: Option<String>,
+    /// The password that the sentinels ask for, as in `sentinel_password: "${secret.SENTINEL}"`.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "address::serialize_password"
+    )]
+    pub sentinel_password: Option<String>,
     /// The key of a row: `{column}` stands for the row's value in that column, `{{` and `}}` for the braces themselves.
     #[serde(default = "default_key")]
     pub key: String,
@@ -83,7 +94,8 @@ pub struct RedisSink {
     /// What a generation must be like to be published, as in `gates: { min_keys: 1000 }`.
     #[serde(default)]
     pub gates: Gates,
-    /// How many keys are sent to the server in one pipeline.
+    /// How many keys are sent to the server in one pipeline. With small chunks, `in_flight: 1` and a `rate_limit`, readers wait
+    /// least (`docs/publishing.md`).
     #[serde(default = "default_chunk")]
     #[schemars(range(min = 1, max = 100_000))]
     pub chunk: usize,
@@ -91,7 +103,7 @@ pub struct RedisSink {
     #[serde(default = "default_in_flight")]
     #[schemars(range(min = 1, max = 256))]
     pub in_flight: usize,
-    /// How many connections to open to each server.
+    /// How many connections to open to each server for the keys; one more is for what is asked and noted meanwhile.
     #[serde(default = "default_connections")]
     #[schemars(range(min = 1, max = 64))]
     pub connections: usize,
@@ -174,7 +186,15 @@ impl Describe for RedisSink {
         )
         .optional(),
     ];
-    const CACHE_IGNORE: &'static [&'static str] = &["chunk", "in_flight", "connections", "rate_limit", "patience"];
+    const CACHE_IGNORE: &'static [&'static str] = &[
+        "chunk",
+        "in_flight",
+        "connections",
+        "rate_limit",
+        "patience",
+        "sentinel_user",
+        "sentinel_password",
+    ];
     const EXAMPLE: &'static str =
         "op: RedisSink\ninput: recommendations\nwith: { url: embedded, key: \"USER:{user_id}\" }\n";
 
@@ -187,6 +207,11 @@ impl Describe for RedisSink {
                 None,
             ));
         }
+        problems.extend(check_sentinels(
+            &self.url,
+            self.sentinel_user.as_deref(),
+            self.sentinel_password.as_deref(),
+        ));
         problems.extend(check_namespace(&self.namespace));
         if !self.is_file() {
             problems.extend(check_key(&self.key, &self.namespace));

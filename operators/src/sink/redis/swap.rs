@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use redis::Value;
-
 use super::book::{self, Meta};
 use super::connection::Failure;
 use super::publisher::{Outcome, Publisher, json, overtaken};
@@ -19,15 +17,33 @@ use crate::sink::spill::Changes;
 const PER_KEY: u64 = 96;
 /// What a document of RedisJSON costs, as a multiple of its bytes.
 const JSON_FACTOR: u64 = 4;
+/// More keys than a server can hold, and exact as a number of Lua.
+const MOST: u64 = 1 << 52;
 /// How long to wait until the server has freed what was removed.
 const FREEING: Duration = Duration::from_mins(1);
 
 /// Changes the databases once: a second try, after an answer that was lost, finds the generation in place. The clients see
-/// one of the two at any time.
+/// one of the two at any time. Nothing is changed where somebody else has written into one of them meanwhile: then the answer
+/// is the number of keys there and the place of the database, 1 for the one that is live.
 const SWAP: &str = "\
 local live = redis.call('GET', KEYS[1]) \
-if live and cjson.decode(live)['generation'] == tonumber(ARGV[1]) then return 0 end \
-redis.call('SWAPDB', ARGV[2], ARGV[3]) return 1";
+if live and cjson.decode(live)['generation'] == tonumber(ARGV[1]) then return {0, 0} end \
+redis.call('SELECT', ARGV[3]) \
+local loaded = redis.call('DBSIZE') \
+redis.call('SELECT', ARGV[2]) \
+local least, most = tonumber(ARGV[4]), tonumber(ARGV[5]) \
+if loaded < least or loaded > most then return {2, loaded} end \
+local there = redis.call('DBSIZE') \
+if there > tonumber(ARGV[6]) then return {1, there} end \
+redis.call('SWAPDB', ARGV[2], ARGV[3]) return {0, 0}";
+
+/// How many keys the databases may hold when they change places.
+struct Sizes {
+    /// The one that was loaded.
+    loaded: std::ops::RangeInclusive<u64>,
+    /// The one that readers see: no more than when it was looked at.
+    live: u64,
+}
 
 pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Result<Outcome, Failure> {
     let Publisher {
@@ -36,8 +52,8 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
     let name = names.meta(None);
     let live = book::meta(server, &name, &manner.key).await?;
     let before = book::meta(staging, &name, &manner.key).await?;
-    check_own(publisher, server, live.as_ref()).await?;
-    check_own(publisher, staging, before.as_ref()).await?;
+    let (live_size, _) = check_own(publisher, server, live.as_ref()).await?;
+    let (_, staging_most) = check_own(publisher, staging, before.as_ref()).await?;
 
     let (census, changes) = publisher.look(None, false)?;
     let changed = publisher
@@ -50,7 +66,7 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
         .max()
         .unwrap_or(0)
         + 1;
-    let mut journal = start(publisher, staging, generation, &census, live.as_ref()).await?;
+    let mut journal = start(publisher, (staging, staging_most), generation, &census, live.as_ref()).await?;
 
     let loaded = publisher
         .load(staging, Place::Plain, None, &Changes::default(), &census, &mut journal)
@@ -61,6 +77,8 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
             // What is loaded takes memory that the live generation may need; a run that resumes would begin anew.
             if matches!(&failure, Failure::Final(OperatorError::Server(text)) if text.contains("OOM")) {
                 Journal::discard(publisher.context);
+                // Chunks that were on their way must not come after that.
+                staging.settle().await?;
                 flush(staging).await?;
             }
             return Err(failure);
@@ -73,7 +91,14 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
     let meta = publisher.meta(journal.progress().generation, &census, &written);
     book::set(staging, &name, &json(&meta)?).await?;
     book::remove(staging, &[names.writing()]).await?;
-    change_places(server, staging, &name, meta.generation).await?;
+    // Instead of the mark of the writer there is that of the generation now.
+    let loaded = size_of(&census);
+    let least = if publisher.style.ttl.is_some() { 0 } else { loaded };
+    let sizes = Sizes {
+        loaded: least..=loaded,
+        live: live_size,
+    };
+    change_places(server, staging, &name, meta.generation, sizes).await?;
     if manner.keep == 0 {
         flush(staging).await?;
     }
@@ -90,7 +115,7 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
 /// Takes up what an earlier run has left, or empties the staging database and marks it.
 async fn start(
     publisher: &Publisher<'_>,
-    staging: &Server,
+    (staging, most): (&Server, u64),
     generation: u64,
     census: &Census,
     live: Option<&Meta>,
@@ -104,6 +129,11 @@ async fn start(
     }
     let journal = publisher.begin(staging, generation, census).await?;
     publisher.mark(staging, &journal.progress().token).await?;
+    // What was looked at is removed, and nothing that has come since. The mark is one more.
+    let now = database_size(staging).await?;
+    if now > most.saturating_add(1) {
+        return Err(intruded(staging, now, most));
+    }
     flush(staging).await?;
     check_memory(publisher, staging, census, live).await?;
     book::set(staging, &names.owner(), &census.keys.to_string()).await?;
@@ -112,8 +142,8 @@ async fn start(
 }
 
 /// Refuses a database that holds anything that the sink has not written: other keys than its own, or more of them than it
-/// has written there.
-async fn check_own(publisher: &Publisher<'_>, server: &Server, meta: Option<&Meta>) -> Result<(), Failure> {
+/// has written there. Returns how many keys it holds in all, and how many it could hold: another run may be loading it.
+async fn check_own(publisher: &Publisher<'_>, server: &Server, meta: Option<&Meta>) -> Result<(u64, u64), Failure> {
     let names = publisher.names;
     // A database that was being loaded says itself how many keys it was to get.
     let loading = book::get(server, &names.owner()).await?;
@@ -127,12 +157,11 @@ async fn check_own(publisher: &Publisher<'_>, server: &Server, meta: Option<&Met
             return Err(foreign(server, &what));
         }
     }
-    let size = server
-        .one::<u64>(None, redis::cmd("DBSIZE"))
-        .await?
-        .saturating_sub(marks);
-    let Some(written) = written.filter(|written| size > *written) else {
-        return Ok(());
+    let all = database_size(server).await?;
+    let size = all.saturating_sub(marks);
+    let written = match written {
+        Some(written) if size > written => written,
+        written => return Ok((all, written.unwrap_or(0).saturating_add(marks))),
     };
     Err(foreign(
         server,
@@ -141,6 +170,10 @@ async fn check_own(publisher: &Publisher<'_>, server: &Server, meta: Option<&Met
             publisher.manner.key
         ),
     ))
+}
+
+async fn database_size(server: &Server) -> Result<u64, Failure> {
+    server.one(None, redis::cmd("DBSIZE")).await
 }
 
 /// How many keys of a database do not go by themselves.
@@ -238,32 +271,54 @@ async fn check_memory(
     Ok(())
 }
 
+/// How many keys a database holds that was loaded: those of the generation, and two marks.
+fn size_of(census: &Census) -> u64 {
+    census.keys + 2
+}
+
 /// The database must hold what was written, and nothing else.
 async fn check_size(publisher: &Publisher<'_>, staging: &Server, census: &Census) -> Result<(), Failure> {
-    // The mark of the owner and that of the writer.
-    let expected = census.keys + 2;
-    let size: u64 = staging.one(None, redis::cmd("DBSIZE")).await?;
+    let expected = size_of(census);
+    let size = database_size(staging).await?;
     let right = match publisher.style.ttl {
-        // Some may be gone by themselves.
-        Some(_) => size <= expected,
+        // Some may be gone by themselves, but none of somebody else's may have come in their place.
+        Some(_) => size <= expected && lasting(staging).await? <= expected - census.keys,
         None => size == expected,
     };
     if right {
         return Ok(());
     }
-    Err(OperatorError::Server(format!(
-        "database {} holds {size} keys where {expected} were written: somebody else writes there, or the server evicts \
-         keys",
-        staging.database()
-    ))
-    .into())
+    Err(intruded(staging, size, expected))
 }
 
-async fn change_places(server: &Server, staging: &Server, meta: &str, generation: u64) -> Result<(), Failure> {
+fn intruded(server: &Server, size: u64, expected: u64) -> Failure {
+    OperatorError::Server(format!(
+        "database {} holds {size} keys where {expected} were written: somebody else writes there, or the server evicts \
+         keys; what readers see was left as it was",
+        server.database()
+    ))
+    .into()
+}
+
+async fn change_places(
+    server: &Server,
+    staging: &Server,
+    meta: &str,
+    generation: u64,
+    sizes: Sizes,
+) -> Result<(), Failure> {
     let mut command = redis::cmd("EVAL");
     command.arg(SWAP).arg(1).arg(meta).arg(generation);
     command.arg(server.database()).arg(staging.database());
-    server.one::<Value>(None, command).await.map(|_| ())
+    command
+        .arg(sizes.loaded.start())
+        .arg(sizes.loaded.end())
+        .arg(sizes.live);
+    match server.one::<(u64, u64)>(None, command).await? {
+        (0, _) => Ok(()),
+        (1, size) => Err(intruded(server, size, sizes.live)),
+        (_, size) => Err(intruded(staging, size, *sizes.loaded.end())),
+    }
 }
 
 /// Empties a database, and waits until its memory is free.
@@ -284,7 +339,12 @@ pub(super) async fn roll_back(server: &Server, staging: &Server, name: &str, key
     let before = book::meta(staging, name, key).await?;
     match (live, before) {
         (Some(live), Some(before)) if before.generation < live.generation => {
-            change_places(server, staging, name, before.generation).await?;
+            // How many marks there are depends on how the generation was published.
+            let any = Sizes {
+                loaded: 0..=MOST,
+                live: MOST,
+            };
+            change_places(server, staging, name, before.generation, any).await?;
             Ok((live.generation, before.generation))
         }
         _ => Err(OperatorError::invalid(format!(

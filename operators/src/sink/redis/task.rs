@@ -8,7 +8,7 @@ use serde_json::json;
 use super::address;
 use super::book::Names;
 use super::checks::user_column;
-use super::commands::{Style, stored_by};
+use super::commands::{Style, style_of};
 use super::connection::{Failure, Security};
 use super::publisher::{Manner, Outcome, Publisher};
 use super::resume::Journal;
@@ -125,7 +125,9 @@ impl RedisSink {
     /// The server, as the parameters describe it.
     fn target(&self) -> Result<Target> {
         let certificate = self.client_certificate.as_deref().zip(self.client_key.as_deref());
-        let mut target = Target::read(&self.url, Security::read(self.ca.as_deref(), certificate)?)?;
+        let security = Security::read(self.ca.as_deref(), certificate)?
+            .known_to_sentinels(self.sentinel_user.as_deref(), self.sentinel_password.as_deref())?;
+        let mut target = Target::read(&self.url, security)?;
         target.namespace.clone_from(&self.namespace);
         target.connections = self.connections;
         target.patience = Duration::from_secs(self.patience);
@@ -233,12 +235,7 @@ impl Target {
                 Some(database) => Some(self.open(database, self.patience).await?),
                 None => None,
             };
-            let style = Style {
-                stored: stored_by(&server, encoding).await?,
-                ttl,
-                persist: false,
-                many: !server.is_cluster(),
-            };
+            let style = style_of(&server, encoding, ttl).await?;
             let publisher = Publisher {
                 manner,
                 entries,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::address::{self, Shape};
-use super::checks::{check_address, check_key, check_namespace, key_problems, unusable};
+use super::checks::{check_address, check_key, check_namespace, check_sentinels, key_problems, unusable};
 use super::connection::Security;
 use super::places;
 use super::publisher::Manner;
@@ -57,6 +57,17 @@ pub struct VectorSink {
     /// The certificate of the authority that signed the server's, in PEM, as in `ca: certs/ca.pem`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+    /// The user that the sentinels know, where they ask for one: `sentinel_user: watcher`. The credentials in `url` are those of
+    /// the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinel_user: Option<String>,
+    /// The password that the sentinels ask for, as in `sentinel_password: "${secret.SENTINEL}"`.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "address::serialize_password"
+    )]
+    pub sentinel_password: Option<String>,
     /// The key of a row: `{column}` stands for the row's value in that column. It must begin with a text, by which the index
     /// finds the keys.
     #[serde(default = "default_key")]
@@ -135,7 +146,8 @@ impl Describe for VectorSink {
         "input",
         "One row per item: the item's id and the column `embedding`, as `Encode` makes it.",
     )];
-    const CACHE_IGNORE: &'static [&'static str] = &["chunk", "in_flight", "patience"];
+    const CACHE_IGNORE: &'static [&'static str] =
+        &["chunk", "in_flight", "patience", "sentinel_user", "sentinel_password"];
     const EXAMPLE: &'static str = "op: VectorSink\ninput: item_embeddings\nwith: { url: \"redis://localhost:6379\", key: \"ITEM:{item_id}\", index: items }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -154,6 +166,11 @@ impl Describe for VectorSink {
             let problem = Problem::new("bad-config", "the index finds its keys by the text they begin with").at("key");
             problems.push(problem.help("write a text in front, as in `ITEM:{item_id}`"));
         }
+        problems.extend(check_sentinels(
+            &self.url,
+            self.sentinel_user.as_deref(),
+            self.sentinel_password.as_deref(),
+        ));
         problems.extend(check_namespace(&self.namespace));
         problems.extend(check_key(&self.key, &self.namespace));
         problems
@@ -262,7 +279,9 @@ impl Task for VectorSink {
 impl VectorSink {
     /// The server, as the parameters describe it.
     fn target(&self) -> Result<Target> {
-        let mut target = Target::read(&self.url, Security::read(self.ca.as_deref(), None)?)?;
+        let security = Security::read(self.ca.as_deref(), None)?
+            .known_to_sentinels(self.sentinel_user.as_deref(), self.sentinel_password.as_deref())?;
+        let mut target = Target::read(&self.url, security)?;
         target.namespace.clone_from(&self.namespace);
         target.connections = default_connections();
         target.patience = Duration::from_secs(self.patience);

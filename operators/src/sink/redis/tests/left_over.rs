@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
+use super::faults::interrupted;
 use super::servers::Redis;
 use super::{expected, publish, users, users_of};
+use crate::sink::testing::test_context;
 
 #[test]
 fn swap_counts_keys_that_look_like_its_own() {
@@ -94,6 +96,33 @@ fn another_way_to_publish_does_not_leave_keys_behind() {
         }
         let _: () = server.ask(&["FLUSHDB"]);
         publish(&config(now), users(folder.path(), 2)).unwrap();
+    }
+}
+
+#[test]
+fn a_first_generation_that_was_never_finished_is_not_left_behind_by_another_way() {
+    let folder = tempdir().unwrap();
+    for (before, now, remedy) in [
+        ("pointer", "overwrite", "that begin with `RECS:`"),
+        ("pointer", "swap", "that begin with `RECS:`"),
+        ("overwrite", "pointer", "`USER:{user_id}`"),
+        ("overwrite", "swap", "database 0 holds a key"),
+    ] {
+        let server = Redis::start(&["--enable-debug-command", "local"]);
+        let slow = json!({ "url": server.url(""), "publish": before, "chunk": 10, "rate_limit": 2000 });
+        let (context, _keep) = test_context();
+        interrupted(&slow, &server, 0, 500, &context, 2000);
+        let digest: String = server.ask(&["DEBUG", "DIGEST"]);
+        let other = json!({ "url": server.url(""), "publish": now });
+        let error = publish(&other, users(folder.path(), 3)).unwrap_err().to_string();
+        assert!(error.contains(remedy), "{before}, {now}: {error}");
+        assert_eq!(server.ask::<String>(&["DEBUG", "DIGEST"]), digest, "{before}, {now}");
+
+        // The same way tidies up.
+        let same = json!({ "url": server.url(""), "publish": before });
+        publish(&same, users(folder.path(), 3)).unwrap();
+        let keys: Vec<String> = server.ask(&["KEYS", "*USER:*"]);
+        assert_eq!(keys.len(), 3, "{before}");
     }
 }
 

@@ -115,6 +115,26 @@ fn keys_of_another_type_are_replaced() {
 }
 
 #[test]
+fn who_may_not_write_several_keys_at_once_writes_one_by_one() {
+    let server = Redis::with_json(&[]);
+    let folder = tempdir().unwrap();
+    // Cargo sets this variable for every test.
+    let password = format!(">{}", env!("CARGO_PKG_NAME"));
+    let rights = ["on", &password, "~*", "&*", "+@all", "-mset", "-json.mset"];
+    let _: () = server.ask(&[["ACL", "SETUSER", "job"].as_slice(), &rights].concat());
+    for (encoding, read) in [("string", "GET"), ("json", "JSON.GET")] {
+        let _: () = server.ask(&["FLUSHALL"]);
+        let url = server.url("job:${secret.CARGO_PKG_NAME}@");
+        let receipt = publish(&json!({ "url": url, "encoding": encoding }), users(folder.path(), 50)).unwrap();
+        assert_eq!(receipt.details["written"], 50, "{encoding}");
+        for user in [0, 490] {
+            let document: String = server.ask(&[read, &format!("USER:{user}")]);
+            assert!(document.contains(&(user + 1).to_string()), "{encoding}: {document}");
+        }
+    }
+}
+
+#[test]
 fn json_where_there_is_none_is_an_error_and_auto_takes_strings() {
     let server = Redis::start(&[]);
     let folder = tempdir().unwrap();

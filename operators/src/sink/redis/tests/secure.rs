@@ -103,13 +103,14 @@ struct Sentinel {
 }
 
 impl Sentinel {
-    fn start(master: u16) -> Self {
+    /// One that watches the master at a port, with more settings of its own.
+    fn start(master: u16, more: &str) -> Self {
         let folder = tempdir().unwrap();
         let port = free_port();
         let file = folder.path().join("sentinel.conf");
         let settings = format!(
             "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {master} 1\n\
-             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
+             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n{more}",
             folder.path().display()
         );
         std::fs::write(&file, settings).unwrap();
@@ -144,7 +145,7 @@ impl Drop for Sentinel {
 fn sentinels_name_the_master_also_after_it_has_changed() {
     let mut master = Redis::start(&[]);
     let replica = Redis::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
-    let sentinel = Sentinel::start(master.port);
+    let sentinel = Sentinel::start(master.port, "");
     let folder = tempdir().unwrap();
     let dead = free_port();
     let url = format!("redis+sentinel://127.0.0.1:{dead},127.0.0.1:{}/main/0", sentinel.port);
@@ -181,4 +182,46 @@ fn sentinels_name_the_master_also_after_it_has_changed() {
     let receipt = publishing.join().unwrap().unwrap();
     assert_eq!(receipt.records, 2000);
     assert_eq!(replica.strings(0, "USER:"), expected(2000));
+}
+
+#[test]
+fn sentinels_that_ask_for_a_password_get_their_own() {
+    let master = Redis::start(&[]);
+    // Cargo sets these variables for every test.
+    let (of_data, of_sentinel) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    let _: () = master.ask(&["CONFIG", "SET", "requirepass", of_data]);
+    let rights = "+auth +client +hello +info +ping +sentinel";
+    let settings = format!(
+        "sentinel auth-pass main {of_data}\nrequirepass all-{of_sentinel}\n\
+         user watcher on >{of_sentinel} &* {rights}\nuser blind on >{of_sentinel} +auth +ping\n"
+    );
+    let sentinel = Sentinel::start(master.port, &settings);
+    let url = format!(
+        "redis+sentinel://:${{secret.CARGO_PKG_NAME}}@127.0.0.1:{}/main/0",
+        sentinel.port
+    );
+    let folder = tempdir().unwrap();
+    let publish = |more: &[(&str, &str)]| {
+        let mut config = json!({ "url": url, "encoding": "string", "patience": 1 });
+        for (name, value) in more {
+            config[name] = json!(value);
+        }
+        publish(&config, users(folder.path(), 20))
+    };
+    let password = ("sentinel_password", "${secret.CARGO_PKG_VERSION}");
+    publish(&[("sentinel_user", "watcher"), password]).unwrap();
+    let of_default = publish(&[("sentinel_password", "all-${secret.CARGO_PKG_VERSION}")]).unwrap();
+    assert_eq!(of_default.details["unchanged"], 20, "it is the same server");
+    for (more, part) in [
+        (vec![], "the sentinel wants a password"),
+        (vec![("sentinel_user", "nobody"), password], "the sentinel refuses"),
+        (vec![("sentinel_password", "wrong-word")], "the sentinel refuses"),
+        (vec![("sentinel_user", "blind"), password], "ask for the master"),
+    ] {
+        let error = publish(&more).unwrap_err().to_string();
+        assert!(error.contains(part), "{more:?}: {error}");
+        for word in [of_data, of_sentinel, "wrong-word"] {
+            assert!(!error.contains(word), "{error}");
+        }
+    }
 }

@@ -34,6 +34,16 @@ fn what_does_not_go_together_is_found_at_its_place() {
         (json!({ "url": "redis+sentinel://a" }), "url", "redis+sentinel://host"),
         (json!({ "url": server, "ca": "ca.pem" }), "url", "only with TLS"),
         (
+            json!({ "url": server, "sentinel_password": "x" }),
+            "sentinel_password",
+            "names no sentinels",
+        ),
+        (
+            json!({ "url": "redis+sentinel://a/main", "sentinel_user": "x" }),
+            "sentinel_user",
+            "needs a password",
+        ),
+        (
             json!({ "url": "rediss://h", "client_key": "k" }),
             "client_key",
             "needed together",
@@ -126,6 +136,10 @@ fn slips_of_vector_sinks() {
         (json!({ "url": "redis://a", "key": "{item_id}" }), "key"),
         (json!({ "url": "redis://a", "key": "ITEMS:{item_id}" }), "key"),
         (json!({ "url": "redis://a", "index": "" }), "index"),
+        (
+            json!({ "url": "redis://a", "sentinel_password": "x" }),
+            "sentinel_password",
+        ),
     ] {
         let problems = found(&Descriptor::of::<VectorSink>(), &config);
         assert!(problems.iter().any(|(at, _)| at == place), "{config}: {problems:?}");
@@ -177,4 +191,16 @@ fn two_sinks_in_one_place_are_told_apart_from_two_in_two() {
     assert!(meet(swap.clone(), other));
     let apart = json!({ "url": "redis://h/2", "publish": "swap", "key": "A:{u}" });
     assert!(!meet(swap, apart));
+}
+
+#[test]
+fn passwords_of_sentinels_are_not_written_down() {
+    let written = |password: &str| {
+        let url = "redis+sentinel://a/main";
+        let sink = sink(&json!({ "url": url, "sentinel_password": password }));
+        assert!(!format!("{sink:?}").contains("hunter"));
+        serde_json::to_value(&sink).unwrap()["sentinel_password"].clone()
+    };
+    assert_eq!(written("hunter2"), "***");
+    assert_eq!(written("${secret.X}"), "${secret.X}");
 }
