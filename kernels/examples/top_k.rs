@@ -2,7 +2,8 @@
 //!
 //! `top_k available`, or `top_k search ITEMS QUERIES DIM K PROPOSER THREADS LISTS`: files are of little-endian `f32`, the
 //! ids of the lists are written as `u32`, K for each query. `top_k check ITEMS QUERIES DIM K LISTS` scores everything and
-//! says how many queries have other lists.
+//! says how many queries have other lists. `top_k products ITEMS QUERIES DIM` makes every score in single precision and drops
+//! it: less than that no search can take that scores everything so.
 
 use std::error::Error;
 use std::fs;
@@ -10,7 +11,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use towline_kernels::{ItemIndex, Proposer, Search, dot, in_parallel};
+use towline_kernels::{Isa, ItemIndex, Proposer, Search, Strided, dot, gemm, in_parallel, transpose};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -39,6 +40,7 @@ fn main() -> Result<()> {
             )
         }
         ["check", items, queries, dim, k, lists] => check(items, queries, dim.parse()?, k.parse()?, lists),
+        ["products", items, queries, dim] => products(items, queries, dim.parse()?),
         _ => Err("usage: see the head of this file".into()),
     }
 }
@@ -77,6 +79,28 @@ fn search(
     );
     let rows = found.lists.iter().flatten();
     fs::write(lists, rows.flat_map(|hit| hit.row.to_le_bytes()).collect::<Vec<u8>>())?;
+    Ok(())
+}
+
+fn products(items: &str, queries: &str, dim: usize) -> Result<()> {
+    /// Items whose vectors stay in the second-level cache, and queries whose scores with them stay in the first.
+    const ITEMS: usize = 512;
+    const QUERIES: usize = 12;
+    let (items, queries) = (floats(items)?, floats(queries)?);
+    let mut scores = vec![0.0_f32; QUERIES * ITEMS];
+    let mut transposed = vec![0.0; dim * ITEMS];
+    let cpu = cpu_seconds()?;
+    for items in items.chunks(ITEMS * dim) {
+        let count = items.len() / dim;
+        transpose(items, count, dim, &mut transposed, count);
+        for queries in queries.chunks(QUERIES * dim) {
+            let shape = (queries.len() / dim, dim, count);
+            let left = Strided::rows(queries, dim);
+            gemm(Isa::best(), shape, left, &transposed, count, &mut scores, count, false);
+        }
+    }
+    println!("{:.1}", (cpu_seconds()? - cpu) * 1e3);
+    std::hint::black_box(&scores);
     Ok(())
 }
 

@@ -66,6 +66,10 @@ struct Trained {
 
 impl Task for TwoTowerTrain {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        let context = &Context {
+            threads: self.threads.unwrap_or(context.threads),
+            ..context.clone()
+        };
         let (material, learned_from) = self.material(inputs, context)?;
         let validation = self.read_validation(&material, context)?;
         let earlier = match inputs.get("warm_start") {

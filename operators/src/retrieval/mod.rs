@@ -1,8 +1,8 @@
 //! Retrieval: training a two-tower model, and everything that is done with one.
 //!
-//! Only the TorchScript part of an export needs libtorch. Training runs on the kernels of `towline-kernels`; encoding,
-//! scoring and evaluation compute the towers in plain Rust, so their results are the same on every machine and with any
-//! number of threads.
+//! Only training on a CUDA device and the TorchScript part of an export need libtorch. Other training runs on the kernels
+//! of `towline-kernels`; encoding, scoring and evaluation compute the towers in plain Rust, so their results are the same
+//! on every machine and with any number of threads.
 
 mod als;
 mod ann_index;

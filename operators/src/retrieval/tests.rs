@@ -13,8 +13,14 @@ fn config<T: Describe>(value: serde_json::Value) -> T {
 }
 
 fn train(fixture: &Fixture, name: &str) -> Output {
-    let operator: TwoTowerTrain =
-        config(json!({ "layers": [16, 8], "batch_size": 200, "epochs": 6, "learning_rate": 0.01, "seed": 7 }));
+    train_on(fixture, name, 2, "cpu")
+}
+
+fn train_on(fixture: &Fixture, name: &str, threads: usize, device: &str) -> Output {
+    let operator: TwoTowerTrain = config(json!({
+        "layers": [16, 8], "batch_size": 200, "epochs": 6, "learning_rate": 0.01, "seed": 7, "threads": threads,
+        "device": device,
+    }));
     operator
         .run(
             &inputs(vec![("input", Artifact::Dataset(fixture.dataset.clone()))]),
@@ -44,13 +50,18 @@ fn table(output: &Output) -> RecordBatch {
 #[test]
 fn same_seed_same_bytes() {
     let fixture = Fixture::new();
-    let (a, b) = (model(train(&fixture, "a")), model(train(&fixture, "b")));
-    for (name, path) in &a.files {
-        assert_eq!(
-            std::fs::read(path).unwrap(),
-            std::fs::read(&b.files[name]).unwrap(),
-            "{name}"
-        );
+    let first = model(train(&fixture, "a"));
+    let mut others = vec![train(&fixture, "b"), train_on(&fixture, "c", 1, "cpu")];
+    // Where there is no CUDA device this is the processor.
+    #[cfg(feature = "torch")]
+    if super::torch_network::cuda().is_err() {
+        others.push(train_on(&fixture, "d", 3, "auto"));
+    }
+    for other in others.into_iter().map(model) {
+        for (name, path) in &first.files {
+            let (one, other) = (std::fs::read(path).unwrap(), std::fs::read(&other.files[name]).unwrap());
+            assert_eq!(one, other, "{name}");
+        }
     }
 }
 

@@ -25,6 +25,11 @@ impl TwoTowerTrain {
             "a layer of width 0 passes nothing on",
         );
         range(
+            "threads",
+            self.threads == Some(0),
+            "nothing is done by no thread",
+        );
+        range(
             "metrics_at",
             self.metrics_at.contains(&0),
             "a list of length 0 has no metrics",

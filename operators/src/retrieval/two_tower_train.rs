@@ -145,6 +145,10 @@ pub struct TwoTowerTrain {
     /// What products of matrices are computed in.
     #[serde(default)]
     pub precision: Precision,
+    /// How many threads to train with; by default as many as the processor has. It changes no result.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub threads: Option<usize>,
     /// Rows that are shuffled together. Of a larger split each epoch visits blocks of a 64th of that in a random order, and
     /// shuffles the rows of 64 blocks at a time.
     #[serde(default = "default_shuffle_rows")]
@@ -222,7 +226,7 @@ impl Describe for TwoTowerTrain {
     const NAME: &'static str = "TwoTowerTrain";
     const CODE_VERSION: u32 = 5;
     const PURITY: Purity = Purity::Seeded;
-    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
+    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit", "threads"];
     const PORTS: &'static [Port] = &[
         Port::dataset("input", "Positive interactions: encoded columns with their tags."),
         Port::dataset(
