@@ -14,6 +14,7 @@
 
 mod attention;
 mod chance;
+mod dictionary;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod gemm_x86;
@@ -23,6 +24,7 @@ mod isa;
 mod least_squares;
 mod mask;
 mod optimizer;
+mod packing;
 mod parallel;
 mod softmax;
 mod table;
@@ -30,6 +32,7 @@ mod top_k;
 mod vector;
 
 pub use chance::{by_chance, chance};
+pub use dictionary::IntegerDictionary;
 pub use gemm::{Strided, gemm, transpose};
 pub use integers::{IntegerCounts, IntegerIds, rank};
 pub use invert::invert;
@@ -37,6 +40,7 @@ pub use isa::Isa;
 pub use least_squares::{Likes, Weights, solve_rows};
 pub use mask::{Mask, Positives};
 pub use optimizer::{Decay, Numbers, Rule, Schedule, Step, update};
+pub use packing::{bits, pack_differences, pack_flags, pack_run, pack_runs};
 pub use parallel::in_parallel;
 pub use softmax::softmax_gradient;
 pub use table::{Bag, Pooling, Table, Touched};
