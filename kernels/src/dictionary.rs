@@ -23,13 +23,26 @@ impl IntegerDictionary {
     }
 
     /// Appends the place of each integer; those that are new get the next ones. There is room for 2^32 - 1.
-    pub fn add<T: Copy + Into<i64>>(&mut self, values: &[T], places: &mut Vec<u32>) {
-        if self.near.is_empty() {
-            self.near = vec![0; NEAR];
+    pub fn add(&mut self, values: &[i64], places: &mut Vec<u32>) {
+        let most = values.iter().fold(0, |most, value| most | value);
+        let wanted = (most as usize).saturating_add(1).min(NEAR).next_power_of_two();
+        if wanted > self.near.len() {
+            self.near_up_to(wanted);
         }
-        places.extend(values.iter().map(|value| self.place((*value).into())));
+        places.extend(values.iter().map(|value| self.place(*value)));
     }
 
+    /// A longer vector, with the places of all that it has room for.
+    fn near_up_to(&mut self, length: usize) {
+        self.near = vec![0; length];
+        for (key, number) in self.keys.iter().zip(1..) {
+            if let Some(place) = self.near.get_mut(*key as usize) {
+                *place = number;
+            }
+        }
+    }
+
+    #[inline]
     fn place(&mut self, key: i64) -> u32 {
         // Negative ones are beyond every vector.
         let Some(place) = self.near.get_mut(key as usize) else {
@@ -84,4 +97,41 @@ fn free_or_own(slots: &[(i64, u32)], key: i64) -> usize {
         slot = (slot + 1) & mask;
     }
     slot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_follow_the_first_occurrence_near_or_far() {
+        let mut dictionary = IntegerDictionary::default();
+        let mut places = Vec::new();
+        // 70,000 is far until an integer comes that makes the vector longer.
+        dictionary.add(&[5, -1, 1 << 40, 5], &mut places);
+        dictionary.add(&[70_000, i64::MIN, 5, 1 << 40], &mut places);
+        dictionary.add(&[70_000, 131_071, 131_072, 70_000], &mut places);
+        assert_eq!(places, [0, 1, 2, 0, 3, 4, 0, 2, 3, 5, 6, 3]);
+        let keys = [5, -1, 1 << 40, 70_000, i64::MIN, 131_071, 131_072];
+        assert_eq!(dictionary.keys(), keys);
+        dictionary.truncate(2);
+        assert_eq!(dictionary.keys(), &keys[..2]);
+        places.clear();
+        dictionary.add(&[9, -1], &mut places);
+        assert_eq!(places, [2, 1]);
+    }
+
+    #[test]
+    fn a_key_keeps_its_place_when_the_vector_grows_over_it() {
+        let mut dictionary = IntegerDictionary::default();
+        let mut places = Vec::new();
+        dictionary.add(&[1], &mut places);
+        dictionary.add(&[3, 100, 3, 1], &mut places);
+        dictionary.add(&(0..5000).map(|key| key * 977).collect::<Vec<_>>(), &mut places);
+        dictionary.add(&[977, 1, 100], &mut places);
+        assert_eq!(places[..5], [0, 1, 2, 1, 0]);
+        let place = |key: i64| dictionary.keys().iter().position(|known| *known == key).unwrap() as u32;
+        assert_eq!(places[places.len() - 3..], [place(977), 0, 2]);
+        assert_eq!(dictionary.keys().len(), 3 + 5000);
+    }
 }

@@ -6,9 +6,18 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 /// Up to here integers are counted in a plain vector from the start.
 const SMALL: usize = 1 << 16;
+/// Integers that are looked at together.
+const GROUP: usize = 8;
+/// A vector of this many ids is worth having however few of its places are taken: memory that is not touched is none.
+const SPARSE: usize = 1 << 20;
 /// A counted integer in the hash map: key, count and control byte at the load that a growing table has on average, and
 /// the old table while it grows.
 const LARGE_BYTES: usize = 48;
+
+/// The same integers with twice as many bits.
+pub fn widened(values: &[i32]) -> Vec<i64> {
+    values.iter().map(|value| i64::from(*value)).collect()
+}
 
 /// How often each integer occurs. Those that are not much larger than the number of integers seen are counted in a plain
 /// vector, as most ids can be; the others in a hash map.
@@ -33,12 +42,24 @@ impl IntegerCounts {
                 self.small.resize(length, 0);
             }
         }
-        for key in keys {
-            // Negative ones are beyond every vector.
-            match self.small.get_mut(*key as usize) {
-                Some(count) => *count += 1,
-                None => *self.large.entry(*key).or_insert(0) += 1,
+        let mut groups = keys.chunks_exact(GROUP);
+        for group in &mut groups {
+            // One sum after the other in the same place is slow, and sorted columns are nothing else.
+            if group.iter().all(|key| *key == group[0]) {
+                self.count(group[0], GROUP as u64);
+            } else {
+                group.iter().for_each(|key| self.count(*key, 1));
             }
+        }
+        groups.remainder().iter().for_each(|key| self.count(*key, 1));
+    }
+
+    #[inline]
+    fn count(&mut self, key: i64, times: u64) {
+        // Negative ones are beyond every vector.
+        match self.small.get_mut(key as usize) {
+            Some(count) => *count += times,
+            None => *self.large.entry(key).or_insert(0) += times,
         }
     }
 
@@ -106,7 +127,7 @@ impl IntegerIds {
         let span = low.zip(high).and_then(|(low, high)| high.checked_sub(low));
         let span = span.and_then(|span| usize::try_from(span).ok());
         if let (Some(first), Some(span)) = (low, span)
-            && span <= 8 * keys.len() + 4096
+            && span < SPARSE.max(8 * keys.len())
         {
             let mut ids = vec![0; span + 1];
             for (key, id) in keys.iter().zip(first_number..) {

@@ -166,3 +166,132 @@ fn varint(mut number: u64, out: &mut Vec<u8>) {
 fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The inverse of [`pack_runs`], by the words of the format.
+    fn unpacked(mut bytes: &[u8], width: u32, count: usize) -> Vec<u32> {
+        let mut values = Vec::new();
+        while values.len() < count {
+            let header = read_varint(&mut bytes);
+            let (number, packed) = ((header >> 1) as usize, header & 1 == 1);
+            let length = if packed { number * width as usize } else { width.div_ceil(8) as usize };
+            let (body, rest) = bytes.split_at(length);
+            if packed {
+                values.extend((0..number * 8).map(|index| bits_at(body, index * width as usize, width) as u32));
+            } else {
+                values.extend(std::iter::repeat_n(bits_at(body, 0, width) as u32, number));
+            }
+            bytes = rest;
+        }
+        assert!(bytes.is_empty());
+        assert!(values[count..].iter().all(|filler| *filler == 0));
+        values.truncate(count);
+        values
+    }
+
+    fn bits_at(bytes: &[u8], from: usize, width: u32) -> u64 {
+        let bit = |index: usize| u64::from(bytes[index / 8] >> (index % 8) & 1);
+        (0..width as usize).fold(0, |value, offset| value | bit(from + offset) << offset)
+    }
+
+    fn read_varint(bytes: &mut &[u8]) -> u64 {
+        let (mut number, mut shift) = (0, 0);
+        loop {
+            let (first, rest) = bytes.split_first().unwrap();
+            *bytes = rest;
+            number |= u64::from(first & 0x7F) << shift;
+            shift += 7;
+            if *first < 0x80 {
+                return number;
+            }
+        }
+    }
+
+    fn read_zigzag(bytes: &mut &[u8]) -> i64 {
+        let number = read_varint(bytes);
+        (number >> 1) as i64 ^ -((number & 1) as i64)
+    }
+
+    /// The inverse of [`pack_differences`], by the words of the format.
+    fn summed(mut bytes: &[u8]) -> Vec<i64> {
+        let head: Vec<u64> = (0..3).map(|_| read_varint(&mut bytes)).collect();
+        let (block, parts, count) = (head[0] as usize, head[1] as usize, head[2] as usize);
+        let mut values = vec![read_zigzag(&mut bytes)];
+        while values.len() < count {
+            let least = read_zigzag(&mut bytes);
+            let (widths, mut body) = bytes.split_at(parts);
+            for width in widths {
+                if values.len() >= count {
+                    break;
+                }
+                for index in 0..block / parts {
+                    let beyond = bits_at(body, index * *width as usize, u32::from(*width)) as i64;
+                    values.push(values[values.len() - 1].wrapping_add(least).wrapping_add(beyond));
+                }
+                body = &body[block / parts * *width as usize / 8..];
+            }
+            bytes = body;
+        }
+        assert!(bytes.is_empty());
+        values.truncate(count);
+        values
+    }
+
+    #[test]
+    fn what_is_packed_comes_back_at_every_width_with_and_without_runs() {
+        for width in 0..=32_u32 {
+            let mask = (1_u64 << width) - 1;
+            let number = |index: u64| (index.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20 & mask) as u32;
+            let loose: Vec<u32> = (0..77).map(number).collect();
+            let mut mixed = loose[..19].to_vec();
+            mixed.extend([number(3); 50]);
+            mixed.extend(&loose);
+            mixed.extend([number(5); 8]);
+            for values in [loose, mixed, vec![number(7); 1000], Vec::new()] {
+                let mut bytes = Vec::new();
+                pack_runs(&values, width, &mut bytes);
+                assert_eq!(unpacked(&bytes, width, values.len()), values, "{width} bits");
+            }
+        }
+    }
+
+    #[test]
+    fn runs_and_flags_are_what_is_read() {
+        let mut bytes = Vec::new();
+        pack_run(1, 300, 1, &mut bytes);
+        assert_eq!(unpacked(&bytes, 1, 300), vec![1; 300]);
+        bytes.clear();
+        pack_flags(&[0b101, 1], &mut bytes);
+        assert_eq!(unpacked(&bytes, 1, 9), [1, 0, 1, 0, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn differences_add_up_whatever_they_are() {
+        let wide = |index: i64| index.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64);
+        for count in [0_i64, 1, 2, 32, 33, 128, 129, 130, 1000] {
+            let cases: [Vec<i64>; 4] = [
+                (0..count).map(wide).collect(),
+                (0..count).map(|index| index * index * 1000).collect(),
+                (0..count).map(|index| if index % 2 == 0 { i64::MIN } else { i64::MAX }).collect(),
+                vec![7; count as usize],
+            ];
+            for values in cases {
+                let mut bytes = Vec::new();
+                pack_differences(&values, &mut bytes);
+                if count == 0 {
+                    assert_eq!(read_varint(&mut &bytes[3..]), 0);
+                } else {
+                    assert_eq!(summed(&bytes), values);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bits_that_numbers_need() {
+        assert_eq!([0, 1, 2, 255, 256, u64::MAX].map(bits), [0, 1, 2, 8, 9, 64]);
+    }
+}

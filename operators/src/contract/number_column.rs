@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
     TimestampMillisecondType, TimestampNanosecondType,
 };
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
-use towline_kernels::{IntegerDictionary, bits, pack_differences, pack_flags, pack_run, pack_runs};
+use towline_kernels::{IntegerDictionary, bits, pack_differences, pack_flags, pack_run, pack_runs, widened};
 use zstd::bulk::Compressor;
 
 /// Rows of a page.
@@ -104,37 +104,43 @@ impl NumberColumn {
 
     /// Appends rows.
     pub(super) fn write(&mut self, array: &ArrayRef) -> Result<()> {
+        let nulls = array.nulls();
         match array.data_type() {
-            DataType::Int32 => self.numbers::<Int32Type>(array),
-            DataType::Int64 => self.numbers::<Int64Type>(array),
-            DataType::Date32 => self.numbers::<Date32Type>(array),
-            DataType::Timestamp(TimeUnit::Millisecond, _) => self.numbers::<TimestampMillisecondType>(array),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => self.numbers::<TimestampMicrosecondType>(array),
-            DataType::Timestamp(TimeUnit::Nanosecond, _) => self.numbers::<TimestampNanosecondType>(array),
+            DataType::Int32 => self.numbers(&widened(array.as_primitive::<Int32Type>().values()), nulls),
+            DataType::Date32 => self.numbers(&widened(array.as_primitive::<Date32Type>().values()), nulls),
+            DataType::Int64 => self.numbers(array.as_primitive::<Int64Type>().values(), nulls),
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                self.numbers(array.as_primitive::<TimestampMillisecondType>().values(), nulls)
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                self.numbers(array.as_primitive::<TimestampMicrosecondType>().values(), nulls)
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+                self.numbers(array.as_primitive::<TimestampNanosecondType>().values(), nulls)
+            }
             other => Err(ParquetError::General(format!("a column of integers cannot hold {other}"))),
         }
     }
 
-    fn numbers<T: ArrowPrimitiveType<Native: Into<i64>>>(&mut self, array: &ArrayRef) -> Result<()> {
-        let array = array.as_primitive::<T>();
-        let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+    fn numbers(&mut self, values: &[i64], nulls: Option<&NullBuffer>) -> Result<()> {
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         if nulls.is_some() && self.format.column.max_def_level() == 0 {
             let message = format!("the column `{}` may not be null, but is", self.format.column.name());
             return Err(ParquetError::General(message));
         }
         let mut from = 0;
-        while from < array.len() {
-            let count = (array.len() - from).min(PAGE_ROWS - self.present.len());
-            let values = &array.values()[from..from + count];
+        while from < values.len() {
+            let count = (values.len() - from).min(PAGE_ROWS - self.present.len());
+            let part = &values[from..from + count];
             match nulls.map(|nulls| nulls.slice(from, count)) {
                 Some(nulls) => {
-                    let there: Vec<T::Native> = nulls.valid_indices().map(|row| values[row]).collect();
+                    let there: Vec<i64> = nulls.valid_indices().map(|row| part[row]).collect();
                     self.present.append_buffer(nulls.inner());
                     self.add(&there);
                 }
                 None => {
                     self.present.append_n(count, true);
-                    self.add(values);
+                    self.add(part);
                 }
             }
             if self.present.len() == PAGE_ROWS {
@@ -145,11 +151,11 @@ impl NumberColumn {
         Ok(())
     }
 
-    fn add<T: Copy + Into<i64>>(&mut self, values: &[T]) {
+    fn add(&mut self, values: &[i64]) {
         if self.by_place {
             self.dictionary.add(values, &mut self.places);
         } else {
-            self.values.extend(values.iter().map(|value| (*value).into()));
+            self.values.extend_from_slice(values);
         }
     }
 
@@ -177,7 +183,7 @@ impl NumberColumn {
             Encoding::RLE_DICTIONARY
         } else {
             let (least, most) = (self.values.iter().min(), self.values.iter().max());
-            self.range = widened(self.range, least.copied().zip(most.copied()));
+            self.range = wider(self.range, least.copied().zip(most.copied()));
             pack_differences(&self.values, &mut body);
             self.values.clear();
             Encoding::DELTA_BINARY_PACKED
@@ -206,7 +212,7 @@ impl NumberColumn {
         if !self.pages.iter().any(|page| page.encoding() == Encoding::RLE_DICTIONARY) {
             return Ok(None);
         }
-        self.range = widened(self.range, keys.iter().min().copied().zip(keys.iter().max().copied()));
+        self.range = wider(self.range, keys.iter().min().copied().zip(keys.iter().max().copied()));
         let body: Vec<u8> = if self.format.column.physical_type() == Type::INT32 {
             keys.iter().flat_map(|key| (*key as i32).to_le_bytes()).collect()
         } else {
@@ -305,7 +311,7 @@ fn counted(pages: &[(PageType, Encoding)]) -> Vec<PageEncodingStats> {
     runs.map(run).collect()
 }
 
-fn widened(range: Option<(i64, i64)>, more: Option<(i64, i64)>) -> Option<(i64, i64)> {
+fn wider(range: Option<(i64, i64)>, more: Option<(i64, i64)>) -> Option<(i64, i64)> {
     match (range, more) {
         (Some((low, high)), Some((least, most))) => Some((low.min(least), high.max(most))),
         (range, more) => range.or(more),

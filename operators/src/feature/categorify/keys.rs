@@ -8,8 +8,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, StringArray, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Fields, Float64Type, Int64Type, UInt64Type};
+use arrow::datatypes::{DataType, Field, Fields, Float64Type, Int32Type, Int64Type, UInt64Type};
 use arrow::row::{RowConverter, SortField};
+use towline_kernels::widened;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::contract::{OperatorError, Result};
@@ -238,6 +239,10 @@ fn numbers(column: &ArrayRef, kept: &DataType) -> Result<Int64Array> {
             .iter()
             .map(|v| v.filter(|v| !v.is_nan()).map(float_key))
             .collect(),
+        small if is_small_integer(small) && *column.data_type() == DataType::Int32 => {
+            let column = column.as_primitive::<Int32Type>();
+            Int64Array::new(widened(column.values()).into(), column.nulls().cloned())
+        }
         small if is_small_integer(small) => cast(column, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),
         other => {
             let column = cast(column, other)?;
