@@ -34,7 +34,7 @@ mod vector;
 pub use chance::{by_chance, chance};
 pub use dictionary::IntegerDictionary;
 pub use gemm::{Strided, gemm, transpose};
-pub use integers::{IntegerCounts, IntegerIds, rank, widened};
+pub use integers::{IntegerCounts, IntegerIds, rank, sort, widened};
 pub use invert::invert;
 pub use isa::Isa;
 pub use least_squares::{Likes, Weights, solve_rows};

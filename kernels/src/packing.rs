@@ -69,8 +69,9 @@ fn pack_groups(values: &[u32], width: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends `values` by their differences, each from the one before it.
-pub fn pack_differences(values: &[i64], out: &mut Vec<u8>) {
+/// Appends `values` by their differences, each from the one before it. With `narrow` the values are of 32 bits, and so are
+/// the differences: in both widths, what overflows comes round again.
+pub fn pack_differences(values: &[i64], narrow: bool, out: &mut Vec<u8>) {
     varint(BLOCK as u64, out);
     varint((BLOCK / PART) as u64, out);
     varint(values.len() as u64, out);
@@ -81,6 +82,11 @@ pub fn pack_differences(values: &[i64], out: &mut Vec<u8>) {
         let count = BLOCK.min(rest.len() - 1);
         for (difference, pair) in differences.iter_mut().zip(rest.windows(2)) {
             *difference = pair[1].wrapping_sub(pair[0]);
+        }
+        if narrow {
+            for difference in &mut differences {
+                *difference = i64::from(*difference as i32);
+            }
         }
         pack_difference_block(&differences[..count], out);
         rest = &rest[count..];
@@ -93,7 +99,6 @@ fn pack_difference_block(differences: &[i64], out: &mut Vec<u8>) {
     let widths = out.len();
     out.extend_from_slice(&[0; BLOCK / PART]);
     for (index, part) in differences.chunks(PART).enumerate() {
-        // As in the format itself, what overflows comes round again.
         let mut beyond = [0; PART];
         for (beyond, difference) in beyond.iter_mut().zip(part) {
             *beyond = difference.wrapping_sub(least) as u64;
@@ -280,7 +285,7 @@ mod tests {
             ];
             for values in cases {
                 let mut bytes = Vec::new();
-                pack_differences(&values, &mut bytes);
+                pack_differences(&values, false, &mut bytes);
                 if count == 0 {
                     assert_eq!(read_varint(&mut &bytes[3..]), 0);
                 } else {
@@ -288,6 +293,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn differences_of_narrow_numbers_have_32_bits_at_most() {
+        let ends = |row: usize| [i32::MIN, i32::MAX, 0, -5][row % 4];
+        let values: Vec<i64> = (0..300).map(|row| i64::from(ends(row))).collect();
+        let mut bytes = Vec::new();
+        pack_differences(&values, true, &mut bytes);
+        let back: Vec<i32> = summed(&bytes).into_iter().map(|value| value as i32).collect();
+        assert_eq!(back, (0..300).map(ends).collect::<Vec<_>>());
+        let mut after_head = &bytes[..];
+        for _ in 0..5 {
+            read_varint(&mut after_head);
+        }
+        assert!(after_head[..4].iter().all(|width| *width <= 32));
     }
 
     #[test]

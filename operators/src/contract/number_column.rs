@@ -9,10 +9,10 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, Date32Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, UInt32Type, UInt64Type,
 };
 use bytes::Bytes;
-use parquet::basic::{Compression, Encoding, PageType, Type, ZstdLevel};
+use parquet::basic::{Compression, Encoding, PageType, SortOrder, Type, ZstdLevel};
 use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
@@ -44,6 +44,8 @@ impl NumberFormat {
             data_type,
             DataType::Int32
                 | DataType::Int64
+                | DataType::UInt32
+                | DataType::UInt64
                 | DataType::Date32
                 | DataType::Timestamp(TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond, _)
         );
@@ -109,6 +111,15 @@ impl NumberColumn {
             DataType::Int32 => self.numbers(&widened(array.as_primitive::<Int32Type>().values()), nulls),
             DataType::Date32 => self.numbers(&widened(array.as_primitive::<Date32Type>().values()), nulls),
             DataType::Int64 => self.numbers(array.as_primitive::<Int64Type>().values(), nulls),
+            // The file has numbers without a sign by their bits.
+            DataType::UInt32 => {
+                let values = array.as_primitive::<UInt32Type>().values();
+                self.numbers(&widened(values.inner().typed_data()), nulls)
+            }
+            DataType::UInt64 => {
+                let values = array.as_primitive::<UInt64Type>().values();
+                self.numbers(values.inner().typed_data(), nulls)
+            }
             DataType::Timestamp(TimeUnit::Millisecond, _) => {
                 self.numbers(array.as_primitive::<TimestampMillisecondType>().values(), nulls)
             }
@@ -164,7 +175,7 @@ impl NumberColumn {
             return Ok(());
         }
         let keys = self.dictionary.keys();
-        if self.by_place && keys.len() > MOST_IN_DICTIONARY {
+        if self.by_place && gains_nothing(keys, self.settled, self.places.len()) {
             self.values.extend(self.places.drain(..).map(|place| keys[place as usize]));
             self.dictionary.truncate(self.settled);
             self.by_place = false;
@@ -184,7 +195,8 @@ impl NumberColumn {
         } else {
             let (least, most) = (self.values.iter().min(), self.values.iter().max());
             self.range = wider(self.range, least.copied().zip(most.copied()));
-            pack_differences(&self.values, &mut body);
+            let narrow = self.format.column.physical_type() == Type::INT32;
+            pack_differences(&self.values, narrow, &mut body);
             self.values.clear();
             Encoding::DELTA_BINARY_PACKED
         };
@@ -263,7 +275,7 @@ impl NumberColumn {
             .set_total_compressed_size(bytes.len() as i64)
             .set_total_uncompressed_size(uncompressed as i64)
             .set_data_page_offset(first.unwrap_or_default())
-            .set_statistics(statistics(self.format.column.physical_type(), self.range, self.nulls))
+            .set_statistics(statistics(&self.format.column, self.range, self.nulls))
             .build()?;
         Ok(NumberChunk {
             close: ColumnCloseResult {
@@ -277,6 +289,18 @@ impl NumberColumn {
             bytes: bytes.into(),
         })
     }
+}
+
+/// Whether a page of so many values is to be written without the dictionary that it made longer: because that is too long,
+/// or because most of its values are new and their differences take about as few bits as their places.
+fn gains_nothing(keys: &[i64], settled: usize, values: usize) -> bool {
+    if keys.len() > MOST_IN_DICTIONARY {
+        return true;
+    }
+    let new = &keys[settled..];
+    let range = new.iter().min().zip(new.iter().max());
+    let narrow = range.is_some_and(|(low, high)| bits(high.abs_diff(*low)) <= bits(keys.len() as u64) + u8::BITS);
+    narrow && 2 * new.len() > values
 }
 
 /// Which rows have a value, after the number of the bytes that this takes.
@@ -318,9 +342,11 @@ fn wider(range: Option<(i64, i64)>, more: Option<(i64, i64)>) -> Option<(i64, i6
     }
 }
 
-fn statistics(physical: Type, range: Option<(i64, i64)>, nulls: u64) -> Statistics {
-    let (low, high) = range.unzip();
-    if physical == Type::INT32 {
+fn statistics(column: &ColumnDescPtr, range: Option<(i64, i64)>, nulls: u64) -> Statistics {
+    // Numbers without a sign whose first bit is set are the largest, but seem to be the smallest.
+    let unsigned = column.sort_order() == SortOrder::UNSIGNED;
+    let (low, high) = range.filter(|(low, _)| !unsigned || *low >= 0).unzip();
+    if column.physical_type() == Type::INT32 {
         let number = |value: i64| value as i32;
         Statistics::int32(low.map(number), high.map(number), None, Some(nulls), false)
     } else {
@@ -331,3 +357,7 @@ fn statistics(physical: Type, range: Option<(i64, i64)>, nulls: u64) -> Statisti
 fn external(error: std::io::Error) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
+
+#[cfg(test)]
+#[path = "number_column_tests.rs"]
+mod tests;
