@@ -48,10 +48,14 @@ impl IntegerCounts {
             if group.iter().all(|key| *key == group[0]) {
                 self.count(group[0], GROUP as u64);
             } else {
-                group.iter().for_each(|key| self.count(*key, 1));
+                for key in group {
+                    self.count(*key, 1);
+                }
             }
         }
-        groups.remainder().iter().for_each(|key| self.count(*key, 1));
+        for key in groups.remainder() {
+            self.count(*key, 1);
+        }
     }
 
     #[inline]
@@ -220,7 +224,9 @@ impl IntegerIds {
             }
             Places::Sparse(sparse) => {
                 let mut ids = Vec::with_capacity(wanted.len());
-                wanted.chunks(TOGETHER).for_each(|some| sparse.of(some, &mut ids));
+                for some in wanted.chunks(TOGETHER) {
+                    sparse.of(some, &mut ids);
+                }
                 ids
             }
         }

@@ -182,7 +182,11 @@ mod tests {
         while values.len() < count {
             let header = read_varint(&mut bytes);
             let (number, packed) = ((header >> 1) as usize, header & 1 == 1);
-            let length = if packed { number * width as usize } else { width.div_ceil(8) as usize };
+            let length = if packed {
+                number * width as usize
+            } else {
+                width.div_ceil(8) as usize
+            };
             let (body, rest) = bytes.split_at(length);
             if packed {
                 values.extend((0..number * 8).map(|index| bits_at(body, index * width as usize, width) as u32));
@@ -280,7 +284,9 @@ mod tests {
             let cases: [Vec<i64>; 4] = [
                 (0..count).map(wide).collect(),
                 (0..count).map(|index| index * index * 1000).collect(),
-                (0..count).map(|index| if index % 2 == 0 { i64::MIN } else { i64::MAX }).collect(),
+                (0..count)
+                    .map(|index| if index % 2 == 0 { i64::MIN } else { i64::MAX })
+                    .collect(),
                 vec![7; count as usize],
             ];
             for values in cases {

@@ -190,9 +190,10 @@ impl<E: Entry> Iterator for Merged<E> {
 
 /// The next entry of a run, if there is one.
 fn read<E: Entry>(reader: &mut BufReader<File>, folder: &Path) -> Result<Option<E>> {
-    let entry = reader.fill_buf().map(<[u8]>::is_empty).and_then(|over| {
-        if over { Ok(None) } else { E::read(reader).map(Some) }
-    });
+    let entry = reader
+        .fill_buf()
+        .map(<[u8]>::is_empty)
+        .and_then(|over| if over { Ok(None) } else { E::read(reader).map(Some) });
     // Only an error needs the folder, and entries are many.
     entry.map_err(|error| OperatorError::io(folder)(error))
 }
@@ -229,7 +230,13 @@ mod tests {
         runs.write(vec![entry("b", 1), entry("", 2), entry("ab", 3)]).unwrap();
         runs.write(vec![entry("a", 4), entry("b", 0)]).unwrap();
         let all: Vec<_> = runs.merged().unwrap().map(Result::unwrap).collect();
-        let expected = [entry("", 2), entry("a", 4), entry("ab", 3), entry("b", 0), entry("b", 1)];
+        let expected = [
+            entry("", 2),
+            entry("a", 4),
+            entry("ab", 3),
+            entry("b", 0),
+            entry("b", 1),
+        ];
         assert_eq!(all, expected);
     }
 }

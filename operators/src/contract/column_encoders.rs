@@ -11,7 +11,6 @@ use std::thread::JoinHandle;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{FieldRef, SchemaRef};
-use bytes::Bytes;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::writer::SerializedRowGroupWriter;
@@ -71,7 +70,7 @@ enum Chunks {
 impl Chunks {
     fn append(self, group: &mut SerializedRowGroupWriter<'_, File>) -> Result<()> {
         match self {
-            Chunks::Numbers(chunk) => group.append_column(&Bytes::from(chunk.bytes), chunk.close),
+            Chunks::Numbers(chunk) => group.append_column(&chunk.bytes, chunk.close),
             Chunks::Others(chunks) => chunks
                 .into_iter()
                 .try_for_each(|chunk| chunk.append_to_row_group(group)),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    DataType, Date32Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, UInt32Type, UInt64Type,
+    DataType, Date32Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, UInt32Type, UInt64Type,
 };
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, PageType, SortOrder, Type, ZstdLevel};
@@ -129,7 +129,9 @@ impl NumberColumn {
             DataType::Timestamp(TimeUnit::Nanosecond, _) => {
                 self.numbers(array.as_primitive::<TimestampNanosecondType>().values(), nulls)
             }
-            other => Err(ParquetError::General(format!("a column of integers cannot hold {other}"))),
+            other => Err(ParquetError::General(format!(
+                "a column of integers cannot hold {other}"
+            ))),
         }
     }
 
@@ -175,8 +177,9 @@ impl NumberColumn {
             return Ok(());
         }
         let keys = self.dictionary.keys();
-        if self.by_place && gains_nothing(keys, self.settled, self.places.len()) {
-            self.values.extend(self.places.drain(..).map(|place| keys[place as usize]));
+        if self.by_place && gains_nothing(keys, self.settled, &self.places) {
+            self.values
+                .extend(self.places.drain(..).map(|place| keys[place as usize]));
             self.dictionary.truncate(self.settled);
             self.by_place = false;
         }
@@ -221,7 +224,11 @@ impl NumberColumn {
     /// The page of the dictionary, if a page refers to it.
     fn dictionary_page(&mut self) -> Result<Option<CompressedPage>> {
         let keys = self.dictionary.keys().to_vec();
-        if !self.pages.iter().any(|page| page.encoding() == Encoding::RLE_DICTIONARY) {
+        if !self
+            .pages
+            .iter()
+            .any(|page| page.encoding() == Encoding::RLE_DICTIONARY)
+        {
             return Ok(None);
         }
         self.range = wider(self.range, keys.iter().min().copied().zip(keys.iter().max().copied()));
@@ -264,7 +271,6 @@ impl NumberColumn {
             offsets.append_offset_and_size(written.offset as i64, written.compressed_size as i32);
         }
         writer.close()?;
-        drop(writer);
         let bytes = sink.into_inner()?;
         let rows: usize = self.rows.iter().sum();
         let metadata = chunk
@@ -291,16 +297,23 @@ impl NumberColumn {
     }
 }
 
-/// Whether a page of so many values is to be written without the dictionary that it made longer: because that is too long,
-/// or because most of its values are new and their differences take about as few bits as their places.
-fn gains_nothing(keys: &[i64], settled: usize, values: usize) -> bool {
+/// Whether a page of values at these places is to be written without the dictionary that it made longer: because that is
+/// too long, or because most of its values are new and their differences take about as few bits as their places.
+fn gains_nothing(keys: &[i64], settled: usize, places: &[u32]) -> bool {
     if keys.len() > MOST_IN_DICTIONARY {
         return true;
     }
-    let new = &keys[settled..];
-    let range = new.iter().min().zip(new.iter().max());
-    let narrow = range.is_some_and(|(low, high)| bits(high.abs_diff(*low)) <= bits(keys.len() as u64) + u8::BITS);
-    narrow && 2 * new.len() > values
+    if 2 * (keys.len() - settled) <= places.len() {
+        return false;
+    }
+    let difference = |pair: &[u32]| keys[pair[1] as usize].wrapping_sub(keys[pair[0] as usize]);
+    let (low, high) = places
+        .windows(2)
+        .map(difference)
+        .fold((i64::MAX, i64::MIN), |(low, high), difference| {
+            (low.min(difference), high.max(difference))
+        });
+    low > high || bits(high.abs_diff(low)) <= bits(keys.len() as u64) + u8::BITS
 }
 
 /// Which rows have a value, after the number of the bytes that this takes.

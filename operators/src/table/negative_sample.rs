@@ -14,8 +14,8 @@ use super::numbers::Numbers;
 use super::random_rows::RandomRows;
 use super::task_rows::{dataset, write_split};
 use crate::contract::{
-    Artifact, Column, Context, DEFAULT_SPLIT, Describe, Form, Inputs, NodeType, Operator, OperatorError,
-    Output, Port, Problem, Purity, Result, Schema, TableFile, Tag, Task, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Column, Context, DEFAULT_SPLIT, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port,
+    Problem, Purity, Result, Schema, TableFile, Tag, Task, TypeContext, dataset_at, file_dataset_at,
 };
 use crate::feature::byte_size;
 
@@ -146,7 +146,11 @@ impl Task for NegativeSample {
         let mut items = Numbers::read(input, &name(Tag::Item)?.name, limit / 2, folder, cancel)?;
         let table = input.split(&self.from);
         let table = table.ok_or_else(|| OperatorError::invalid(format!("there is no split `{}`", self.from)))?;
-        let features: Vec<&str> = input.schema.tagged(&[Tag::Item]).map(|column| column.name.as_str()).collect();
+        let features: Vec<&str> = input
+            .schema
+            .tagged(&[Tag::Item])
+            .map(|column| column.name.as_str())
+            .collect();
         let source = RandomRows::read(table, &features, limit / 4, folder, cancel)?;
         let rows = |table: &TableFile| usize::try_from(table.rows).unwrap_or(usize::MAX);
         let before = input.splits.iter().take_while(|(name, _)| *name != self.from);
@@ -281,7 +285,10 @@ mod tests {
                 ("u", ids(7, 300)),
                 ("i", ids(13, 97)),
                 ("word", Arc::new(words.collect::<StringArray>()) as ArrayRef),
-                ("list", Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists)) as ArrayRef),
+                (
+                    "list",
+                    Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists)) as ArrayRef,
+                ),
             ]
         };
         let data = Data::of(rows(3000, 1))

@@ -31,7 +31,13 @@ enum Kept {
 
 impl RandomRows {
     /// The columns of a table. They are in memory if that takes no more than `limit` bytes.
-    pub(super) fn read(table: &TableFile, columns: &[&str], limit: usize, folder: &Path, cancel: &Cancel) -> Result<Self> {
+    pub(super) fn read(
+        table: &TableFile,
+        columns: &[&str],
+        limit: usize,
+        folder: &Path,
+        cancel: &Cancel,
+    ) -> Result<Self> {
         let (mut batches, mut taken) = (Vec::new(), 0);
         let reader = table.batches(Some(columns))?;
         let schema = arrow::array::RecordBatchReader::schema(&reader);
@@ -49,14 +55,11 @@ impl RandomRows {
         Ok(RandomRows { schema, rows })
     }
 
-    fn on_disk(
-        table: &TableFile,
-        columns: &[&str],
-        schema: SchemaRef,
-        folder: &Path,
-        cancel: &Cancel,
-    ) -> Result<Self> {
-        let types = schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
+    fn on_disk(table: &TableFile, columns: &[&str], schema: SchemaRef, folder: &Path, cancel: &Cancel) -> Result<Self> {
+        let types = schema
+            .fields()
+            .iter()
+            .map(|field| SortField::new(field.data_type().clone()));
         let converter = RowConverter::new(types.collect())?;
         let fail = |error| OperatorError::io(folder)(error);
         let new = || tempfile::tempfile_in(folder).map(|file| BufWriter::with_capacity(1 << 16, file));
@@ -98,7 +101,9 @@ impl RandomRows {
                 folder,
             } => {
                 let found = rows.iter().map(|row| row_bytes(bytes, ends, u64::from(*row)));
-                let found = found.collect::<std::io::Result<Vec<_>>>().map_err(OperatorError::io(folder))?;
+                let found = found
+                    .collect::<std::io::Result<Vec<_>>>()
+                    .map_err(OperatorError::io(folder))?;
                 let parser = converter.parser();
                 Ok(converter.convert_rows(found.iter().map(|bytes| parser.parse(bytes)))?)
             }
