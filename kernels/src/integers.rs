@@ -58,13 +58,19 @@ impl IntegerCounts {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn count(&mut self, key: i64, times: u64) {
         // Negative ones are beyond every vector.
         match self.small.get_mut(key as usize) {
             Some(count) => *count += times,
-            None => *self.large.entry(key).or_insert(0) += times,
+            None => self.count_large(key, times),
         }
+    }
+
+    // Within the loop it would keep that from being a short one.
+    #[inline(never)]
+    fn count_large(&mut self, key: i64, times: u64) {
+        *self.large.entry(key).or_insert(0) += times;
     }
 
     /// About how many bytes it takes, small integers left out.

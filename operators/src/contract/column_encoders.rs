@@ -19,6 +19,8 @@ use super::number_column::{NumberChunk, NumberColumn, NumberFormat};
 
 /// Pieces of a column that may wait: enough that no thread runs out of work, few enough to bound memory.
 const WAITING: usize = 8;
+/// Pieces of a column that are encoded one after the other: threads meet less often.
+const IN_A_ROW: usize = 4;
 /// Pieces of a column before other threads are asked to help: a small file is written sooner than a thread starts.
 const ALONE: usize = 4;
 
@@ -218,7 +220,7 @@ impl Shared {
             state = if state.ready.is_empty() {
                 self.wait(state)
             } else {
-                self.encode_one(state)
+                self.encode_some(state)
             };
         }
     }
@@ -229,29 +231,31 @@ impl Shared {
             state = if state.ready.is_empty() || state.failed.is_some() {
                 self.wait(state)
             } else {
-                self.encode_one(state)
+                self.encode_some(state)
             };
         }
     }
 
-    /// Encodes the next piece of the lane that has waited longest, without the lock.
-    fn encode_one<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    /// Encodes the next pieces of the lane that has waited longest, without the lock.
+    fn encode_some<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some(index) = state.ready.pop_front() else {
             return state;
         };
         let lane = &mut state.lanes[index];
-        let (Some(piece), Some(writers)) = (lane.waiting.pop_front(), lane.writers.take()) else {
+        let Some(writers) = lane.writers.take() else {
             return state;
         };
+        let count = lane.waiting.len().min(IN_A_ROW);
+        let pieces: Vec<Piece> = lane.waiting.drain(..count).collect();
         let field = Arc::clone(&lane.field);
         drop(state);
-        let encoded = catch_unwind(AssertUnwindSafe(|| encode(&field, writers, piece)));
+        let encoded = catch_unwind(AssertUnwindSafe(|| encode_all(&field, writers, pieces)));
         let encoded = encoded.unwrap_or_else(|_| {
             let message = format!("the encoder of column `{}` broke down", field.name());
             Err(ParquetError::General(message))
         });
         let mut state = self.lock();
-        state.pending -= 1;
+        state.pending -= count;
         let lane = &mut state.lanes[index];
         match encoded {
             Ok(Encoded::More(writers)) => {
@@ -266,6 +270,17 @@ impl Shared {
         self.changed.notify_all();
         state
     }
+}
+
+/// The last piece of a row group is followed by none.
+fn encode_all(field: &FieldRef, mut writers: Writers, pieces: Vec<Piece>) -> Result<Encoded> {
+    for piece in pieces {
+        match encode(field, writers, piece)? {
+            Encoded::More(more) => writers = more,
+            all @ Encoded::All(_) => return Ok(all),
+        }
+    }
+    Ok(Encoded::More(writers))
 }
 
 fn encode(field: &FieldRef, writers: Writers, piece: Piece) -> Result<Encoded> {
