@@ -94,11 +94,11 @@ fn a_dictionary_that_gains_nothing_is_given_up() {
         [differences; 3]
     );
     assert_eq!(
-        encodings((0..80_000).map(|row| spread(row % 20_000)).collect()),
+        encodings((0..80_000_i64).map(|row| spread((row % 20_000).pow(2))).collect()),
         [places; 3]
     );
     // 2^17 different integers end with the fourth page.
-    let many = encodings((0..200_000).map(spread).collect());
+    let many = encodings((0..200_000).map(|row| spread(row * row)).collect());
     assert_eq!(many, [&[places; 4][..], &[differences; 3]].concat());
 }
 
