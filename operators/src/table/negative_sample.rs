@@ -304,7 +304,7 @@ mod tests {
                 ["train", "valid"].map(|split| ran.rows(split))
             };
             let free = rows(None);
-            for limit in ["1MB", "64kB", "2kB", "300B"] {
+            for limit in ["1MB", "64kB", "8kB"] {
                 assert!(rows(Some(limit)) == free, "{by} in {limit}");
             }
         }
