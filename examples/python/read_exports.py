@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Reads every Parquet file under a folder that Towline wrote, with pandas, Polars and DuckDB, and says that all agree.
 
+It is run by hand, after changes to how files are written: the test suite needs no Python package.
+
     python3 examples/python/read_exports.py output/offline-batch-recsys
 """
 
@@ -26,6 +28,8 @@ def main(folder):
         rows = by_duckdb.count("*").fetchall()[0][0]
         if not len(by_pandas) == len(by_polars) == rows:
             sys.exit(f"{path}: the numbers of rows differ")
+        if not by_polars.equals(by_duckdb.pl()):
+            sys.exit(f"{path}: the values differ")
         print(f"{path.relative_to(folder)}: {rows} rows of {', '.join(names)}")
 
 

@@ -1,14 +1,23 @@
 //! Integers counted and looked up: the two loops of encoding categories.
 
-use std::hash::BuildHasher;
-
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::HashMap;
 
 /// Up to here integers are counted in a plain vector from the start.
 const SMALL: usize = 1 << 16;
+/// Integers that are looked at together.
+const GROUP: usize = 8;
+/// Integers that are looked up together.
+const TOGETHER: usize = 64;
+/// A vector of this many ids is worth having however few of its places are taken: memory that is not touched is none.
+const SPARSE: usize = 1 << 20;
 /// A counted integer in the hash map: key, count and control byte at the load that a growing table has on average, and
 /// the old table while it grows.
 const LARGE_BYTES: usize = 48;
+
+/// The same integers with twice as many bits.
+pub fn widened(values: &[i32]) -> Vec<i64> {
+    values.iter().map(|value| i64::from(*value)).collect()
+}
 
 /// How often each integer occurs. Those that are not much larger than the number of integers seen are counted in a plain
 /// vector, as most ids can be; the others in a hash map.
@@ -33,13 +42,35 @@ impl IntegerCounts {
                 self.small.resize(length, 0);
             }
         }
-        for key in keys {
-            // Negative ones are beyond every vector.
-            match self.small.get_mut(*key as usize) {
-                Some(count) => *count += 1,
-                None => *self.large.entry(*key).or_insert(0) += 1,
+        let mut groups = keys.chunks_exact(GROUP);
+        for group in &mut groups {
+            // One sum after the other in the same place is slow, and sorted columns are nothing else.
+            if group.iter().all(|key| *key == group[0]) {
+                self.count(group[0], GROUP as u64);
+            } else {
+                for key in group {
+                    self.count(*key, 1);
+                }
             }
         }
+        for key in groups.remainder() {
+            self.count(*key, 1);
+        }
+    }
+
+    #[inline(always)]
+    fn count(&mut self, key: i64, times: u64) {
+        // Negative ones are beyond every vector.
+        match self.small.get_mut(key as usize) {
+            Some(count) => *count += times,
+            None => self.count_large(key, times),
+        }
+    }
+
+    // Within the loop it would keep that from being a short one.
+    #[inline(never)]
+    fn count_large(&mut self, key: i64, times: u64) {
+        *self.large.entry(key).or_insert(0) += times;
     }
 
     /// About how many bytes it takes, small integers left out.
@@ -74,6 +105,11 @@ impl IntegerCounts {
     }
 }
 
+/// Puts integers with a number each in ascending order.
+pub fn sort(pairs: &mut [(i64, u64)]) {
+    pairs.sort_unstable();
+}
+
 /// Puts counted integers in order: the most frequent first, equally frequent ones ascending.
 pub fn rank(counted: &mut [(i64, u64)]) {
     counted.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -88,12 +124,77 @@ enum Places {
     /// `ids[key - first]`, 0 where there is none: for keys that lie close together.
     Dense { first: i64, ids: Vec<u32> },
     /// Where a key is among all of them, by its hash.
-    Sparse {
-        keys: Vec<i64>,
-        places: HashTable<u32>,
-        hasher: DefaultHashBuilder,
-        first_id: i64,
-    },
+    Sparse(Sparse),
+}
+
+/// Keys and, by their hash, their places plus 1 in as many slots as a power of two; a free slot has 0.
+#[derive(Debug)]
+struct Sparse {
+    keys: Vec<i64>,
+    slots: Vec<u32>,
+    /// The hash is shifted by so many bits.
+    shift: u32,
+    first_id: i64,
+}
+
+impl Sparse {
+    fn new(keys: Vec<i64>, first_id: i64) -> Self {
+        let length = (keys.len() + keys.len() / 2).next_power_of_two().max(2);
+        let mut sparse = Sparse {
+            slots: vec![0; length],
+            shift: u64::BITS - length.trailing_zeros(),
+            keys,
+            first_id,
+        };
+        for (key, number) in sparse.keys.iter().zip(1..) {
+            let mut slot = sparse.slot(*key);
+            while sparse.slots[slot] != 0 {
+                slot = (slot + 1) & (length - 1);
+            }
+            sparse.slots[slot] = number;
+        }
+        sparse
+    }
+
+    /// Where the search for a key begins.
+    fn slot(&self, key: i64) -> usize {
+        let mixed = key as u64 ^ (key as u64 >> 32);
+        (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+    }
+
+    /// The ids of a few keys. Most are in the first slot that is looked at: the steps follow one another for all keys at
+    /// once and without a branch, so that the memory is waited for once and not for every key.
+    fn of(&self, wanted: &[i64], ids: &mut Vec<i64>) {
+        let numbers: [u32; TOGETHER] = std::array::from_fn(|index| {
+            let key = wanted.get(index).copied().unwrap_or_default();
+            self.slots[self.slot(key)]
+        });
+        let found: [i64; TOGETHER] =
+            std::array::from_fn(|index| self.keys[(numbers[index] as usize).saturating_sub(1)]);
+        let each = wanted.iter().zip(numbers).zip(found);
+        ids.extend(each.map(|((key, number), found)| {
+            if number == 0 {
+                0
+            } else if found == *key {
+                self.first_id + i64::from(number) - 1
+            } else {
+                self.further(*key)
+            }
+        }));
+    }
+
+    /// The id of a key that is not in the first slot.
+    fn further(&self, key: i64) -> i64 {
+        let mask = self.slots.len() - 1;
+        let mut slot = (self.slot(key) + 1) & mask;
+        loop {
+            match self.slots[slot] {
+                0 => return 0,
+                number if self.keys[number as usize - 1] == key => return self.first_id + i64::from(number) - 1,
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+    }
 }
 
 impl IntegerIds {
@@ -105,28 +206,16 @@ impl IntegerIds {
         let (low, high) = (keys.iter().min().copied(), keys.iter().max().copied());
         let span = low.zip(high).and_then(|(low, high)| high.checked_sub(low));
         let span = span.and_then(|span| usize::try_from(span).ok());
-        if let (Some(first), Some(span)) = (low, span)
-            && span <= 8 * keys.len() + 4096
-        {
-            let mut ids = vec![0; span + 1];
-            for (key, id) in keys.iter().zip(first_number..) {
-                ids[(key - first) as usize] = id;
-            }
-            return Some(IntegerIds(Places::Dense { first, ids }));
+        // No keys are close together, too.
+        let (first, span) = (low.unwrap_or_default(), span.or(keys.is_empty().then_some(0)));
+        let Some(span) = span.filter(|span| *span < SPARSE.max(8 * keys.len())) else {
+            return Some(IntegerIds(Places::Sparse(Sparse::new(keys, first_id))));
+        };
+        let mut ids = vec![0; span + 1];
+        for (key, id) in keys.iter().zip(first_number..) {
+            ids[(key - first) as usize] = id;
         }
-        let hasher = DefaultHashBuilder::default();
-        let mut places = HashTable::with_capacity(keys.len());
-        for (place, key) in (0_u32..).zip(&keys) {
-            places.insert_unique(hasher.hash_one(key), place, |place| {
-                hasher.hash_one(keys[*place as usize])
-            });
-        }
-        Some(IntegerIds(Places::Sparse {
-            keys,
-            places,
-            hasher,
-            first_id,
-        }))
+        Some(IntegerIds(Places::Dense { first, ids }))
     }
 
     /// The id of each key, 0 for those that have none.
@@ -139,17 +228,12 @@ impl IntegerIds {
                 };
                 wanted.iter().map(id).collect()
             }
-            Places::Sparse {
-                keys,
-                places,
-                hasher,
-                first_id,
-            } => {
-                let id = |key: &i64| {
-                    let place = places.find(hasher.hash_one(key), |place| keys[*place as usize] == *key);
-                    place.map_or(0, |place| first_id + i64::from(*place))
-                };
-                wanted.iter().map(id).collect()
+            Places::Sparse(sparse) => {
+                let mut ids = Vec::with_capacity(wanted.len());
+                for some in wanted.chunks(TOGETHER) {
+                    sparse.of(some, &mut ids);
+                }
+                ids
             }
         }
     }
@@ -212,6 +296,11 @@ mod tests {
             assert_eq!(ids.of(&keys), (3..1003).collect::<Vec<i64>>());
             assert_eq!(ids.of(&[i64::MIN, i64::MAX, 501, keys[7]]), [0, 0, 0, 10]);
         }
+        // Every step of the search: keys that begin it in the same slot.
+        let many: Vec<i64> = (0..100_000).map(|key: i64| (key << 40) - (key << 7)).collect();
+        let ids = IntegerIds::new(many.clone(), 3).unwrap();
+        assert_eq!(ids.of(&many), (3..100_003).collect::<Vec<i64>>());
+        assert_eq!(ids.of(&[1, many[4], 2, -1]), [0, 7, 0, 0]);
         assert_eq!(IntegerIds::new(Vec::new(), 2).unwrap().of(&[0, 1]), [0, 0]);
         assert!(IntegerIds::new(vec![1], i64::from(u32::MAX)).is_none());
     }

@@ -4,57 +4,80 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Result as IoResult, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::contract::{OperatorError, Result};
 
 /// Files that may be open at once; with this many, they become one.
 const MOST_FILES: usize = 64;
+/// What is read or written at once.
+const BUFFER: usize = 1 << 18;
 
-/// A key, and its bytes in a run: they order like the keys.
-pub(crate) trait RunKey: Ord {
-    /// Appends the bytes.
-    fn to_bytes(&self, out: &mut Vec<u8>);
-    /// The key that these are the bytes of.
-    fn from_bytes(bytes: &[u8]) -> Self;
-}
-
-impl RunKey for i64 {
-    fn to_bytes(&self, out: &mut Vec<u8>) {
-        out.extend((*self ^ i64::MIN).to_be_bytes());
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Self {
-        let mut word = [0; 8];
-        word.copy_from_slice(&bytes[..8]);
-        i64::from_be_bytes(word) ^ i64::MIN
+/// Something that is kept in runs, in its order.
+pub(crate) trait Entry: Ord + Sized {
+    /// Appends its bytes.
+    fn append(&self, out: &mut Vec<u8>);
+    /// Reads one back; what is read begins with one.
+    fn read(from: &mut impl Read) -> IoResult<Self>;
+    /// Puts entries in order.
+    fn sort(entries: &mut [Self]) {
+        entries.sort_unstable();
     }
 }
 
-impl RunKey for Box<[u8]> {
-    fn to_bytes(&self, out: &mut Vec<u8>) {
-        out.extend(self.iter());
+impl Entry for (i64, u64) {
+    fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0.to_le_bytes());
+        out.extend_from_slice(&self.1.to_le_bytes());
     }
 
-    fn from_bytes(bytes: &[u8]) -> Self {
-        Box::from(bytes)
+    fn read(from: &mut impl Read) -> IoResult<Self> {
+        let bytes: [u8; 16] = exactly(from)?;
+        let both = u128::from_le_bytes(bytes);
+        Ok((both as i64, (both >> 64) as u64))
+    }
+
+    fn sort(entries: &mut [Self]) {
+        towline_kernels::sort(entries);
     }
 }
 
-/// Files of sorted entries in a folder: keys, each with a number.
+impl Entry for (Box<[u8]>, u64) {
+    fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.0.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.0);
+        out.extend_from_slice(&self.1.to_le_bytes());
+    }
+
+    fn read(from: &mut impl Read) -> IoResult<Self> {
+        let mut key = vec![0; u32::from_le_bytes(exactly(from)?) as usize];
+        from.read_exact(&mut key)?;
+        Ok((key.into(), u64::from_le_bytes(exactly(from)?)))
+    }
+}
+
+fn exactly<const N: usize>(from: &mut impl Read) -> IoResult<[u8; N]> {
+    let mut bytes = [0; N];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Files of sorted entries in a folder.
 #[derive(Debug)]
-pub(crate) struct Runs {
+pub(crate) struct Runs<E> {
     folder: PathBuf,
     files: Vec<File>,
+    kind: std::marker::PhantomData<E>,
 }
 
-impl Runs {
+impl<E: Entry> Runs<E> {
     /// No runs yet.
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Runs {
             folder: folder.to_owned(),
             files: Vec::new(),
+            kind: std::marker::PhantomData,
         }
     }
 
@@ -62,52 +85,46 @@ impl Runs {
         self.files.is_empty()
     }
 
-    /// Writes the entries as one more run, in order of their keys.
-    pub(crate) fn write<K: RunKey>(&mut self, mut entries: Vec<(K, u64)>) -> Result<()> {
-        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        self.write_sorted(entries.into_iter().map(|(key, count)| {
-            let mut bytes = Vec::new();
-            key.to_bytes(&mut bytes);
-            (bytes, count)
-        }))
+    /// Writes the entries as one more run.
+    pub(crate) fn write(&mut self, mut entries: Vec<E>) -> Result<()> {
+        E::sort(&mut entries);
+        self.write_sorted(entries.into_iter())
     }
 
-    /// Writes a run of entries that are in the order of their bytes.
-    pub(crate) fn write_sorted(&mut self, entries: impl Iterator<Item = (Vec<u8>, u64)>) -> Result<()> {
+    /// Writes a run of entries that are in order.
+    pub(crate) fn write_sorted(&mut self, entries: impl Iterator<Item = E>) -> Result<()> {
         let file = self.written(entries.map(Ok))?;
         self.files.push(file);
         if self.files.len() == MOST_FILES {
-            let mut merged = std::mem::replace(self, Runs::in_folder(&self.folder)).merged()?;
-            let file = self.written(std::iter::from_fn(|| merged.pop().transpose()))?;
+            let merged = std::mem::replace(self, Runs::in_folder(&self.folder)).merged()?;
+            let file = self.written(merged)?;
             self.files.push(file);
         }
         Ok(())
     }
 
-    fn written(&self, entries: impl Iterator<Item = Result<(Vec<u8>, u64)>>) -> Result<File> {
+    fn written(&self, entries: impl Iterator<Item = Result<E>>) -> Result<File> {
         let fail = |folder: &Path| OperatorError::io(folder.to_owned());
         // A file without a name is gone with its handle, however the process ends.
         let file = tempfile::tempfile_in(&self.folder).map_err(fail(&self.folder))?;
-        let mut writer = BufWriter::with_capacity(1 << 16, file);
+        let mut writer = BufWriter::with_capacity(BUFFER, file);
+        let mut bytes = Vec::new();
         for entry in entries {
-            let (key, count) = entry?;
-            writer
-                .write_all(&(key.len() as u32).to_le_bytes())
-                .and_then(|()| writer.write_all(&key))
-                .and_then(|()| writer.write_all(&count.to_le_bytes()))
-                .map_err(fail(&self.folder))?;
+            bytes.clear();
+            entry?.append(&mut bytes);
+            writer.write_all(&bytes).map_err(|error| fail(&self.folder)(error))?;
         }
         writer
             .into_inner()
             .map_err(|error| fail(&self.folder)(error.into_error()))
     }
 
-    /// All entries in order of their bytes; an entry that is in several runs comes several times.
-    pub(crate) fn merged(self) -> Result<Merged> {
+    /// All entries in order; one that is in several runs comes several times.
+    pub(crate) fn merged(self) -> Result<Merged<E>> {
         let mut readers = Vec::new();
         for mut file in self.files {
             file.rewind().map_err(OperatorError::io(&self.folder))?;
-            readers.push(BufReader::with_capacity(1 << 16, file));
+            readers.push(BufReader::with_capacity(BUFFER, file));
         }
         let mut merged = Merged {
             folder: self.folder,
@@ -115,72 +132,70 @@ impl Runs {
             next: BinaryHeap::new(),
         };
         for (index, reader) in merged.readers.iter_mut().enumerate() {
-            if let Some((key, count)) = read(reader, &merged.folder)? {
-                merged.next.push(Reverse((key, index, count)));
+            if let Some(entry) = read(reader, &merged.folder)? {
+                merged.next.push(Reverse((entry, index)));
             }
         }
         Ok(merged)
     }
+}
 
+impl<K: Eq> Runs<(K, u64)>
+where
+    (K, u64): Entry,
+{
     /// Calls `each` with the entries in order of their keys, the counts of equal keys added up.
-    pub(crate) fn totals<K: RunKey>(self, mut each: impl FnMut(K, u64) -> Result<()>) -> Result<()> {
-        let mut merged = self.merged()?;
-        let mut current: Option<(Vec<u8>, u64)> = None;
-        while let Some((key, count)) = merged.pop()? {
+    pub(crate) fn totals(self, mut each: impl FnMut(K, u64) -> Result<()>) -> Result<()> {
+        let mut current: Option<(K, u64)> = None;
+        for entry in self.merged()? {
+            let (key, count) = entry?;
             match &mut current {
                 Some((same, total)) if *same == key => *total += count,
                 _ => {
                     if let Some((key, total)) = current.replace((key, count)) {
-                        each(K::from_bytes(&key), total)?;
+                        each(key, total)?;
                     }
                 }
             }
         }
         match current {
-            Some((key, total)) => each(K::from_bytes(&key), total),
+            Some((key, total)) => each(key, total),
             None => Ok(()),
         }
     }
 }
 
-/// The entries of several runs.
-pub(crate) struct Merged {
+/// The entries of several runs, in order.
+pub(crate) struct Merged<E> {
     folder: PathBuf,
     readers: Vec<BufReader<File>>,
-    next: BinaryHeap<Reverse<(Vec<u8>, usize, u64)>>,
+    next: BinaryHeap<Reverse<(E, usize)>>,
 }
 
-impl Merged {
-    /// The next entry: the bytes of its key, and its number.
-    pub(crate) fn pop(&mut self) -> Result<Option<(Vec<u8>, u64)>> {
-        let Some(mut first) = self.next.peek_mut() else {
-            return Ok(None);
-        };
+impl<E: Entry> Iterator for Merged<E> {
+    type Item = Result<E>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut first = self.next.peek_mut()?;
         let index = first.0.1;
         // The next entry of the run takes the place of this one.
-        let Reverse((key, _, count)) = match read(&mut self.readers[index], &self.folder)? {
-            Some((key, count)) => std::mem::replace(&mut *first, Reverse((key, index, count))),
-            None => PeekMut::pop(first),
+        let Reverse((entry, _)) = match read(&mut self.readers[index], &self.folder) {
+            Ok(Some(entry)) => std::mem::replace(&mut *first, Reverse((entry, index))),
+            Ok(None) => PeekMut::pop(first),
+            Err(error) => return Some(Err(error)),
         };
-        Ok(Some((key, count)))
+        Some(Ok(entry))
     }
 }
 
 /// The next entry of a run, if there is one.
-fn read(reader: &mut BufReader<File>, folder: &Path) -> Result<Option<(Vec<u8>, u64)>> {
-    let mut length = [0; 4];
-    match reader.read_exact(&mut length) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(OperatorError::io(folder)(error)),
-    }
-    let mut key = vec![0; u32::from_le_bytes(length) as usize];
-    let mut count = [0; 8];
-    reader
-        .read_exact(&mut key)
-        .and_then(|()| reader.read_exact(&mut count))
-        .map_err(OperatorError::io(folder))?;
-    Ok(Some((key, u64::from_le_bytes(count))))
+fn read<E: Entry>(reader: &mut BufReader<File>, folder: &Path) -> Result<Option<E>> {
+    let entry = reader
+        .fill_buf()
+        .map(<[u8]>::is_empty)
+        .and_then(|over| if over { Ok(None) } else { E::read(reader).map(Some) });
+    // Only an error needs the folder, and entries are many.
+    entry.map_err(|error| OperatorError::io(folder)(error))
 }
 
 #[cfg(test)]
@@ -205,5 +220,23 @@ mod tests {
         .unwrap();
         assert_eq!(sum, 2 * (2 * MOST_FILES as u64 + 3));
         assert_eq!(keys, (-130..5).collect::<Vec<i64>>());
+    }
+
+    #[test]
+    fn bytes_of_any_length_come_back_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut runs = Runs::in_folder(folder.path());
+        let entry = |text: &str, number| (Box::<[u8]>::from(text.as_bytes()), number);
+        runs.write(vec![entry("b", 1), entry("", 2), entry("ab", 3)]).unwrap();
+        runs.write(vec![entry("a", 4), entry("b", 0)]).unwrap();
+        let all: Vec<_> = runs.merged().unwrap().map(Result::unwrap).collect();
+        let expected = [
+            entry("", 2),
+            entry("a", 4),
+            entry("ab", 3),
+            entry("b", 0),
+            entry("b", 1),
+        ];
+        assert_eq!(all, expected);
     }
 }

@@ -367,9 +367,9 @@ fn sync_folder(folder: &Path) -> Result<()> {
 /// BLAKE3 of a file's content in hex, and its length.
 pub fn digest_file(path: &Path) -> Result<(String, u64)> {
     let mut hasher = blake3::Hasher::new();
-    let mut file = File::open(path).map_err(at(path))?;
-    let bytes = io::copy(&mut file, &mut hasher).map_err(at(path))?;
-    Ok((hasher.finalize().to_hex().to_string(), bytes))
+    let file = File::open(path).map_err(at(path))?;
+    hasher.update_reader(file).map_err(at(path))?;
+    Ok((hasher.finalize().to_hex().to_string(), hasher.count()))
 }
 
 /// BLAKE3 of a JSON value in hex. Objects are ordered by key, so equal values have equal digests.

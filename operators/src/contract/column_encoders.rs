@@ -4,6 +4,7 @@
 //! threads there are or which of them does what.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -12,9 +13,14 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::errors::{ParquetError, Result};
+use parquet::file::writer::SerializedRowGroupWriter;
+
+use super::number_column::{NumberChunk, NumberColumn, NumberFormat};
 
 /// Pieces of a column that may wait: enough that no thread runs out of work, few enough to bound memory.
 const WAITING: usize = 8;
+/// Pieces of a column that are encoded one after the other: threads meet less often.
+const IN_A_ROW: usize = 4;
 /// Pieces of a column before other threads are asked to help: a small file is written sooner than a thread starts.
 const ALONE: usize = 4;
 
@@ -43,10 +49,35 @@ struct State {
 /// A column of the table; a nested one has several in the file.
 struct Lane {
     field: FieldRef,
+    /// How it is written, if it is one of integers.
+    numbers: Option<NumberFormat>,
     waiting: VecDeque<Piece>,
     /// None while a thread has them, and between two row groups.
-    writers: Option<Vec<ArrowColumnWriter>>,
-    chunks: Vec<ArrowColumnChunk>,
+    writers: Option<Writers>,
+    chunks: Chunks,
+}
+
+/// What encodes the part of a lane that is in one row group.
+enum Writers {
+    Numbers(Box<NumberColumn>),
+    Others(Vec<ArrowColumnWriter>),
+}
+
+/// The part of a lane that is in one row group, encoded.
+enum Chunks {
+    Numbers(NumberChunk),
+    Others(Vec<ArrowColumnChunk>),
+}
+
+impl Chunks {
+    fn append(self, group: &mut SerializedRowGroupWriter<'_, File>) -> Result<()> {
+        match self {
+            Chunks::Numbers(chunk) => group.append_column(&chunk.bytes, chunk.close),
+            Chunks::Others(chunks) => chunks
+                .into_iter()
+                .try_for_each(|chunk| chunk.append_to_row_group(group)),
+        }
+    }
 }
 
 enum Piece {
@@ -56,21 +87,23 @@ enum Piece {
 
 /// What is left of the writers of a lane after a piece.
 enum Encoded {
-    More(Vec<ArrowColumnWriter>),
-    All(Vec<ArrowColumnChunk>),
+    More(Writers),
+    All(Chunks),
 }
 
 impl Encoders {
-    /// Encoders for the columns of a schema; they need writers before they get rows.
-    pub(super) fn new(schema: &SchemaRef) -> Self {
-        let lane = |field: &FieldRef| Lane {
+    /// Encoders for the columns of a schema, which are integers where there is a format for them; they need writers
+    /// before they get rows.
+    pub(super) fn new(schema: &SchemaRef, numbers: Vec<Option<NumberFormat>>) -> Self {
+        let lane = |(field, numbers): (&FieldRef, Option<NumberFormat>)| Lane {
             field: Arc::clone(field),
+            numbers,
             waiting: VecDeque::new(),
             writers: None,
-            chunks: Vec::new(),
+            chunks: Chunks::Others(Vec::new()),
         };
         let state = State {
-            lanes: schema.fields().iter().map(lane).collect(),
+            lanes: schema.fields().iter().zip(numbers).map(lane).collect(),
             ready: VecDeque::new(),
             pending: 0,
             failed: None,
@@ -87,12 +120,16 @@ impl Encoders {
     }
 
     /// Begins a row group with these writers, which are those of the columns in the file in their order.
-    pub(super) fn begin(&mut self, writers: Vec<ArrowColumnWriter>) {
+    pub(super) fn begin(&mut self, writers: Vec<ArrowColumnWriter>) -> Result<()> {
         let mut writers = writers.into_iter();
         for lane in &mut self.shared.lock().lanes {
-            let columns = leaves(&lane.field);
-            lane.writers = Some(writers.by_ref().take(columns).collect());
+            let columns = writers.by_ref().take(leaves(&lane.field)).collect();
+            lane.writers = Some(match &lane.numbers {
+                Some(format) => Writers::Numbers(Box::new(NumberColumn::new(format)?)),
+                None => Writers::Others(columns),
+            });
         }
+        Ok(())
     }
 
     /// Takes one array for each column. It waits, and encodes meanwhile, where too much is waiting already.
@@ -110,14 +147,18 @@ impl Encoders {
         self.shared.until(most)
     }
 
-    /// Ends the row group: its columns as they are in the file.
-    pub(super) fn end(&mut self) -> Result<Vec<ArrowColumnChunk>> {
+    /// Ends the row group and writes its columns.
+    pub(super) fn end(&mut self, group: &mut SerializedRowGroupWriter<'_, File>) -> Result<()> {
         let lanes = self.shared.lock().lanes.len();
         self.add((0..lanes).map(|_| Piece::End));
         self.shared.until(0)?;
         let mut state = self.shared.lock();
-        let chunks = state.lanes.iter_mut().flat_map(|lane| std::mem::take(&mut lane.chunks));
-        Ok(chunks.collect())
+        let none = || Chunks::Others(Vec::new());
+        let mut chunks = state
+            .lanes
+            .iter_mut()
+            .map(|lane| std::mem::replace(&mut lane.chunks, none()));
+        chunks.try_for_each(|chunks| chunks.append(group))
     }
 
     fn add(&self, pieces: impl Iterator<Item = Piece>) {
@@ -179,7 +220,7 @@ impl Shared {
             state = if state.ready.is_empty() {
                 self.wait(state)
             } else {
-                self.encode_one(state)
+                self.encode_some(state)
             };
         }
     }
@@ -190,29 +231,31 @@ impl Shared {
             state = if state.ready.is_empty() || state.failed.is_some() {
                 self.wait(state)
             } else {
-                self.encode_one(state)
+                self.encode_some(state)
             };
         }
     }
 
-    /// Encodes the next piece of the lane that has waited longest, without the lock.
-    fn encode_one<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    /// Encodes the next pieces of the lane that has waited longest, without the lock.
+    fn encode_some<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some(index) = state.ready.pop_front() else {
             return state;
         };
         let lane = &mut state.lanes[index];
-        let (Some(piece), Some(writers)) = (lane.waiting.pop_front(), lane.writers.take()) else {
+        let Some(writers) = lane.writers.take() else {
             return state;
         };
+        let count = lane.waiting.len().min(IN_A_ROW);
+        let pieces: Vec<Piece> = lane.waiting.drain(..count).collect();
         let field = Arc::clone(&lane.field);
         drop(state);
-        let encoded = catch_unwind(AssertUnwindSafe(|| encode(&field, writers, piece)));
+        let encoded = catch_unwind(AssertUnwindSafe(|| encode_all(&field, writers, pieces)));
         let encoded = encoded.unwrap_or_else(|_| {
             let message = format!("the encoder of column `{}` broke down", field.name());
             Err(ParquetError::General(message))
         });
         let mut state = self.lock();
-        state.pending -= 1;
+        state.pending -= count;
         let lane = &mut state.lanes[index];
         match encoded {
             Ok(Encoded::More(writers)) => {
@@ -229,17 +272,33 @@ impl Shared {
     }
 }
 
-fn encode(field: &FieldRef, mut writers: Vec<ArrowColumnWriter>, piece: Piece) -> Result<Encoded> {
-    match piece {
-        Piece::Rows(array) => {
+/// The last piece of a row group is followed by none.
+fn encode_all(field: &FieldRef, mut writers: Writers, pieces: Vec<Piece>) -> Result<Encoded> {
+    for piece in pieces {
+        match encode(field, writers, piece)? {
+            Encoded::More(more) => writers = more,
+            all @ Encoded::All(_) => return Ok(all),
+        }
+    }
+    Ok(Encoded::More(writers))
+}
+
+fn encode(field: &FieldRef, writers: Writers, piece: Piece) -> Result<Encoded> {
+    match (writers, piece) {
+        (Writers::Numbers(mut column), Piece::Rows(array)) => {
+            column.write(&array)?;
+            Ok(Encoded::More(Writers::Numbers(column)))
+        }
+        (Writers::Numbers(column), Piece::End) => Ok(Encoded::All(Chunks::Numbers(column.close()?))),
+        (Writers::Others(mut writers), Piece::Rows(array)) => {
             for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, &array)?) {
                 writer.write(&leaf)?;
             }
-            Ok(Encoded::More(writers))
+            Ok(Encoded::More(Writers::Others(writers)))
         }
-        Piece::End => {
+        (Writers::Others(writers), Piece::End) => {
             let chunks = writers.into_iter().map(ArrowColumnWriter::close);
-            Ok(Encoded::All(chunks.collect::<Result<_>>()?))
+            Ok(Encoded::All(Chunks::Others(chunks.collect::<Result<_>>()?)))
         }
     }
 }

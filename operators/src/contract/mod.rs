@@ -7,6 +7,7 @@ mod context;
 mod error;
 mod files;
 mod lazy;
+mod number_column;
 mod operator;
 mod ports;
 mod registry;

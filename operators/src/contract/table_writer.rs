@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -16,10 +17,8 @@ use parquet::schema::types::ColumnPath;
 use super::column_encoders::Encoders;
 use super::error::{OperatorError, Result};
 use super::files::{BATCH_ROWS, TableFile};
+use super::number_column::{MOST_IN_DICTIONARY, NumberFormat};
 use super::schema::{Column, Schema};
-
-/// A dictionary of the 64-bit ids of a row group has no room for more.
-const MOST_IN_DICTIONARY: u64 = 1 << 17;
 
 /// Writes a Parquet file whose bytes depend on nothing but the rows: not on the batches they come in, and not on the
 /// number of processors, all of which encode columns where there are many rows.
@@ -62,7 +61,7 @@ impl TableWriter {
         let mut properties = properties(path)?;
         let many = |column: &&Column| {
             let ids = column.domain.as_ref().and_then(|domain| domain.size);
-            column.data_type == DataType::Int64 && ids.is_some_and(|ids| ids > MOST_IN_DICTIONARY)
+            column.data_type == DataType::Int64 && ids.is_some_and(|ids| ids > MOST_IN_DICTIONARY as u64)
         };
         for column in schema.columns.iter().filter(many) {
             let place = ColumnPath::new(vec![column.name.clone()]);
@@ -76,11 +75,11 @@ impl TableWriter {
     /// Starts the file at `path` with properties of the caller's; row groups are limited in rows only.
     pub fn with_properties(path: &Path, schema: SchemaRef, properties: WriterProperties) -> Result<Self> {
         let most = properties.max_row_group_row_count();
-        let encoders = Encoders::new(&schema);
         let file = File::create(path).map_err(OperatorError::io(path))?;
-        let (file, writers) = ArrowWriter::try_new(file, schema, Some(properties))
+        let (file, writers) = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties))
             .and_then(ArrowWriter::into_serialized_writer)
             .map_err(OperatorError::parquet(path))?;
+        let encoders = Encoders::new(&schema, formats(&schema, &file));
         Ok(TableWriter {
             path: path.to_owned(),
             file,
@@ -144,8 +143,9 @@ impl TableWriter {
         };
         if !self.group.begun {
             let writers = self.writers.create_column_writers(self.group.index);
-            self.encoders
-                .begin(writers.map_err(OperatorError::parquet(&self.path))?);
+            writers
+                .and_then(|writers| self.encoders.begin(writers))
+                .map_err(OperatorError::parquet(&self.path))?;
             self.group.begun = true;
         }
         self.encoders.push(&columns).map_err(OperatorError::parquet(&self.path))
@@ -158,9 +158,7 @@ impl TableWriter {
         let TableWriter { file, encoders, .. } = self;
         let mut append = || {
             let mut group = file.next_row_group()?;
-            for chunk in encoders.end()? {
-                chunk.append_to_row_group(&mut group)?;
-            }
+            encoders.end(&mut group)?;
             group.close()
         };
         append().map_err(OperatorError::parquet(&self.path))?;
@@ -169,6 +167,17 @@ impl TableWriter {
         self.group.index += 1;
         Ok(())
     }
+}
+
+/// How the columns of a file are written that are integers.
+fn formats(schema: &SchemaRef, file: &SerializedFileWriter<File>) -> Vec<Option<NumberFormat>> {
+    let columns = file.schema_descr();
+    // Nested fields have several columns in the file, the first of which is that of their root.
+    let first = |root: usize| (0..columns.num_columns()).find(|column| columns.get_column_root_idx(*column) == root);
+    let format = |(root, field): (usize, &FieldRef)| {
+        NumberFormat::of(columns.column(first(root)?), field.data_type(), file.properties())
+    };
+    schema.fields().iter().enumerate().map(format).collect()
 }
 
 /// The columns of several batches, one after the other.
@@ -190,8 +199,6 @@ fn properties(path: &Path) -> Result<WriterPropertiesBuilder> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Int64Array, ListArray, StringArray, StructArray};
     use arrow::datatypes::{Field, Int64Type, Schema as ArrowSchema};
     use tempfile::tempdir;
@@ -257,7 +264,7 @@ mod tests {
     fn ids_of_many_values_come_back() {
         let folder = tempdir().unwrap();
         let mut schema = Schema::default();
-        for (name, size) in [("many", MOST_IN_DICTIONARY + 1), ("few", 10)] {
+        for (name, size) in [("many", MOST_IN_DICTIONARY as u64 + 1), ("few", 10)] {
             let mut column = Column::new(name, DataType::Int64, false);
             column.domain = Some(crate::contract::Domain {
                 size: Some(size),

@@ -46,7 +46,7 @@ const SCRIPT: &str = "query_tower.pt";
 
 impl Describe for ModelExport {
     const NAME: &'static str = "ModelExport";
-    const CODE_VERSION: u32 = 3;
+    const CODE_VERSION: u32 = 4;
     const PURITY: Purity = Purity::Effect;
     const PORTS: &'static [Port] = &[Port::model("input", "The model to write.")];
     const EXAMPLE: &'static str = "op: ModelExport\ninput: model\nwith: { path: out/model }\n";

@@ -3,29 +3,21 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, interleave, take};
+use arrow::compute::{interleave, take};
 use arrow::datatypes::DataType;
-use hashbrown::HashSet;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::memory_limit::MemoryLimit;
-use super::numbers::Numbering;
+use super::negative_draws::{Candidates, Drawing, Draws};
+use super::numbers::Numbers;
+use super::random_rows::RandomRows;
 use super::task_rows::{dataset, write_split};
 use crate::contract::{
-    Artifact, Column, Context, DEFAULT_SPLIT, DatasetFiles, Describe, Form, Inputs, NodeType, Operator, OperatorError,
-    Output, Port, Problem, Purity, Result, Schema, Tag, Task, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Column, Context, DEFAULT_SPLIT, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port,
+    Problem, Purity, Result, Schema, TableFile, Tag, Task, TypeContext, dataset_at, file_dataset_at,
 };
 use crate::feature::byte_size;
-
-/// How many items are drawn before a row goes without a negative: a user who chose nearly everything has few others.
-const TRIES: usize = 100;
-/// What a pair takes in a set at the load that it has on average, and in the smaller one while it grows.
-const PAIR_BYTES: usize = 24;
-/// What can be done where memory does not suffice.
-const HELP: &str = "give it more memory, or fewer rows (`Sample`, `KCore`), or draw from a smaller split";
 
 /// Adds to every row so many rows with the same user and an item that this user chose in no split. Items are drawn from
 /// those of the split `from`; all columns tagged `item` are those of the drawn item, the others are repeated. A new column
@@ -49,9 +41,8 @@ pub struct NegativeSample {
     /// The name of the new column.
     #[serde(default = "label")]
     pub name: String,
-    /// How much memory it may take, for example `2GB`. In memory are the users and items, the pairs of them that occur, and
-    /// the columns of the items in the split `from`; if they are more than the limit, the run stops before it takes more.
-    /// It changes no result.
+    /// How much memory it may take, for example `512MB`: the users and items, the pairs of them that occur, and the columns
+    /// of the items in the split `from`. What is more goes to temporary files. It changes no result.
     #[serde(default)]
     pub memory_limit: Option<String>,
 }
@@ -99,7 +90,7 @@ impl NegativeSample {
 
 impl Describe for NegativeSample {
     const NAME: &'static str = "NegativeSample";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Seeded;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions with tagged columns.")];
     const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
@@ -142,75 +133,47 @@ impl Operator for NegativeSample {
     }
 }
 
-/// Users and items as numbers, equal for equal values over all splits, and what was chosen.
-struct Choices {
-    user: String,
-    item: String,
-    users: Numbering,
-    items: Numbering,
-    chosen: HashSet<(u32, u32)>,
-}
-
-impl Choices {
-    fn of(input: &DatasetFiles) -> Result<Self> {
-        let column = |side| id(&input.schema, side).map_err(|problem| OperatorError::invalid(problem.message));
-        let (user, item) = (column(Tag::User)?, column(Tag::Item)?);
-        Ok(Choices {
-            user: user.name.clone(),
-            item: item.name.clone(),
-            users: Numbering::of_type(&user.data_type)?,
-            items: Numbering::of_type(&item.data_type)?,
-            chosen: HashSet::new(),
-        })
-    }
-
-    /// The users and the items of some rows.
-    fn numbers(&mut self, batch: &RecordBatch) -> Result<(Vec<u32>, Vec<u32>)> {
-        let column = |name: &str| {
-            let column = batch.column_by_name(name);
-            column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
-        };
-        let users = self.users.add(column(&self.user)?, false)?;
-        let items = self.items.add(column(&self.item)?, false)?;
-        Ok((users, items))
-    }
-
-    fn bytes(&self) -> usize {
-        self.users.bytes() + self.items.bytes() + self.chosen.len() * PAIR_BYTES
-    }
-}
-
-/// What is drawn from: the columns of items of a split, and the number of each row's item.
-struct Source {
-    columns: RecordBatch,
-    items: Vec<u32>,
-    /// The rows to draw from: each item once, or every row.
-    candidates: Vec<u32>,
-}
-
 impl Task for NegativeSample {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let input = file_dataset_at(inputs, "input")?;
-        let limit = MemoryLimit::of(self.memory_limit.as_deref());
-        let mut choices = Choices::of(input)?;
-        let ids = [choices.user.clone(), choices.item.clone()];
-        for (_, table) in &input.splits {
-            for batch in table.batches(Some(&[&ids[0], &ids[1]]))? {
-                context.cancel.check()?;
-                let (users, items) = choices.numbers(&batch?)?;
-                choices.chosen.extend(users.into_iter().zip(items));
-                limit.check(choices.bytes(), "the users, the items and the pairs of them", HELP)?;
-            }
-        }
-        let source = self.source(input, &mut choices, limit, context)?;
+        let limit = MemoryLimit::of(self.memory_limit.as_deref()).bytes();
+        let (folder, cancel) = (&context.temp, &context.cancel);
+        let name = |side| {
+            let column = id(&input.schema, side);
+            column.map_err(|problem| OperatorError::invalid(problem.message))
+        };
+        let mut users = Numbers::read(input, &name(Tag::User)?.name, limit / 2, folder, cancel)?;
+        let mut items = Numbers::read(input, &name(Tag::Item)?.name, limit / 2, folder, cancel)?;
+        let table = input.split(&self.from);
+        let table = table.ok_or_else(|| OperatorError::invalid(format!("there is no split `{}`", self.from)))?;
+        let features: Vec<&str> = input
+            .schema
+            .tagged(&[Tag::Item])
+            .map(|column| column.name.as_str())
+            .collect();
+        let source = RandomRows::read(table, &features, limit / 4, folder, cancel)?;
+        let rows = |table: &TableFile| usize::try_from(table.rows).unwrap_or(usize::MAX);
+        let before = input.splits.iter().take_while(|(name, _)| *name != self.from);
+        let first = before.map(|(_, table)| rows(table)).sum();
+        let once = self.by == Likelihood::Uniform;
+        let drawing = Drawing {
+            negatives: self.n,
+            seed: self.seed,
+            splits: input.splits.iter().map(|(_, table)| rows(table)).collect(),
+            candidates: Candidates::of(&mut items, first..first + rows(table), once, limit / 4, folder)?,
+        };
+        let mut draws = Draws::of(drawing, &mut users, &mut items, limit / 2, folder, cancel)?;
         let schema = self.schema(&input.schema);
-        let mut written = Vec::new();
-        for (index, (name, table)) in input.splits.iter().enumerate() {
-            let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-            random.set_stream(index as u64);
-            let path = context.temp_file(&format!("{index}.parquet"));
+        let (mut written, mut index) = (Vec::new(), 0);
+        for (split, (name, table)) in input.splits.iter().enumerate() {
+            let mut row = 0;
+            let path = context.temp_file(&format!("{split}.parquet"));
             let path = write_split(table, path, &schema, context, |batch| {
-                self.sampled(&batch, &source, &mut choices, &mut random, &schema)
+                let drawn = (0..batch.num_rows()).map(|place| draws.next(split, row + place, index + place));
+                let drawn = drawn.collect::<Result<Vec<_>>>()?;
+                row += batch.num_rows();
+                index += batch.num_rows();
+                sampled(&batch, &drawn, &source, &schema)
             })?;
             written.push((name.clone(), path));
         }
@@ -218,101 +181,45 @@ impl Task for NegativeSample {
     }
 }
 
-impl NegativeSample {
-    /// The split to draw from.
-    fn source(
-        &self,
-        input: &DatasetFiles,
-        choices: &mut Choices,
-        limit: MemoryLimit,
-        context: &Context,
-    ) -> Result<Source> {
-        let table = input.split(&self.from);
-        let table = table.ok_or_else(|| OperatorError::invalid(format!("there is no split `{}`", self.from)))?;
-        let mut needed: Vec<&str> = input
-            .schema
-            .tagged(&[Tag::Item])
-            .map(|column| column.name.as_str())
-            .collect();
-        needed.push(&choices.user);
-        let needed: Vec<String> = needed.into_iter().map(str::to_owned).collect();
-        let needed: Vec<&str> = needed.iter().map(String::as_str).collect();
-        let (mut batches, mut items, mut taken) = (Vec::new(), Vec::new(), choices.bytes());
-        for batch in table.batches(Some(&needed))? {
-            context.cancel.check()?;
-            let batch = batch?;
-            items.extend(choices.numbers(&batch)?.1);
-            // Once as they are read, and once in one piece.
-            taken += 2 * batch.get_array_memory_size();
-            limit.check(taken, "the pairs of users and items and the columns of the items", HELP)?;
-            batches.push(batch);
-        }
-        let columns = match batches.first() {
-            Some(first) => concat_batches(&first.schema(), &batches)?,
-            None => RecordBatch::new_empty(input.schema.to_arrow()),
-        };
-        let all = 0..items.len() as u32;
-        let candidates = if self.by == Likelihood::Popularity {
-            all.collect()
-        } else {
-            let mut seen = HashSet::new();
-            all.filter(|row| seen.insert(items[*row as usize])).collect()
-        };
-        Ok(Source {
-            columns,
-            items,
-            candidates,
-        })
-    }
-
-    fn sampled(
-        &self,
-        batch: &RecordBatch,
-        source: &Source,
-        choices: &mut Choices,
-        random: &mut ChaCha8Rng,
-        schema: &Schema,
-    ) -> Result<RecordBatch> {
-        let (users, _) = choices.numbers(batch)?;
-        // Items come from these rows or from the source: which of the two, and the place there.
-        let (mut rows, mut items, mut labels) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, user) in users.iter().enumerate() {
+/// The rows of a batch, each with the rows that were drawn for it.
+fn sampled(batch: &RecordBatch, drawn: &[Vec<u32>], source: &RandomRows, schema: &Schema) -> Result<RecordBatch> {
+    let from_source = source.get(&drawn.concat())?;
+    // Items come from these rows or from what was drawn: which of the two, and the place there.
+    let (mut rows, mut items, mut labels, mut place) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for (row, drawn) in drawn.iter().enumerate() {
+        rows.push(row as u32);
+        items.push((0, row));
+        labels.push(1);
+        for _ in drawn {
             rows.push(row as u32);
-            items.push((0, row));
-            labels.push(1);
-            for _ in 0..self.n {
-                let candidates = &source.candidates;
-                let mut draw = || candidates.get(random.random_range(0..candidates.len().max(1))).copied();
-                let fits = |place: &u32| !choices.chosen.contains(&(*user, source.items[*place as usize]));
-                if let Some(place) = (0..TRIES).find_map(|_| draw().filter(fits)) {
-                    rows.push(row as u32);
-                    items.push((1, place as usize));
-                    labels.push(0);
-                }
-            }
+            items.push((1, place));
+            labels.push(0);
+            place += 1;
         }
-        let rows = UInt32Array::from(rows);
-        let mut columns: Vec<ArrayRef> = Vec::new();
-        for (column, own) in schema.columns.iter().zip(batch.columns()) {
-            let drawn = source.columns.column_by_name(&column.name);
-            columns.push(match drawn.filter(|_| column.tags.contains(&Tag::Item)) {
-                Some(drawn) => interleave(&[own.as_ref(), drawn.as_ref()], &items)?,
-                None => take(own.as_ref() as &dyn Array, &rows, None)?,
-            });
-        }
-        columns.push(Arc::new(Int64Array::from(labels)));
-        Ok(RecordBatch::try_new(schema.to_arrow(), columns)?)
     }
+    let rows = UInt32Array::from(rows);
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    for (column, own) in schema.columns.iter().zip(batch.columns()) {
+        let of_item = column.tags.contains(&Tag::Item);
+        columns.push(match source.column(&column.name).filter(|_| of_item) {
+            Some(drawn) => interleave(&[own.as_ref(), from_source[drawn].as_ref()], &items)?,
+            None => take(own.as_ref() as &dyn Array, &rows, None)?,
+        });
+    }
+    columns.push(Arc::new(Int64Array::from(labels)));
+    Ok(RecordBatch::try_new(schema.to_arrow(), columns)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::AsArray;
+    use std::collections::HashSet;
+
+    use arrow::array::{AsArray, ListArray, StringArray};
     use arrow::datatypes::Int64Type;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::harness::{Data, Ran, codes, run, try_run};
+    use crate::harness::{Data, Ran, codes, run};
 
     fn data() -> Data {
         let ints = |values: &[i64]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
@@ -365,21 +272,44 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_limit_changes_nothing_or_is_told() {
-        let config = |limit: &str| json!({"n": 3, "by": "popularity", "memory_limit": limit});
-        let free = sample(json!({"n": 3, "by": "popularity"}));
-        assert_eq!(sample(config("1MB")).rows("train"), free.rows("train"));
-        let refused = try_run::<NegativeSample>(config("300B"), &[("input", data())])
-            .err()
-            .unwrap();
-        assert!(
-            refused.contains("pairs") && refused.contains("memory_limit"),
-            "{refused}"
-        );
-        assert_eq!(
-            codes::<NegativeSample>(config("little"), &[("input", data())]),
-            ["bad-config"]
-        );
+    fn a_memory_limit_changes_nothing() {
+        // Two splits of a few hundred users, one user and one item missing, with lists and texts among the features.
+        let rows = |count: i64, step: i64| {
+            let ids = |factor: i64, of: i64| {
+                let id = move |row: i64| (row % 211 > 0).then_some(row * factor * step % of);
+                Arc::new((0..count).map(id).collect::<Int64Array>()) as ArrayRef
+            };
+            let words = (0..count).map(|row| (row % 5 > 0).then(|| format!("word {}", row * 13 * step % 97)));
+            let lists = (0..count).map(|row| Some((0..row % 3).map(|place| Some(row + place)).collect::<Vec<_>>()));
+            [
+                ("u", ids(7, 300)),
+                ("i", ids(13, 97)),
+                ("word", Arc::new(words.collect::<StringArray>()) as ArrayRef),
+                (
+                    "list",
+                    Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists)) as ArrayRef,
+                ),
+            ]
+        };
+        let data = Data::of(rows(3000, 1))
+            .and("valid", rows(500, 3))
+            .tagged("u", &[Tag::User, Tag::Id])
+            .tagged("i", &[Tag::Item, Tag::Id])
+            .tagged("word", &[Tag::Item])
+            .tagged("list", &[Tag::Item]);
+        for (by, from) in [("uniform", "train"), ("popularity", "valid")] {
+            let rows = |limit: Option<&str>| {
+                let config = json!({"n": 3, "by": by, "from": from, "seed": 5, "memory_limit": limit});
+                let ran = run::<NegativeSample>(config, &[("input", data.clone())]);
+                ["train", "valid"].map(|split| ran.rows(split))
+            };
+            let free = rows(None);
+            for limit in ["1MB", "64kB", "8kB"] {
+                assert!(rows(Some(limit)) == free, "{by} in {limit}");
+            }
+        }
+        let config = json!({"n": 3, "memory_limit": "little"});
+        assert_eq!(codes::<NegativeSample>(config, &[("input", data)]), ["bad-config"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef};
@@ -16,6 +17,8 @@ use crate::sorted_runs::Runs;
 const ENTRY_BYTES: usize = 64;
 /// What a pair of row and number takes while it is sorted and written.
 const PAIR_BYTES: usize = 48;
+/// What a number takes.
+const NUMBER_BYTES: usize = size_of::<u32>();
 /// The number of a missing value.
 pub(super) const MISSING: u32 = u32::MAX;
 
@@ -131,8 +134,8 @@ impl Numbers {
         by_value.write(entries)?;
         let mut by_row = Runs::in_folder(folder);
         let (mut pairs, mut last, mut distinct) = (Vec::new(), None, 0_usize);
-        let mut merged = by_value.merged()?;
-        while let Some((value, row)) = merged.pop()? {
+        for entry in by_value.merged()? {
+            let (value, row) = entry?;
             if last.as_ref() != Some(&value) {
                 distinct += 1;
                 last = Some(value);
@@ -156,6 +159,28 @@ impl Numbers {
         out.finish(distinct)
     }
 
+    /// Numbers that are written down one by one.
+    pub(super) fn written(
+        folder: &Path,
+        write: impl FnOnce(&mut dyn FnMut(u32) -> Result<()>) -> Result<()>,
+    ) -> Result<Self> {
+        let mut out = Writer::in_folder(folder)?;
+        write(&mut |number| out.push(number))?;
+        let rows = out.rows;
+        out.finish(rows)
+    }
+
+    /// The numbers in any order; they are in memory if that takes no more than `limit` bytes.
+    pub(super) fn at_random(&mut self, limit: usize) -> Result<AtRandom> {
+        if self.rows.saturating_mul(NUMBER_BYTES) > limit {
+            let file = self.file.try_clone().map_err(OperatorError::io(&self.folder))?;
+            return Ok(AtRandom::Disk(file, self.folder.clone()));
+        }
+        let mut reader = self.reader()?;
+        let all = (0..self.rows).map(|_| reader.next());
+        Ok(AtRandom::Memory(all.collect::<Result<_>>()?))
+    }
+
     /// Reads the column from its beginning.
     pub(super) fn reader(&mut self) -> Result<NumberReader> {
         let fail = OperatorError::io(&self.folder);
@@ -167,6 +192,30 @@ impl Numbers {
     }
 }
 
+/// The numbers of a column, in any order.
+pub(super) enum AtRandom {
+    Memory(Vec<u32>),
+    Disk(File, PathBuf),
+}
+
+impl AtRandom {
+    /// The number of a row.
+    pub(super) fn get(&self, row: usize) -> Result<u32> {
+        match self {
+            AtRandom::Memory(numbers) => numbers
+                .get(row)
+                .copied()
+                .ok_or_else(|| OperatorError::invalid(format!("there is no row {row}"))),
+            AtRandom::Disk(file, folder) => {
+                let mut bytes = [0; NUMBER_BYTES];
+                file.read_exact_at(&mut bytes, (row * NUMBER_BYTES) as u64)
+                    .map_err(|error| OperatorError::io(folder)(error))?;
+                Ok(u32::from_le_bytes(bytes))
+            }
+        }
+    }
+}
+
 /// The numbers of a column, one after the other.
 pub(super) struct NumberReader {
     file: BufReader<File>,
@@ -175,10 +224,10 @@ pub(super) struct NumberReader {
 
 impl NumberReader {
     pub(super) fn next(&mut self) -> Result<u32> {
-        let mut bytes = [0; 4];
+        let mut bytes = [0; NUMBER_BYTES];
         self.file
             .read_exact(&mut bytes)
-            .map_err(OperatorError::io(&self.folder))?;
+            .map_err(|error| OperatorError::io(&self.folder)(error))?;
         Ok(u32::from_le_bytes(bytes))
     }
 }
@@ -204,7 +253,7 @@ impl Writer {
         self.rows += 1;
         self.file
             .write_all(&number.to_le_bytes())
-            .map_err(OperatorError::io(&self.folder))
+            .map_err(|error| OperatorError::io(&self.folder)(error))
     }
 
     /// Rows without a value, up to this one.

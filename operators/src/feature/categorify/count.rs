@@ -12,7 +12,7 @@ use towline_kernels::IntegerCounts;
 use super::keys::{Keys, Values};
 use super::spill::Tally;
 use crate::contract::{OperatorError, Result};
-use crate::sorted_runs::{RunKey, Runs};
+use crate::sorted_runs::Runs;
 
 /// What a counted number takes while numbers are sorted and written: key and count, and as much again for the order.
 const NUMBER_BYTES: usize = 48;
@@ -20,7 +20,7 @@ const NUMBER_BYTES: usize = 48;
 const TEXT_BYTES: usize = 96;
 
 /// A key in memory.
-pub(super) trait Key: RunKey + Clone + Send {
+pub(super) trait Key: Ord + Clone + Send {
     fn collect(keys: &[(Self, u64)]) -> Keys;
     /// Puts the most frequent first, equally frequent ones in ascending order.
     fn rank(counted: &mut [(Self, u64)]);
@@ -57,12 +57,12 @@ pub(super) struct Counter {
 enum Counts {
     Numbers {
         counts: IntegerCounts,
-        runs: Runs,
+        runs: Runs<(i64, u64)>,
     },
     Bytes {
         counts: HashMap<Box<[u8]>, u64>,
         taken: usize,
-        runs: Runs,
+        runs: Runs<(Box<[u8]>, u64)>,
     },
 }
 
@@ -75,16 +75,15 @@ pub(super) enum Counted {
 impl Counter {
     /// Nothing counted yet. Beyond `limit` bytes of memory, counts go to files in `folder`.
     pub(super) fn new(values: Values, limit: Option<usize>, folder: &Path) -> Self {
-        let runs = Runs::in_folder(folder);
         let counts = match values {
             Values::Number(_) => Counts::Numbers {
                 counts: IntegerCounts::default(),
-                runs,
+                runs: Runs::in_folder(folder),
             },
             Values::Text | Values::Tuple { .. } => Counts::Bytes {
                 counts: HashMap::new(),
                 taken: 0,
-                runs,
+                runs: Runs::in_folder(folder),
             },
         };
         Counter {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, StringArray, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Fields, Float64Type, Int64Type, UInt64Type};
+use arrow::datatypes::{DataType, Field, Fields, Float64Type, Int32Type, Int64Type, UInt64Type};
 use arrow::row::{RowConverter, SortField};
+use towline_kernels::widened;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::contract::{OperatorError, Result};
@@ -50,6 +51,8 @@ pub(in crate::feature) fn value_type(data_type: &DataType) -> Option<DataType> {
         | DataType::Float64
         | DataType::Date32
         | DataType::Date64
+        | DataType::Time32(_)
+        | DataType::Time64(_)
         | DataType::Timestamp(..) => Some(data_type.clone()),
         other if is_small_integer(other) => Some(data_type.clone()),
         _ => None,
@@ -238,7 +241,15 @@ fn numbers(column: &ArrayRef, kept: &DataType) -> Result<Int64Array> {
             .iter()
             .map(|v| v.filter(|v| !v.is_nan()).map(float_key))
             .collect(),
+        small if is_small_integer(small) && *column.data_type() == DataType::Int32 => {
+            let column = column.as_primitive::<Int32Type>();
+            Int64Array::new(widened(column.values()).into(), column.nulls().cloned())
+        }
         small if is_small_integer(small) => cast(column, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),
+        DataType::Time32(_) => {
+            let ticks = cast(&cast(column, kept)?, &DataType::Int32)?;
+            cast(&ticks, &DataType::Int64)?.as_primitive::<Int64Type>().clone()
+        }
         other => {
             let column = cast(column, other)?;
             cast(&column, &DataType::Int64)?.as_primitive::<Int64Type>().clone()
@@ -253,9 +264,9 @@ fn values_of(keys: &Int64Array, kept: &DataType) -> Result<ArrayRef> {
             let floats: ArrayRef = Arc::new(keys.unary::<_, Float64Type>(|key| f64::from_bits(float_bits(key) as u64)));
             cast(&floats, kept)?
         }
-        DataType::Date32 => {
-            let days = cast(keys, &DataType::Int32)?;
-            cast(&days, kept)?
+        DataType::Date32 | DataType::Time32(_) => {
+            let number = cast(keys, &DataType::Int32)?;
+            cast(&number, kept)?
         }
         _ => cast(keys, kept)?,
     })
@@ -282,14 +293,16 @@ fn float_bits(bits: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Date32Array, Float64Array, Int32Array, UInt64Array};
+    use arrow::array::{Date32Array, Float64Array, Int32Array, Time32SecondArray, Time64NanosecondArray, UInt64Array};
 
     #[test]
     fn keys_keep_order_and_come_back() {
-        let arrays: [ArrayRef; 3] = [
+        let arrays: [ArrayRef; 5] = [
             Arc::new(UInt64Array::from(vec![0, 1, u64::MAX / 2, u64::MAX])),
             Arc::new(Float64Array::from(vec![f64::NEG_INFINITY, -1.5, 0.0, 2.0])),
             Arc::new(Date32Array::from(vec![-1, 0, 1, 20_000])),
+            Arc::new(Time32SecondArray::from(vec![0, 1, 86_399])),
+            Arc::new(Time64NanosecondArray::from(vec![0, 1, 86_399_999_999_999])),
         ];
         for array in arrays {
             let values = Values::of(array.data_type());

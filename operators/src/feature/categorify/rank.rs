@@ -9,9 +9,9 @@ use hashbrown::HashMap;
 
 use super::count::{Counted, Key};
 use super::keys::{Keys, Values};
-use super::spill::{Tally, ranked, write_ranked};
+use super::spill::{Ranked, Tally, ranked, write_ranked};
 use crate::contract::{NULL_ID, OOV_ID, OperatorError, Result, TableWriter};
-use crate::sorted_runs::Runs;
+use crate::sorted_runs::{Entry, Runs};
 
 /// Values that are ranked, hashed or written together where there may be very many.
 const BLOCK: usize = 1 << 16;
@@ -89,7 +89,10 @@ impl Ranking<'_> {
         tally: Tally<K>,
         given: Option<Given>,
         keys_of: impl Fn(&Keys) -> Vec<K>,
-    ) -> Result<()> {
+    ) -> Result<()>
+    where
+        (K, u64): Entry,
+    {
         let grow = given.as_ref().is_none_or(|given| given.grow);
         let first: Vec<K> = given.map(|given| keys_of(&given.keys)).unwrap_or_default();
         let mut known: HashMap<K, u64> = first.iter().map(|key| (key.clone(), 0)).collect();
@@ -118,12 +121,15 @@ impl Ranking<'_> {
     /// The same for counts that do not fit into memory: ranked in runs, and merged while the vocabulary is written.
     fn write_from_disk<K: Key + std::hash::Hash>(
         mut self,
-        runs: Runs,
+        runs: Runs<(K, u64)>,
         most: usize,
         room: usize,
         first: &[K],
         mut known: HashMap<K, u64>,
-    ) -> Result<()> {
+    ) -> Result<()>
+    where
+        (K, u64): Entry,
+    {
         let mut in_rank = Runs::in_folder(self.folder);
         let (mut frequent, mut rare, mut total) = (Vec::new(), Vec::new(), 0);
         runs.totals(|key: K, count| {
@@ -146,7 +152,7 @@ impl Ranking<'_> {
         write_ranked(&mut in_rank, frequent)?;
         self.spread(&rare)?;
         let ranked_runs = if total > room {
-            self.chosen::<K>(in_rank, most, room)?
+            self.chosen(in_rank, most, room)?
         } else {
             in_rank
         };
@@ -165,7 +171,10 @@ impl Ranking<'_> {
 
     /// The values that there is room for. The buckets' counts come first in the file, but only the whole ranking says what
     /// does not get an id: a pass of its own counts what is beyond the room.
-    fn chosen<K: Key>(&mut self, in_rank: Runs, most: usize, room: usize) -> Result<Runs> {
+    fn chosen<K: Key>(&mut self, in_rank: Runs<Ranked<K>>, most: usize, room: usize) -> Result<Runs<Ranked<K>>>
+    where
+        (K, u64): Entry,
+    {
         let mut chosen = Runs::in_folder(self.folder);
         let (mut place, mut block, mut beyond) = (0, Vec::new(), Vec::new());
         ranked(in_rank, |key: K, count| {

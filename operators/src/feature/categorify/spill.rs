@@ -1,31 +1,66 @@
 //! Counts that do not fit into memory.
 
+use std::cmp::Ordering;
+use std::io::{Read, Result as IoResult};
+
 use super::count::Key;
 use crate::contract::Result;
-use crate::sorted_runs::Runs;
+use crate::sorted_runs::{Entry, Runs};
 
 /// Complete counts: in memory in any order, or in runs that are sorted by key and hold a key more than once.
 pub(super) enum Tally<K> {
     Memory(Vec<(K, u64)>),
     /// The runs, and how many entries may be in memory at once.
-    Disk(Runs, usize),
+    Disk(Runs<(K, u64)>, usize),
 }
 
-/// Writes entries as one more run, in order of their rank: count descending, then key ascending.
-pub(super) fn write_ranked<K: Key>(runs: &mut Runs, mut entries: Vec<(K, u64)>) -> Result<()> {
+/// A counted value in order of its rank: count descending, then value ascending.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ranked<K>((K, u64));
+
+impl<K: Ord> Ord for Ranked<K> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (Ranked((key, count)), Ranked((other, others))) = (self, other);
+        others.cmp(count).then_with(|| key.cmp(other))
+    }
+}
+
+impl<K: Ord> PartialOrd for Ranked<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K: Ord> Entry for Ranked<K>
+where
+    (K, u64): Entry,
+{
+    fn append(&self, out: &mut Vec<u8>) {
+        self.0.append(out);
+    }
+
+    fn read(from: &mut impl Read) -> IoResult<Self> {
+        Entry::read(from).map(Ranked)
+    }
+}
+
+/// Writes entries as one more run, in order of their rank.
+pub(super) fn write_ranked<K: Key>(runs: &mut Runs<Ranked<K>>, mut entries: Vec<(K, u64)>) -> Result<()>
+where
+    (K, u64): Entry,
+{
     K::rank(&mut entries);
-    runs.write_sorted(entries.into_iter().map(|(key, count)| {
-        let mut bytes = (!count).to_be_bytes().to_vec();
-        key.to_bytes(&mut bytes);
-        (bytes, count)
-    }))
+    runs.write_sorted(entries.into_iter().map(Ranked))
 }
 
-/// Calls `each` with the entries of runs that [`write_ranked`] wrote, in order of their rank.
-pub(super) fn ranked<K: Key>(runs: Runs, mut each: impl FnMut(K, u64) -> Result<()>) -> Result<()> {
-    let mut merged = runs.merged()?;
-    while let Some((key, count)) = merged.pop()? {
-        each(K::from_bytes(&key[8..]), count)?;
+/// Calls `each` with the entries of runs, in order of their rank.
+pub(super) fn ranked<K: Key>(runs: Runs<Ranked<K>>, mut each: impl FnMut(K, u64) -> Result<()>) -> Result<()>
+where
+    (K, u64): Entry,
+{
+    for entry in runs.merged()? {
+        let Ranked((key, count)) = entry?;
+        each(key, count)?;
     }
     Ok(())
 }

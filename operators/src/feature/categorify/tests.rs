@@ -4,7 +4,7 @@ use arrow::array::Array;
 use arrow::array::RecordBatch;
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int8Array, Int32Array, Int64Array, ListArray,
-    StringArray, StringViewArray, UInt64Array,
+    StringArray, StringViewArray, Time32MillisecondArray, Time64MicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use datafusion::prelude::SessionContext;
@@ -91,16 +91,28 @@ fn numbers_are_ordered_as_numbers() {
 #[test]
 fn every_kind_of_value() {
     let operator = Categorify::default();
-    let columns: [ArrayRef; 5] = [
+    let columns: [ArrayRef; 7] = [
         Arc::new(Int8Array::from(vec![Some(1), None, Some(0)])),
         Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
         Arc::new(Date32Array::from(vec![Some(9), None, Some(-9)])),
+        Arc::new(Time32MillisecondArray::from(vec![Some(9), None, Some(1)])),
+        Arc::new(Time64MicrosecondArray::from(vec![Some(86_399_999_999), None, Some(1)])),
         Arc::new(StringViewArray::from(vec![Some("z"), None, Some("y")])),
         Arc::new(Float64Array::from(vec![1.5, f64::NAN, -1.5])),
     ];
     for column in columns {
         assert_eq!(ids(&operator, column.clone(), column), [4, 1, 3]);
     }
+}
+
+#[test]
+fn times_of_day_are_decoded_as_such() {
+    let column: ArrayRef = Arc::new(Time32MillisecondArray::from(vec![Some(5), None, Some(7), Some(5)]));
+    let (state, _, _folder) = fit(&Categorify::default(), &[batch(column)]);
+    let table = state.tables["x"].vocabulary.load().unwrap();
+    let decoded = table.decode(&[3, 1, 4]).unwrap();
+    let expected: ArrayRef = Arc::new(Time32MillisecondArray::from(vec![Some(5), None, Some(7)]));
+    assert_eq!(&decoded, &expected);
 }
 
 #[test]

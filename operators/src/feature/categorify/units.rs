@@ -131,5 +131,5 @@ fn not_encodable(column: &Column) -> Problem {
     );
     Problem::new("wrong-type", message)
         .at_port("input")
-        .help("integers, strings, booleans, dates and lists of them can be encoded")
+        .help("integers, floats, strings, booleans, dates, times and lists of them can be encoded")
 }

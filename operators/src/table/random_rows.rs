@@ -1,0 +1,124 @@
+//! Rows that are asked for in any order, in memory or on disk.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_arrays};
+use arrow::datatypes::SchemaRef;
+use arrow::row::{RowConverter, SortField};
+
+use crate::contract::{Cancel, OperatorError, Result, TableFile};
+
+/// Some columns of a table, whose rows can be had in any order.
+pub(super) struct RandomRows {
+    schema: SchemaRef,
+    rows: Kept,
+}
+
+enum Kept {
+    Memory(RecordBatch),
+    /// The bytes of the rows one after the other, and where each of them ends.
+    Disk {
+        converter: RowConverter,
+        bytes: File,
+        ends: File,
+        folder: PathBuf,
+    },
+}
+
+impl RandomRows {
+    /// The columns of a table. They are in memory if that takes no more than `limit` bytes.
+    pub(super) fn read(
+        table: &TableFile,
+        columns: &[&str],
+        limit: usize,
+        folder: &Path,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let (mut batches, mut taken) = (Vec::new(), 0);
+        let reader = table.batches(Some(columns))?;
+        let schema = arrow::array::RecordBatchReader::schema(&reader);
+        for batch in reader {
+            cancel.check()?;
+            let batch = batch?;
+            // Once as they are read, and once in one piece.
+            taken += 2 * batch.get_array_memory_size();
+            if taken > limit {
+                return Self::on_disk(table, columns, schema, folder, cancel);
+            }
+            batches.push(batch);
+        }
+        let rows = Kept::Memory(concat_batches(&schema, &batches)?);
+        Ok(RandomRows { schema, rows })
+    }
+
+    fn on_disk(table: &TableFile, columns: &[&str], schema: SchemaRef, folder: &Path, cancel: &Cancel) -> Result<Self> {
+        let types = schema
+            .fields()
+            .iter()
+            .map(|field| SortField::new(field.data_type().clone()));
+        let converter = RowConverter::new(types.collect())?;
+        let fail = |error| OperatorError::io(folder)(error);
+        let new = || tempfile::tempfile_in(folder).map(|file| BufWriter::with_capacity(1 << 16, file));
+        let (mut bytes, mut ends) = (new().map_err(fail)?, new().map_err(fail)?);
+        let mut end = 0_u64;
+        for batch in table.batches(Some(columns))? {
+            cancel.check()?;
+            for row in &converter.convert_columns(batch?.columns())? {
+                end += row.as_ref().len() as u64;
+                bytes
+                    .write_all(row.as_ref())
+                    .and_then(|()| ends.write_all(&end.to_le_bytes()))
+                    .map_err(fail)?;
+            }
+        }
+        let whole = |file: BufWriter<File>| file.into_inner().map_err(|error| fail(error.into_error()));
+        let rows = Kept::Disk {
+            converter,
+            bytes: whole(bytes)?,
+            ends: whole(ends)?,
+            folder: folder.to_owned(),
+        };
+        Ok(RandomRows { schema, rows })
+    }
+
+    /// The place of a column in what [`RandomRows::get`] gives.
+    pub(super) fn column(&self, name: &str) -> Option<usize> {
+        self.schema.index_of(name).ok()
+    }
+
+    /// The columns of these rows, in their order.
+    pub(super) fn get(&self, rows: &[u32]) -> Result<Vec<ArrayRef>> {
+        match &self.rows {
+            Kept::Memory(batch) => Ok(take_arrays(batch.columns(), &UInt32Array::from(rows.to_vec()), None)?),
+            Kept::Disk {
+                converter,
+                bytes,
+                ends,
+                folder,
+            } => {
+                let found = rows.iter().map(|row| row_bytes(bytes, ends, u64::from(*row)));
+                let found = found
+                    .collect::<std::io::Result<Vec<_>>>()
+                    .map_err(OperatorError::io(folder))?;
+                let parser = converter.parser();
+                Ok(converter.convert_rows(found.iter().map(|bytes| parser.parse(bytes)))?)
+            }
+        }
+    }
+}
+
+fn row_bytes(bytes: &File, ends: &File, row: u64) -> std::io::Result<Vec<u8>> {
+    let end = |row: u64| {
+        let mut word = [0; 8];
+        ends.read_exact_at(&mut word, row * 8)?;
+        Ok::<_, std::io::Error>(u64::from_le_bytes(word))
+    };
+    let start = if row == 0 { 0 } else { end(row - 1)? };
+    let mut found = vec![0; (end(row)? - start) as usize];
+    bytes.read_exact_at(&mut found, start)?;
+    Ok(found)
+}
