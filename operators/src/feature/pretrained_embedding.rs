@@ -24,7 +24,7 @@ use crate::contract::{
 /// dimensions, `F64`, `F32`, `F16` or `BF16`), whose row is the id, or a Parquet file with a column `id` and a column `vector`
 /// of lists of one length. An id that the file does not have gets zeros. The output has the vectors only, as lists of fixed
 /// length of `Float32`, tagged `embedding` and with the side of the id. They are frozen: a model reads them as features and
-/// learns what is above them.
+/// learns what is above them. `initial` of `TwoTowerTrain` makes them the beginning of embeddings that are learnt.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainedEmbedding {

@@ -182,6 +182,7 @@ impl TwoTowerTrain {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let (query, item) = self.shapes(sides, (&rows.chunk.queries, &rows.chunk.items))?;
         let mut towers = Towers::init(self.normalize, query, item, &mut rng)?;
+        self.begin(&mut towers, &catalogue.table)?;
         let taken = earlier
             .map(|earlier| warmed(&mut towers, material, earlier, context))
             .transpose()?;

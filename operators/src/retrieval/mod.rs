@@ -30,6 +30,7 @@ mod id_reader;
 mod ids;
 mod in_batch;
 mod in_batch_bf16;
+mod initial_weights;
 mod interactions;
 mod item_choice;
 mod item_knn;

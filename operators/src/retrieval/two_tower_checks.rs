@@ -104,6 +104,7 @@ impl TwoTowerTrain {
         }
         let all: Vec<&Column> = query.iter().chain(&item).collect();
         problems.extend(self.settings_per_column(&all));
+        problems.extend(self.beginnings(sides));
         if self.layers.is_empty()
             && let Some(column) = all.iter().find(|column| Kind::of(column) != Some(Kind::Ids))
         {

@@ -1,5 +1,7 @@
 //! What the parameters of `TwoTowerTrain` make of its columns: the shapes of the towers, and the optimizer.
 
+use std::collections::BTreeMap;
+
 use towline_kernels::{Decay, Rule, Schedule, Step};
 
 use super::cells::{Cells, Kind};
@@ -26,7 +28,7 @@ impl TwoTowerTrain {
         let (user, item) = self.id_embedding.of_sides();
         let columns = |all: &[Column], id: &str, with_id: bool| {
             let kept = all.iter().filter(|column| with_id || column.name != id);
-            kept.cloned().collect()
+            kept.filter(|column| !self.is_beginning(&column.name)).cloned().collect()
         };
         (
             columns(&sides.query, &sides.user_id, user),
@@ -50,18 +52,18 @@ impl TwoTowerTrain {
             .chain(item.iter().map(|column| (Side::Item, column)))
             .filter(|(_, column)| Kind::of(column) == Some(Kind::Ids))
             .collect();
+        let widths = self.widths_of_beginnings(rows.1)?;
         Ok((
-            self.shape(Side::Query, &query, &all, rows.0)?,
-            self.shape(Side::Item, &item, &all, rows.1)?,
+            self.shape((Side::Query, &query), (&all, &widths), rows.0)?,
+            self.shape((Side::Item, &item), (&all, &widths), rows.1)?,
         ))
     }
 
-    /// The shape of one tower; `all` are the columns with embeddings of both.
+    /// The shape of one tower; `all` are the columns with embeddings of both, and `widths` those that are given by vectors.
     fn shape(
         &self,
-        side: Side,
-        columns: &[Column],
-        all: &[(Side, &Column)],
+        (side, columns): (Side, &[Column]),
+        (all, widths): (&[(Side, &Column)], &BTreeMap<&str, usize>),
         rows: &EncodedTable,
     ) -> Result<TowerShape> {
         let (mut embeddings, mut numbers) = (Vec::new(), Vec::new());
@@ -85,7 +87,7 @@ impl TwoTowerTrain {
             let first = alike.first().map(|(side, first)| own_table(*side, &first.name));
             embeddings.push(EmbeddingShape {
                 table: first.filter(|first| *first != own_table(side, &column.name)),
-                ..self.embedding(column, &alike)?
+                ..self.embedding(column, &alike, widths)?
             });
         }
         Ok(TowerShape {
@@ -96,7 +98,12 @@ impl TwoTowerTrain {
     }
 
     /// A column with a table of its own; `alike` are all columns of its domain.
-    fn embedding(&self, column: &Column, alike: &[(Side, &Column)]) -> Result<EmbeddingShape> {
+    fn embedding(
+        &self,
+        column: &Column,
+        alike: &[(Side, &Column)],
+        widths: &BTreeMap<&str, usize>,
+    ) -> Result<EmbeddingShape> {
         let rows = column.domain.as_ref().and_then(|domain| domain.size);
         let rows = rows
             .ok_or_else(|| OperatorError::invalid(format!("`{}` does not say how many ids it can hold", column.name)))?
@@ -107,10 +114,13 @@ impl TwoTowerTrain {
         let dim = if self.layers.is_empty() {
             self.added_width()
         } else {
-            let mut given = alike
-                .iter()
-                .filter_map(|(_, other)| self.embedding_dims.get(&other.name));
-            given.next().copied().or(self.embedding_dim).unwrap_or(rule)
+            let name = |(_, other): &(Side, &'_ Column)| other.name.clone();
+            let mut names = alike.iter().map(name);
+            let given = names.find_map(|name| {
+                let given = widths.get(name.as_str());
+                given.or_else(|| self.embedding_dims.get(&name)).copied()
+            });
+            given.or(self.embedding_dim).unwrap_or(rule)
         };
         // A column without lists has nothing to pool.
         let pooling = column.is_list().then(|| self.pooling_of(&column.name));

@@ -31,7 +31,7 @@ use crate::contract::{
 ///   deviation above 10 in the training split is refused, and so are missing and infinite values: put `Normalize` and
 ///   `FillMissing` before them. Numbers without the tag are refused before the run;
 /// - vectors: lists of floating-point numbers, all of one length, as `PretrainedEmbedding` makes them. They are inputs as
-///   they are, too, and stay as they are.
+///   they are, too, and stay as they are; `initial` makes them the beginning of embeddings that are learnt.
 ///
 /// Embeddings, numbers and vectors are concatenated and go through an MLP with `ReLU` between its layers; without layers
 /// embeddings are added, and numbers are refused.
@@ -63,6 +63,11 @@ pub struct TwoTowerTrain {
     /// that says nothing; recommend it with `features_only`.
     #[serde(default)]
     pub id_embedding: IdEmbedding,
+    /// Where the embeddings of columns of the items begin: at the vectors of another column of the items, as
+    /// `PretrainedEmbedding` makes them, for example `{ item_id: embedding }`. They are learnt on from there, and the column
+    /// of vectors is then no input itself.
+    #[serde(default)]
+    pub initial: BTreeMap<String, String>,
     /// How the embeddings of a list become one; of an empty one, zeros.
     #[serde(default)]
     pub pooling: Pool,
