@@ -97,7 +97,11 @@ impl Course {
 
     fn written(&self, (mut floats, steps_of_rows): State<'_>, steps: usize, path: &Path) -> io::Result<()> {
         let towers = self.best.iter().map(|best| &best.towers).chain(&self.ends);
-        floats.extend(towers.flat_map(Towers::arrays).map(|array| Cow::Borrowed(array.as_slice())));
+        floats.extend(
+            towers
+                .flat_map(Towers::arrays)
+                .map(|array| Cow::Borrowed(array.as_slice())),
+        );
         let header = Header {
             epoch: self.epoch,
             steps,

@@ -369,9 +369,17 @@ fn after_two_hundred_steps_the_loss_is_that_of_dense_adam() {
         let of = (temperature, decay);
         for (name, most, found) in [
             ("kernels", 1e-4, network(&data, &orders, of, kernels(Precision::F32))),
-            ("kernels, bf16", 2e-3, network(&data, &orders, of, kernels(Precision::Bf16))),
+            (
+                "kernels, bf16",
+                2e-3,
+                network(&data, &orders, of, kernels(Precision::Bf16)),
+            ),
             ("libtorch", 1e-4, network(&data, &orders, of, torch(Precision::F32))),
-            ("libtorch, bf16", 2e-2, network(&data, &orders, of, torch(Precision::Bf16))),
+            (
+                "libtorch, bf16",
+                2e-2,
+                network(&data, &orders, of, torch(Precision::Bf16)),
+            ),
         ] {
             assert_eq!((expected.len(), found.len()), (STEPS, STEPS));
             let mean = |losses: &[f64]| losses[STEPS - 40..].iter().sum::<f64>() / 40.0;

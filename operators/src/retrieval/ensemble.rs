@@ -67,7 +67,10 @@ impl Operator for Ensemble {
             let help = "train the members on the same columns of the same dataset";
             return Err(vec![problem("these models are not of the same columns").help(help)]);
         }
-        if models.iter().any(|model| model.score.is_some_and(|score| score != Score::Dot)) {
+        if models
+            .iter()
+            .any(|model| model.score.is_some_and(|score| score != Score::Dot))
+        {
             let text = "the embeddings of a member have length 1, and side by side they would not";
             return Err(vec![
                 problem(text).help("train the members with `normalize: none`, the default"),

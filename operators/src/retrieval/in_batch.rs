@@ -258,7 +258,10 @@ mod tests {
             let mut found = InBatch::default();
             let mut one = InBatch::default();
             let value = found.learn(on(3), (&queries, &items), dim, temperature, &candidates);
-            assert_eq!(value, one.learn(on(1), (&queries, &items), dim, temperature, &candidates));
+            assert_eq!(
+                value,
+                one.learn(on(1), (&queries, &items), dim, temperature, &candidates)
+            );
             assert_eq!((&found.by_query, &found.by_item), (&one.by_query, &one.by_item));
             assert!((value - loss).abs() < most.0, "{isa:?} {bf16:?}: {value} {loss}");
             for (found, exact) in [(&found.by_query, &by_query), (&found.by_item, &by_item)] {

@@ -19,9 +19,14 @@ impl TwoTowerTrain {
     pub(super) fn beginnings(&self, sides: &Sides) -> Vec<Problem> {
         let mut problems = Vec::new();
         let (_, item) = self.tower_columns(sides);
-        let ids = item.iter().filter(|column| Kind::of(column) == Some(Kind::Ids) && !column.is_list());
+        let ids = item
+            .iter()
+            .filter(|column| Kind::of(column) == Some(Kind::Ids) && !column.is_list());
         let ids: Vec<&str> = ids.map(|column| column.name.as_str()).collect();
-        let vectors = sides.item.iter().filter(|column| Kind::of(column) == Some(Kind::Vector));
+        let vectors = sides
+            .item
+            .iter()
+            .filter(|column| Kind::of(column) == Some(Kind::Vector));
         let vectors: Vec<&str> = vectors.map(|column| column.name.as_str()).collect();
         for (of, from) in &self.initial {
             for (name, known, what) in [
@@ -86,8 +91,8 @@ impl TwoTowerTrain {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{AsArray, FixedSizeListArray};
-    use arrow::datatypes::{Float32Type, Int64Type};
+    use arrow::array::{AsArray, FixedSizeListArray, Float32Array};
+    use arrow::datatypes::{DataType, Field, Int64Type};
     use serde_json::{Value, json};
 
     use super::*;
@@ -100,8 +105,10 @@ mod tests {
         let vector = Column::new("vector", vector_type(4), false).with_tag(Tag::Item);
         data(fixture, name, &[vector], |batch| {
             let items = batch.column(2).as_primitive::<Int64Type>().values().iter();
-            let rows = items.map(|item| Some((0..4).map(|place| Some(number_of(*item, place))).collect::<Vec<_>>()));
-            vec![Arc::new(FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(rows, 4))]
+            let numbers = items.flat_map(|item| (0..4).map(move |place| number_of(*item, place)));
+            let element = Arc::new(Field::new_list_field(DataType::Float32, false));
+            let numbers = Arc::new(Float32Array::from_iter_values(numbers));
+            vec![Arc::new(FixedSizeListArray::new(element, 4, numbers, None))]
         })
     }
 
@@ -113,17 +120,18 @@ mod tests {
     fn embeddings_begin_at_the_vectors_and_the_vectors_are_no_input() {
         let fixture = Fixture::new();
         let data = with_vectors(&fixture, "vectors");
-        let still = json!({ "initial": { "item": "vector" }, "epochs": 1, "learning_rate": 1e-30 });
+        let still =
+            json!({ "id_embedding": "both", "initial": { "item": "vector" }, "epochs": 1, "learning_rate": 1e-30 });
         let (loaded, _) = load(try_train(&fixture, "still", &data, &still).unwrap());
         let item = &loaded.towers().unwrap().item;
         assert_eq!(item.shape.parts(), [("item", 0, 4)]);
         let table = &loaded.towers().unwrap().tables[item.tables[0]];
-        for item in FIRST..FIRST + ITEMS as i64 {
+        for item in FIRST..FIRST + ITEMS {
             for place in 0..4 {
                 assert_eq!(table[item as usize * 4 + place], number_of(item, place), "{item}");
             }
         }
-        let moving = json!({ "initial": { "item": "vector" } });
+        let moving = json!({ "id_embedding": "both", "initial": { "item": "vector" } });
         let (moved, _) = load(try_train(&fixture, "moving", &data, &moving).unwrap());
         assert_ne!(&moved.towers().unwrap().tables[item.tables[0]], table);
     }
@@ -138,12 +146,21 @@ mod tests {
             let problems = operator.inputs_of_towers(&sides).into_iter();
             problems.map(|problem| problem.message).collect()
         };
-        let found = problems(json!({ "initial": { "itm": "vectors" } }));
+        let found = problems(json!({ "id_embedding": "both", "initial": { "itm": "vectors" } }));
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[0].contains("no `itm`") && found[1].contains("no `vectors`"), "{found:?}");
-        let found = problems(json!({ "initial": { "item": "vector" }, "embedding_dims": { "item": 8 } }));
-        assert!(found.len() == 1 && found[0].contains("as wide as the vectors"), "{found:?}");
-        let narrow = json!({ "initial": { "item": "vector" }, "layers": [], "embedding_dim": 8 });
+        assert!(
+            found[0].contains("no `itm`") && found[1].contains("no `vectors`"),
+            "{found:?}"
+        );
+        let found = problems(
+            json!({ "id_embedding": "both", "initial": { "item": "vector" }, "embedding_dims": { "item": 8 } }),
+        );
+        assert!(
+            found.len() == 1 && found[0].contains("as wide as the vectors"),
+            "{found:?}"
+        );
+        let narrow =
+            json!({ "id_embedding": "both", "initial": { "item": "vector" }, "layers": [], "embedding_dim": 8 });
         let error = try_train(&fixture, "narrow", &data, &narrow).unwrap_err().to_string();
         assert!(error.contains("have 4 numbers") && error.contains("8 wide"), "{error}");
     }

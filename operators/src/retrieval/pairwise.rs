@@ -71,7 +71,13 @@ mod tests {
             places: &places,
             weights: &weights,
         };
-        let value = learn((&narrow(&queries), &embeddings), 3, 0.5, &pairs, (&mut by_query, &mut by_item));
+        let value = learn(
+            (&narrow(&queries), &embeddings),
+            3,
+            0.5,
+            &pairs,
+            (&mut by_query, &mut by_item),
+        );
         assert!((value - loss(&queries, &items, &places, &weights)).abs() < 1e-6);
         let slope = |change: &dyn Fn(f64) -> f64| (change(1e-5) - change(-1e-5)) / 2e-5;
         for place in 0..9 {
@@ -100,7 +106,13 @@ mod tests {
                 weights: &[1.0],
             };
             let (mut by_query, mut by_item) = (Vec::new(), Vec::new());
-            let value = learn((&[1.0], &[100.0 * sign, -100.0 * sign]), 1, 0.5, &pairs, (&mut by_query, &mut by_item));
+            let value = learn(
+                (&[1.0], &[100.0 * sign, -100.0 * sign]),
+                1,
+                0.5,
+                &pairs,
+                (&mut by_query, &mut by_item),
+            );
             assert!((value - expected).abs() < 1e-6 && by_query[0].is_finite());
         }
     }

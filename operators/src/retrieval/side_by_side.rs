@@ -18,7 +18,9 @@ impl Towers {
         if !members.iter().all(|member| alike(first, member)) {
             return Err("the towers of the members have different columns, tables, poolings or numbers of layers");
         }
-        let attention = [&first.query, &first.item].into_iter().flat_map(|tower| &tower.attention);
+        let attention = [&first.query, &first.item]
+            .into_iter()
+            .flat_map(|tower| &tower.attention);
         if attention.into_iter().any(|query| !query.is_empty()) {
             return Err("a member pools lists by attention, whose weights would mix with those of the others");
         }
@@ -63,7 +65,9 @@ fn alike(one: &Towers, other: &Towers) -> bool {
 fn rows_of(towers: &Towers, table: usize) -> usize {
     let towers = [&towers.query, &towers.item].into_iter();
     let mut shapes = towers.flat_map(|tower| tower.tables.iter().zip(&tower.shape.embeddings));
-    shapes.find(|(place, _)| **place == table).map_or(0, |(_, shape)| shape.rows)
+    shapes
+        .find(|(place, _)| **place == table)
+        .map_or(0, |(_, shape)| shape.rows)
 }
 
 /// Matrices of the same number of rows, one beside the other.
@@ -90,10 +94,16 @@ fn joined(towers: &[&Tower]) -> Tower {
             })
             .collect(),
         numbers: first.shape.numbers.clone(),
-        layers: (0..first.layers.len()).map(|level| total(&|shape| shape.layers[level])).collect(),
+        layers: (0..first.layers.len())
+            .map(|level| total(&|shape| shape.layers[level]))
+            .collect(),
     };
     let layers = (0..first.layers.len()).map(|level| {
-        let inputs = if level == 0 { shape.width() } else { shape.layers[level - 1] };
+        let inputs = if level == 0 {
+            shape.width()
+        } else {
+            shape.layers[level - 1]
+        };
         layer(towers, level, inputs)
     });
     Tower {
@@ -139,7 +149,10 @@ fn places(towers: &[&Tower], member: usize, level: usize) -> Vec<usize> {
     for place in 0..towers[member].shape.embeddings.len() {
         let own = start + before(&|shape| shape.embeddings[place].dim);
         places.extend(own..own + towers[member].shape.embeddings[place].dim);
-        start += towers.iter().map(|tower| tower.shape.embeddings[place].dim).sum::<usize>();
+        start += towers
+            .iter()
+            .map(|tower| tower.shape.embeddings[place].dim)
+            .sum::<usize>();
     }
     let numbers: usize = towers[member].shape.numbers.iter().map(|numbers| numbers.width).sum();
     places.extend(start..start + numbers);
@@ -169,7 +182,13 @@ mod tests {
             values: (0..2 * ROWS).map(|_| rng.random_range(0..7)).collect(),
         });
         let age = Cells::Numbers(Numbers::of(1, (0..ROWS).map(|_| rng.random_range(-1.0..1.0)).collect()));
-        let columns = [("user", user), ("group", group), ("item", item), ("last", list), ("age", age)];
+        let columns = [
+            ("user", user),
+            ("group", group),
+            ("item", item),
+            ("last", list),
+            ("age", age),
+        ];
         EncodedTable::of(columns.map(|(name, cells)| (name.to_owned(), cells)).to_vec(), ROWS)
     }
 
@@ -226,7 +245,9 @@ mod tests {
                 let queries = towers.embed(Side::Query, &table, 1).unwrap();
                 let items = towers.embed(Side::Item, &table, 1).unwrap();
                 let dim = towers.dim();
-                let pairs = queries.chunks(dim).flat_map(|q| items.chunks(dim).map(move |v| dot(q, v)));
+                let pairs = queries
+                    .chunks(dim)
+                    .flat_map(|q| items.chunks(dim).map(move |v| dot(q, v)));
                 pairs.collect()
             };
             let all: Vec<Vec<f32>> = members.iter().map(scores).collect();

@@ -63,11 +63,16 @@ impl TorchNetwork {
                 .map(|(table, width)| Variable::new(table, &[-1, width], parts, device))
                 .collect::<Result<Vec<_>, _>>()?;
             let mut tower = |tower: &Tower| -> Result<TorchTower, TchError> {
-                let tables = tower.tables.iter().map(|place| variables[*place].weights.shallow_clone());
+                let tables = tower
+                    .tables
+                    .iter()
+                    .map(|place| variables[*place].weights.shallow_clone());
                 let tables = tables.collect();
                 let mut add = |values: &[f32], shape: &[i64]| -> Result<Tensor, TchError> {
                     variables.push(Variable::new(values, shape, parts, device)?);
-                    Ok(variables.last().map_or_else(Tensor::new, |last| last.weights.shallow_clone()))
+                    Ok(variables
+                        .last()
+                        .map_or_else(Tensor::new, |last| last.weights.shallow_clone()))
                 };
                 let mut layers = Vec::new();
                 for layer in &tower.layers {
@@ -146,7 +151,9 @@ impl TorchNetwork {
             let targets: Vec<i64> = candidates.targets.iter().map(|(place, _)| i64::from(*place)).collect();
             let own_log_q: Vec<f32> = candidates.targets.iter().map(|(_, own)| *own).collect();
             let targets = self.tensor(&targets, 1)?;
-            let own = scores.f_gather(1, &targets, false)?.f_sub(&self.tensor(&own_log_q, 1)?)?;
+            let own = scores
+                .f_gather(1, &targets, false)?
+                .f_sub(&self.tensor(&own_log_q, 1)?)?;
             let rows = candidates.targets.len();
             let words = count.div_ceil(64);
             let bits: Vec<i64> = (0..rows)
@@ -210,7 +217,10 @@ impl TorchNetwork {
                 Some(most) => {
                     let squares = self.variables.iter().map(Variable::square);
                     let squares = squares.collect::<Result<Vec<_>, _>>()?;
-                    let length = Tensor::f_stack(&squares, 0)?.f_sum(Kind::Double)?.f_double_value(&[])?.sqrt();
+                    let length = Tensor::f_stack(&squares, 0)?
+                        .f_sum(Kind::Double)?
+                        .f_double_value(&[])?
+                        .sqrt();
                     most / length.max(most)
                 }
                 None => 1.0,
@@ -256,7 +266,9 @@ impl TorchNetwork {
     pub(crate) fn broken(&self) -> Vec<&str> {
         let finite = |table: &Tensor| table.f_isfinite()?.f_all()?.f_int64_value(&[]);
         let towers = [&self.query, &self.item];
-        let columns = towers.into_iter().flat_map(|tower| tower.shape.embeddings.iter().zip(&tower.tables));
+        let columns = towers
+            .into_iter()
+            .flat_map(|tower| tower.shape.embeddings.iter().zip(&tower.tables));
         let broken = columns.filter(|(_, table)| finite(table).is_ok_and(|all| all == 0));
         broken.map(|(shape, _)| shape.column.as_str()).collect()
     }
@@ -283,6 +295,9 @@ fn padded(ids: &Ids, rows: &[usize]) -> (Vec<i64>, usize) {
 fn unpacked(words: &Tensor, count: usize) -> Result<Tensor, TchError> {
     let (rows, places) = (words.size()[0], Tensor::f_arange(64, (Kind::Int64, words.device()))?);
     let bits = words.f_unsqueeze(-1)?.f_bitwise_right_shift(&places)?;
-    let bits = bits.f_bitwise_and(1)?.f_view([rows, -1])?.f_narrow(1, 0, count as i64)?;
+    let bits = bits
+        .f_bitwise_and(1)?
+        .f_view([rows, -1])?
+        .f_narrow(1, 0, count as i64)?;
     bits.f_to_kind(Kind::Bool)
 }

@@ -36,7 +36,10 @@ fn table() -> EncodedTable {
         ("attended".to_owned(), list),
         (
             "age".to_owned(),
-            Cells::Numbers(Numbers::of(2, (0..2 * ROWS).map(|_| rng.random_range(-1.0..1.0)).collect())),
+            Cells::Numbers(Numbers::of(
+                2,
+                (0..2 * ROWS).map(|_| rng.random_range(-1.0..1.0)).collect(),
+            )),
         ),
     ];
     EncodedTable::of(columns, ROWS)
@@ -78,7 +81,9 @@ fn learn(learner: &mut Learner, towers: &Towers, steps: usize, pairs: bool) -> (
     let candidates: Vec<usize> = (0..30).collect();
     let held: Vec<u32> = (0..30).map(|place| place % 20).collect();
     let positives = Positives::new(7, &[(0, 3), (1, 4), (3, 19), (6, 2)]);
-    let targets: Vec<(u32, f32)> = (0..ROWS as u32).map(|row| (row % 30, -2.0 - row as f32 / 50.0)).collect();
+    let targets: Vec<(u32, f32)> = (0..ROWS as u32)
+        .map(|row| (row % 30, -2.0 - row as f32 / 50.0))
+        .collect();
     let places: Vec<u32> = targets.iter().map(|(place, _)| *place).collect();
     let mut mask = Mask::default();
     mask.fill(&positives, &users, &places, &held, 20);
@@ -203,6 +208,9 @@ fn what_is_not_a_number_is_named_by_its_column() {
 fn without_a_cuda_device_the_error_says_what_to_do() {
     if let Err(error) = cuda() {
         let text = error.to_string();
-        assert!(text.contains("finds no CUDA device") && text.contains("device: cpu"), "{text}");
+        assert!(
+            text.contains("finds no CUDA device") && text.contains("device: cpu"),
+            "{text}"
+        );
     }
 }

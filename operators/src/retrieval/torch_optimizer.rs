@@ -108,6 +108,10 @@ impl Variable {
 
 /// The numbers of a tensor, row-major.
 pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
-    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?.f_view([-1_i64])?;
+    let flat = tensor
+        .f_detach()?
+        .f_to_device(Device::Cpu)?
+        .f_contiguous()?
+        .f_view([-1_i64])?;
     Vec::<f32>::try_from(&flat)
 }

@@ -24,11 +24,7 @@ impl TwoTowerTrain {
             self.layers.contains(&0),
             "a layer of width 0 passes nothing on",
         );
-        range(
-            "threads",
-            self.threads == Some(0),
-            "nothing is done by no thread",
-        );
+        range("threads", self.threads == Some(0), "nothing is done by no thread");
         range(
             "metrics_at",
             self.metrics_at.contains(&0),

@@ -28,7 +28,9 @@ impl TwoTowerTrain {
         let (user, item) = self.id_embedding.of_sides();
         let columns = |all: &[Column], id: &str, with_id: bool| {
             let kept = all.iter().filter(|column| with_id || column.name != id);
-            kept.filter(|column| !self.is_beginning(&column.name)).cloned().collect()
+            kept.filter(|column| !self.is_beginning(&column.name))
+                .cloned()
+                .collect()
         };
         (
             columns(&sides.query, &sides.user_id, user),

@@ -150,7 +150,7 @@ pub struct TwoTowerTrain {
     /// What products of matrices are computed in.
     #[serde(default)]
     pub precision: Precision,
-    /// How many threads to train with; by default as many as the processor has. It changes no result.
+    /// How many threads to train with, for example `1`; by default as many as the processor has. It changes no result.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub threads: Option<usize>,
