@@ -85,11 +85,7 @@ impl Computing {
                 Numbers::Single(&buffer.single)
             }
             Some(way) => {
-                let pairs = depth.div_ceil(2);
-                let mut lines = vec![Pair::default(); columns * pairs];
-                pair_columns(self.isa, matrix, depth, depth, &mut lines);
-                buffer.pairs.resize(pairs * columns, Pair::default());
-                transpose(&lines, columns, pairs, &mut buffer.pairs, columns);
+                transposed_right(self.isa, matrix, (depth, columns), &mut buffer.pairs);
                 Numbers::Pairs(way, &buffer.pairs)
             }
         };
@@ -138,6 +134,15 @@ impl Right<'_> {
             }
         }
     }
+}
+
+/// Leaves the transpose of `matrix` [columns, depth] as a right matrix: [depth / 2 rounded up, columns].
+pub(crate) fn transposed_right(isa: Isa, matrix: &[f32], (depth, columns): (usize, usize), target: &mut Vec<Pair>) {
+    let pairs = depth.div_ceil(2);
+    let mut lines = vec![Pair::default(); columns * pairs];
+    pair_columns(isa, matrix, depth, depth, &mut lines);
+    target.resize(pairs * columns, Pair::default());
+    transpose(&lines, columns, pairs, target, columns);
 }
 
 /// The transpose of `matrix` [depth, rows], whose rows are `stride` apart, as a left matrix: [rows, depth / 2 rounded up].

@@ -102,9 +102,10 @@ impl Task for Ensemble {
             return Err(OperatorError::invalid("there are no models"));
         };
         let mut towers: Vec<Towers> = Vec::with_capacity(members.len());
+        let known = items_of(first)?;
         for (name, model) in &members {
             context.cancel.check()?;
-            if !same_catalogue(first, model)? {
+            if !first.vocabularies.keys().eq(model.vocabularies.keys()) || items_of(model)? != known {
                 return Err(OperatorError::invalid(format!(
                     "`{name}` and `{first_name}` were trained on different data: their items or what ids stand for differ"
                 )));
@@ -149,11 +150,8 @@ fn file<'a>(model: &'a ModelFiles, name: &str) -> Result<&'a std::path::PathBuf>
     file.ok_or_else(|| OperatorError::invalid(format!("a member has no file `{name}`")))
 }
 
-/// Whether two models know the same items by the same ids.
-fn same_catalogue(one: &ModelFiles, other: &ModelFiles) -> Result<bool> {
-    let read = |model| -> Result<Vec<u8>> {
-        let path = file(model, ITEMS)?;
-        std::fs::read(path).map_err(OperatorError::io(path))
-    };
-    Ok(one.vocabularies.keys().eq(other.vocabularies.keys()) && read(one)? == read(other)?)
+/// The bytes of a model's catalogue: equal ones hold the same items by the same ids.
+fn items_of(model: &ModelFiles) -> Result<Vec<u8>> {
+    let path = file(model, ITEMS)?;
+    std::fs::read(path).map_err(OperatorError::io(path))
 }

@@ -3,9 +3,9 @@
 //! All three have a left matrix whose rows are contiguous and a right one in pairs of rows: the gradient by the candidates
 //! is therefore made transposed, [dim, candidates].
 
-use towline_kernels::{Bf16, Isa, Pair, Strided, gemm_bf16, pair_columns, pair_rows, transpose};
+use towline_kernels::{Bf16, Isa, Pair, Strided, gemm_bf16, pair_columns, pair_rows};
 
-use super::computing::{Computing, transposed_pairs};
+use super::computing::{Computing, transposed_pairs, transposed_right};
 use super::in_batch::Block;
 
 /// The embeddings of the candidates, twice.
@@ -20,13 +20,10 @@ pub(super) struct Factors {
 impl Factors {
     /// Takes these embeddings, row-major [candidates, dim].
     pub(super) fn fill(&mut self, on: Computing, embeddings: &[f32], dim: usize) {
-        let (count, pairs) = (embeddings.len() / dim, dim.div_ceil(2));
+        let count = embeddings.len() / dim;
         self.for_queries.resize(count.div_ceil(2) * dim, Pair::default());
         pair_rows(on.isa, embeddings, count, dim, dim, &mut self.for_queries);
-        let mut lines = vec![Pair::default(); count * pairs];
-        pair_columns(on.isa, embeddings, dim, dim, &mut lines);
-        self.for_scores.resize(pairs * count, Pair::default());
-        transpose(&lines, count, pairs, &mut self.for_scores, count);
+        transposed_right(on.isa, embeddings, (dim, count), &mut self.for_scores);
     }
 }
 

@@ -10,7 +10,7 @@ use super::learner::{Candidates, Compared, Learner, Pairs};
 use super::liked::Liked;
 use super::sampling::{Batch, Sampling};
 use super::training_options::Loss;
-use super::training_rows::TrainingRows;
+use super::training_rows::{Chunk, TrainingRows};
 use crate::contract::{Context, OperatorError, Result};
 
 /// Everything that stays the same over the epochs, and the memory of a step.
@@ -37,6 +37,18 @@ pub(crate) struct Training<'a> {
     pub(crate) sampling: Sampling,
     /// The mask of the batch at hand.
     pub(crate) mask: Mask,
+}
+
+/// These rows, with what their users have interacted with.
+fn batch<'a>(chunk: &'a Chunk, liked: &'a mut Liked, rows: &'a [usize]) -> Result<Batch<'a>> {
+    let users: Vec<Option<u32>> = rows.iter().map(|&row| chunk.users[row]).collect();
+    let (positives, users) = liked.of(&users)?;
+    Ok(Batch {
+        chunk,
+        rows,
+        positives,
+        users,
+    })
 }
 
 impl Training<'_> {
@@ -78,14 +90,7 @@ impl Training<'_> {
         rng: &mut ChaCha8Rng,
     ) -> Result<f64> {
         let chunk = &self.rows.chunk;
-        let users: Vec<Option<u32>> = rows.iter().map(|&row| chunk.users[row]).collect();
-        let (positives, users) = self.liked.of(&users)?;
-        let batch = Batch {
-            chunk,
-            rows,
-            positives,
-            users,
-        };
+        let batch = batch(chunk, &mut self.liked, rows)?;
         let others = self.sampling.unknown(&batch, rng);
         let found: Vec<usize> = others.iter().copied().flatten().collect();
         let drawn = self.sampling.drawn(&batch, &found, &Hard::default(), false);
@@ -112,14 +117,7 @@ impl Training<'_> {
 
     fn softmax(&mut self, learner: &mut Learner, rows: &[usize], weights: &[f32], rng: &mut ChaCha8Rng) -> Result<f64> {
         let (sampling, chunk) = (&self.sampling, &self.rows.chunk);
-        let users: Vec<Option<u32>> = rows.iter().map(|&row| chunk.users[row]).collect();
-        let (positives, users) = self.liked.of(&users)?;
-        let batch = Batch {
-            chunk,
-            rows,
-            positives,
-            users,
-        };
+        let batch = batch(chunk, &mut self.liked, rows)?;
         let drawn = match self.loss {
             Loss::FullSoftmax => sampling.everything(&batch),
             Loss::SampledSoftmax | Loss::Bpr => {
