@@ -118,13 +118,17 @@ impl Multiply {
     }
 }
 
-/// A part of a product, and its place in `c`.
+/// A part of a product, and its place in `c`; `None` where nothing is left over. An empty part may begin past the end of
+/// its matrix, as a strip's last row is cut short by what lies before the strip.
 fn part<'a>(
     strip: &Strip<'a, Pair>,
     rows: Range<usize>,
     columns: Range<usize>,
     depth: Range<usize>,
-) -> (Strip<'a, Pair>, usize) {
+) -> Option<(Strip<'a, Pair>, usize)> {
+    if rows.is_empty() || columns.is_empty() || depth.is_empty() {
+        return None;
+    }
     let a = &strip.a.data[rows.start * strip.a.row_stride + depth.start * strip.a.column_stride..];
     let part = Strip {
         m: rows.len(),
@@ -135,7 +139,7 @@ fn part<'a>(
         accumulate: strip.accumulate || depth.start > 0,
         ..*strip
     };
-    (part, rows.start * strip.c_stride + columns.start)
+    Some((part, rows.start * strip.c_stride + columns.start))
 }
 
 /// The product.
@@ -173,10 +177,8 @@ pub(super) unsafe fn multiply(multiply: &Multiply, strip: &Strip<'_, Pair>, c: &
         part(strip, rows..strip.m, 0..strip.n, 0..strip.k),
         part(strip, 0..rows, columns..strip.n, 0..strip.k),
     ];
-    for (edge, place) in edges {
-        if edge.m * edge.n * edge.k > 0 {
-            // SAFETY: a part of a product lies inside of it; the caller vouches for the processor.
-            unsafe { avx512_bf16(&edge, &mut c[place..]) };
-        }
+    for (edge, place) in edges.into_iter().flatten() {
+        // SAFETY: a part of a product lies inside of it; the caller vouches for the processor.
+        unsafe { avx512_bf16(&edge, &mut c[place..]) };
     }
 }
