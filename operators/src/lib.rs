@@ -35,6 +35,7 @@ pub fn builtin() -> Registry {
         .with::<table::DropNulls>()
         .with::<table::Filter>()
         .with::<table::GroupBy>()
+        .with::<table::History>()
         .with::<table::Join>()
         .with::<table::KCore>()
         .with::<table::LagDiff>()

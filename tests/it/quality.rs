@@ -95,6 +95,33 @@ fn baselines_on_movielens_have_the_known_figures() {
 }
 
 #[test]
+#[cfg_attr(
+    not(movielens),
+    ignore = "MovieLens is neither at ../shared/data nor where TOWLINE_DATA says"
+)]
+fn two_towers_that_know_the_last_films_are_far_above_ease() {
+    let part = |from: &str, to: &str| {
+        let (_, rest) = EXAMPLE.split_once(from).expect("the example has this part");
+        let (part, _) = rest.split_once(to).expect("it ends");
+        format!("{from}{part}")
+    };
+    let data = part("version: 1", "  popularity: {");
+    let model = part("  two_tower_1:\n", "  two_tower_2: {");
+    let quality = "  quality: { op: Evaluate, inputs: { model: two_tower_1, data: features_with_recent }, with: { exclude_seen: true } }\n";
+    let workspace = Workspace::new();
+    workspace.write("p.yaml", &format!("{data}{model}{quality}"));
+    let data = format!("vars.data={}", movielens().display());
+    let output = workspace.towline(&["run", "p.yaml", "--set", &data]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    let found = metrics(&workspace, "quality");
+    // EASE has 0.0975 and 0.1109.
+    assert!(
+        found["ndcg_at_10"] > 0.115 && found["recall_at_10"] > 0.125,
+        "{found:?}"
+    );
+}
+
+#[test]
 fn planted_structure_is_found() {
     let workspace = Workspace::new();
     workspace.write(
