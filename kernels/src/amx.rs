@@ -5,6 +5,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -68,7 +69,13 @@ fn permitted() -> bool {
     false
 }
 
-/// The tiles of this thread, set up.
+thread_local! {
+    /// How many [`Tiles`] there are on this thread.
+    static HOLDERS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The tiles of this thread, set up. Several on one thread are the same tiles: none of them holds anything from one product
+/// to the next, and they are given back with the last.
 #[derive(Debug)]
 pub(crate) struct Tiles(PhantomData<*const ()>);
 
@@ -80,6 +87,9 @@ impl Tiles {
     pub(crate) unsafe fn new() -> Self {
         #[repr(align(64))]
         struct Configuration([u8; 64]);
+        if HOLDERS.replace(HOLDERS.get() + 1) > 0 {
+            return Tiles(PhantomData);
+        }
         let mut configuration = Configuration([0; 64]);
         configuration.0[0] = 1;
         for tile in 0..8 {
@@ -96,7 +106,11 @@ impl Tiles {
 
 impl Drop for Tiles {
     fn drop(&mut self) {
-        // SAFETY: nobody uses the tiles of this thread but this value.
+        HOLDERS.set(HOLDERS.get() - 1);
+        if HOLDERS.get() > 0 {
+            return;
+        }
+        // SAFETY: this was the last value that uses the tiles of this thread.
         unsafe {
             asm!("tilerelease", options(nomem, nostack, preserves_flags));
         }

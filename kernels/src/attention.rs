@@ -9,8 +9,10 @@
 //! sum d_i e_i. A list of one row is that row, and without rows zero.
 
 use crate::Isa;
+use crate::bag::Bag;
 use crate::isa::by_isa;
-use crate::table::{Bag, Table, Touched};
+use crate::pooling::add_weighted;
+use crate::table::{Table, Touched};
 
 impl Table {
     /// Writes the pooled rows `range` of `bag` to `out`, as [`Table::pool`] does; `query` is as wide as a row.
@@ -108,9 +110,7 @@ fn attend_rows(
         let ids = &bag.ids[bag.row(row)];
         weigh(table, ids, query, &mut weights);
         for (id, weight) in ids.iter().zip(&weights) {
-            for (out, x) in out.iter_mut().zip(table.weights(*id as usize)) {
-                *out += x * weight;
-            }
+            add_weighted(out, table.weights(*id as usize), *weight);
         }
     }
 }
@@ -148,9 +148,7 @@ fn attend_backward_rows(
         let mean: f32 = ids.iter().zip(&weights).map(|(id, weight)| along(id) * weight).sum();
         for (id, weight) in ids.iter().zip(&weights) {
             let by_score = weight * (along(id) - mean);
-            for (by_query, x) in by_query.iter_mut().zip(table.weights(*id as usize)) {
-                *by_query += by_score * x;
-            }
+            add_weighted(by_query, table.weights(*id as usize), by_score);
             let target = table.gradient_of(touched, *id);
             for ((target, gradient), a) in target.iter_mut().zip(gradient).zip(query) {
                 *target += weight * gradient + by_score * a;
@@ -166,16 +164,6 @@ mod tests {
 
     const WIDTH: usize = 3;
 
-    fn bag(lists: &[&[i64]]) -> Bag {
-        let mut offsets = vec![0];
-        for list in lists {
-            offsets.push(offsets[offsets.len() - 1] + list.len());
-        }
-        let mut bag = Bag::default();
-        bag.fill_lists(&(0..lists.len()).collect::<Vec<_>>(), &offsets, &lists.concat(), 0);
-        bag
-    }
-
     fn pooled(isa: Isa, weights: &[f32], bag: &Bag, query: &[f32]) -> Vec<f32> {
         let table = Table::new(weights, WIDTH, 1);
         let mut out = vec![0.0; bag.len() * WIDTH];
@@ -187,7 +175,7 @@ mod tests {
     fn what_fits_the_query_counts_more_and_padding_for_nothing() {
         let weights = [0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 5.0, 0.0, -1.0];
         for isa in Isa::available() {
-            let bag = bag(&[&[1, 0, 2], &[0], &[2, 0]]);
+            let bag = Bag::of(&[&[1, 0, 2], &[0], &[2, 0]]);
             // Without a direction it is the mean.
             let even = pooled(isa, &weights, &bag, &[0.0; WIDTH]);
             assert_eq!(even, [3.0, 1.0, 1.0, 0.0, 0.0, 0.0, 5.0, 0.0, -1.0]);
@@ -205,7 +193,7 @@ mod tests {
     #[test]
     fn its_gradient_is_that_of_differences() {
         let weights: Vec<f32> = (0..5 * WIDTH).map(|x| ((x * x % 7) as f32 - 3.0) / 4.0).collect();
-        let (query, bag) = ([0.6, -0.4, 0.9], bag(&[&[1, 2, 4], &[3], &[], &[2, 2, 3]]));
+        let (query, bag) = ([0.6, -0.4, 0.9], Bag::of(&[&[1, 2, 4], &[3], &[], &[2, 2, 3]]));
         let upstream: Vec<f32> = (0..4 * WIDTH).map(|x| ((x % 5) as f32 - 1.5) / 2.0).collect();
         let value = |weights: &[f32], query: &[f32]| -> f64 {
             let out = pooled(Isa::PORTABLE, weights, &bag, query);

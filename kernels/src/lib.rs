@@ -15,7 +15,9 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod attention;
+mod bag;
 mod bf16;
+mod catch_up;
 mod chance;
 mod dictionary;
 mod gemm;
@@ -29,11 +31,13 @@ mod mask;
 mod optimizer;
 mod packing;
 mod parallel;
+mod pooling;
 mod softmax;
 mod table;
 mod top_k;
 mod vector;
 
+pub use bag::Bag;
 pub use bf16::{Bf16, Pair, gemm_bf16, pair_columns, pair_rows};
 pub use chance::{by_chance, chance};
 pub use dictionary::IntegerDictionary;
@@ -46,8 +50,9 @@ pub use mask::{Mask, Positives};
 pub use optimizer::{Decay, Numbers, Rule, Schedule, Step, update};
 pub use packing::{bits, pack_differences, pack_flags, pack_run, pack_runs};
 pub use parallel::in_parallel;
+pub use pooling::Pooling;
 pub use softmax::softmax_gradient;
-pub use table::{Bag, Pooling, Table, Touched};
+pub use table::{Table, Touched};
 pub use top_k::{Excluded, Found, Hit, ItemIndex, Proposer, Search, TopKError, dot};
 pub use vector::{
     add_bias, add_scaled, column_sums, normalize_rows, normalize_rows_backward, relu, relu_backward, scale,

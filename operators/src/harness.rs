@@ -12,9 +12,9 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use serde_json::Value;
 
 use crate::contract::{
-    Artifact, Cancel, Context, DatasetFiles, DatasetType, Describe, Descriptor, Device, FitContext, Form, Input,
-    Inputs, LazyDataset, LazyTable, NodeType, Output, Problem, ProgressSink, Schema, State, StateTable, Stateful,
-    TableContext, TableFile, TableWriter, Tag, TaskResult, TypeContext, Vocabulary,
+    Artifact, Cancel, Context, DatasetFiles, DatasetType, Describe, Descriptor, FitContext, Form, Input, Inputs,
+    LazyDataset, LazyTable, NodeType, Output, Problem, ProgressSink, Schema, State, StateTable, Stateful, TableContext,
+    TableFile, TableWriter, Tag, TaskResult, TypeContext, Vocabulary,
 };
 
 /// What is connected to a port.
@@ -259,7 +259,6 @@ pub(crate) fn try_run<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Re
                 session,
                 runtime: runtime.handle().clone(),
                 threads: 2,
-                device: Device::Cpu,
             };
             let Output { result, metrics, .. } = task.run(&artifacts, &context).map_err(|error| error.to_string())?;
             ran.metrics = metrics;

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use towline_operators::contract::{Cancel, Device, Registry};
+use towline_operators::contract::{Cancel, Registry};
 
 use super::load::Ready;
 use super::{Exit, PipelineArguments, cache, choices, load, plan, summary};
@@ -52,7 +52,6 @@ pub(super) fn options(jobs: Option<usize>, mode: ProgressMode) -> RunOptions {
     RunOptions {
         jobs: jobs.unwrap_or(processors),
         threads: processors,
-        device: Device::Cpu,
         cancel: Cancel::default(),
         progress: Progress::new(mode),
         stop_at_unmet: true,

@@ -6,15 +6,16 @@
 //!   name of an input is a part only where the operator reads it, and then also if it is the name of a node.
 //! - 3: where the files of a source lie is no part any more, and their splits are; what a fit or a metric says in numbers is
 //!   read back from the store as exactly as it was made.
+//! - 4: the device is no part of its own any more: an operator that computes on one has it in its configuration.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use towline_operators::contract::{Built, Descriptor, Device};
+use towline_operators::contract::{Built, Descriptor};
 
 use crate::store::digest_json;
 
 /// Counts up when the meaning of a fingerprint changes; what was stored before is then made again.
-pub const FINGERPRINT_VERSION: u32 = 3;
+pub const FINGERPRINT_VERSION: u32 = 4;
 
 /// What computes plans. A new major version may write other bytes, or order equal rows otherwise.
 pub const ENGINE: &str = "datafusion 55";
@@ -37,9 +38,6 @@ pub struct Fingerprint {
     pub with: Value,
     /// What is connected, in order.
     pub inputs: Vec<InputPart>,
-    /// The class of the device that tasks compute on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<String>,
 }
 
 /// One input in a fingerprint.
@@ -98,19 +96,7 @@ impl Fingerprint {
             code: 0,
             with: Value::Null,
             inputs,
-            device: None,
         }
-    }
-
-    /// The same work on a device of this class.
-    #[must_use]
-    pub fn on(mut self, device: Device) -> Self {
-        let class = match device {
-            Device::Cpu => "cpu",
-            Device::Cuda => "cuda",
-        };
-        self.device = Some(class.to_owned());
-        self
     }
 
     /// What is hashed: objects have their keys in order.

@@ -55,14 +55,8 @@ impl<'a> Comparison<'a> {
         for change in found {
             self.tell(format!("{place}{change}"));
         }
-        for (what, old, new) in [
-            ("engine", Some(&old.engine), Some(&new.engine)),
-            ("device", old.device.as_ref(), new.device.as_ref()),
-        ] {
-            if old != new {
-                let word = |value: Option<&String>| value.map_or("none", String::as_str).to_owned();
-                self.tell(format!("{what}: {} -> {}", word(old), word(new)));
-            }
+        if old.engine != new.engine {
+            self.tell(format!("engine: {} -> {}", old.engine, new.engine));
         }
         if old.version != new.version {
             self.tell(format!("fingerprint version {} -> {}", old.version, new.version));

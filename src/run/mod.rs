@@ -8,6 +8,7 @@ mod forms;
 mod materialise;
 mod options;
 mod progress;
+mod readiness;
 mod record;
 mod reuse;
 mod runner;

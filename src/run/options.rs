@@ -1,6 +1,6 @@
 //! How a pipeline is run.
 
-use towline_operators::contract::{Cancel, Device};
+use towline_operators::contract::Cancel;
 
 use super::progress::Progress;
 
@@ -11,8 +11,6 @@ pub struct RunOptions {
     pub jobs: usize,
     /// How many threads a node may use.
     pub threads: usize,
-    /// Where tensors live.
-    pub device: Device,
     /// Stops the run.
     pub cancel: Cancel,
     /// Shows the run.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::prelude::SessionContext;
-use towline_operators::contract::{Cancel, Device, OperatorError, ProgressSink, Report};
+use towline_operators::contract::{Cancel, OperatorError, ProgressSink, Report};
 
 use super::expectations::ExpectationRecord;
 use super::options::Choices;
@@ -90,7 +90,6 @@ pub(super) struct Runner {
     pub(super) plan_only: bool,
     pub(super) stop_at_unmet: bool,
     pub(super) threads: usize,
-    pub(super) device: Device,
     pub(super) placements: Vec<Placement>,
     pub(super) choices: Choices,
     pub(super) resume: bool,
@@ -127,7 +126,6 @@ impl Runner {
             plan_only,
             stop_at_unmet: options.stop_at_unmet,
             threads: options.threads,
-            device: options.device,
             work: Mutex::default(),
             turns: Arc::new(tokio::sync::Semaphore::new(4)),
             uploads: Mutex::default(),

@@ -1,11 +1,10 @@
-//! The scheduler: what is ready runs, as many at once as `jobs` allows; what depends on a failure is skipped.
+//! The scheduler: what is ready runs, as many at once as `jobs` allows; what depends on a failure is skipped, unless it can
+//! do without.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use petgraph::Direction;
-use petgraph::graph::NodeIndex;
 use tokio::task::JoinSet;
 use towline_operators::contract::{Cancel, OperatorError, State};
 
@@ -33,29 +32,33 @@ pub(super) type FitKey = (usize, Option<String>, String, Option<Duration>);
 
 /// How a node ended, why, and how long it took.
 #[derive(Clone)]
-struct Ended {
-    status: NodeStatus,
-    reason: String,
+pub(super) struct Ended {
+    pub(super) status: NodeStatus,
+    pub(super) reason: String,
+    /// Whether a failure is why it has no output: its own, or one of what it needed.
+    pub(super) failed: bool,
     seconds: f64,
 }
 
 impl Ended {
-    fn at_once(status: NodeStatus, reason: impl Into<String>) -> Self {
+    pub(super) fn at_once(status: NodeStatus, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         Ended {
             status,
             reason,
+            failed: false,
             seconds: 0.0,
         }
     }
 }
 
-struct Schedule {
-    runner: Arc<Runner>,
+/// How far a run is.
+pub(super) struct Schedule {
+    pub(super) runner: Arc<Runner>,
     options: RunOptions,
-    values: Vec<Option<NodeValue>>,
+    pub(super) values: Vec<Option<NodeValue>>,
     states: BTreeMap<usize, (State, Origin)>,
-    ended: BTreeMap<usize, Ended>,
+    pub(super) ended: BTreeMap<usize, Ended>,
     started: BTreeSet<usize>,
     fit_seconds: BTreeMap<usize, f64>,
     /// How often the fit of a node has failed.
@@ -275,52 +278,6 @@ impl Schedule {
         *failed <= self.runner.pipeline.nodes[node].settings.retries
     }
 
-    fn needs(&self, node: usize) -> Vec<usize> {
-        let graph = &self.runner.pipeline.graph;
-        graph
-            .neighbors_directed(NodeIndex::new(node), Direction::Incoming)
-            .map(NodeIndex::index)
-            .collect()
-    }
-
-    /// Whether all that it needs is done. A node behind a failure is ended here.
-    fn is_ready(&mut self, node: usize) -> bool {
-        let needs = self.needs(node);
-        let broken = needs.iter().find(|need| {
-            self.ended
-                .get(need)
-                .is_some_and(|ended| matches!(ended.status, NodeStatus::Failed | NodeStatus::Skipped))
-        });
-        if let Some(&broken) = broken {
-            let name = self.runner.name(broken);
-            let reason = match self.runner.choices.left_out.get(&broken) {
-                Some(why) => format!("it needs `{name}`, which is {why}"),
-                None => format!("`{name}` did not finish"),
-            };
-            self.ended.insert(node, Ended::at_once(NodeStatus::Skipped, reason));
-            return false;
-        }
-        let unplanned = needs
-            .iter()
-            .find(|need| self.values[**need].is_none() && self.ended.contains_key(need));
-        if let Some(&need) = unplanned.filter(|_| self.runner.plan_only) {
-            let mut reasons = self.runner.own_changes(node);
-            reasons.push(format!("`{}` would run", self.runner.name(need)));
-            let reason = reasons.join(", ");
-            self.ended.insert(node, Ended::at_once(NodeStatus::Ran, reason));
-            return false;
-        }
-        needs.iter().all(|need| self.values[*need].is_some())
-    }
-
-    fn inputs(&self, node: usize) -> Vec<NodeValue> {
-        let references = self.runner.pipeline.nodes[node].inputs.references();
-        references
-            .iter()
-            .filter_map(|reference| self.values[reference.node].clone())
-            .collect()
-    }
-
     fn end(&mut self, node: usize, result: Result<NodeValue, Failure>, seconds: f64) {
         let seconds = seconds + self.fit_seconds.get(&node).copied().unwrap_or_default();
         let work = self.runner.work_of(node);
@@ -354,6 +311,7 @@ impl Schedule {
             Ended {
                 status,
                 reason,
+                failed: status == NodeStatus::Failed,
                 seconds,
             },
         );
@@ -366,6 +324,7 @@ impl Schedule {
             status,
             reason,
             seconds,
+            ..
         } = self.ended.get(&index).cloned().unwrap_or_else(interrupted);
         let Work {
             rows,

@@ -30,7 +30,6 @@ impl Runner {
         }
         let role = Role::Task;
         let mut step = self.step(index, role.word(), origins.iter())?;
-        step.fingerprint = step.fingerprint.on(self.device);
         self.add_metrics(index, &artifacts, &mut step);
         let piece = Piece {
             node: index,
@@ -104,7 +103,6 @@ impl Runner {
             session: self.session.clone(),
             runtime: self.runtime.clone(),
             threads: self.threads,
-            device: self.device,
         }
     }
 

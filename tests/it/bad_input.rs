@@ -123,3 +123,100 @@ fn a_disk_that_takes_no_more_leaves_the_old_export_and_a_store_that_works() {
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     assert_ne!(std::fs::read(&file).expect("it is there"), before);
 }
+
+/// Rows of `train`, and those of `valid` after them.
+fn validated(valid: &str, with: &str, code: i32) -> String {
+    let nodes = format!(
+        "  rows: {{ op: CsvSource, with: {{ splits: {{ train: train.csv, valid: valid.csv }}, schema: {{ user: int64, item: int64 }} }} }}
+  user: rows[user] >> Categorify >> TagAsUserID
+  item: rows[item] >> Categorify >> TagAsItemID
+  features: user + item
+  model: {{ op: TwoTowerTrain, input: features, with: {{ layers: [8], batch_size: 4, epochs: 2{with} }} }}
+"
+    );
+    let train = "user,item\n1,1\n2,2\n1,2\n2,3\n3,3\n";
+    failing(&nodes, &[("train.csv", train), ("valid.csv", valid)], code).1
+}
+
+#[test]
+fn a_validation_of_nothing_is_told_and_nothing_is_stopped_by_it() {
+    for (valid, why) in [
+        ("user,item\n", "it has no rows"),
+        (
+            "user,item\n1,77\n2,78\n",
+            "none of its 2 interactions is with an item of the catalogue",
+        ),
+    ] {
+        let told = validated(valid, "", 0);
+        assert!(
+            told.contains(&format!("warning: the split `valid` has nothing to measure: {why}")),
+            "{told}"
+        );
+        assert!(!told.contains("-0.0"), "{told}");
+        let told = validated(valid, ", early_stopping: { metric: recall_at_10 }", 1);
+        let expected = format!("`early_stopping`: the split `valid` has nothing to measure: {why}");
+        assert!(told.contains(&expected), "{told}");
+    }
+    let told = validated(
+        "user,item\n1,1\n9,77\n",
+        ", early_stopping: { metric: recall_at_10 }",
+        0,
+    );
+    assert!(!told.contains("nothing to measure"), "{told}");
+}
+
+#[test]
+fn an_evaluation_of_nothing_says_why() {
+    let nodes = "  rows: { op: CsvSource, with: { splits: { train: train.csv, valid: valid.csv } } }
+  user: rows[user] >> Categorify >> TagAsUserID
+  item: rows[item] >> Categorify >> TagAsItemID
+  features: user + item
+  model: { op: Popularity, input: features }
+  quality: { op: Evaluate, inputs: { model: model, data: features } }
+";
+    let train = "user,item\n1,1\n2,2\n1,2\n";
+    let files = [("train.csv", train), ("valid.csv", "user,item\n8,1\n9,2\n")];
+    let (_, told) = failing(nodes, &files, 1);
+    let why = "all its 2 interactions are of users without an identity, or with items that they have seen before";
+    assert!(
+        told.contains(&format!("the split `valid` has nothing to measure: {why}")),
+        "{told}"
+    );
+    let few = nodes.replace("data: features }", "data: features }, with: { bootstrap: 3 }");
+    let (_, told) = failing(&few, &files, 2);
+    assert!(
+        told.contains("an interval of 95 % takes 20 to 100000 resamples"),
+        "{told}"
+    );
+}
+
+/// Each of them would ask for more memory than there is, which ends the process.
+#[test]
+fn sizes_beyond_all_measure_are_told_before_anything_runs() {
+    const HUGE: &str = "1000000000000000";
+    let rows = [("rows.csv", "user,item\n1,1\n2,2\n1,2\n2,3\n")];
+    let source = "  rows: { op: CsvSource, with: { path: rows.csv } }\n";
+    for with in [
+        format!("layers: [{HUGE}]"),
+        format!("embedding_dim: {HUGE}"),
+        format!("embedding_dims: {{ item: {HUGE} }}"),
+        format!("uniform_negatives: {HUGE}"),
+        format!("hard_negatives: {{ top: {HUGE} }}"),
+        format!("hard_negatives: {{ each: {HUGE} }}"),
+    ] {
+        let nodes = format!(
+            "{source}{}",
+            TRAINING.replace("layers: [8], batch_size: 16, epochs: 1", &with)
+        );
+        let (_, told) = failing(&nodes, &rows, 2);
+        assert!(
+            told.contains("out-of-range") && told.contains("at most"),
+            "{with}: {told}"
+        );
+    }
+    // Lists are no longer than the catalogue, whatever was asked for.
+    let nodes = format!(
+        "{source}{TRAINING}  quality: {{ op: Evaluate, inputs: {{ model: model, data: features }}, with: {{ split: train, k: [{HUGE}] }} }}\n"
+    );
+    failing(&nodes, &rows, 0);
+}

@@ -6,14 +6,13 @@ use towline::document::Diagnostic;
 use towline::pipeline::{ChainOperators, LoadOptions, load_text};
 use towline::run::{Choices, NodeRecord, Progress, ProgressMode, RunOptions, RunRecord};
 use towline::store::Store;
-use towline_operators::contract::{Cancel, Device, Registry, TypeContext};
+use towline_operators::contract::{Cancel, Registry, TypeContext};
 
 /// Options for a run that tells nothing.
 pub(crate) fn options() -> RunOptions {
     RunOptions {
         jobs: 2,
         threads: 1,
-        device: Device::Cpu,
         cancel: Cancel::default(),
         progress: Progress::new(ProgressMode::Quiet),
         stop_at_unmet: true,

@@ -79,6 +79,12 @@ fn items_that_training_never_saw_are_found_by_their_features() {
         "{model} {chance}\n{}",
         stdout(&run)
     );
+    // Every relevant item is one that training never saw.
+    for name in ["cold.recall_at_10", "tail.recall_at_10"] {
+        assert_eq!(metric(&workspace, "quality", name), model, "{name}");
+    }
+    assert_eq!(metric(&workspace, "quality", "head.recall_at_10"), 0.0);
+    assert!(stdout(&run).contains("model, cold items"), "{}", stdout(&run));
 }
 
 #[test]

@@ -129,3 +129,119 @@ fn a_slip_in_a_sweep_is_found_without_a_run() {
         assert!(told.contains(expected), "{expected}: {told}");
     }
 }
+
+/// A learning rate of 1e30 leads to numbers that are none.
+const DIVERGING: &str = r"
+version: 1
+name: diverging
+nodes:
+  rows: { op: SyntheticAliCcp, with: { rows: 4000, seed: 3, splits: { train: 0.8, valid: 0.2 } } }
+  clicks: { op: Filter, input: rows, with: { where: click = 1 } }
+  user: clicks[user_id] >> Categorify >> TagAsUserID
+  item: clicks[item_id] >> Categorify >> TagAsItemID
+  features: user + item
+  model:
+    op: TwoTowerTrain
+    input: features
+    with: { layers: [8], epochs: 1, batch_size: 256, seed: 1, optimizer: sgd, normalize: none }
+    sweep:
+      over: { learning_rate: [1.0e+30, 0.01] }
+      metric: ndcg_at_10
+      judge: { op: Evaluate, inputs: { model: model, data: features.valid }, with: { k: [10], bootstrap: 0 } }
+  top: { op: TopKEncode, inputs: { model: model, queries: features.valid }, with: { k: 3 } }
+";
+
+fn reason_of<'a>(record: &'a RunRecord, name: &str) -> &'a str {
+    let node = record.nodes.iter().find(|node| node.name == name);
+    node.map_or("", |node| &node.reason)
+}
+
+#[test]
+fn a_trial_that_diverges_is_shown_and_the_best_of_the_others_is_handed_on() {
+    let workspace = Workspace::new();
+    workspace.write("p.yaml", DIVERGING);
+    let run = workspace.towline(&["run", "p.yaml"]);
+    let told = stdout(&run) + &stderr(&run);
+    assert_eq!(run.status.code(), Some(1), "a node failed: {told}");
+    let first = workspace.records().pop().expect("a run");
+    let status = status_of(&first);
+    assert_eq!(status["model.1:TwoTowerTrain"], NodeStatus::Failed, "{told}");
+    assert_eq!(status["model.2:Evaluate"], NodeStatus::Skipped, "{told}");
+    for name in ["model.3:TwoTowerTrain", "model.4:Evaluate", "model", "top"] {
+        assert_eq!(status[name], NodeStatus::Ran, "{name}: {told}");
+    }
+    assert!(told.contains("1 of 2 models failed"), "{told}");
+    let model = first
+        .nodes
+        .iter()
+        .find(|node| node.name == "model")
+        .expect("it is there");
+    let counted = ["models", "failed", "best"].map(|name| model.metrics[name] as usize);
+    assert_eq!(counted, [1, 1, 2]);
+
+    let shown = stdout(&workspace.towline(&["show", "p.yaml", "model"]));
+    let line = |start: &str| shown.lines().find(|line| line.trim_start().starts_with(start));
+    assert!(line("model.3:TwoTowerTrain (best)").is_some(), "{shown}");
+    let failed = line("model.1:TwoTowerTrain").expect("what failed is in the table");
+    let reason = reason_of(&first, "model.1:TwoTowerTrain");
+    assert!(
+        failed.contains("failed") && failed.contains(reason),
+        "{reason}: {shown}"
+    );
+
+    let run = workspace.towline(&["run", "p.yaml"]);
+    assert_eq!(run.status.code(), Some(1), "a failure is not kept: {}", stderr(&run));
+    let second = workspace.records().pop().expect("a run");
+    let status = status_of(&second);
+    assert_eq!(status["model.1:TwoTowerTrain"], NodeStatus::Failed);
+    assert_eq!(reason_of(&second, "model.1:TwoTowerTrain"), reason);
+    for name in ["model.3:TwoTowerTrain", "model.4:Evaluate", "model", "top"] {
+        assert_eq!(status[name], NodeStatus::Reused, "{name}: {}", stderr(&run));
+    }
+    let plan = stdout(&workspace.towline(&["plan", "p.yaml"]));
+    assert!(
+        plan.contains("`model.2:Evaluate` would run") || plan.contains("`model.1:TwoTowerTrain` would run"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn a_sweep_fails_if_every_trial_has_and_whoever_wants_all_of_them_says_so() {
+    let workspace = Workspace::new();
+    workspace.write("p.yaml", &DIVERGING.replace("0.01]", "1.0e+29]"));
+    let run = workspace.towline(&["run", "p.yaml"]);
+    assert_eq!(run.status.code(), Some(1), "{}", stderr(&run));
+    let record = workspace.records().pop().expect("a run");
+    let status = status_of(&record);
+    assert_eq!(status["model.3:TwoTowerTrain"], NodeStatus::Failed);
+    assert_eq!(
+        (status["model"], status["top"]),
+        (NodeStatus::Skipped, NodeStatus::Skipped)
+    );
+    let reason = reason_of(&record, "model");
+    assert!(
+        reason.contains("nothing of what is connected to `models` finished"),
+        "{reason}"
+    );
+
+    let strict = DIVERGING.replace("    sweep:", "    expect: failed = 0\n    sweep:");
+    workspace.write("p.yaml", &strict);
+    let run = workspace.towline(&["run", "p.yaml"]);
+    let record = workspace.records().pop().expect("a run");
+    let status = status_of(&record);
+    assert_eq!(
+        (status["model"], status["top"]),
+        (NodeStatus::Failed, NodeStatus::Skipped)
+    );
+    assert!(stdout(&run).contains("failed = 0"), "{}", stdout(&run));
+}
+
+#[test]
+fn a_trial_that_somebody_leaves_out_has_not_failed() {
+    let workspace = Workspace::new();
+    workspace.write("p.yaml", PIPELINE);
+    let run = workspace.towline(&["run", "p.yaml", "--exclude", "model.3:Als"]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let record = workspace.records().pop().expect("a run");
+    assert_eq!(status_of(&record)["model"], NodeStatus::Skipped);
+}

@@ -110,6 +110,9 @@ fn multiply(strip: &Strip<'_, Pair>, c: &mut [f32]) {
 
 /// `c = a b` or, with `accumulate`, `c += a b`, as [`crate::gemm`] but with `a` [m, pairs] and `b` [pairs, n].
 ///
+/// With AMX the last bits of an element depend on whether it lies in a whole square of 32 rows and columns: rows are to be
+/// cut by a fixed number, never by that of threads.
+///
 /// # Panics
 /// If a slice is too short for its matrix.
 pub fn gemm_bf16(

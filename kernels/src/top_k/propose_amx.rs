@@ -170,3 +170,70 @@ pub(crate) unsafe fn maxima(multiply: &Multiply, rows: ByteRows<'_>, users: &[i8
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Proposer;
+
+    /// Values that are the same everywhere.
+    fn bytes(count: usize, salt: u64) -> Vec<u8> {
+        let byte = |place| crate::chance(salt, 3, place as u64).to_le_bytes()[2];
+        (0..count).map(byte).collect()
+    }
+
+    /// Every count just below, at and above what the tiles take at once, rows that end within 64 bytes and with them.
+    #[test]
+    fn what_is_proposed_is_what_vnni_proposes() {
+        // The rest of the kernel needs VNNI.
+        if !Proposer::testable().iter().any(|way| way.name() == Proposer::NAMES[3]) {
+            return;
+        }
+        for stride in [4_usize, 60, 64, 68, 124, 128, 132] {
+            // Beyond the last row there may be anything, and it meets zeros.
+            let groups = (stride / 4).next_multiple_of(BYTE_GROUPS);
+            let mut users: Vec<i8> = bytes(groups * LANES * 4, 1)
+                .into_iter()
+                .map(|byte| byte as i8)
+                .collect();
+            users[stride * LANES..].fill(0);
+            for count in [0, 1, 11, 12, 31, 32, 33, 63, 64, 65, 96, 160, 191, 192] {
+                let data = bytes(count * stride + ROW, 2);
+                let rows = ByteRows {
+                    bytes: &data,
+                    count,
+                    stride,
+                };
+                let limits = std::array::from_fn(|lane| {
+                    if lane % 5 == 4 {
+                        i32::MAX
+                    } else {
+                        lane as i32 * 500 - 9_000
+                    }
+                });
+                let (mut found, mut expected) = (Proposed::new(), Proposed::new());
+                // SAFETY: the processor has VNNI.
+                unsafe {
+                    propose(&Multiply::Emulated, rows, &users, &limits, &mut found);
+                    propose_vnni::propose(rows, 0, &users, &limits, &mut expected);
+                }
+                let context = format!("{count} rows of {stride}");
+                let lanes = |proposed: &Proposed| proposed.iter().collect::<Vec<_>>();
+                assert_eq!(lanes(&found), lanes(&expected), "{context}");
+                assert!(
+                    count < 31 || found.iter().next().is_some() && lanes(&found).len() <= count,
+                    "{context}"
+                );
+                if count % HIGH == 0 {
+                    let (mut found, mut expected) = (Vec::new(), Vec::new());
+                    // SAFETY: the processor has VNNI.
+                    unsafe {
+                        maxima(&Multiply::Emulated, rows, &users, &mut found);
+                        propose_vnni::maxima(rows, &users, &mut expected);
+                    }
+                    assert_eq!(found, expected, "{context}");
+                }
+            }
+        }
+    }
+}

@@ -22,6 +22,9 @@ pub enum Artifact {
     Metrics(BTreeMap<String, f64>),
     /// What a sink published.
     Receipt(Receipt),
+    /// Nothing, since the node that should have made it failed, for this reason. Only on a port that is
+    /// [tolerant](super::Port::tolerant).
+    Failed(String),
 }
 
 /// A stored model.

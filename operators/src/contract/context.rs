@@ -21,16 +21,6 @@ pub trait ProgressSink: Send + Sync {
     fn note(&self, text: &str);
 }
 
-/// Where work is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Device {
-    /// The processor.
-    #[default]
-    Cpu,
-    /// The first CUDA device.
-    Cuda,
-}
-
 /// Asks a running operator to stop: because somebody interrupted the run, or because its time is over.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
@@ -87,8 +77,6 @@ pub struct Context {
     pub runtime: tokio::runtime::Handle,
     /// How many threads the task may use.
     pub threads: usize,
-    /// Where tensors live.
-    pub device: Device,
 }
 
 impl Context {

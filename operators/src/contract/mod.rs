@@ -22,7 +22,7 @@ mod vocabulary;
 
 pub use artifact::{Artifact, ModelFiles, Output, Receipt, Report, ReportTable, State, StateTable, TaskResult};
 pub use config::parse;
-pub use context::{Cancel, Context, Device, FitContext, ProgressSink, TableContext, TypeContext};
+pub use context::{Cancel, Context, FitContext, ProgressSink, TableContext, TypeContext};
 pub use error::{OperatorError, PathSegment, Problem, Result, Site};
 pub use files::{BATCH_ROWS, DatasetFiles, TableFile};
 pub use lazy::{LazyDataset, LazyTable, NamedExpr, Rows};

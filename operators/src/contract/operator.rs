@@ -43,6 +43,9 @@ pub struct Port {
     pub named: bool,
     /// Whether the operator reads the metrics of what is connected; they are then parts of its fingerprint.
     pub measured: bool,
+    /// Whether the operator can do without those that failed: it gets [`Artifact::Failed`] in their place, as long as
+    /// something that did not fail is connected to the port. Only for ports of tasks.
+    pub tolerant: bool,
     /// What it is for; shown in the documentation.
     pub doc: &'static str,
 }
@@ -57,6 +60,7 @@ impl Port {
             many: false,
             named: false,
             measured: false,
+            tolerant: false,
             doc,
         }
     }
@@ -70,6 +74,7 @@ impl Port {
             many: false,
             named: false,
             measured: false,
+            tolerant: false,
             doc,
         }
     }
@@ -92,6 +97,13 @@ impl Port {
     #[must_use]
     pub const fn measured(mut self) -> Self {
         self.measured = true;
+        self
+    }
+
+    /// The same port, of an operator that can do without those that failed.
+    #[must_use]
+    pub const fn tolerant(mut self) -> Self {
+        self.tolerant = true;
         self
     }
 

@@ -331,11 +331,21 @@ impl Learner {
     fn value(self) -> Result<Value> {
         Ok(match self {
             Learner::Mean { count: 0, .. } => Value::Null,
-            Learner::Mean { sum, carry, count } => json!((sum + carry) / count as f64),
-            Learner::Median(mut values) => json!(exact(&mut values, 0.5)),
-            Learner::Approximate(bins) => json!(bins.quantile(0.5)),
+            Learner::Mean { sum, carry, count } => finite(Some((sum + carry) / count as f64))?,
+            Learner::Median(mut values) => finite(exact(&mut values, 0.5))?,
+            Learner::Approximate(bins) => finite(bins.quantile(0.5))?,
             Learner::Mode(data_type, counts) => mode(&data_type, counts)?.map_or(Value::Null, Value::String),
         })
+    }
+}
+
+/// A number that can be written down; without one nothing is filled.
+fn finite(number: Option<f64>) -> Result<Value> {
+    match number {
+        Some(number) if !number.is_finite() => Err(OperatorError::invalid(
+            "what is missing would be filled with a number that is infinite or none: put Clip before it",
+        )),
+        number => Ok(json!(number)),
     }
 }
 
@@ -361,7 +371,12 @@ impl Fitter for Fit {
     }
 
     fn finish(self: Box<Self>, _: &Path) -> Result<FitOutput> {
-        let facts = self.0.into_iter().map(|(name, learner)| Ok((name, learner.value()?)));
+        let fact = |(name, learner): (String, Learner)| {
+            let value = learner.value();
+            let value = value.map_err(|error| OperatorError::invalid(format!("`{name}`: {error}")))?;
+            Ok((name, value))
+        };
+        let facts = self.0.into_iter().map(fact);
         Ok(FitOutput {
             facts: facts.collect::<Result<_>>()?,
             ..FitOutput::default()

@@ -1,7 +1,7 @@
 use arrow::array::{Float64Array, Int64Array, StringArray};
 
 use super::*;
-use crate::harness::{Data, codes, run};
+use crate::harness::{Data, codes, run, try_run};
 
 fn fill(config: Value, column: ArrayRef) -> String {
     run::<FillMissing>(config, &[("input", Data::of([("x", column)]))]).rows("train")
@@ -83,4 +83,12 @@ fn what_is_learnt_on_train_is_put_everywhere() {
     let data = Data::of([("x", ints(&[Some(1), Some(3)]))]).and("valid", [("x", ints(&[None, Some(100)]))]);
     let ran = run::<FillMissing>(json!({"with": "mean"}), &[("input", data)]);
     assert_eq!(ran.rows("valid"), "2.0; 100.0");
+}
+
+#[test]
+fn nothing_is_filled_with_what_is_no_number() {
+    let column: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::INFINITY), None, Some(1.0)]));
+    let ran = try_run::<FillMissing>(json!({"with": "mean"}), &[("input", Data::of([("price", column)]))]);
+    let told = ran.err().unwrap_or_default();
+    assert!(told.contains("`price`") && told.contains("Clip"), "{told}");
 }

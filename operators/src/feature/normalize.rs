@@ -206,10 +206,15 @@ impl Fitter for Fit {
     fn finish(self: Box<Self>, _: &Path) -> Result<FitOutput> {
         let fact = |(name, learner): (String, Learner)| {
             let (center, scale) = learner.scale();
-            (name, json!({ "center": center, "scale": scale }))
+            if !center.is_finite() || !scale.is_finite() {
+                return Err(OperatorError::invalid(format!(
+                    "the numbers of `{name}` have no scale: some are infinite, or too far apart. Put Clip before it"
+                )));
+            }
+            Ok((name, json!({ "center": center, "scale": scale })))
         };
         Ok(FitOutput {
-            facts: self.0.into_iter().map(fact).collect(),
+            facts: self.0.into_iter().map(fact).collect::<Result<_>>()?,
             ..FitOutput::default()
         })
     }
@@ -220,7 +225,7 @@ mod tests {
     use arrow::array::{Float64Array, Int64Array};
 
     use super::*;
-    use crate::harness::{Data, codes, run};
+    use crate::harness::{Data, codes, run, try_run};
 
     fn scaled(config: Value, values: Vec<Option<f64>>) -> Float64Array {
         let column: ArrayRef = Arc::new(Float64Array::from(values));
@@ -274,6 +279,24 @@ mod tests {
             codes::<Normalize>(json!({"clip": true}), &[("input", data)]),
             ["conflict"]
         );
+    }
+
+    #[test]
+    fn infinite_numbers_have_no_scale_and_the_column_is_named() {
+        for (method, values) in [
+            ("standard", [1.0, f64::INFINITY, 2.0]),
+            ("standard", [-1e300, 0.0, 1e300]),
+            ("min_max", [1.0, f64::NEG_INFINITY, 2.0]),
+            ("robust", [f64::INFINITY, f64::INFINITY, 2.0]),
+        ] {
+            let column: ArrayRef = Arc::new(Float64Array::from(values.to_vec()));
+            let ran = try_run::<Normalize>(json!({"method": method}), &[("input", Data::of([("price", column)]))]);
+            let told = ran.err().unwrap_or_default();
+            assert!(
+                told.contains("`price` have no scale") && told.contains("Clip"),
+                "{method}: {told}"
+            );
+        }
     }
 
     #[test]

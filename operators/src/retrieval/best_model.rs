@@ -15,8 +15,10 @@ use crate::contract::{
 /// evaluations, one that the models' own training has left behind.
 ///
 /// This is what `sweep:` ends in. The table that `towline show` prints has a row per model, the best first. Of equals the
-/// first is taken; a model whose metric is not a number is never the best. The metrics are those of the best (its
-/// evaluation's, or its own), `models`, and `best`, the place of the best one, from 1.
+/// first is taken; a model whose metric is not a number is never the best. Where a training or an evaluation has failed,
+/// the best of the others is handed on, and the table says why it failed; only if all have failed is there no best one.
+/// The metrics are those of the best (its evaluation's, or its own), `models`, how many were compared, `failed`, how many
+/// were not, and `best`, the place of the best one, from 1.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BestModel {
@@ -44,17 +46,19 @@ pub enum Goal {
 const MODELS: &str = "models";
 const EVALUATIONS: &str = "evaluations";
 const COUNT: &str = "models";
+const FAILED: &str = "failed";
 const BEST: &str = "best";
 
 impl Describe for BestModel {
     const NAME: &'static str = "BestModel";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[
         Port::model(MODELS, "The models to choose from.")
             .many()
             .named()
-            .measured(),
+            .measured()
+            .tolerant(),
         Port {
             name: EVALUATIONS,
             kind: Kind::Metrics,
@@ -62,6 +66,7 @@ impl Describe for BestModel {
             many: true,
             named: false,
             measured: false,
+            tolerant: true,
             doc: "What was measured of each of them, in the same order.",
         },
     ];
@@ -100,26 +105,28 @@ impl BestModel {
         best.map(|(place, _)| place)
     }
 
-    fn table(&self, names: &[&str], values: &[f64], best: usize) -> ReportTable {
+    fn table(&self, standings: &[Standing<'_>], best: usize) -> ReportTable {
         let mut keys: Vec<&String> = Vec::new();
         for key in self.trials.iter().flat_map(Map::keys) {
             if !keys.contains(&key) {
                 keys.push(key);
             }
         }
-        let mut order: Vec<usize> = (0..values.len()).collect();
-        let key = |place: usize| match (values[place], self.goal) {
-            (value, _) if value.is_nan() => f64::INFINITY,
-            (value, Goal::Max) => -value,
-            (value, Goal::Min) => value,
+        let mut order: Vec<usize> = (0..standings.len()).collect();
+        let key = |place: usize| match (standings[place].1, self.goal) {
+            (Err(_), _) => (true, f64::INFINITY),
+            (Ok(value), _) if value.is_nan() => (false, f64::INFINITY),
+            (Ok(value), Goal::Max) => (false, -value),
+            (Ok(value), Goal::Min) => (false, value),
         };
-        order.sort_by(|&a, &b| key(a).total_cmp(&key(b)).then(a.cmp(&b)));
+        order.sort_by(|&a, &b| {
+            let ((failed, value), (other_failed, other)) = (key(a), key(b));
+            failed.cmp(&other_failed).then(value.total_cmp(&other)).then(a.cmp(&b))
+        });
+        let any_failed = standings.iter().any(|(_, value)| value.is_err());
         let row = |place: usize| {
-            let name = if place == best {
-                format!("{} (best)", names[place])
-            } else {
-                names[place].to_owned()
-            };
+            let (name, value) = standings[place];
+            let mark = if place == best { " (best)" } else { "" };
             let parameters = keys
                 .iter()
                 .map(|key| self.trials.get(place).and_then(|trial| trial.get(*key)));
@@ -128,22 +135,30 @@ impl BestModel {
                 Some(value) => value.to_string(),
                 None => String::new(),
             });
-            let mut cells = vec![name];
+            let mut cells = vec![format!("{name}{mark}")];
             cells.extend(shown);
-            cells.push(format!("{:.4}", values[place]));
+            cells.push(value.map_or_else(|_| "failed".to_owned(), |value| format!("{value:.4}")));
+            cells.extend(any_failed.then(|| value.err().unwrap_or_default().to_owned()));
             cells
         };
         let heads = keys.iter().map(|key| (*key).clone());
         ReportTable {
-            title: format!("{} models by {}", values.len(), self.metric),
+            title: format!("{} models by {}", standings.len(), self.metric),
             columns: std::iter::once(String::new())
                 .chain(heads)
                 .chain([self.metric.clone()])
+                .chain(any_failed.then(|| "why".to_owned()))
                 .collect(),
             rows: order.into_iter().map(row).collect(),
         }
     }
 }
+
+/// A model's name, and the value that it is compared by or why there is none.
+type Standing<'a> = (&'a str, Result<f64, &'a str>);
+
+/// A model, and what was measured of it; or why there is none.
+type Contestant<'a> = Result<(&'a ModelFiles, &'a BTreeMap<String, f64>), &'a str>;
 
 /// The type of any of these models: what they do not have in common is not known before the run.
 fn common(models: &[&ModelType], metrics: Vec<String>) -> Result<ModelType, Vec<Problem>> {
@@ -202,7 +217,7 @@ impl Operator for BestModel {
             let text = format!("there is no metric `{}` of every model", self.metric);
             return Err(vec![Problem::new("unknown-metric", text).at("metric").help(help)]);
         }
-        known.extend([COUNT.to_owned(), BEST.to_owned()]);
+        known.extend([COUNT, FAILED, BEST].map(str::to_owned));
         Ok(NodeType::Model(common(&models, known)?))
     }
 
@@ -211,42 +226,63 @@ impl Operator for BestModel {
     }
 }
 
+/// The models, each under its name.
+fn contestants(inputs: &Inputs<Artifact>) -> Result<Vec<(&str, Contestant<'_>)>> {
+    let on = |port: &'static str| inputs.0.iter().filter(move |input| input.port == port);
+    let evaluated = on(EVALUATIONS).next().is_some();
+    let mut evaluations = on(EVALUATIONS).map(|input| &input.value);
+    let mut out = Vec::new();
+    for input in on(MODELS) {
+        let contestant = match (&input.value, evaluations.next()) {
+            (Artifact::Failed(reason), _) | (_, Some(Artifact::Failed(reason))) => Err(reason.as_str()),
+            (Artifact::Model(model), Some(Artifact::Metrics(metrics))) => Ok((model, metrics)),
+            (Artifact::Model(model), None) if !evaluated => Ok((model, &model.metrics)),
+            _ => {
+                return Err(OperatorError::invalid(format!(
+                    "nothing was measured of `{}`",
+                    input.label
+                )));
+            }
+        };
+        out.push((input.label.as_str(), contestant));
+    }
+    Ok(out)
+}
+
 impl Task for BestModel {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let mut names: Vec<&str> = Vec::new();
-        let mut models: Vec<&ModelFiles> = Vec::new();
-        let mut evaluations: Vec<&BTreeMap<String, f64>> = Vec::new();
-        for input in &inputs.0 {
-            match &input.value {
-                Artifact::Model(model) => {
-                    names.push(&input.label);
-                    models.push(model);
-                }
-                Artifact::Metrics(metrics) => evaluations.push(metrics),
-                Artifact::Dataset(_) | Artifact::Receipt(_) => {}
-            }
+        let contestants = contestants(inputs)?;
+        let mut standings: Vec<Standing<'_>> = Vec::with_capacity(contestants.len());
+        for (name, contestant) in &contestants {
+            let value = contestant.map(|(_, metrics)| metrics.get(&self.metric).copied());
+            let missing = || OperatorError::invalid(format!("`{name}` has no metric `{}`", self.metric));
+            standings.push(match value {
+                Ok(value) => (name, Ok(value.ok_or_else(missing)?)),
+                Err(reason) => (name, Err(reason)),
+            });
         }
-        let measured = |place: usize| evaluations.get(place).copied().unwrap_or(&models[place].metrics);
-        let mut values = Vec::with_capacity(models.len());
-        for (place, name) in names.iter().enumerate() {
-            let value = measured(place).get(&self.metric).copied();
-            values.push(
-                value.ok_or_else(|| OperatorError::invalid(format!("`{name}` has no metric `{}`", self.metric)))?,
-            );
-        }
-        let best = self.best(&values).ok_or_else(|| {
+        let values: Vec<f64> = standings.iter().map(|(_, value)| value.unwrap_or(f64::NAN)).collect();
+        let place = self.best(&values);
+        let best = place.and_then(|place| Some((place, contestants[place].1.ok()?)));
+        let (place, (model, measured)) = best.ok_or_else(|| {
             OperatorError::invalid(format!("`{}` is not a number for any of the models", self.metric))
         })?;
-        let mut metrics = measured(best).clone();
-        metrics.insert(COUNT.to_owned(), models.len() as f64);
-        metrics.insert(BEST.to_owned(), (best + 1) as f64);
+        let all = standings.len();
+        let failed = standings.iter().filter(|(_, value)| value.is_err()).count();
+        let mut metrics = measured.clone();
+        metrics.insert(COUNT.to_owned(), (all - failed) as f64);
+        metrics.insert(FAILED.to_owned(), failed as f64);
+        metrics.insert(BEST.to_owned(), (place + 1) as f64);
+        let warning = || {
+            format!("{failed} of {all} models failed: this is the best of the others, and a next run tries them again")
+        };
         let report = Report {
-            facts: vec![("best".to_owned(), names[best].to_owned())],
-            tables: vec![self.table(&names, &values, best)],
-            ..Report::default()
+            facts: vec![("best".to_owned(), standings[place].0.to_owned())],
+            tables: vec![self.table(&standings, place)],
+            warnings: (failed > 0).then(warning).into_iter().collect(),
         };
         Ok(Output {
-            result: handed_on(models[best], context)?,
+            result: handed_on(model, context)?,
             metrics,
             report,
         })
@@ -293,11 +329,26 @@ mod tests {
 
     #[test]
     fn the_table_has_the_best_first_and_what_tells_the_models_apart() {
-        let table = best_model(Goal::Max).table(&["a", "b", "c"], &[0.1, f64::NAN, 0.2], 2);
+        let most = best_model(Goal::Max);
+        let table = most.table(&[("a", Ok(0.1)), ("b", Ok(f64::NAN)), ("c", Ok(0.2))], 2);
         assert_eq!(table.columns, ["", "dim", "recall_at_10"]);
         assert_eq!(
             table.rows,
             [["c (best)", "32", "0.2000"], ["a", "8", "0.1000"], ["b", "16", "NaN"]]
+        );
+    }
+
+    #[test]
+    fn the_table_has_what_failed_at_its_end_with_the_reason() {
+        let table = best_model(Goal::Min).table(&[("a", Err("too fast")), ("b", Ok(f64::NAN)), ("c", Ok(0.2))], 2);
+        assert_eq!(table.columns, ["", "dim", "recall_at_10", "why"]);
+        assert_eq!(
+            table.rows,
+            [
+                ["c (best)", "32", "0.2000", ""],
+                ["b", "16", "NaN", ""],
+                ["a", "8", "failed", "too fast"]
+            ]
         );
     }
 }

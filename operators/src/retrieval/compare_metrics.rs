@@ -33,6 +33,7 @@ impl Describe for CompareMetrics {
         many: true,
         named: true,
         measured: false,
+        tolerant: false,
         doc: "What to compare, with the names of the rows.",
     }];
     const EXAMPLE: &'static str = "op: CompareMetrics\ninputs: { popularity: line, two_tower_1: first, two_tower_2: second }\nwith: { metrics: [recall_at_10, ndcg_at_10] }\n";

@@ -22,7 +22,7 @@ use super::towers::{Tower, Towers};
 use super::training::Training;
 use super::training_options::{Loss, Precision};
 use super::training_rows::Gathered;
-use crate::contract::{Cancel, Context, Device as Place};
+use crate::contract::{Cancel, Context};
 
 const BATCH: usize = 128;
 const STEPS: usize = 200;
@@ -264,7 +264,6 @@ fn network(
         session: datafusion::prelude::SessionContext::new(),
         runtime: runtime.handle().clone(),
         threads: 2,
-        device: Place::Cpu,
     };
     let schedule = Schedule {
         peak: LEARNING_RATE,

@@ -39,7 +39,8 @@ pub enum Per {
 /// `gini_at_10` (how unevenly), `popularity_at_10` (the mean share of the shown items in the training data); those of
 /// the baselines as `popularity.recall_at_10` and `random.recall_at_10`. `head.` and `tail.` stand before the model's
 /// metrics for relevant items that are among the most frequent ones which make up half of the training data, and for
-/// all others. `recall_at_10_low` and `_high` and so on are the bounds of a 95 % interval. A relevant item that the model
+/// all others; `cold.` for those of the others that the catalogue has though training never saw them (the port `items`
+/// of a model brings them). `recall_at_10_low` and `_high` and so on are the bounds of a 95 % interval. A relevant item that the model
 /// has never seen is a miss.
 ///
 /// Scores by chance are SplitMix64 of the seed and the original ids: the same for every model of the same items.
@@ -62,7 +63,7 @@ pub struct Evaluate {
     /// Columns of the model's query side, with one value a row, for whose values the model is measured one by one.
     #[serde(default)]
     pub segments: Vec<String>,
-    /// How many resamples of the queries the intervals come from; without any there are none.
+    /// How many resamples of the queries the intervals come from: none, or 20 to 100,000, for example `0`.
     #[serde(default = "default_bootstrap")]
     pub bootstrap: usize,
     /// Decides the lists by chance and the resamples.
@@ -87,21 +88,26 @@ fn default_split() -> String {
 }
 
 /// The lines of the report, with the prefix of their metrics.
-const LINES: [(&str, &str); 5] = [
+const LINES: [(&str, &str); 6] = [
     ("model", ""),
     ("popularity", "popularity."),
     ("random", "random."),
     ("model, head items", "head."),
     ("model, tail items", "tail."),
+    ("model, cold items", COLD),
 ];
+/// The prefix of the metrics for items that training never saw. The report has a line of them where there are any.
+const COLD: &str = "cold.";
 /// The ends of the names of an interval's bounds.
 const BOUNDS: [&str; 2] = ["low", "high"];
+/// With fewer, not even half a resample lies beyond a bound; with more, no bound gets better.
+const RESAMPLES: std::ops::RangeInclusive<usize> = 20..=100_000;
 /// Segments of a column that a report shows: those with the most queries.
 const MOST_SEGMENTS: usize = 20;
 
 impl Describe for Evaluate {
     const NAME: &'static str = "Evaluate";
-    const CODE_VERSION: u32 = 3;
+    const CODE_VERSION: u32 = 4;
     const PURITY: Purity = Purity::Seeded;
     const PORTS: &'static [Port] = &[
         Port::model("model", "The model to measure."),
@@ -117,6 +123,11 @@ impl Describe for Evaluate {
     fn check(&self) -> Vec<Problem> {
         if self.k.is_empty() || self.k.contains(&0) {
             return vec![Problem::new("out-of-range", "`k` needs at least one length, none of them 0").at("k")];
+        }
+        if self.bootstrap != 0 && !RESAMPLES.contains(&self.bootstrap) {
+            let (least, most) = (RESAMPLES.start(), RESAMPLES.end());
+            let text = format!("an interval of 95 % takes {least} to {most} resamples; 0 is for none");
+            return vec![Problem::new("out-of-range", text).at("bootstrap")];
         }
         Vec::new()
     }
@@ -194,17 +205,14 @@ impl Task for Evaluate {
             Per::User => Cases::per_user(&table, model_type, catalogue, &model.users, &seen)?,
             Per::Interaction => Cases::per_interaction(&table, model_type, catalogue, &seen)?,
         };
-        if cases.len() == 0 {
-            return Err(OperatorError::invalid(format!(
-                "the split `{}` has nothing to measure",
-                self.split
-            )));
+        if let Some(why) = cases.hopeless(&self.split, table.rows).filter(|_| cases.len() == 0) {
+            return Err(OperatorError::invalid(why));
         }
-        let longest = self.k.iter().copied().max().unwrap_or(0);
+        let longest = self.k.iter().copied().max().unwrap_or(0).min(catalogue.len());
         let by_model = cases.by_model(&model.ranker(None, context.threads)?, longest, &seen, context)?;
         let by_popularity = cases.by_popularity(catalogue, longest, &seen);
         let by_chance = cases.by_chance(catalogue, &model.users, longest, &seen, self.seed)?;
-        let (items, head) = (catalogue.len(), catalogue.head());
+        let (items, head, shares) = (catalogue.len(), catalogue.head(), catalogue.shares());
         let averages = [
             cases.average(&by_model, &self.k, items),
             cases.average(&by_popularity, &self.k, items),
@@ -215,13 +223,14 @@ impl Task for Evaluate {
             cases.average_of(&by_model, &self.k, items, |row| {
                 row.is_none_or(|row| !head[row as usize])
             }),
+            cases.average_of(&by_model, &self.k, items, |row| {
+                row.is_some_and(|row| shares[row as usize] == 0.0)
+            }),
         ];
         let (mut metrics, mut report) = (BTreeMap::new(), Report::default());
         for (place, k) in self.k.iter().enumerate() {
             let of_k: Vec<&Average> = averages.iter().map(|averages| &averages[place]).collect();
-            report
-                .tables
-                .push(self.table(*k, &of_k, &catalogue.shares(), &mut metrics));
+            report.tables.push(self.table(*k, &of_k, &shares, &mut metrics));
         }
         for segment in &self.segments {
             report
@@ -260,6 +269,9 @@ impl Evaluate {
         let mut rows = Vec::new();
         for ((line, prefix), average) in LINES.iter().zip(averages) {
             average.write(shares, prefix, metrics);
+            if *prefix == COLD && shares.iter().all(|share| *share > 0.0) {
+                continue;
+            }
             let mut row = vec![(*line).to_owned()];
             row.extend(average.values(shares).map(figure));
             let interval = if prefix.is_empty() && self.bootstrap > 0 {
@@ -323,7 +335,7 @@ impl Evaluate {
     }
 }
 
-/// A figure of a table. The mean of nothing is -0, which would be a riddle there.
+/// A figure of a table.
 fn figure(value: f64) -> String {
-    format!("{:.4}", value + 0.0)
+    format!("{value:.4}")
 }

@@ -129,6 +129,22 @@ impl Cases {
         })
     }
 
+    /// Why there is nothing that any model could find, if that is so; `rows` is how many interactions the split has.
+    pub(crate) fn hopeless(&self, split: &str, rows: usize) -> Option<String> {
+        let why = if rows == 0 {
+            "it has no rows".to_owned()
+        } else if self.cases.is_empty() {
+            format!(
+                "all its {rows} interactions are of users without an identity, or with items that they have seen before"
+            )
+        } else if self.cases.iter().all(|case| case.relevant.is_empty()) {
+            format!("none of its {rows} interactions is with an item of the catalogue")
+        } else {
+            return None;
+        };
+        Some(format!("the split `{split}` has nothing to measure: {why}"))
+    }
+
     /// Number of cases.
     pub(crate) fn len(&self) -> usize {
         self.cases.len()

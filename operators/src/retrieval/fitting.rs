@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use towline_kernels::{Mask, Step};
+use towline_kernels::Mask;
 
 use super::catalogue::{Catalogue, ITEMS, Items};
 use super::checkpoint::{Best, Course};
@@ -24,14 +24,13 @@ use super::survey::Survey;
 use super::tower_shape::WEIGHTS;
 use super::towers::Towers;
 use super::training::Training;
-use super::training_options::TrainingDevice;
 use super::training_rows::TrainingRows;
 use super::two_tower_train::{BEST_EPOCH, TwoTowerTrain};
 use super::validation::Validation;
 use super::warm_start::{self, Meaning, Taken};
 use crate::contract::{
-    Artifact, Column, Context, DatasetFiles, Device, Inputs, ModelFiles, ModelType, OperatorError, Output, Report,
-    ReportTable, Result, Task, TaskResult, file_dataset_at,
+    Artifact, Column, Context, DatasetFiles, Inputs, ModelFiles, ModelType, OperatorError, Output, Report, ReportTable,
+    Result, Task, TaskResult, file_dataset_at,
 };
 
 /// The state of training after the epoch that was done last.
@@ -62,6 +61,8 @@ struct Trained {
     metrics: BTreeMap<String, f64>,
     table: ReportTable,
     taken: Option<Taken>,
+    /// Steps of all epochs.
+    steps: usize,
 }
 
 impl Task for TwoTowerTrain {
@@ -156,7 +157,12 @@ impl TwoTowerTrain {
             Per::User => Cases::per_user(&table, model_type, catalogue, users, &seen)?,
             Per::Interaction => Cases::per_interaction(&table, model_type, catalogue, &seen)?,
         };
+        let hopeless = cases.hopeless(split, table.rows);
+        if let (Some(why), true) = (&hopeless, self.early_stopping.is_some()) {
+            return Err(OperatorError::invalid(format!("`early_stopping`: {why}")));
+        }
         Ok(Some(Validation {
+            hopeless,
             split,
             cases,
             seen,
@@ -186,8 +192,10 @@ impl TwoTowerTrain {
         let taken = earlier
             .map(|earlier| warmed(&mut towers, material, earlier, context))
             .transpose()?;
-        let step = self.step(self.epochs * rows.steps(self.batch_size));
-        let mut learner = self.learner(&towers, step, context)?;
+        let steps = self.epochs * rows.steps(self.batch_size);
+        let step = self.step(steps);
+        let on = Computing::new(self.precision, context.threads);
+        let mut learner = Learner::new(&towers, step, self.clip_norm, (self.device, self.precision, on))?;
         let mut training = Training {
             batch_size: self.batch_size,
             temperature: self.temperature(),
@@ -268,21 +276,8 @@ impl TwoTowerTrain {
             metrics,
             table,
             taken,
+            steps,
         })
-    }
-
-    /// What makes the steps, on the device that is asked for.
-    fn learner(&self, towers: &Towers, step: Step, context: &Context) -> Result<Learner> {
-        let device = match self.device {
-            TrainingDevice::Cpu => Device::Cpu,
-            TrainingDevice::Cuda => Device::Cuda,
-            TrainingDevice::Auto => found(),
-        };
-        if device == Device::Cuda {
-            return on_cuda(self, towers, step);
-        }
-        let on = Computing::new(self.precision, context.threads);
-        Ok(Learner::kernels(towers, step, self.clip_norm, on))
     }
 
     /// Whether the validation has got no better for so long that there is no use in going on.
@@ -347,7 +342,16 @@ impl TwoTowerTrain {
             .filter_map(|digest| Some((digest.clone(), dataset.vocabularies.get(digest)?.clone())))
             .collect();
         let mut warnings = material.warnings.clone();
-        if let Some(validation) = validation.filter(|validation| validation.cases.outside > 0) {
+        if self.warm_up as usize > trained.steps {
+            warnings.push(format!(
+                "the learning rate was still rising at the end: `warm_up` is {} steps, and all epochs together are {}",
+                self.warm_up, trained.steps
+            ));
+        }
+        warnings.extend(validation.and_then(|validation| validation.hopeless.clone()));
+        if let Some(validation) =
+            validation.filter(|validation| validation.hopeless.is_none() && validation.cases.outside > 0)
+        {
             warnings.push(format!(
                 "{} interactions of `{}` are with items that `{}` lacks: no model can find them",
                 validation.cases.outside, validation.split, self.fit_on
@@ -376,29 +380,6 @@ impl TwoTowerTrain {
             },
         })
     }
-}
-
-/// The device that this machine has.
-fn found() -> Device {
-    #[cfg(feature = "torch")]
-    if super::torch_network::cuda().is_ok() {
-        return Device::Cuda;
-    }
-    Device::Cpu
-}
-
-#[cfg(feature = "torch")]
-fn on_cuda(options: &TwoTowerTrain, towers: &Towers, step: Step) -> Result<Learner> {
-    let device = super::torch_network::cuda()?;
-    let network = super::torch_network::TorchNetwork::new(towers, step, options.clip_norm, options.precision, device)?;
-    Ok(Learner::Torch(Box::new(network)))
-}
-
-#[cfg(not(feature = "torch"))]
-fn on_cuda(_: &TwoTowerTrain, _: &Towers, _: Step) -> Result<Learner> {
-    Err(OperatorError::invalid(
-        "`device: cuda`: this program was built without libtorch; build it with the feature `torch`",
-    ))
 }
 
 /// Puts the weights of an earlier model into the towers.

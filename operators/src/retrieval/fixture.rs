@@ -182,7 +182,6 @@ impl Fixture {
             session: datafusion::prelude::SessionContext::new(),
             runtime: self.runtime.handle().clone(),
             threads: 1,
-            device: Device::Cpu,
         }
     }
 

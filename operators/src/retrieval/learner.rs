@@ -10,8 +10,11 @@ use super::in_batch::InBatch;
 use super::network::Network;
 use super::pairwise;
 #[cfg(feature = "torch")]
-use super::torch_network::TorchNetwork;
+use super::torch_network::{TorchNetwork, cuda};
 use super::towers::Towers;
+use super::training_options::{Precision, TrainingDevice};
+#[cfg(not(feature = "torch"))]
+use crate::contract::OperatorError;
 use crate::contract::Result;
 
 /// Rows of tables that a step is about: users, and items that they are compared with.
@@ -59,6 +62,30 @@ pub(crate) enum Learner {
     Torch(Box<TorchNetwork>),
 }
 
+#[cfg(feature = "torch")]
+fn on_cuda(
+    towers: &Towers,
+    step: Step,
+    clip_norm: Option<f64>,
+    precision: Precision,
+    device: tch::Device,
+) -> Result<Learner> {
+    let network = TorchNetwork::new(towers, step, clip_norm, precision, device)?;
+    Ok(Learner::Torch(Box::new(network)))
+}
+
+#[cfg(not(feature = "torch"))]
+fn cuda() -> Result<std::convert::Infallible> {
+    Err(OperatorError::invalid(
+        "`device: cuda`: this program was built without libtorch; build it with the feature `torch`",
+    ))
+}
+
+#[cfg(not(feature = "torch"))]
+fn on_cuda(_: &Towers, _: Step, _: Option<f64>, _: Precision, device: std::convert::Infallible) -> Result<Learner> {
+    match device {}
+}
+
 /// Arrays of numbers, and the last steps of rows.
 pub(crate) type State<'a> = (Vec<Cow<'a, [f32]>>, Vec<&'a [u32]>);
 
@@ -70,6 +97,23 @@ pub(crate) struct Kernels {
 }
 
 impl Learner {
+    /// The towers on the device that is asked for; `on` is for the processor.
+    pub(crate) fn new(
+        towers: &Towers,
+        step: Step,
+        clip_norm: Option<f64>,
+        (device, precision, on): (TrainingDevice, Precision, Computing),
+    ) -> Result<Self> {
+        match device {
+            TrainingDevice::Cpu => Ok(Self::kernels(towers, step, clip_norm, on)),
+            TrainingDevice::Cuda => on_cuda(towers, step, clip_norm, precision, cuda()?),
+            TrainingDevice::Auto => match cuda() {
+                Ok(device) => on_cuda(towers, step, clip_norm, precision, device),
+                Err(_) => Ok(Self::kernels(towers, step, clip_norm, on)),
+            },
+        }
+    }
+
     /// The towers on the processor.
     pub(crate) fn kernels(towers: &Towers, step: Step, clip_norm: Option<f64>, on: Computing) -> Self {
         Learner::Kernels(Box::new(Kernels {

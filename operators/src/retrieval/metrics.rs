@@ -83,7 +83,10 @@ impl Average {
     /// The averages in the order of [`OF_QUERY`].
     pub(crate) fn of_queries(&self) -> [f64; 6] {
         let count = self.queries.len().max(1) as f64;
-        std::array::from_fn(|metric| self.queries.iter().map(|values| values[metric]).sum::<f64>() / count)
+        std::array::from_fn(|metric| {
+            // From 0: the sum of nothing is -0 by itself.
+            self.queries.iter().fold(0.0, |sum, values| sum + values[metric]) / count
+        })
     }
 
     /// The averages in the order of [`NAMES`]; `shares` are the shares of the items in what was trained on.

@@ -76,11 +76,11 @@ pub struct HardNegatives {
     /// How many of the copy's best items for a user, without those of `mask_positives`, negatives are drawn from. The first
     /// few are often what the user would like.
     #[serde(default = "default_top")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub top: usize,
     /// How many are drawn for each interaction. They are negatives of the whole batch.
     #[serde(default = "default_each")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1000))]
     pub each: usize,
 }
 

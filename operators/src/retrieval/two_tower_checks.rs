@@ -9,6 +9,10 @@ use super::validation::METRICS;
 use crate::contract::{Column, ModelType, Problem};
 use crate::feature::byte_size;
 
+/// Beyond these a slip would take all memory, and with it the process.
+const WIDEST_LAYER: usize = 65_536;
+const WIDEST_EMBEDDING: usize = 4096;
+
 impl TwoTowerTrain {
     /// What stands against these parameters, whatever the columns.
     pub(super) fn problems(&self) -> Vec<Problem> {
@@ -23,6 +27,11 @@ impl TwoTowerTrain {
             "layers",
             self.layers.contains(&0),
             "a layer of width 0 passes nothing on",
+        );
+        range(
+            "layers",
+            self.layers.iter().any(|&width| width > WIDEST_LAYER),
+            "a layer is at most 65536 wide",
         );
         range("threads", self.threads == Some(0), "nothing is done by no thread");
         range(
@@ -69,6 +78,11 @@ impl TwoTowerTrain {
             "embedding_dims",
             self.embedding_dims.values().any(|&dim| dim == 0),
             "an embedding of width 0 says nothing",
+        );
+        range(
+            "embedding_dims",
+            self.embedding_dims.values().any(|&dim| dim > WIDEST_EMBEDDING),
+            "an embedding is at most 4096 wide",
         );
         range(
             "embedding_dims",

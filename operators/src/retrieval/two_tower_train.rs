@@ -53,7 +53,7 @@ pub struct TwoTowerTrain {
     /// Width of every column's embedding; by default twice the fourth root of the number of its ids, rounded up to a
     /// multiple of 8, at most 64. Without layers all are equally wide, by default `64`.
     #[serde(default)]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4096))]
     pub embedding_dim: Option<usize>,
     /// Widths of the embeddings of single columns, for example `{ item_id: 64 }`; needs `layers`. For columns that share a
     /// table one of them is enough.
@@ -93,6 +93,7 @@ pub struct TwoTowerTrain {
     pub mask_positives: bool,
     /// Negatives per step that are drawn evenly from the catalogue, beside those of the batch.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub uniform_negatives: usize,
     /// Negatives that the model itself would recommend, beside the others: for every interaction `each` of the `top` best
     /// items of a copy that was frozen before the epoch, for example `{ top: 100, each: 1 }`. The first epoch has none,

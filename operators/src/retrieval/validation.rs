@@ -20,6 +20,8 @@ pub(crate) struct Validation<'a> {
     pub(crate) cases: Cases,
     /// What is left out of the lists.
     pub(crate) seen: Seen,
+    /// Why it measures nothing, if it does not.
+    pub(crate) hopeless: Option<String>,
     /// Lengths of the lists.
     pub(crate) at: &'a [usize],
 }

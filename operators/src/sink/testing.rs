@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::contract::{
-    Artifact, Cancel, Context, DatasetFiles, Device, Input, Inputs, Output, ProgressSink, Receipt, TableFile,
-    TableWriter, TaskResult,
+    Artifact, Cancel, Context, DatasetFiles, Input, Inputs, Output, ProgressSink, Receipt, TableFile, TableWriter,
+    TaskResult,
 };
 
 struct Silent;
@@ -40,7 +40,6 @@ pub(super) fn test_context() -> (Context, TempDir) {
         session: SessionContext::new(),
         runtime: RUNTIME.handle().clone(),
         threads: 1,
-        device: Device::Cpu,
     };
     (context, temp)
 }

@@ -3,7 +3,7 @@ use arrow::datatypes::Int32Type;
 use datafusion::prelude::SessionContext;
 
 use super::*;
-use crate::contract::{Cancel, Device, ProgressSink, TableFile};
+use crate::contract::{Cancel, ProgressSink, TableFile};
 
 struct Silent;
 
@@ -24,7 +24,6 @@ fn make(operator: &SyntheticAliCcp, threads: usize) -> (Vec<(String, Vec<u8>)>, 
         session: SessionContext::new(),
         runtime: runtime.handle().clone(),
         threads,
-        device: Device::Cpu,
     };
     let output = operator.run(&Inputs(Vec::new()), &context).unwrap();
     let TaskResult::Dataset { splits, .. } = output.result else {
