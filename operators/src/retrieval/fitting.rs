@@ -4,17 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use towline_kernels::{Mask, Step};
+use towline_kernels::Mask;
 
 use super::catalogue::{Catalogue, ITEMS, Items};
 use super::checkpoint::{Best, Course};
 use super::columns::EncodedTable;
-use super::computing::Computing;
 use super::evaluate::Per;
 use super::evaluation::Cases;
 use super::hard_negatives::Frozen;
 use super::ids::Originals;
-use super::learner::Learner;
 use super::liked::Liked;
 use super::model::LoadedModel;
 use super::sampling::Sampling;
@@ -24,14 +22,13 @@ use super::survey::Survey;
 use super::tower_shape::WEIGHTS;
 use super::towers::Towers;
 use super::training::Training;
-use super::training_options::TrainingDevice;
 use super::training_rows::TrainingRows;
 use super::two_tower_train::{BEST_EPOCH, TwoTowerTrain};
 use super::validation::Validation;
 use super::warm_start::{self, Meaning, Taken};
 use crate::contract::{
-    Artifact, Column, Context, DatasetFiles, Device, Inputs, ModelFiles, ModelType, OperatorError, Output, Report,
-    ReportTable, Result, Task, TaskResult, file_dataset_at,
+    Artifact, Column, Context, DatasetFiles, Inputs, ModelFiles, ModelType, OperatorError, Output, Report, ReportTable,
+    Result, Task, TaskResult, file_dataset_at,
 };
 
 /// The state of training after the epoch that was done last.
@@ -271,20 +268,6 @@ impl TwoTowerTrain {
         })
     }
 
-    /// What makes the steps, on the device that is asked for.
-    fn learner(&self, towers: &Towers, step: Step, context: &Context) -> Result<Learner> {
-        let device = match self.device {
-            TrainingDevice::Cpu => Device::Cpu,
-            TrainingDevice::Cuda => Device::Cuda,
-            TrainingDevice::Auto => found(),
-        };
-        if device == Device::Cuda {
-            return on_cuda(self, towers, step);
-        }
-        let on = Computing::new(self.precision, context.threads);
-        Ok(Learner::kernels(towers, step, self.clip_norm, on))
-    }
-
     /// Whether the validation has got no better for so long that there is no use in going on.
     fn is_over(&self, course: &Course) -> bool {
         let best = self.early_stopping.as_ref().zip(course.best.as_ref());
@@ -376,29 +359,6 @@ impl TwoTowerTrain {
             },
         })
     }
-}
-
-/// The device that this machine has.
-fn found() -> Device {
-    #[cfg(feature = "torch")]
-    if super::torch_network::cuda().is_ok() {
-        return Device::Cuda;
-    }
-    Device::Cpu
-}
-
-#[cfg(feature = "torch")]
-fn on_cuda(options: &TwoTowerTrain, towers: &Towers, step: Step) -> Result<Learner> {
-    let device = super::torch_network::cuda()?;
-    let network = super::torch_network::TorchNetwork::new(towers, step, options.clip_norm, options.precision, device)?;
-    Ok(Learner::Torch(Box::new(network)))
-}
-
-#[cfg(not(feature = "torch"))]
-fn on_cuda(_: &TwoTowerTrain, _: &Towers, _: Step) -> Result<Learner> {
-    Err(OperatorError::invalid(
-        "`device: cuda`: this program was built without libtorch; build it with the feature `torch`",
-    ))
 }
 
 /// Puts the weights of an earlier model into the towers.

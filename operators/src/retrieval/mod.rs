@@ -71,6 +71,7 @@ mod tower_files;
 mod tower_shape;
 mod towers;
 mod training;
+mod training_device;
 mod training_options;
 mod training_rows;
 mod training_warnings;
