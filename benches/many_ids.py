@@ -3,7 +3,8 @@
 
     python3 -m venv .venv && .venv/bin/pip install duckdb
     cargo build --workspace --all-targets
-    .venv/bin/python benches/many_ids.py [--rows 50000000] [--limit 512MB] [--runs 3] [--only memory|speed|slope|scans]
+    .venv/bin/python benches/many_ids.py [--rows 50000000] [--limit 512MB] [--runs 3]
+        [--only memory|speed|slope|scans|negatives]
 
 memory: two rows in five have an id of their own (20 million of 50 million rows), ids are 64-bit hashes. Categorify runs
 with `memory_limit` and without; everything that the two put into their stores (the vocabulary and the encoded rows, by
@@ -11,6 +12,8 @@ digest) must be the same. Prints the peak of each.
 speed: 5 million rows, 4 columns, 1.8 million users, Categorify and Normalize.
 slope: the time for 1 to 50 million rows of the first kind, under the limit; a slope of 1 in logarithms is linear.
 scans: what one and what five operators that learn from the same columns read, by the bytes that the process asked for.
+negatives: 5 million rows, two negatives for each, by NegativeSample without a limit and under ever smaller ones; what is
+stored must be the same.
 """
 
 import argparse
@@ -143,13 +146,36 @@ def scans(arguments, folder):
               "(its digest, one scan for all fits, one to apply them)", flush=True)
 
 
+def negatives(arguments, folder):
+    path = made(FOUR, 5_000_000, folder)
+    for likelihood in ("uniform", "popularity"):
+        print(f"5,000,000 rows, 2 negatives for each, {likelihood}")
+        first = None
+        for limit in (None, "512MB", "64MB", "16MB"):
+            settings = f"n: 2, by: {likelihood}" + (f", memory_limit: {limit}" if limit else "")
+            nodes = {
+                "rows": f"{{ op: ParquetSource, with: {{ path: {path} }} }}",
+                "user": "'rows[user_id] >> TagAsUserID'",
+                "item": "'rows[item_id] >> TagAsItemID'",
+                "category": "'rows[category] >> TagAsItemFeatures'",
+                "all": "user + item + category",
+                "sampled": f"{{ op: NegativeSample, input: all, with: {{ {settings} }} }}",
+            }
+            seconds, peak, _, stored = run(arguments.binary, nodes, folder)
+            first = first or (seconds, stored)
+            if stored != first[1]:
+                sys.exit(f"{limit} stores something else")
+            print(f"  {limit or 'no limit':10} {seconds:6.1f} s ({seconds / first[0]:.1f} times), "
+                  f"peak {peak / 1e6:5.0f} MB", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default=str(ROOT / "target" / "debug" / "towline"))
     parser.add_argument("--rows", type=int, default=50_000_000)
     parser.add_argument("--limit", default="512MB")
     parser.add_argument("--runs", type=int, default=3)
-    parts = {"speed": speed, "scans": scans, "memory": memory, "slope": slope}
+    parts = {"speed": speed, "scans": scans, "memory": memory, "slope": slope, "negatives": negatives}
     parser.add_argument("--only", choices=parts, action="append")
     arguments = parser.parse_args()
     arguments.binary = str(pathlib.Path(arguments.binary).resolve())

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains a small model with Towline, and scores with its exported files in Python: the scores must be the same.
 
-    python3 -m venv .venv && .venv/bin/pip install torch numpy pandas polars duckdb
+    python3 -m venv .venv && .venv/bin/pip install torch numpy pandas pyarrow polars duckdb
     cargo build --workspace --all-targets
     .venv/bin/python examples/python/check_model.py [--towline target/debug/towline]
 

@@ -102,6 +102,12 @@ impl Ran {
         self.schema.get(column).unwrap().tags.iter().copied().collect()
     }
 
+    /// The vocabulary of an encoded column.
+    pub(crate) fn vocabulary(&self, column: &str) -> &Vocabulary {
+        let domain = self.schema.get(column).unwrap().domain.as_ref().unwrap();
+        &self.vocabularies[domain.vocabulary.as_ref().unwrap()]
+    }
+
     /// The output as the input of another operator.
     pub(crate) fn data(&self) -> Data {
         Data {

@@ -64,6 +64,7 @@ pub struct NodeRecord {
     /// Rows of its output, where they were counted.
     pub rows: Option<u64>,
     /// Its metrics.
+    #[serde(with = "crate::store::metrics")]
     pub metrics: BTreeMap<String, f64>,
     /// What a person wants to see.
     pub report: Report,

@@ -74,7 +74,7 @@ impl Runner {
             if let Artifact::Model(model) = artifact
                 && measured(binding.port)
             {
-                let digest = digest_json(&serde_json::json!(model.metrics));
+                let digest = digest_json(&serde_json::json!(crate::store::metrics::json(&model.metrics)));
                 step.add("metrics", &Origin::stored("metrics of a model", &digest, None, None));
             }
         }

@@ -78,7 +78,7 @@ pub struct Entry {
     /// What was stored.
     pub content: Content,
     /// Numbers about the work.
-    #[serde(default)]
+    #[serde(default, with = "super::metrics")]
     pub metrics: BTreeMap<String, f64>,
     /// What a person wants to see.
     #[serde(default)]
@@ -111,7 +111,7 @@ impl Entry {
     /// Digest of what was stored: entries with equal contents have equal digests, whatever their keys. Metrics are
     /// content only where they are all there is; elsewhere they are about the work, and nothing downstream reads them.
     pub fn content_digest(&self) -> String {
-        let metrics = matches!(self.content, Content::Metrics).then_some(&self.metrics);
+        let metrics = matches!(self.content, Content::Metrics).then(|| super::metrics::json(&self.metrics));
         super::digest_json(&serde_json::json!({ "content": self.content, "metrics": metrics }))
     }
 }

@@ -18,6 +18,7 @@ mod collect;
 mod entry;
 mod lock;
 mod lookup;
+pub(crate) mod metrics;
 mod published;
 mod runs;
 mod scratch;

@@ -349,3 +349,31 @@ fn the_page_of_operators_is_fresh() {
         "out of date: `towline ops --format md > docs/operators.md` writes it anew"
     );
 }
+
+#[test]
+fn equal_counts_come_in_value_order_from_any_number_of_files() {
+    let values: Vec<i64> = (0..20).map(|place| place * 7 % 20).collect();
+    for size in [1, 3, 20] {
+        let workspace = Workspace::new();
+        for (number, part) in values.chunks(size).enumerate() {
+            let lines: String = part.iter().map(|value| format!("{value}\n")).collect();
+            workspace.write(&format!("part-{number:02}.csv"), &format!("v\n{lines}"));
+        }
+        ran(
+            &workspace,
+            "version: 1
+nodes:
+  rows: { op: CsvSource, with: { path: 'part-*.csv' } }
+  ids:  rows[v] >> Categorify
+  named: { op: Rename, input: ids, with: { columns: { v: id } } }
+  both: rows + named
+  out:  { op: ParquetExport, input: both, with: { path: out, decode: false } }
+",
+        );
+        let rows = read(&workspace.path().join("out/train.parquet"));
+        let column = |place: usize| rows.column(place).as_primitive::<Int64Type>().values().to_vec();
+        assert_eq!(column(0), values, "rows stay in order");
+        let expected: Vec<i64> = values.iter().map(|value| value + 3).collect();
+        assert_eq!(column(1), expected, "files of {size} rows");
+    }
+}

@@ -10,6 +10,8 @@ mod lazy;
 mod number_column;
 mod operator;
 mod ports;
+#[cfg(test)]
+mod read_back;
 mod registry;
 mod schema;
 pub mod secret;

@@ -10,20 +10,14 @@ use tempfile::tempdir;
 
 use super::*;
 use crate::contract::TableWriter;
+use crate::contract::read_back::rows_of;
 
 /// The file of a column, the column as it is read again, and the encodings of the pages of its first row group.
 fn there_and_back(array: &ArrayRef, path: &Path) -> (ArrayRef, Vec<Encoding>) {
     let batch = RecordBatch::try_from_iter([("n", Arc::clone(array))]).unwrap();
     let mut writer = TableWriter::create(path, batch.schema()).unwrap();
     writer.write(&batch).unwrap();
-    let read: Vec<_> = writer
-        .finish()
-        .unwrap()
-        .batches(None)
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    let read = arrow::compute::concat_batches(&batch.schema(), &read).unwrap();
+    let read = rows_of(&writer.finish().unwrap()).unwrap();
     let file = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
     let group = file.get_row_group(0).unwrap();
     let pages = group.get_column_page_reader(0).unwrap();

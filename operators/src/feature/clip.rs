@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::compute::kernels::cmp::neq;
+use arrow::compute::kernels::zip::zip;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +17,7 @@ use crate::contract::{
 };
 
 /// Moves numbers outside `min` to `max` to the nearer bound. Nulls and NaN stay; so does the type, and for whole numbers the
-/// bounds are rounded inwards.
+/// bounds are rounded inwards; a type without a number between them is an error.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Clip {
@@ -31,7 +33,7 @@ pub struct Clip {
 
 impl Describe for Clip {
     const NAME: &'static str = "Clip";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
     const EXAMPLE: &'static str = "op: Clip\ninput: clicks[price]\nwith: { min: 0, max: 1000 }\n";
@@ -58,10 +60,41 @@ impl Describe for Clip {
     }
 }
 
+impl Clip {
+    fn bounds(&self) -> (f64, f64) {
+        (self.min.unwrap_or(f64::NEG_INFINITY), self.max.unwrap_or(f64::INFINITY))
+    }
+}
+
+/// The bounds within a type of whole numbers, rounded inwards; the lower one is the greater if there is nothing between.
+fn whole_bounds(data_type: &DataType, min: f64, max: f64) -> Option<(i128, i128)> {
+    let (least, greatest): (i128, i128) = match data_type {
+        DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
+        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
+        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
+        DataType::Int64 => (i64::MIN.into(), i64::MAX.into()),
+        DataType::UInt8 => (0, u8::MAX.into()),
+        DataType::UInt16 => (0, u16::MAX.into()),
+        DataType::UInt32 => (0, u32::MAX.into()),
+        DataType::UInt64 => (0, u64::MAX.into()),
+        _ => return None,
+    };
+    Some((least.max(min.ceil() as i128), greatest.min(max.floor() as i128)))
+}
+
 impl Operator for Clip {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         each_column(inputs, |column| {
-            number(column, "has no bounds").map(|()| column.clone())
+            number(column, "has no bounds")?;
+            let (min, max) = self.bounds();
+            if whole_bounds(&column.data_type, min, max).is_some_and(|(low, high)| low > high) {
+                let message = format!(
+                    "column `{}` holds {}, which has no number from {min} to {max}",
+                    column.name, column.data_type
+                );
+                return Err(Problem::new("out-of-range", message).help("give other bounds, or cast the column"));
+            }
+            Ok(column.clone())
         })
     }
 
@@ -72,7 +105,7 @@ impl Operator for Clip {
 
 impl Columns for Clip {
     fn project(&self, inputs: &[&[NamedExpr]]) -> Result<Vec<NamedExpr>> {
-        let (min, max) = (self.min.unwrap_or(f64::NEG_INFINITY), self.max.unwrap_or(f64::INFINITY));
+        let (min, max) = self.bounds();
         let clipped = |column: &NamedExpr| NamedExpr {
             name: column.name.clone(),
             expr: same_type(format!("clip({min},{max})"), column.expr.clone(), move |array| {
@@ -85,26 +118,29 @@ impl Columns for Clip {
 
 fn clip(array: &ArrayRef, min: f64, max: f64) -> Result<ArrayRef> {
     let data_type = array.data_type();
-    let clipped: ArrayRef = if data_type.is_signed_integer() || data_type.is_unsigned_integer() {
-        // The casts saturate, so that bounds beyond 64 bits are no bounds.
-        let (low, high) = (min.ceil() as i64, max.floor() as i64);
-        let whole = cast(array, &DataType::Int64)?;
-        Arc::new(
-            whole
-                .as_primitive::<Int64Type>()
-                .unary::<_, Int64Type>(|v| v.min(high).max(low)),
-        )
-    } else {
-        let floats = cast(array, &DataType::Float64)?;
-        let clip = |v: f64| if v.is_nan() { v } else { v.min(max).max(min) };
-        Arc::new(floats.as_primitive::<Float64Type>().unary::<_, Float64Type>(clip))
-    };
-    Ok(cast(&clipped, data_type)?)
+    if let Some((low, high)) = whole_bounds(data_type, min, max) {
+        let clipped: ArrayRef = if *data_type == DataType::UInt64 {
+            let clip = |v: u64| i128::from(v).min(high).max(low) as u64;
+            Arc::new(array.as_primitive::<UInt64Type>().unary::<_, UInt64Type>(clip))
+        } else {
+            let clip = |v: i64| i128::from(v).min(high).max(low) as i64;
+            let whole = cast(array, &DataType::Int64)?;
+            Arc::new(whole.as_primitive::<Int64Type>().unary::<_, Int64Type>(clip))
+        };
+        return Ok(cast(&clipped, data_type)?);
+    }
+    let floats = cast(array, &DataType::Float64)?;
+    let floats = floats.as_primitive::<Float64Type>();
+    let clipped = floats.unary::<_, Float64Type>(|v| if v.is_nan() { v } else { v.min(max).max(min) });
+    // What lies within the bounds stays as it is: a decimal may have more digits than a double.
+    let moved: BooleanArray = neq(floats, &clipped)?;
+    let clipped: ArrayRef = Arc::new(clipped);
+    Ok(zip(&moved, &cast(&clipped, data_type)?, array)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Float64Array, Int32Array};
+    use arrow::array::{Decimal128Array, Float64Array, Int32Array, UInt8Array, UInt64Array};
     use serde_json::json;
 
     use super::*;
@@ -135,5 +171,20 @@ mod tests {
             codes::<Clip>(json!({"min": 1}), &[("input", Data::of([("t", text)]))]),
             ["wrong-type"]
         );
+    }
+    #[test]
+    fn no_number_is_lost_to_the_width_of_its_type() {
+        let large: ArrayRef = Arc::new(UInt64Array::from(vec![Some(u64::MAX), Some(3), None]));
+        let small: ArrayRef = Arc::new(UInt8Array::from(vec![0, 7, 255]));
+        let decimals = Decimal128Array::from(vec![1_234_567_890_123_456_789_012, -5, 10]);
+        let decimals: ArrayRef = Arc::new(decimals.with_precision_and_scale(30, 2).unwrap());
+        let data = Data::of([("large", large), ("small", small.clone()), ("decimals", decimals)]);
+        let ran = run::<Clip>(json!({"min": 0.05, "max": 1e30}), &[("input", data)]);
+        let expected = "18446744073709551615 1 12345678901234567890.12; 3 7 0.05;  255 0.10";
+        assert_eq!(ran.rows("train"), expected);
+        for bounds in [json!({"min": 256}), json!({"max": -1}), json!({"min": 0.2, "max": 0.8})] {
+            let data = Data::of([("small", Arc::clone(&small))]);
+            assert_eq!(codes::<Clip>(bounds, &[("input", data)]), ["out-of-range"]);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{cast, is_null, kernels::zip::zip};
 use arrow::datatypes::{DataType, Float64Type};
 use hashbrown::HashMap;
@@ -23,7 +23,8 @@ use crate::contract::{
 /// Puts a value where a column has none; NaN counts as none.
 ///
 /// Numbers keep their type; with `mean`, `median` and `approximate_median` they become `Float64`. A column without any
-/// value has no mean, median or mode and stays as it is. Of several modes the smallest is taken.
+/// value has no mean, median or mode and stays as it is; an infinite mean or median is an error. Of several modes the
+/// smallest is taken.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FillMissing {
@@ -75,9 +76,8 @@ impl FillMissing {
                 out.nullable = false;
             }
             Filler::Mode => {
-                if scalar(&Value::String(String::new()), &column.data_type).is_none()
-                    && !column.data_type.is_primitive()
-                {
+                let texts = scalar(&Value::String(String::new()), &column.data_type).is_some();
+                if !texts && !column.data_type.is_primitive() && column.data_type != DataType::Boolean {
                     let message = format!(
                         "column `{}` holds {}, which has no mode here",
                         column.name, column.data_type
@@ -135,7 +135,7 @@ pub(super) fn missing(array: &ArrayRef) -> Result<BooleanArray> {
 
 impl Describe for FillMissing {
     const NAME: &'static str = "FillMissing";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to fill.")];
     const EXAMPLE: &'static str = "op: FillMissing\ninput: clicks[price]\nwith: { with: median, indicator: true }\n";
@@ -223,6 +223,7 @@ impl Stateful for FillMissing {
                 Filler::Constant => self.value.clone().unwrap_or_default(),
                 _ => state.facts.get(&column.name).cloned().unwrap_or_default(),
             };
+            let nothing = value.is_null();
             let name = format!("fill_missing({value})");
             let data_type = target.data_type.clone();
             let nullable = target.nullable;
@@ -238,13 +239,14 @@ impl Stateful for FillMissing {
                 expr,
             });
             if self.indicator {
-                let expr = array_function(
-                    "is_missing".to_owned(),
-                    DataType::Boolean,
-                    false,
-                    vec![column.expr.clone()],
-                    |arrays| Ok(Arc::new(missing(&arrays[0])?)),
-                );
+                let name = if nothing { "is_never_filled" } else { "is_missing" };
+                let arguments = vec![column.expr.clone()];
+                let expr = array_function(name.to_owned(), DataType::Boolean, false, arguments, move |arrays| {
+                    if nothing {
+                        return Ok(Arc::new(BooleanArray::from(vec![false; arrays[0].len()])));
+                    }
+                    Ok(Arc::new(missing(&arrays[0])?))
+                });
                 flags.push(NamedExpr {
                     name: format!("{}_filled", column.name),
                     expr,
@@ -261,18 +263,17 @@ impl Stateful for FillMissing {
 }
 
 fn fill(array: &ArrayRef, value: &Value, data_type: &DataType) -> Result<ArrayRef> {
-    let missing = missing(array)?;
-    let array = cast(array, data_type)?;
+    let kept = cast(array, data_type)?;
     let filler = match (value, data_type) {
-        (Value::Null, _) => new_null_array(data_type, 1),
+        (Value::Null, _) => return Ok(kept),
         // What a fit wrote down as text is the textual form of a value that JSON does not have.
-        (Value::String(text), _) if data_type.is_numeric() => {
+        (Value::String(text), _) if data_type.is_numeric() || *data_type == DataType::Boolean => {
             cast(&arrow::array::StringArray::from(vec![text.as_str()]), data_type)?
         }
         _ => scalar(value, data_type)
             .ok_or_else(|| OperatorError::invalid(format!("{value} is no value of a column that holds {data_type}")))?,
     };
-    Ok(zip(&missing, &arrow::array::Scalar::new(filler), &array)?)
+    Ok(zip(&missing(array)?, &arrow::array::Scalar::new(filler), &kept)?)
 }
 
 enum Learner {
@@ -339,13 +340,13 @@ impl Learner {
     }
 }
 
-/// A number that can be written down; without one nothing is filled.
-fn finite(number: Option<f64>) -> Result<Value> {
-    match number {
-        Some(number) if !number.is_finite() => Err(OperatorError::invalid(
-            "what is missing would be filled with a number that is infinite or none: put Clip before it",
+/// The value that was found. Infinite values and sums that overflow leave nothing to fill in.
+fn finite(value: Option<f64>) -> Result<Value> {
+    match value {
+        Some(value) if !value.is_finite() => Err(OperatorError::invalid(
+            "its mean or median is infinite; put Clip before, or fill in a constant",
         )),
-        number => Ok(json!(number)),
+        value => Ok(json!(value)),
     }
 }
 
@@ -371,12 +372,12 @@ impl Fitter for Fit {
     }
 
     fn finish(self: Box<Self>, _: &Path) -> Result<FitOutput> {
-        let fact = |(name, learner): (String, Learner)| {
-            let value = learner.value();
-            let value = value.map_err(|error| OperatorError::invalid(format!("`{name}`: {error}")))?;
+        let facts = self.0.into_iter().map(|(name, learner)| {
+            let value = learner
+                .value()
+                .map_err(|error| OperatorError::invalid(format!("column `{name}`: {error}")))?;
             Ok((name, value))
-        };
-        let facts = self.0.into_iter().map(fact);
+        });
         Ok(FitOutput {
             facts: facts.collect::<Result<_>>()?,
             ..FitOutput::default()

@@ -69,13 +69,26 @@ fn mean_mode_and_where_they_were_put() {
     );
     let text: ArrayRef = Arc::new(StringArray::from(vec![Some("b"), Some("a"), Some("b"), None]));
     assert_eq!(fill(json!({"with": "mode"}), text), "b; a; b; b");
+    let flags: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), Some(true)]));
+    assert_eq!(fill(json!({"with": "mode"}), flags), "true; true; false; true");
 }
 
 #[test]
 fn a_column_without_any_value_stays_as_it_is() {
     for with in ["mean", "median", "approximate_median", "mode"] {
         assert_eq!(fill(json!({"with": with}), ints(&[None, None])), "; ");
+        let config = json!({"with": with, "indicator": true});
+        let floats: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::NAN), None]));
+        assert_eq!(fill(config, floats), "NaN false;  false", "nothing was put anywhere");
     }
+}
+
+#[test]
+fn an_infinite_mean_is_told() {
+    let floats: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::INFINITY), Some(1.0), None]));
+    let ran = try_run::<FillMissing>(json!({"with": "mean"}), &[("input", Data::of([("x", floats)]))]);
+    let error = ran.err().unwrap();
+    assert!(error.contains("column `x`: its mean or median is infinite"), "{error}");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, UInt64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 use hashbrown::HashSet;
 
 use super::categorify::keys::{Keys, Values, value_type};
@@ -20,15 +20,15 @@ pub(super) struct Summary {
     carry: f64,
     mean: f64,
     squares: f64,
-    whole_range: Option<(i64, i64)>,
+    whole_range: Option<(i128, i128)>,
     range: Option<(f64, f64)>,
     distinct: HashSet<Box<[u8]>>,
 }
 
 impl Summary {
-    fn add(&mut self, value: f64, whole: i64) {
+    fn add(&mut self, value: f64, whole: i128) {
         self.count += 1;
-        self.whole += i128::from(whole);
+        self.whole += whole;
         let next = self.sum + value;
         self.carry += if self.sum.abs() >= value.abs() {
             (self.sum - next) + value
@@ -45,11 +45,20 @@ impl Summary {
         self.whole_range = Some((low.min(whole), high.max(whole)));
     }
 
+    /// The sum of the floats; of infinite ones the carry is no number.
+    fn total(&self) -> f64 {
+        if self.sum.is_finite() {
+            self.sum + self.carry
+        } else {
+            self.sum
+        }
+    }
+
     fn real(&self, stat: Stat) -> Option<f64> {
         let variance = (self.count > 1).then(|| self.squares / (self.count - 1) as f64);
         match stat {
-            Stat::Sum => (self.count > 0).then_some(self.sum + self.carry),
-            Stat::Mean => (self.count > 0).then(|| (self.sum + self.carry) / self.count as f64),
+            Stat::Sum => (self.count > 0).then_some(self.total()),
+            Stat::Mean => (self.count > 0).then(|| self.total() / self.count as f64),
             Stat::Var => variance,
             Stat::Std => variance.map(f64::sqrt),
             Stat::Min => self.range.map(|range| range.0),
@@ -58,16 +67,44 @@ impl Summary {
         }
     }
 
-    fn integer(&self, stat: Stat) -> Result<Option<i64>> {
-        let too_large = |_| OperatorError::invalid("a sum of whole numbers is too large for 64 bits");
-        Ok(match stat {
-            Stat::Count => Some(self.count as i64),
-            Stat::Nunique => Some(self.distinct.len() as i64),
-            Stat::Sum if self.count > 0 => Some(i64::try_from(self.whole).map_err(too_large)?),
+    fn integer<T: TryFrom<i128>>(&self, stat: Stat) -> Result<Option<T>> {
+        let whole = match stat {
+            Stat::Count => Some(i128::from(self.count)),
+            Stat::Nunique => Some(self.distinct.len() as i128),
+            Stat::Sum => (self.count > 0).then_some(self.whole),
             Stat::Min => self.whole_range.map(|range| range.0),
             Stat::Max => self.whole_range.map(|range| range.1),
-            _ => None,
+            Stat::Mean | Stat::Std | Stat::Var => None,
+        };
+        let too_large = |_| OperatorError::invalid("a sum of whole numbers is too large for 64 bits");
+        whole.map(|whole| T::try_from(whole).map_err(too_large)).transpose()
+    }
+}
+
+/// The whole numbers of a column, none where it holds others.
+enum Whole {
+    Unsigned(UInt64Array),
+    Signed(Int64Array),
+    None,
+}
+
+impl Whole {
+    fn of(array: &ArrayRef) -> Result<Self> {
+        Ok(match array.data_type() {
+            DataType::UInt64 => Whole::Unsigned(array.as_primitive::<UInt64Type>().clone()),
+            whole if whole.is_integer() => {
+                Whole::Signed(cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+            }
+            _ => Whole::None,
         })
+    }
+
+    fn at(&self, row: usize) -> i128 {
+        match self {
+            Whole::Unsigned(numbers) => numbers.value(row).into(),
+            Whole::Signed(numbers) => numbers.value(row).into(),
+            Whole::None => 0,
+        }
     }
 }
 
@@ -96,16 +133,10 @@ impl Summaries {
         }
         let floats = cast(array, &DataType::Float64)?;
         let floats = floats.as_primitive::<Float64Type>();
-        let whole = if array.data_type().is_integer() {
-            Some(cast(array, &DataType::Int64)?)
-        } else {
-            None
-        };
-        let whole = whole.as_ref().map(AsArray::as_primitive::<Int64Type>);
+        let whole = Whole::of(array)?;
         for (row, group) in groups.iter().enumerate() {
             if floats.is_valid(row) && !floats.value(row).is_nan() {
-                let integer = whole.map_or(0, |whole| whole.value(row));
-                self.groups[*group as usize].add(floats.value(row), integer);
+                self.groups[*group as usize].add(floats.value(row), whole.at(row));
             }
         }
         Ok(())
@@ -128,15 +159,18 @@ impl Summaries {
 
     /// A statistic, by group.
     pub(super) fn column(&self, stat: Stat) -> Result<ArrayRef> {
-        if stat.data_type(&self.data_type) == DataType::Float64 {
-            let values: Float64Array = self.groups.iter().map(|group| group.real(stat)).collect();
-            return Ok(Arc::new(values));
-        }
-        let values = self
-            .groups
-            .iter()
-            .map(|group| group.integer(stat))
-            .collect::<Result<Int64Array>>()?;
-        Ok(Arc::new(values))
+        let groups = self.groups.iter();
+        let named = |error| OperatorError::invalid(format!("column `{}`: {error}", self.name));
+        Ok(match stat.data_type(&self.data_type) {
+            DataType::Float64 => Arc::new(groups.map(|group| group.real(stat)).collect::<Float64Array>()),
+            DataType::UInt64 => {
+                let whole = groups.map(|group| group.integer(stat));
+                Arc::new(whole.collect::<Result<UInt64Array>>().map_err(named)?)
+            }
+            _ => {
+                let whole = groups.map(|group| group.integer(stat));
+                Arc::new(whole.collect::<Result<Int64Array>>().map_err(named)?)
+            }
+        })
     }
 }

@@ -6,7 +6,6 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListArray};
 use arrow::datatypes::{DataType, Field};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::categorify::count::{as_list, is_list};
 use super::categorify::encode::encoded_type;
@@ -44,14 +43,7 @@ pub(super) fn hashed(column: &mut Column, buckets: u64) {
 
 /// The buckets of values whose keys these are.
 pub(super) fn to_buckets(values: &Values, keys: &Keys, buckets: u64) -> Result<Int64Array> {
-    let missing = (xxh3_64(&[]) % buckets) as i64;
-    let nulls = match keys {
-        Keys::Numbers(keys) => keys.nulls().cloned(),
-        Keys::Bytes(keys) => keys.nulls().cloned(),
-    };
-    let hashes = values.hashes(keys)?.into_iter().enumerate();
-    let valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-    let ids = hashes.map(|(row, hash)| if valid(row) { (hash % buckets) as i64 } else { missing });
+    let ids = values.hashes(keys)?.into_iter().map(|hash| (hash % buckets) as i64);
     Ok(Int64Array::from_iter_values(ids))
 }
 
@@ -139,6 +131,7 @@ mod tests {
     use arrow::array::StringArray;
     use arrow::datatypes::Int64Type;
     use serde_json::json;
+    use xxhash_rust::xxh3::xxh3_64;
 
     use super::*;
     use crate::harness::{Data, codes, run};

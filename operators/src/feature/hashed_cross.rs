@@ -188,4 +188,15 @@ mod tests {
             ["bad-config", "missing-key"]
         );
     }
+    #[test]
+    fn tuples_without_any_value_are_tuples_like_others() {
+        let ints = |values: &[Option<i64>]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
+        let data = Data::of([("a", ints(&[Some(7), None, None])), ("b", ints(&[None, None, Some(7)]))]);
+        let config = json!({"crosses": {"x": ["a", "b"]}, "buckets": 1_000_003});
+        let ran = run::<HashedCross>(config, &[("input", data)]);
+        let seven = [&[1][..], &7_i64.to_le_bytes()].concat();
+        let bytes = [[&seven[..], &[0]].concat(), vec![0, 0], [&[0], &seven[..]].concat()];
+        let expected = bytes.map(|bytes| (xxh3_64(&bytes) % 1_000_003) as i64);
+        assert_eq!(ran.column("x").as_primitive::<Int64Type>().values(), &expected);
+    }
 }

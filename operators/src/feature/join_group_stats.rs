@@ -25,7 +25,7 @@ use crate::contract::{
 ///
 /// Nulls are as in SQL: statistics leave them out, those of a group without any value are null (its `count` is 0), and so
 /// are `std` and `var` of a single value (they are those of a sample, n - 1). A row whose key has a null in it, or whose
-/// group was not seen, has null (`count` and `nunique` 0). NaN counts as null. Sums of whole numbers are exact.
+/// group was not seen, has null (`count` and `nunique` 0). NaN counts as null. Sums of whole numbers are exact; one that has no place in 64 bits fails the node.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinGroupStats {
@@ -83,7 +83,8 @@ impl Stat {
     pub(super) fn data_type(self, of: &DataType) -> DataType {
         match self {
             Stat::Count | Stat::Nunique => DataType::Int64,
-            Stat::Sum | Stat::Min | Stat::Max if of.is_integer() && *of != DataType::UInt64 => DataType::Int64,
+            Stat::Sum | Stat::Min | Stat::Max if *of == DataType::UInt64 => DataType::UInt64,
+            Stat::Sum | Stat::Min | Stat::Max if of.is_integer() => DataType::Int64,
             _ => DataType::Float64,
         }
     }
@@ -111,7 +112,7 @@ impl JoinGroupStats {
 
 impl Describe for JoinGroupStats {
     const NAME: &'static str = "JoinGroupStats";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with the key and the columns.")];
     const EXAMPLE: &'static str =
@@ -239,8 +240,8 @@ impl Stateful for JoinGroupStats {
             let place = format!("{column}_{}", stat.word());
             let function = format!("group_stat_{}({place})", table.digest);
             let data_type = stat.data_type(type_of(input, column)?);
-            let groups = Arc::clone(&groups);
-            let body = move |arrays: &[ArrayRef]| lookup(&groups, arrays, &place, stat);
+            let (groups, found) = (Arc::clone(&groups), data_type.clone());
+            let body = move |arrays: &[ArrayRef]| lookup(&groups, arrays, &place, stat, &found);
             Ok(NamedExpr {
                 name,
                 expr: array_function(function, data_type, !stat.counts(), keys.clone(), body),
@@ -254,7 +255,7 @@ impl Stateful for JoinGroupStats {
     }
 }
 
-fn lookup(groups: &GroupTable, keys: &[ArrayRef], column: &str, stat: Stat) -> Result<ArrayRef> {
+fn lookup(groups: &GroupTable, keys: &[ArrayRef], column: &str, stat: Stat, data_type: &DataType) -> Result<ArrayRef> {
     let mut places = groups.places(keys)?;
     for key in keys {
         // A null equals nothing, not even another null.
@@ -265,7 +266,7 @@ fn lookup(groups: &GroupTable, keys: &[ArrayRef], column: &str, stat: Stat) -> R
         let nothing: ArrayRef = if stat.counts() {
             Arc::new(Int64Array::from(vec![0; places.len()]))
         } else {
-            arrow::array::new_null_array(&DataType::Float64, places.len())
+            arrow::array::new_null_array(data_type, places.len())
         };
         return Ok(nothing);
     };

@@ -1,8 +1,8 @@
-use arrow::array::{Array, Float64Array, StringArray};
+use arrow::array::{Array, Float64Array, StringArray, UInt64Array};
 use serde_json::json;
 
 use super::*;
-use crate::harness::{Data, codes, run};
+use crate::harness::{Data, codes, run, try_run};
 
 fn ints(values: &[Option<i64>]) -> ArrayRef {
     Arc::new(Int64Array::from(values.to_vec()))
@@ -72,4 +72,36 @@ fn what_was_not_seen_is_null_and_keys_are_tuples() {
     assert_eq!(ran.rows("valid"), "6 1;  0");
     let bad = json!({"by": ["z"], "columns": ["v"], "stats": ["max"]});
     assert_eq!(codes::<JoinGroupStats>(bad, &[("input", data)]), ["unknown-column"]);
+}
+
+#[test]
+fn unsigned_values_beyond_64_bits_with_a_sign_stay_exact() {
+    let keys = ints(&[Some(1), Some(1), Some(2)]);
+    let values = |values: Vec<u64>| Arc::new(UInt64Array::from(values)) as ArrayRef;
+    let config = json!({"by": ["k"], "columns": ["u"], "stats": ["sum", "min", "max"]});
+    let data = Data::of([("k", Arc::clone(&keys)), ("u", values(vec![2, u64::MAX - 4, 7]))]);
+    let ran = run::<JoinGroupStats>(config.clone(), &[("input", data)]);
+    let expected = "18446744073709551613 2 18446744073709551611";
+    assert_eq!(ran.rows("train"), format!("{expected}; {expected}; 7 7 7"));
+    let data = Data::of([("k", keys), ("u", values(vec![u64::MAX, 1, 7]))]);
+    let error = try_run::<JoinGroupStats>(config, &[("input", data)]).err().unwrap();
+    assert!(error.contains("too large for 64 bits"), "{error}");
+}
+
+#[test]
+fn infinite_values_have_infinite_sums() {
+    let keys = ints(&[Some(1), Some(1)]);
+    let floats: ArrayRef = Arc::new(Float64Array::from(vec![f64::INFINITY, 1.0]));
+    let config = json!({"by": ["k"], "columns": ["f"], "stats": ["sum", "mean", "max", "min"]});
+    let ran = run::<JoinGroupStats>(config, &[("input", Data::of([("k", keys), ("f", floats)]))]);
+    assert_eq!(ran.rows("train"), "inf inf inf 1.0; inf inf inf 1.0");
+}
+
+#[test]
+fn a_split_without_rows_has_no_groups() {
+    let data =
+        Data::of([("k", ints(&[])), ("i", ints(&[]))]).and("valid", [("k", ints(&[Some(1)])), ("i", ints(&[Some(2)]))]);
+    let config = json!({"by": ["k"], "columns": ["i"], "stats": ["count", "sum", "mean", "max", "nunique"]});
+    let ran = run::<JoinGroupStats>(config, &[("input", data)]);
+    assert_eq!(ran.rows("valid"), "0    0");
 }

@@ -21,13 +21,13 @@ use crate::contract::{
 
 /// Puts numbers on a common scale, as `Float64`, tagged `continuous`. Nulls stay; NaN is not learnt from and stays NaN.
 ///
-/// Constant columns become 0, whatever the method. Means and deviations are those of Welford's algorithm, so that large
+/// Constant columns become 0, whatever the method; a column with infinite values is an error. Means and deviations are those of Welford's algorithm, so that large
 /// numbers that differ little keep their deviation.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Normalize {
     /// `standard`: less the mean, by the standard deviation (of a sample: n - 1). `min_max`: to 0 to 1. `robust`: less the
-    /// median, by the distance of the quartiles (exact, all values of a column in memory).
+    /// median, by the distance of the quartiles, where they differ (exact, all values of a column in memory).
     #[serde(default)]
     pub method: Method,
     /// With `min_max`: whether numbers outside the range that was learnt become 0 or 1.
@@ -53,7 +53,7 @@ pub enum Method {
 
 impl Describe for Normalize {
     const NAME: &'static str = "Normalize";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
     const EXAMPLE: &'static str = "op: Normalize\ninput: clicks[price]\nwith: { method: min_max, clip: true }\n";
@@ -97,6 +97,7 @@ impl Stateful for Normalize {
     fn fitter(&self, input: &Schema, _: &FitContext<'_>) -> Result<Box<dyn Fitter>> {
         let learner = || match self.method {
             Method::Standard => Learner::Moments {
+                origin: None,
                 count: 0,
                 mean: 0.0,
                 squares: 0.0,
@@ -149,7 +150,14 @@ fn normalize(array: &ArrayRef, center: f64, scale: f64, clip: bool) -> Result<Ar
 }
 
 enum Learner {
-    Moments { count: u64, mean: f64, squares: f64 },
+    /// Mean and squares are those of the distances from the first value: of large numbers that differ little these are
+    /// exact, where a mean of the numbers themselves would drift.
+    Moments {
+        origin: Option<f64>,
+        count: u64,
+        mean: f64,
+        squares: f64,
+    },
     Range(f64, f64),
     Values(Vec<f64>),
 }
@@ -157,7 +165,13 @@ enum Learner {
 impl Learner {
     fn add(&mut self, value: f64) {
         match self {
-            Learner::Moments { count, mean, squares } => {
+            Learner::Moments {
+                origin,
+                count,
+                mean,
+                squares,
+            } => {
+                let value = value - *origin.get_or_insert(value);
                 *count += 1;
                 let before = value - *mean;
                 *mean += before / *count as f64;
@@ -171,15 +185,27 @@ impl Learner {
     /// Where 0 is, and what counts as 1; a scale of 0 stands for a constant.
     fn scale(self) -> (f64, f64) {
         match self {
-            Learner::Moments { count, mean, squares } => {
-                (mean, (squares / count.saturating_sub(1).max(1) as f64).sqrt())
+            Learner::Moments {
+                origin,
+                count,
+                mean,
+                squares,
+            } => {
+                let variance = squares / count.saturating_sub(1).max(1) as f64;
+                (origin.unwrap_or(0.0) + mean, variance.sqrt())
             }
             Learner::Range(low, high) if low <= high => (low, high - low),
             Learner::Range(..) => (0.0, 0.0),
             Learner::Values(mut values) => {
                 let quantile = |values: &mut [f64], q| exact(values, q).unwrap_or(0.0);
                 let width = quantile(&mut values, 0.75) - quantile(&mut values, 0.25);
-                (quantile(&mut values, 0.5), width)
+                // Sorted by now. Where the quartiles meet and the column is no constant, what lies outside keeps its
+                // distance.
+                let constant = values.first() == values.last();
+                (
+                    quantile(&mut values, 0.5),
+                    if width == 0.0 && !constant { 1.0 } else { width },
+                )
             }
         }
     }
@@ -206,10 +232,9 @@ impl Fitter for Fit {
     fn finish(self: Box<Self>, _: &Path) -> Result<FitOutput> {
         let fact = |(name, learner): (String, Learner)| {
             let (center, scale) = learner.scale();
-            if !center.is_finite() || !scale.is_finite() {
-                return Err(OperatorError::invalid(format!(
-                    "the numbers of `{name}` have no scale: some are infinite, or too far apart. Put Clip before it"
-                )));
+            if !(center.is_finite() && scale.is_finite()) {
+                let message = format!("column `{name}` has infinite values, or none of a finite scale; put Clip before it");
+                return Err(OperatorError::invalid(message));
             }
             Ok((name, json!({ "center": center, "scale": scale })))
         };
@@ -245,7 +270,7 @@ mod tests {
         let mut normal = || (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
         let out = scaled(json!({}), (0..20_000).map(|_| Some(1e9 + normal())).collect());
         assert!((deviation(&out) - 1.0).abs() < 1e-6, "{}", deviation(&out));
-        assert!((out.values().iter().sum::<f64>() / 20_000.0).abs() < 1e-5);
+        assert!((out.values().iter().sum::<f64>() / 20_000.0).abs() < 1e-6);
     }
 
     #[test]
@@ -293,7 +318,7 @@ mod tests {
             let ran = try_run::<Normalize>(json!({"method": method}), &[("input", Data::of([("price", column)]))]);
             let told = ran.err().unwrap_or_default();
             assert!(
-                told.contains("`price` have no scale") && told.contains("Clip"),
+                told.contains("column `price` has infinite values, or none of a finite scale") && told.contains("Clip"),
                 "{method}: {told}"
             );
         }
@@ -304,5 +329,14 @@ mod tests {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
         let data = Data::of([("x", column)]).tagged("x", &[Tag::Id]);
         assert_eq!(codes::<Normalize>(json!({}), &[("input", data)]), ["tag-conflict"]);
+    }
+
+    #[test]
+    fn a_column_that_is_mostly_one_value_keeps_the_others() {
+        let values = [0.0, 0.0, 0.0, 0.0, 9.0].map(Some).to_vec();
+        assert_eq!(
+            scaled(json!({"method": "robust"}), values).values(),
+            &[0.0, 0.0, 0.0, 0.0, 9.0]
+        );
     }
 }

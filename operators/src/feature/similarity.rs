@@ -26,8 +26,9 @@ use crate::contract::{
 /// How alike two columns of lists are, row by row, as one column of `Float64`, tagged `continuous`.
 ///
 /// Lists of floats are vectors of equal length. Lists of anything else are bags of words: a dimension for each word, its
-/// number of occurrences the coordinate, with `tf_idf` times ln(rows / rows that have the word) as learnt from both
-/// columns. A missing list makes a missing result; an empty one, or one of zeros, is like nothing: 0.
+/// number of occurrences the coordinate, with `tf_idf` times ln(lists / lists that have the word) as learnt from the lists
+/// of both columns. A missing list makes a missing result, a missing element of a vector NaN; a missing word is none. An
+/// empty list, or one of zeros, is like nothing: 0.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Similarity {
@@ -66,7 +67,7 @@ fn similarity() -> String {
 
 impl Describe for Similarity {
     const NAME: &'static str = "Similarity";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with both columns.")];
     const EXAMPLE: &'static str =
@@ -119,13 +120,19 @@ impl Operator for Similarity {
     }
 }
 
-/// The published hash of every element; equal words have equal ones.
-fn words(elements: &ArrayRef) -> Result<Vec<u64>> {
+/// The published hash of every element, none where it is missing; equal words have equal ones.
+fn words(elements: &ArrayRef) -> Result<Vec<Option<u64>>> {
     let found = elements.data_type();
     let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} is no word")))?;
     let values = Values::of(&kept);
     let keys: Keys = values.keys(std::slice::from_ref(elements))?;
-    values.hashes(&keys)
+    let nulls = match &keys {
+        Keys::Numbers(keys) => keys.nulls().cloned(),
+        Keys::Bytes(keys) => keys.nulls().cloned(),
+    };
+    let present = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+    let hashes = values.hashes(&keys)?.into_iter().enumerate();
+    Ok(hashes.map(|(row, hash)| present(row).then_some(hash)).collect())
 }
 
 impl Stateful for Similarity {
@@ -204,7 +211,7 @@ fn similarities(left: &ArrayRef, right: &ArrayRef, metric: Metric, weights: &Has
     let out: Float64Array = if left.values().data_type().is_floating() {
         let (a, b) = (doubles(left.values())?, doubles(right.values())?);
         let of = |row: usize| {
-            let (a, b) = (&a.values()[range(left, row)], &b.values()[range(right, row)]);
+            let (a, b) = (&a[range(left, row)], &b[range(right, row)]);
             if a.len() != b.len() {
                 let message = format!("two vectors of one row have {} and {} numbers", a.len(), b.len());
                 return Err(OperatorError::invalid(message));
@@ -250,16 +257,16 @@ fn norm(vector: &[f64]) -> f64 {
 fn compare(inner: f64, left: f64, right: f64, metric: Metric) -> f64 {
     if metric == Metric::Inner {
         inner
-    } else if left > 0.0 && right > 0.0 {
-        inner / (left * right)
-    } else {
+    } else if left == 0.0 || right == 0.0 {
         0.0
+    } else {
+        inner / (left * right)
     }
 }
 
 /// The words of a list in order, each with its occurrences times its weight.
-fn bag(words: &[u64], weight: &impl Fn(u64) -> f64) -> Vec<(u64, f64)> {
-    let mut words = words.to_vec();
+fn bag(words: &[Option<u64>], weight: &impl Fn(u64) -> f64) -> Vec<(u64, f64)> {
+    let mut words: Vec<u64> = words.iter().copied().flatten().collect();
     words.sort_unstable();
     words
         .chunk_by(|a, b| a == b)
@@ -283,7 +290,7 @@ impl Fitter for Fit {
             for row in (0..list.len()).filter(|row| list.is_valid(*row)) {
                 self.lists += 1;
                 let range = list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize;
-                let distinct: HashSet<u64> = words[range].iter().copied().collect();
+                let distinct: HashSet<u64> = words[range].iter().copied().flatten().collect();
                 for word in distinct {
                     *self.counts.entry(word).or_insert(0) += 1;
                 }
@@ -318,65 +325,5 @@ impl Fitter for Fit {
 }
 
 #[cfg(test)]
-mod tests {
-    use arrow::array::ListArray;
-    use arrow::datatypes::Float64Type;
-    use serde_json::json;
-
-    use super::*;
-    use crate::harness::{Data, codes, run};
-
-    fn values(config: Value, data: Data) -> Vec<Option<f64>> {
-        run::<Similarity>(config, &[("input", data)])
-            .column("similarity")
-            .as_primitive::<Float64Type>()
-            .iter()
-            .collect()
-    }
-
-    #[test]
-    fn vectors() {
-        let list = |rows: Vec<Option<Vec<Option<f64>>>>| {
-            Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(rows)) as ArrayRef
-        };
-        let a = list(vec![
-            Some(vec![Some(1.0), Some(0.0)]),
-            Some(vec![Some(3.0), Some(4.0)]),
-            None,
-            Some(vec![Some(0.0), Some(0.0)]),
-        ]);
-        let b = list(vec![
-            Some(vec![Some(0.0), Some(2.0)]),
-            Some(vec![Some(6.0), Some(8.0)]),
-            Some(vec![]),
-            Some(vec![Some(1.0), Some(1.0)]),
-        ]);
-        let data = Data::of([("a", a), ("b", b)]);
-        let config = |metric: &str| json!({"left": "a", "right": "b", "metric": metric});
-        assert_eq!(
-            values(config("cosine"), data.clone()),
-            [Some(0.0), Some(1.0), None, Some(0.0)]
-        );
-        assert_eq!(
-            values(config("inner"), data.clone()),
-            [Some(0.0), Some(50.0), None, Some(0.0)]
-        );
-        assert_eq!(codes::<Similarity>(config("tf_idf"), &[("input", data)]), ["conflict"]);
-    }
-
-    #[test]
-    fn bags_of_words_with_and_without_weights() {
-        let list = |rows: Vec<Option<Vec<Option<i64>>>>| {
-            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(rows)) as ArrayRef
-        };
-        let a = list(vec![Some(vec![Some(1), Some(2)]), Some(vec![Some(1), Some(1)])]);
-        let b = list(vec![Some(vec![Some(1), Some(3)]), Some(vec![Some(1)])]);
-        let data = Data::of([("a", a), ("b", b)]);
-        let config = |metric: &str| json!({"left": "a", "right": "b", "metric": metric});
-        let cosine = values(config("cosine"), data.clone());
-        assert!((cosine[0].unwrap() - 0.5).abs() < 1e-12 && (cosine[1].unwrap() - 1.0).abs() < 1e-12);
-        assert_eq!(values(config("inner"), data.clone()), [Some(1.0), Some(2.0)]);
-        // Word 1 is in all four lists and weighs nothing; 2 and 3 are in one each.
-        assert_eq!(values(config("tf_idf"), data), [Some(0.0), Some(0.0)]);
-    }
-}
+#[path = "similarity_tests.rs"]
+mod tests;

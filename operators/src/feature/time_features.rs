@@ -20,8 +20,8 @@ use crate::contract::{
 #[serde(deny_unknown_fields)]
 pub struct TimeFeatures {
     /// The features: `hour` (0 to 23), `weekday` (0 is Monday), `day` (1 to 31), `month` (1 to 12), tagged `categorical` with
-    /// their domains; `hour_cyclical` and `weekday_cyclical` (two columns each, `_sin` and `_cos`, between -1 and 1) and
-    /// `recency` (days before `reference`), tagged `continuous`.
+    /// their domains; `hour_cyclical` (minutes and seconds counted) and `weekday_cyclical` (two columns each, `_sin` and
+    /// `_cos`, between -1 and 1) and `recency` (days before `reference`), tagged `continuous`.
     pub features: Vec<TimeFeature>,
     /// For `recency`: the moment to count back from, for example `2024-05-01T00:00:00`.
     #[serde(default)]

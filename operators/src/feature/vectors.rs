@@ -200,7 +200,9 @@ impl Header {
     }
 }
 
-/// The numbers of one list as doubles.
-pub(super) fn doubles(array: &ArrayRef) -> Result<arrow::array::Float64Array> {
-    Ok(cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
+/// Numbers as doubles, missing ones as NaN.
+pub(super) fn doubles(array: &ArrayRef) -> Result<Vec<f64>> {
+    let numbers = cast(array, &DataType::Float64)?;
+    let numbers = numbers.as_primitive::<Float64Type>().iter();
+    Ok(numbers.map(|number| number.unwrap_or(f64::NAN)).collect())
 }

@@ -106,7 +106,7 @@ impl Feature {
                 .extend(feature.tags.iter().filter_map(|tag| tag.parse::<Tag>().ok()));
             column.domain = feature.domain.as_ref().map(|(name, max)| Domain {
                 name: name.clone(),
-                size: Some(max + 1),
+                size: Some(max.saturating_add(1)),
                 ..Domain::default()
             });
         }

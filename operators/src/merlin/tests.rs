@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Int64Type};
 use serde_json::json;
 
 use super::feature::{Feature, Kind};
 use super::{MerlinExport, MerlinSource, schema_json, schema_text};
-use crate::contract::{TableFile, Tag};
+use crate::contract::{Column, Schema, TableFile, Tag};
 use crate::feature::Categorify;
 use crate::harness::{Data, Ran, run, try_run};
 
@@ -68,6 +68,17 @@ fn what_is_written_is_read_again() {
         a.metadata = serde_json::Value::Null;
         assert_eq!(a, b);
     }
+}
+
+#[test]
+fn the_greatest_domain_that_can_be_written_is_one() {
+    let mut feature = Feature::of(&Column::new("a", DataType::Int64, false), false);
+    feature.domain = Some(("a".to_owned(), u64::MAX));
+    let mut schema = Schema {
+        columns: vec![Column::new("a", DataType::Int64, false)],
+    };
+    Feature::describe(&[feature], &mut schema);
+    assert_eq!(schema.columns[0].domain.clone().unwrap().size, Some(u64::MAX));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
 use super::atomic_file::AtomicFile;
-use super::entries::Chunk;
+use super::chunk::Chunk;
 use crate::contract::{Context, OperatorError, Result};
 
 /// The table of the embedded store: from key to document.

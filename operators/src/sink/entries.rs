@@ -4,57 +4,15 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::cells::Cells;
+use super::chunk::{Chunk, digest};
 use super::decode::Decoder;
 use super::documents::{Documents, Form, RECOMMENDATIONS, SCORES};
 use super::key_pattern::KeyPattern;
 use super::spill::{Row, Spill};
 use crate::contract::{Column, Context, DatasetFiles, OperatorError, Result};
-
-/// Keys and documents of some rows, in one buffer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Chunk {
-    /// The place of the first key among all keys.
-    pub(super) first: u64,
-    bytes: Vec<u8>,
-    /// Where each key and each document ends.
-    ends: Vec<(usize, usize)>,
-}
-
-impl Chunk {
-    /// An empty one that is likely to become as large as `before`.
-    fn like(before: (usize, usize), first: u64) -> Self {
-        Chunk {
-            first,
-            bytes: Vec::with_capacity(before.0 + before.0 / 8),
-            ends: Vec::with_capacity(before.1),
-        }
-    }
-
-    /// How many keys there are.
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// The key and the document at a place.
-    pub(super) fn get(&self, place: usize) -> (&[u8], &[u8]) {
-        let start = place.checked_sub(1).map_or(0, |before| self.ends[before].1);
-        let (key, document) = self.ends[place];
-        (&self.bytes[start..key], &self.bytes[key..document])
-    }
-
-    /// All keys with their documents.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        (0..self.len()).map(|place| self.get(place))
-    }
-}
-
-/// The digest of a document, by which it is told whether it has changed.
-pub(super) fn digest(document: &[u8]) -> u64 {
-    xxh3_64(document)
-}
 
 /// What a look at the rows has found, before anything is written.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -320,7 +278,7 @@ struct Reading<'e, 'd> {
     batches: Option<parquet::arrow::arrow_reader::ParquetRecordBatchReader>,
     batch: Option<(Keys, Documents, std::ops::Range<usize>)>,
     next: u64,
-    /// Bytes and keys of the last chunk.
+    /// The size of the last chunk.
     before: (usize, usize),
 }
 
@@ -339,7 +297,7 @@ impl Reading<'_, '_> {
             }
         }
         self.next += chunk.len() as u64;
-        self.before = (chunk.bytes.len(), chunk.len());
+        self.before = chunk.size();
         Ok((chunk.len() > 0).then_some(chunk))
     }
 
@@ -362,15 +320,9 @@ impl Reading<'_, '_> {
 
 /// Appends the entry of a row, if it becomes one.
 fn push(entries: &Entries<'_>, keys: &Keys, documents: &Documents, row: usize, chunk: &mut Chunk) -> Result<()> {
-    let start = chunk.bytes.len();
-    if keys.user.is_null(row) || !keys.push(&entries.pattern, row, &mut chunk.bytes) {
-        chunk.bytes.truncate(start);
-        return Ok(());
-    }
-    let key = chunk.bytes.len();
-    let dropped = documents.encode(&keys.user, row, &mut chunk.bytes)?;
+    let key = |out: &mut Vec<u8>| !keys.user.is_null(row) && keys.push(&entries.pattern, row, out);
+    let dropped = chunk.push(key, |out| documents.encode(&keys.user, row, out))?;
     entries.dropped.set(entries.dropped.get() + dropped);
-    chunk.ends.push((key, chunk.bytes.len()));
     Ok(())
 }
 

@@ -2,11 +2,13 @@
 
 mod atomic_file;
 mod cells;
+mod chunk;
 mod decimal;
 mod decode;
 mod documents;
 mod embedded_store;
 mod entries;
+mod hash_fields;
 mod key_pattern;
 mod parquet_export;
 mod redis;

@@ -106,7 +106,7 @@ impl CsvSource {
 
 impl Describe for CsvSource {
     const NAME: &'static str = "CsvSource";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
     const CACHE_IGNORE: &'static [&'static str] = &["path", "splits"];

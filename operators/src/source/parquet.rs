@@ -77,7 +77,7 @@ fn schema_of(path: &Path) -> Result<ArrowSchema> {
 
 impl Describe for ParquetSource {
     const NAME: &'static str = "ParquetSource";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
     const CACHE_IGNORE: &'static [&'static str] = &["path", "splits", "schema"];

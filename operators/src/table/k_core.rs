@@ -35,7 +35,7 @@ pub struct KCore {
 
 impl Describe for KCore {
     const NAME: &'static str = "KCore";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions.")];
     const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];

@@ -1,9 +1,11 @@
 //! `LagDiff`: how a value differs from an earlier one.
 
+use arrow::datatypes::DataType;
 use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::difference::difference;
 use super::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use super::planning::{duplicates, quoted, quoted_list};
 use crate::contract::{
@@ -14,6 +16,9 @@ use crate::contract::{
 /// Adds, for each column and lag, `<column>_difference_lag_<lag>`: the value less that of so many rows earlier with the same
 /// key, in the order of `order_by` over the whole split (equal times in order of the rows). Null where there is no such
 /// row. All other columns and the order of the rows stay.
+///
+/// Differences of whole numbers are `Int64`, whatever their width; one that has no place in it fails the node. Those of
+/// dates are days, those of timestamps durations.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LagDiff {
@@ -21,7 +26,7 @@ pub struct LagDiff {
     pub key: Vec<String>,
     /// The column that orders the rows of a key, for example `timestamp`.
     pub order_by: String,
-    /// The columns to compare, for example `[timestamp, price]`: numbers or times.
+    /// The columns to compare, for example `[timestamp, price]`: numbers, dates or timestamps.
     pub columns: Vec<String>,
     /// How many rows to look back, or with a minus ahead: `[1]` by default.
     #[serde(default = "previous")]
@@ -45,12 +50,13 @@ impl LagDiff {
         let key = quoted_list(self.key.iter().map(String::as_str));
         let order = quoted(&self.order_by);
         let all = quoted_list(schema.names());
-        let difference = |(name, column, lag): (String, &String, i64)| {
+        let compared = |(name, column, lag): (String, &String, i64)| {
+            let data_type = schema.get(column).map_or(&DataType::Null, |column| &column.data_type);
             let column = quoted(column);
-            let window = format!("OVER (PARTITION BY {key} ORDER BY {order}, {ROW})");
-            format!("{column} - lag({column}, {lag}) {window} AS {}", quoted(&name))
+            let earlier = format!("lag({column}, {lag}) OVER (PARTITION BY {key} ORDER BY {order}, {ROW})");
+            format!("{} AS {}", difference(data_type, &column, &earlier), quoted(&name))
         };
-        let differences: Vec<String> = self.outputs().map(difference).collect();
+        let differences: Vec<String> = self.outputs().map(compared).collect();
         let names = quoted_list(
             self.outputs()
                 .map(|(name, ..)| name)
@@ -66,9 +72,13 @@ impl LagDiff {
     }
 }
 
+fn has_difference(data_type: &DataType) -> bool {
+    data_type.is_numeric() || matches!(data_type, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..))
+}
+
 impl Describe for LagDiff {
     const NAME: &'static str = "LagDiff";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to compare.")];
     const EXAMPLE: &'static str =
@@ -98,6 +108,20 @@ impl Operator for LagDiff {
         let mut problems = unknown(&self.key, &input.schema, "key");
         problems.extend(unknown([&self.order_by], &input.schema, "order_by"));
         problems.extend(unknown(&self.columns, &input.schema, "columns"));
+        let columns = self.columns.iter().filter_map(|name| input.schema.get(name));
+        problems.extend(
+            columns
+                .filter(|column| !has_difference(&column.data_type))
+                .map(|column| {
+                    let message = format!(
+                        "column `{}` holds {}, which has no difference",
+                        column.name, column.data_type
+                    );
+                    Problem::new("wrong-type", message)
+                        .at("columns")
+                        .help("compare numbers, dates or timestamps")
+                }),
+        );
         let names: Vec<String> = self.outputs().map(|(name, ..)| name).collect();
         let all = input.schema.names().chain(names.iter().map(String::as_str));
         problems.extend(duplicates(all).into_iter().map(|problem| problem.at("columns")));
@@ -155,5 +179,36 @@ mod tests {
         assert_eq!(ran.tags("t_difference_lag_1"), [Tag::Continuous]);
         let bad = json!({"key": ["u"], "order_by": "t", "columns": ["t"], "lags": [0]});
         assert_eq!(codes::<LagDiff>(bad, &[("input", data)]), ["out-of-range"]);
+    }
+    #[test]
+    fn whole_numbers_do_not_wrap() {
+        use arrow::array::{Int8Array, UInt32Array, UInt64Array};
+        let small: ArrayRef = Arc::new(Int8Array::from(vec![-128, 127, -128]));
+        let unsigned: ArrayRef = Arc::new(UInt32Array::from(vec![5, 3, u32::MAX]));
+        let large: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX, u64::MAX - 2, u64::MAX - 1]));
+        let times: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let key: ArrayRef = Arc::new(Int64Array::from(vec![1, 1, 1]));
+        let columns = [
+            ("k", key),
+            ("t", times),
+            ("small", small),
+            ("unsigned", unsigned),
+            ("large", large),
+        ];
+        let config = json!({"key": ["k"], "order_by": "t", "columns": ["small", "unsigned", "large"]});
+        let ran = run::<LagDiff>(config, &[("input", Data::of(columns))]);
+        let differences = |name: &str| {
+            let column = ran.column(&format!("{name}_difference_lag_1"));
+            column.as_any().downcast_ref::<Int64Array>().unwrap().values()[1..].to_vec()
+        };
+        assert_eq!(differences("small"), [255, -255]);
+        assert_eq!(differences("unsigned"), [-2, i64::from(u32::MAX) - 3]);
+        assert_eq!(differences("large"), [-2, 1]);
+        let text: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["a"]));
+        let words = json!({"key": ["s"], "order_by": "s", "columns": ["s"]});
+        assert_eq!(
+            codes::<LagDiff>(words, &[("input", Data::of([("s", text)]))]),
+            ["wrong-type"]
+        );
     }
 }

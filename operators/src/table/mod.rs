@@ -4,6 +4,7 @@ mod command;
 mod concat;
 mod data_stats;
 mod dedup;
+mod difference;
 mod drop_nulls;
 mod filter;
 mod group_by;

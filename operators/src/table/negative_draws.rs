@@ -11,7 +11,7 @@ use hashbrown::HashSet;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::numbers::{AtRandom, NumberReader, Numbers};
+use super::numbers::{AtRandom, MISSING, NumberReader, NumberWriter, Numbers};
 use crate::contract::{Cancel, OperatorError, Result};
 use crate::sorted_runs::{Merged, Runs};
 
@@ -26,13 +26,13 @@ const STREAM_BITS: u32 = 20;
 /// Rows between two looks at whether to stop.
 const LOOK_EVERY: usize = 1 << 16;
 
-/// Where items are drawn from: the rows of a split, or the first row of each item in it.
+/// Where items are drawn from: the rows of a split that have an item, or the first of each item.
 pub(super) struct Candidates {
     /// Which row of the split each candidate is; none if all rows are.
-    rows: Option<AtRandom>,
-    /// The items of all rows of all splits, by number.
+    pub(super) rows: Option<Numbers>,
+    /// The items by number: of the candidates, or of all rows of all splits.
     items: AtRandom,
-    /// The first row of the split among them.
+    /// The first candidate among the items.
     first: usize,
     count: usize,
 }
@@ -49,44 +49,48 @@ impl Candidates {
         if range.len() > u32::MAX as usize {
             return Err(OperatorError::invalid("there are more than 2^32 rows to draw from"));
         }
-        let mut rows = None;
-        let mut count = range.len();
-        if once {
-            let mut reader = items.reader()?;
-            for _ in 0..range.start {
-                reader.next()?;
-            }
-            // One bit for each item, and one for none.
-            let mut seen = vec![0_u64; items.distinct / 64 + 1];
-            let mut firsts = Numbers::written(folder, |push| {
-                for row in 0..range.len() as u32 {
-                    let item = (reader.next()? as usize).min(items.distinct);
-                    let (word, bit) = (&mut seen[item / 64], 1 << (item % 64));
-                    if *word & bit == 0 {
-                        *word |= bit;
-                        push(row)?;
-                    }
-                }
-                Ok(())
-            })?;
-            count = firsts.rows;
-            rows = Some(firsts.at_random(limit / 2)?);
+        if !once && items.missing == 0 {
+            return Ok(Candidates {
+                rows: None,
+                items: items.at_random(limit)?,
+                first: range.start,
+                count: range.len(),
+            });
         }
+        let mut reader = items.reader()?;
+        for _ in 0..range.start {
+            reader.next()?;
+        }
+        let mut seen = vec![0_u64; if once { items.distinct.div_ceil(64) } else { 0 }];
+        let (mut rows, mut own) = (NumberWriter::in_folder(folder)?, NumberWriter::in_folder(folder)?);
+        for row in 0..range.len() as u32 {
+            let item = reader.next()?;
+            if item == MISSING {
+                continue;
+            }
+            if once {
+                let (word, bit) = (&mut seen[item as usize / 64], 1 << (item % 64));
+                if *word & bit != 0 {
+                    continue;
+                }
+                *word |= bit;
+            }
+            rows.push(row)?;
+            own.push(item)?;
+        }
+        let mut own = own.finish(items.distinct)?;
+        let rows = rows.finish(own.rows)?;
         Ok(Candidates {
-            rows,
-            items: items.at_random(limit / 2)?,
-            first: range.start,
-            count,
+            items: own.at_random(limit)?,
+            first: 0,
+            count: own.rows,
+            rows: Some(rows),
         })
     }
 
-    /// The row of the split that a candidate is, and the number of its item.
-    fn get(&self, candidate: usize) -> Result<(u32, u32)> {
-        let row = match &self.rows {
-            Some(rows) => rows.get(candidate)?,
-            None => candidate as u32,
-        };
-        Ok((row, self.items.get(self.first + row as usize)?))
+    /// The number of a candidate's item.
+    fn item(&self, candidate: usize) -> Result<u32> {
+        self.items.get(self.first + candidate)
     }
 }
 
@@ -100,7 +104,7 @@ pub(super) struct Drawing {
 }
 
 impl Drawing {
-    /// The rows drawn for a row of a split, whose user is one of those that `chosen` knows everything about.
+    /// The candidates drawn for a row of a split, whose user is one of those that `chosen` knows everything about.
     fn draw(&self, (split, row): (usize, usize), user: u32, chosen: &HashSet<(u32, u32)>) -> Result<Vec<u32>> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         random.set_stream(split as u64);
@@ -111,9 +115,9 @@ impl Drawing {
         }
         for _ in 0..self.negatives {
             for _ in 0..TRIES {
-                let (place, item) = self.candidates.get(random.random_range(0..self.candidates.count))?;
-                if !chosen.contains(&(user, item)) {
-                    drawn.push(place);
+                let candidate = random.random_range(0..self.candidates.count);
+                if !chosen.contains(&(user, self.candidates.item(candidate)?)) {
+                    drawn.push(candidate as u32);
                     break;
                 }
             }
@@ -179,7 +183,7 @@ impl Draws {
         Ok(Draws::Before(runs.merged()?.peekable()))
     }
 
-    /// What is drawn for the next row, which is this one: rows of the split to draw from.
+    /// What is drawn for the next row, which is this one: candidates.
     pub(super) fn next(&mut self, split: usize, row: usize, index: usize) -> Result<Vec<u32>> {
         match self {
             Draws::Now { drawing, chosen, users } => drawing.draw((split, row), users.next()?, chosen),

@@ -20,7 +20,7 @@ use crate::contract::{
 use crate::feature::byte_size;
 
 /// Adds to every row so many rows with the same user and an item that this user chose in no split. Items are drawn from
-/// those of the split `from`; all columns tagged `item` are those of the drawn item, the others are repeated. A new column
+/// those of the split `from`, a missing one never; all columns tagged `item` are those of the drawn item, the others are repeated. A new column
 /// says which is which: 1 for what was there, 0 for what was added; it is tagged `target`. A row of a user who chose nearly
 /// everything may get fewer.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -90,7 +90,7 @@ impl NegativeSample {
 
 impl Describe for NegativeSample {
     const NAME: &'static str = "NegativeSample";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const PURITY: Purity = Purity::Seeded;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions with tagged columns.")];
     const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
@@ -151,16 +151,17 @@ impl Task for NegativeSample {
             .tagged(&[Tag::Item])
             .map(|column| column.name.as_str())
             .collect();
-        let source = RandomRows::read(table, &features, limit / 4, folder, cancel)?;
         let rows = |table: &TableFile| usize::try_from(table.rows).unwrap_or(usize::MAX);
         let before = input.splits.iter().take_while(|(name, _)| *name != self.from);
         let first = before.map(|(_, table)| rows(table)).sum();
         let once = self.by == Likelihood::Uniform;
+        let mut candidates = Candidates::of(&mut items, first..first + rows(table), once, limit / 4, folder)?;
+        let source = RandomRows::read(table, &features, candidates.rows.as_mut(), limit / 4, folder, cancel)?;
         let drawing = Drawing {
             negatives: self.n,
             seed: self.seed,
             splits: input.splits.iter().map(|(_, table)| rows(table)).collect(),
-            candidates: Candidates::of(&mut items, first..first + rows(table), once, limit / 4, folder)?,
+            candidates,
         };
         let mut draws = Draws::of(drawing, &mut users, &mut items, limit / 2, folder, cancel)?;
         let schema = self.schema(&input.schema);
@@ -329,6 +330,32 @@ mod tests {
         for row in 0..labels.len() {
             assert_eq!(users[row], (row as i64 / 3) * 7 % 500);
             assert_eq!(chosen.contains(&(users[row], items[row])), labels[row] == 1);
+        }
+    }
+    #[test]
+    fn a_missing_item_is_never_drawn() {
+        use crate::feature::Categorify;
+        let ids = |values: &[Option<i64>]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
+        let items = [None, Some(7), None, Some(8), Some(9), None];
+        let users = [Some(1), Some(2), Some(3), Some(1), None, Some(2)];
+        let plain = Data::of([("u", ids(&users)), ("i", ids(&items))]);
+        let encoded = run::<Categorify>(json!({}), &[("input", plain.clone())]).data();
+        for (data, least) in [(plain, 7), (encoded, 2)] {
+            let data = data
+                .tagged("u", &[Tag::User, Tag::Id])
+                .tagged("i", &[Tag::Item, Tag::Id]);
+            for by in ["uniform", "popularity"] {
+                let ran = run::<NegativeSample>(json!({"n": 20, "by": by}), &[("input", data.clone())]);
+                let (drawn, labels) = (ran.column("i"), ran.column("label"));
+                let drawn = drawn.as_primitive::<Int64Type>().iter();
+                let labels = labels.as_primitive::<Int64Type>().values().iter();
+                let mut negatives = drawn.zip(labels).filter(|(_, label)| **label == 0);
+                assert!(
+                    negatives.all(|(item, _)| item.is_some_and(|item| item >= least)),
+                    "{by}"
+                );
+                assert!(ran.column("label").len() > 100);
+            }
         }
     }
 }

@@ -4,13 +4,16 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::compute::kernels::cmp::eq;
+use arrow::compute::nullif;
+use arrow::datatypes::{DataType, Int64Type};
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashMap;
 
-use crate::contract::{Cancel, DatasetFiles, OperatorError, Result};
+use crate::contract::{Cancel, DatasetFiles, NULL_ID, OperatorError, Result};
 use crate::sorted_runs::Runs;
 
 /// What a value takes in the map beside its bytes.
@@ -72,11 +75,14 @@ pub(super) struct Numbers {
     file: File,
     folder: PathBuf,
     pub(super) rows: usize,
+    /// How many rows have no value.
+    pub(super) missing: usize,
     pub(super) distinct: usize,
 }
 
 impl Numbers {
-    /// The column under this name, through files in `folder`. It takes no more than `limit` bytes of memory.
+    /// The column under this name, through files in `folder`. It takes no more than `limit` bytes of memory. A missing value
+    /// has no number, and neither has the id that stands for one in an encoded column.
     pub(super) fn read(input: &DatasetFiles, name: &str, limit: usize, folder: &Path, cancel: &Cancel) -> Result<Self> {
         match Self::in_memory(input, name, limit, folder, cancel)? {
             Some(numbers) => Ok(numbers),
@@ -93,11 +99,11 @@ impl Numbers {
         cancel: &Cancel,
     ) -> Result<Option<Self>> {
         let mut numbering = Numbering::of_type(data_type(input, name)?)?;
-        let mut out = Writer::in_folder(folder)?;
+        let mut out = NumberWriter::in_folder(folder)?;
         for (_, table) in &input.splits {
             for batch in table.batches(Some(&[name]))? {
                 cancel.check()?;
-                for number in numbering.add(batch?.column(0), true)? {
+                for number in numbering.add(&with_nulls(input, name, batch?.column(0))?, true)? {
                     out.push(number)?;
                 }
                 if numbering.bytes() > limit {
@@ -116,7 +122,7 @@ impl Numbers {
         for (_, table) in &input.splits {
             for batch in table.batches(Some(&[name]))? {
                 cancel.check()?;
-                let array = batch?.column(0).clone();
+                let array = with_nulls(input, name, batch?.column(0))?;
                 let values = converter.convert_columns(std::slice::from_ref(&array))?;
                 for (place, value) in values.iter().enumerate() {
                     if array.is_valid(place) {
@@ -150,24 +156,13 @@ impl Numbers {
         if distinct >= MISSING as usize {
             return Err(OperatorError::invalid("there are more than 2^32 different values"));
         }
-        let mut out = Writer::in_folder(folder)?;
+        let mut out = NumberWriter::in_folder(folder)?;
         by_row.totals(|place: i64, number| {
             out.pad(place as usize)?;
             out.push(number as u32)
         })?;
         out.pad(row as usize)?;
         out.finish(distinct)
-    }
-
-    /// Numbers that are written down one by one.
-    pub(super) fn written(
-        folder: &Path,
-        write: impl FnOnce(&mut dyn FnMut(u32) -> Result<()>) -> Result<()>,
-    ) -> Result<Self> {
-        let mut out = Writer::in_folder(folder)?;
-        write(&mut |number| out.push(number))?;
-        let rows = out.rows;
-        out.finish(rows)
     }
 
     /// The numbers in any order; they are in memory if that takes no more than `limit` bytes.
@@ -232,25 +227,29 @@ impl NumberReader {
     }
 }
 
-struct Writer {
+/// Writes numbers one by one.
+pub(super) struct NumberWriter {
     file: BufWriter<File>,
     folder: PathBuf,
     rows: usize,
+    missing: usize,
 }
 
-impl Writer {
-    fn in_folder(folder: &Path) -> Result<Self> {
+impl NumberWriter {
+    pub(super) fn in_folder(folder: &Path) -> Result<Self> {
         // A file without a name is gone with its handle, however the process ends.
         let file = tempfile::tempfile_in(folder).map_err(OperatorError::io(folder))?;
-        Ok(Writer {
+        Ok(NumberWriter {
             file: BufWriter::with_capacity(1 << 16, file),
             folder: folder.to_owned(),
             rows: 0,
+            missing: 0,
         })
     }
 
-    fn push(&mut self, number: u32) -> Result<()> {
+    pub(super) fn push(&mut self, number: u32) -> Result<()> {
         self.rows += 1;
+        self.missing += usize::from(number == MISSING);
         self.file
             .write_all(&number.to_le_bytes())
             .map_err(|error| OperatorError::io(&self.folder)(error))
@@ -264,15 +263,30 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(self, distinct: usize) -> Result<Numbers> {
+    /// The numbers, of which so many are different.
+    pub(super) fn finish(self, distinct: usize) -> Result<Numbers> {
         let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error);
         Ok(Numbers {
             file: file.map_err(OperatorError::io(&self.folder))?,
             folder: self.folder,
             rows: self.rows,
+            missing: self.missing,
             distinct,
         })
     }
+}
+
+/// The column with null for the id of a missing value.
+fn with_nulls(input: &DatasetFiles, name: &str, column: &ArrayRef) -> Result<ArrayRef> {
+    let domain = input.schema.get(name).and_then(|column| column.domain.as_ref());
+    let Some(ids) = column.as_primitive_opt::<Int64Type>() else {
+        return Ok(Arc::clone(column));
+    };
+    if domain.is_none_or(|domain| domain.vocabulary.is_none()) {
+        return Ok(Arc::clone(column));
+    }
+    let absent = eq(ids, &Int64Array::new_scalar(NULL_ID))?;
+    Ok(nullif(column, &absent)?)
 }
 
 fn data_type<'a>(input: &'a DatasetFiles, name: &str) -> Result<&'a DataType> {

@@ -6,10 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_arrays};
+use arrow::compute::{concat_batches, take_arrays, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
+use super::numbers::{NumberReader, Numbers};
 use crate::contract::{Cancel, OperatorError, Result, TableFile};
 
 /// Some columns of a table, whose rows can be had in any order.
@@ -20,7 +21,7 @@ pub(super) struct RandomRows {
 
 enum Kept {
     Memory(RecordBatch),
-    /// The bytes of the rows one after the other, and where each of them ends.
+    /// The bytes of the rows one after the other, and a 0 and where each of them ends.
     Disk {
         converter: RowConverter,
         bytes: File,
@@ -29,11 +30,52 @@ enum Kept {
     },
 }
 
+/// Which rows of a table there are to be, batch by batch.
+struct Choice {
+    /// The rows that are still to come, and the first of them; none if all rows are.
+    rows: Option<(NumberReader, usize, u32)>,
+    /// Rows of the batches before.
+    before: usize,
+}
+
+impl Choice {
+    fn of(rows: Option<&mut Numbers>) -> Result<Self> {
+        let Some(rows) = rows else {
+            return Ok(Choice { rows: None, before: 0 });
+        };
+        let mut reader = rows.reader()?;
+        let first = if rows.rows > 0 { reader.next()? } else { 0 };
+        Ok(Choice {
+            rows: Some((reader, rows.rows, first)),
+            before: 0,
+        })
+    }
+
+    fn out_of(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+        let Some((reader, left, next)) = &mut self.rows else {
+            return Ok(batch);
+        };
+        let end = self.before + batch.num_rows();
+        let mut places = Vec::new();
+        while *left > 0 && (*next as usize) < end {
+            places.push((*next as usize - self.before) as u32);
+            *left -= 1;
+            if *left > 0 {
+                *next = reader.next()?;
+            }
+        }
+        self.before = end;
+        Ok(take_record_batch(&batch, &UInt32Array::from(places))?)
+    }
+}
+
 impl RandomRows {
-    /// The columns of a table. They are in memory if that takes no more than `limit` bytes.
+    /// The columns of a table, or of some of its rows, in ascending order; those are what is counted then. They are in
+    /// memory if that takes no more than `limit` bytes.
     pub(super) fn read(
         table: &TableFile,
         columns: &[&str],
+        mut rows: Option<&mut Numbers>,
         limit: usize,
         folder: &Path,
         cancel: &Cancel,
@@ -41,13 +83,15 @@ impl RandomRows {
         let (mut batches, mut taken) = (Vec::new(), 0);
         let reader = table.batches(Some(columns))?;
         let schema = arrow::array::RecordBatchReader::schema(&reader);
+        let mut choice = Choice::of(rows.as_deref_mut())?;
         for batch in reader {
             cancel.check()?;
-            let batch = batch?;
+            let batch = choice.out_of(batch?)?;
             // Once as they are read, and once in one piece.
             taken += 2 * batch.get_array_memory_size();
             if taken > limit {
-                return Self::on_disk(table, columns, schema, folder, cancel);
+                let choice = Choice::of(rows)?;
+                return Self::on_disk(table, columns, schema, choice, folder, cancel);
             }
             batches.push(batch);
         }
@@ -55,7 +99,14 @@ impl RandomRows {
         Ok(RandomRows { schema, rows })
     }
 
-    fn on_disk(table: &TableFile, columns: &[&str], schema: SchemaRef, folder: &Path, cancel: &Cancel) -> Result<Self> {
+    fn on_disk(
+        table: &TableFile,
+        columns: &[&str],
+        schema: SchemaRef,
+        mut choice: Choice,
+        folder: &Path,
+        cancel: &Cancel,
+    ) -> Result<Self> {
         let types = schema
             .fields()
             .iter()
@@ -65,9 +116,10 @@ impl RandomRows {
         let new = || tempfile::tempfile_in(folder).map(|file| BufWriter::with_capacity(1 << 16, file));
         let (mut bytes, mut ends) = (new().map_err(fail)?, new().map_err(fail)?);
         let mut end = 0_u64;
+        ends.write_all(&end.to_le_bytes()).map_err(fail)?;
         for batch in table.batches(Some(columns))? {
             cancel.check()?;
-            for row in &converter.convert_columns(batch?.columns())? {
+            for row in &converter.convert_columns(choice.out_of(batch?)?.columns())? {
                 end += row.as_ref().len() as u64;
                 bytes
                     .write_all(row.as_ref())
@@ -112,13 +164,10 @@ impl RandomRows {
 }
 
 fn row_bytes(bytes: &File, ends: &File, row: u64) -> std::io::Result<Vec<u8>> {
-    let end = |row: u64| {
-        let mut word = [0; 8];
-        ends.read_exact_at(&mut word, row * 8)?;
-        Ok::<_, std::io::Error>(u64::from_le_bytes(word))
-    };
-    let start = if row == 0 { 0 } else { end(row - 1)? };
-    let mut found = vec![0; (end(row)? - start) as usize];
+    let mut both = [[0; 8]; 2];
+    ends.read_exact_at(both.as_flattened_mut(), row * 8)?;
+    let [start, end] = both.map(u64::from_le_bytes);
+    let mut found = vec![0; (end - start) as usize];
     bytes.read_exact_at(&mut found, start)?;
     Ok(found)
 }

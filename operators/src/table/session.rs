@@ -4,6 +4,7 @@ use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::difference::difference;
 use super::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use super::planning::{quoted, quoted_list};
 use crate::contract::{
@@ -13,7 +14,8 @@ use crate::contract::{
 
 /// Adds a column that numbers sessions: the rows of a key in the order of time, a new session wherever more than `gap` lies
 /// between two of them. Sessions are numbered from 1 by key, then time, so that no two of a split share a number; the
-/// column is `Int64`, tagged `session`. All other columns and the order of the rows stay.
+/// column is `Int64`, tagged `session`. Rows without a time are in the last session of their key. All other columns and the
+/// order of the rows stay.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Session {
@@ -37,13 +39,12 @@ fn session_id() -> String {
 impl Session {
     fn query(&self, schema: &Schema) -> String {
         let (key, time, name) = (quoted(&self.key), quoted(&self.order_by), quoted(&self.name));
-        let numbers = schema
-            .get(&self.order_by)
-            .is_some_and(|column| column.data_type.is_numeric());
+        let found = schema.get(&self.order_by).map(|column| &column.data_type);
+        let numbers = found.filter(|data_type| data_type.is_numeric());
         let gap = self.gap;
         let pause = |earlier: &str| {
-            if numbers {
-                format!("{time} - {earlier} > {gap:?}")
+            if let Some(numbers) = numbers {
+                format!("{} > {gap:?}", difference(numbers, &time, earlier))
             } else {
                 let micros = |column: &str| format!("CAST(CAST({column} AS TIMESTAMP(6)) AS BIGINT)");
                 format!("{} - {} > {:?}", micros(&time), micros(earlier), gap * 1e6)
@@ -64,7 +65,7 @@ impl Session {
 
 impl Describe for Session {
     const NAME: &'static str = "Session";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The rows, in any order.")];
     const EXAMPLE: &'static str =
@@ -125,6 +126,17 @@ mod tests {
         assert_eq!(
             ran.column("session_id").as_ref(),
             &Int64Array::from(vec![2, 1, 1, 3, 1])
+        );
+        let small: ArrayRef = Arc::new(arrow::array::Int8Array::from(vec![-128, 127]));
+        let data_of_small = Data::of([("u", ints(&[1, 1])), ("t", small)]);
+        let ran = run::<Session>(
+            json!({"key": "u", "order_by": "t", "gap": 200}),
+            &[("input", data_of_small)],
+        );
+        assert_eq!(
+            ran.rows("train"),
+            "1 -128 1; 1 127 2",
+            "a pause of 255 has no place in eight bits"
         );
         let taken = json!({"key": "u", "order_by": "t", "gap": 30, "name": "u"});
         assert_eq!(codes::<Session>(taken, &[("input", data)]), ["duplicate-column"]);

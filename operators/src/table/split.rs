@@ -47,7 +47,8 @@ pub struct Split {
 pub struct LeaveLast {
     /// The column whose values are looked at one by one, for example `user_id`.
     pub key: String,
-    /// The column that says what is last, for example `timestamp`; equal ones are ordered by the other columns.
+    /// The column that says what is last, for example `timestamp`; equal ones are ordered by the other
+    /// columns. Rows without it are the first ones.
     pub order_by: String,
     /// How many rows of each key to set aside; one always stays. Give this or `share`.
     #[serde(default)]
@@ -89,7 +90,7 @@ impl LeaveLast {
             .chain(others)
             .map(quoted)
             .collect();
-        let order = order.join(" DESC, ");
+        let order = order.join(" DESC NULLS LAST, ");
         let last = match (self.n, self.share) {
             (Some(n), _) => n.to_string(),
             (None, share) => format!("round({:?} * \"__rows\")", share.unwrap_or(0.0)),
@@ -100,7 +101,7 @@ impl LeaveLast {
         );
         let select = |condition: String| {
             format!(
-                "SELECT {all} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {order} DESC) AS \
+                "SELECT {all} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {order} DESC NULLS LAST) AS \
                  \"__rank\", count(*) OVER (PARTITION BY {key}) AS \"__rows\" FROM input) WHERE {condition} ORDER BY \
                  {key}, \"__rank\" DESC"
             )
@@ -232,7 +233,7 @@ impl Split {
 
 impl Describe for Split {
     const NAME: &'static str = "Split";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Seeded;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to divide; one split.")];
     const EXAMPLE: &'static str =

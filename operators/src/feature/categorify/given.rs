@@ -75,7 +75,10 @@ impl Found {
         }
         let metadata = builder.metadata().file_metadata().key_value_metadata();
         let pandas = metadata.into_iter().flatten().find(|entry| entry.key == "pandas");
-        let first_id = pandas.and_then(|entry| range_start(entry.value.as_deref()?));
+        // A frame of one's own counts from 0, which is the id of no value.
+        let first_id = pandas
+            .and_then(|entry| range_start(entry.value.as_deref()?))
+            .filter(|start| *start > OOV_ID);
         let wanted = [column, "value"]
             .into_iter()
             .find(|name| names.iter().any(|n| n == name));

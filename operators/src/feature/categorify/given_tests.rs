@@ -9,7 +9,7 @@ use arrow::datatypes::Int64Type;
 use serde_json::json;
 
 use super::Categorify;
-use super::whole_tests::{categorify, ids, ints};
+use super::encoded_columns::{categorify, ids, ints};
 use crate::contract::TableFile;
 use crate::harness::{Data, codes, run, try_run};
 
@@ -33,16 +33,7 @@ fn a_given_vocabulary_is_closed_unless_it_grows() {
         [4, 5, 5, 6, 4, 4],
         "given ids stay, new values append"
     );
-    let digest = ran
-        .schema
-        .get("item")
-        .unwrap()
-        .domain
-        .clone()
-        .unwrap()
-        .vocabulary
-        .unwrap();
-    let table = ran.vocabularies[&digest].load().unwrap();
+    let table = ran.vocabulary("item").load().unwrap();
     assert_eq!(
         table.counts(),
         [0, 0, 0, 0, 3, 2, 1],
@@ -50,7 +41,7 @@ fn a_given_vocabulary_is_closed_unless_it_grows() {
     );
 
     // The next day starts from what today wrote.
-    let today = ran.vocabularies[&digest].path().to_string_lossy().into_owned();
+    let today = ran.vocabulary("item").path().to_string_lossy().into_owned();
     let next = Data::of([("item", ints(&[50, 50, 50, 40]))]);
     let ran = categorify(json!({"vocabulary": {"item": today}, "grow": true}), next);
     assert_eq!(ids(&ran, "item"), [7, 7, 7, 6]);
@@ -80,6 +71,38 @@ fn a_given_vocabulary_that_cannot_be_one_is_refused() {
             .unwrap();
         assert!(error.contains(complaint) && error.contains("v.csv"), "{error}");
     }
+}
+
+#[test]
+fn a_frame_of_pandas_is_a_list_of_values_unless_its_index_says_the_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |start: i64| {
+        let path = folder.path().join(format!("from-{start}.parquet"));
+        let batch = RecordBatch::try_from_iter([("value", ints(&[30, 10]))]).unwrap();
+        let index =
+            json!({"index_columns": [{"kind": "range", "name": null, "start": start, "stop": start + 2, "step": 1}]});
+        let entry = parquet::file::metadata::KeyValue::new("pandas".to_owned(), index.to_string());
+        let properties = parquet::file::properties::WriterProperties::builder();
+        let properties = properties.set_key_value_metadata(Some(vec![entry])).build();
+        let to = std::fs::File::create(&path).unwrap();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(to, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let encoded = |start| {
+        let config = json!({"vocabulary": {"item": file(start)}});
+        try_run::<Categorify>(config, &[("input", Data::of([("item", ints(&[10, 30, 20]))]))])
+    };
+    for start in [0, 3] {
+        assert_eq!(
+            ids(&encoded(start).unwrap(), "item"),
+            [4, 3, 2],
+            "an index from {start}"
+        );
+    }
+    let error = encoded(5).err().unwrap();
+    assert!(error.contains("oov_buckets to 3"), "{error}");
 }
 
 #[test]

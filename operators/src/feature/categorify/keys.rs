@@ -163,7 +163,7 @@ impl Values {
         }
     }
 
-    /// The values that `keys` came from: the inverse of [`Values::keys`].
+    /// The values that `keys` came from, less the nulls of tuples: the inverse of [`Values::keys`].
     pub(in crate::feature) fn array(&self, keys: &Keys) -> Result<ArrayRef> {
         match (self, keys) {
             (Values::Number(kept), Keys::Numbers(numbers)) => values_of(numbers, kept),
@@ -180,23 +180,31 @@ impl Values {
     /// The published hash of every key: XXH3 of its canonical bytes. For text these are the UTF-8 bytes; for numbers
     /// eight bytes, little-endian, of the integer, of the days or ticks, or of the IEEE 754 double; for tuples the
     /// elements one after the other, each a 0 if it is missing, else a 1 and its bytes, those of text after their number
-    /// as eight bytes.
+    /// as eight bytes. A null is hashed as no bytes, and a tuple of nulls as its zeros.
     pub(in crate::feature) fn hashes(&self, keys: &Keys) -> Result<Vec<u64>> {
         match (self, keys) {
-            (Values::Number(kept), Keys::Numbers(numbers)) => Ok(numbers
-                .values()
-                .iter()
-                .map(|key| xxh3_64(&canonical(*key, kept)))
-                .collect()),
-            (Values::Text, Keys::Bytes(text)) => Ok(text.iter().map(|v| v.map_or(0, xxh3_64)).collect()),
-            (Values::Tuple { fields, .. }, keys) => {
+            (Values::Number(kept), Keys::Numbers(numbers)) => {
+                let nothing = xxh3_64(&[]);
+                let hash = |key: i64| xxh3_64(&canonical(key, kept));
+                Ok(numbers.iter().map(|key| key.map_or(nothing, hash)).collect())
+            }
+            (Values::Text, Keys::Bytes(text)) => Ok(text.iter().map(|v| xxh3_64(v.unwrap_or_default())).collect()),
+            (Values::Tuple { fields, .. }, Keys::Bytes(rows)) => {
                 let tuples = self.array(keys)?;
-                let length = tuples.len();
-                let mut bytes: Vec<Vec<u8>> = vec![Vec::new(); length];
+                let mut bytes: Vec<Vec<u8>> = vec![Vec::new(); tuples.len()];
                 for (field, column) in fields.iter().zip(tuples.as_struct().columns()) {
                     append(&mut bytes, field.data_type(), column)?;
                 }
-                Ok(bytes.iter().map(|bytes| xxh3_64(bytes)).collect())
+                let nothing = xxh3_64(&vec![0; fields.len()]);
+                let mut hashes = bytes.iter().map(|bytes| xxh3_64(bytes));
+                let of = |row: usize| {
+                    if rows.is_valid(row) {
+                        hashes.next()
+                    } else {
+                        Some(nothing)
+                    }
+                };
+                Ok((0..rows.len()).filter_map(of).collect())
             }
             _ => Err(OperatorError::invalid("these keys are not those of the vocabulary")),
         }
@@ -337,8 +345,9 @@ mod tests {
         let mut second = vec![1];
         second.extend((-1_i64).to_le_bytes());
         second.extend([1, 1, 0, 0, 0, 0, 0, 0, 0, b'a']);
+        let hashes = values.hashes(&keys).unwrap();
+        assert_eq!((hashes[1], hashes[3]), (xxh3_64(&second), xxh3_64(&[0, 0])));
         let three = Keys::Bytes(bytes.slice(0, 3));
-        assert_eq!(values.hashes(&three).unwrap()[1], xxh3_64(&second));
         let back = values.array(&three).unwrap();
         assert_eq!(
             back.as_struct().column(0).as_ref(),

@@ -342,6 +342,8 @@ impl Operator for Categorify {
 }
 
 #[cfg(test)]
+mod encoded_columns;
+#[cfg(test)]
 mod given_tests;
 #[cfg(test)]
 mod tests;

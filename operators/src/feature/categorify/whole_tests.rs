@@ -7,26 +7,15 @@ use arrow::array::{
     TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::{Int32Type, Int64Type};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Categorify;
+use super::encoded_columns::{categorify, ids, ints};
 use crate::contract::Tag;
-use crate::harness::{Data, Ran, codes, run, try_run};
-
-pub(super) fn ints(values: &[i64]) -> ArrayRef {
-    Arc::new(Int64Array::from(values.to_vec()))
-}
+use crate::harness::{Data, Ran, codes, try_run};
 
 fn strings(values: &[Option<&str>]) -> ArrayRef {
     Arc::new(StringArray::from(values.to_vec()))
-}
-
-pub(super) fn categorify(config: Value, data: Data) -> Ran {
-    run::<Categorify>(config, &[("input", data)])
-}
-
-pub(super) fn ids(ran: &Ran, column: &str) -> Vec<i64> {
-    ran.column(column).as_primitive::<Int64Type>().values().to_vec()
 }
 
 #[test]
@@ -89,16 +78,7 @@ fn a_combination_is_one_column_of_tuples() {
     );
     assert_eq!(ran.rows("valid"), "3 5; 2 2; 2 1");
     assert_eq!(ran.tags("shop_brand"), [Tag::Item, Tag::Categorical]);
-    let digest = ran
-        .schema
-        .get("shop_brand")
-        .unwrap()
-        .domain
-        .clone()
-        .unwrap()
-        .vocabulary
-        .unwrap();
-    let decoded = ran.vocabularies[&digest].load().unwrap().decode(&[5, 4]).unwrap();
+    let decoded = ran.vocabulary("shop_brand").load().unwrap().decode(&[5, 4]).unwrap();
     assert_eq!(
         decoded.as_struct().column(0).as_primitive::<Int64Type>().values(),
         &[1, 2]
@@ -197,20 +177,7 @@ fn dates_times_and_unsigned_values_come_back() {
     let ran = categorify(json!({}), Data::of(columns.clone()));
     for (name, values) in columns {
         assert_eq!(ids(&ran, name), [3, 4, 3]);
-        let digest = ran
-            .schema
-            .get(name)
-            .unwrap()
-            .domain
-            .clone()
-            .unwrap()
-            .vocabulary
-            .unwrap();
-        let decoded = ran.vocabularies[&digest]
-            .load()
-            .unwrap()
-            .decode(&ids(&ran, name))
-            .unwrap();
+        let decoded = ran.vocabulary(name).load().unwrap().decode(&ids(&ran, name)).unwrap();
         assert_eq!(&decoded, &values, "{name}");
     }
 }

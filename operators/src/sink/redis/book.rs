@@ -12,7 +12,7 @@ use super::connection::Failure;
 use super::server::{Server, value};
 use super::settings::{Publish, Stored};
 use crate::contract::{OperatorError, Result};
-use crate::sink::entries::{Chunk, digest};
+use crate::sink::chunk::{Chunk, digest};
 use crate::sink::spill::{Earlier, Spill};
 
 /// Records that are asked for at once.

@@ -6,7 +6,7 @@ use super::connection::{Failure, check};
 use super::server::{Server, value};
 use super::settings::{Encoding, Stored};
 use crate::contract::{OperatorError, Result};
-use crate::sink::documents::fields_of;
+use crate::sink::hash_fields::fields_of;
 
 /// Keys in one MSET. The server does nothing else meanwhile, and makes its buffer the larger the longer a command is; with more
 /// keys it is no faster.

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::commands::{Item, Style, packed};
 use crate::contract::{Context, OperatorError, Result};
 use crate::sink::AtomicFile;
-use crate::sink::entries::Chunk;
+use crate::sink::chunk::Chunk;
 
 /// Writes all entries as commands. Returns how many keys there are and the size of the file.
 pub(super) fn write(

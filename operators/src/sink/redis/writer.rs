@@ -15,7 +15,8 @@ use super::publisher::overtaken;
 use super::resume::Journal;
 use super::server::Server;
 use crate::contract::{Context, OperatorError, Result};
-use crate::sink::entries::{Chunk, Entries};
+use crate::sink::chunk::Chunk;
+use crate::sink::entries::Entries;
 use crate::sink::spill::Changes;
 
 /// Keys that are read back before a generation takes its place.
