@@ -2,6 +2,7 @@
 
 mod atomic_file;
 mod cells;
+mod changes;
 mod decimal;
 mod decode;
 mod documents;

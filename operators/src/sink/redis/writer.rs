@@ -15,8 +15,8 @@ use super::publisher::overtaken;
 use super::resume::Journal;
 use super::server::Server;
 use crate::contract::{Context, OperatorError, Result};
+use crate::sink::changes::Changes;
 use crate::sink::entries::{Chunk, Entries};
-use crate::sink::spill::Changes;
 
 /// Keys that are read back before a generation takes its place.
 const SAMPLE: u64 = 256;
