@@ -3,8 +3,8 @@
 
     cargo build --workspace --all-targets
     python3 -m venv .bench-venv
-    .bench-venv/bin/pip install faiss-cpu==1.15.1 numpy
-    .bench-venv/bin/python benches/top_k.py [--rounds 5] [--quick] [--skip NAME] [--kind independent]
+    .bench-venv/bin/pip install faiss-cpu==1.15.1 numpy pyarrow
+    .bench-venv/bin/python benches/top_k.py [--rounds 5] [--quick] [--skip NAME] [--kind independent] [--memory]
 
 Searches 20,000 users in 100,000 items, and 2,000 in 1,000,000, by vectors of 64 numbers, once drawn independently and once
 like those of a trained model (users and items around common directions, items of different lengths). FAISS is
@@ -17,7 +17,10 @@ with two threads: its wall time stands beside that of one (on a machine with not
 for each thread has candidates of its own; the lists must be the same. Building the index (sorting and rounding the
 items) is printed beside the search; the ratio is that of the searches, and of both together in brackets. The lists of all
 instruction sets are compared with those of brute force (`check` of the same program, which scores everything) and, as sets
-of ids, with those of FAISS. `products` is the time of the matrix products in single precision alone, whose ratio no search
+of ids, with those of FAISS. `--memory` measures something else: the peak of `TopKEncode` as a part of a pipeline, under
+several limits of memory, with 400,000 users and 200,000 items, and with lists for strangers by 500 segments, whose counts
+would take 800 MB at once; the files of lists must be the same. The limit is about what is held: the tables of ids while the
+model and the users are read stand beside it, which the run with one user shows. `products` is the time of the matrix products in single precision alone, whose ratio no search
 that scores everything so can exceed.
 """
 
@@ -139,15 +142,98 @@ def measure(folder, kind, users, items, k, names, rounds):
         )
 
 
+PIPELINE = """version: 1
+vars: { limit: 1GB }
+nodes:
+  rows: { op: ParquetSource, with: { path: rows.parquet } }
+  strangers: { op: ParquetSource, with: { path: users.parquet } }
+  user_id: rows[user_id] >> Categorify >> TagAsUserID
+  item_id: rows[item_id] >> Categorify >> TagAsItemID
+  place: rows[place]
+  features: user_id + item_id + place
+  model: { op: Als, input: features, with: { factors: 32, iterations: 1 } }
+  one_user: { op: TopKEncode, inputs: { model: model, queries: features }, with: { k: 1, users: [1] } }
+  everybody:
+    op: TopKEncode
+    inputs: { model: model, queries: features }
+    with: { k: 50, memory_limit: "${vars.limit}" }
+  by_segment:
+    op: TopKEncode
+    inputs: { model: model, queries: features, users: strangers }
+    with: { k: 50, cold_start: { segment: place }, memory_limit: "${vars.limit}" }
+"""
+
+
+def memory_input(folder, users, items):
+    """Runs in a process of its own: what a process holds when it starts another counts as the other's peak."""
+    import numpy
+    import pyarrow
+    import pyarrow.parquet
+
+    random = numpy.random.default_rng(5)
+    user = numpy.concatenate([numpy.arange(users), random.integers(0, users, 3 * users)])
+    item = numpy.concatenate([numpy.arange(items), (items * random.random(len(user) - items) ** 2).astype("int64")])
+    write = lambda name, **columns: pyarrow.parquet.write_table(pyarrow.table(columns), folder / name)
+    write("rows.parquet", user_id=user, item_id=item, place=user % 500)
+    who = numpy.concatenate([numpy.arange(0, users, 4), numpy.arange(users, users + users // 4)])
+    write("users.parquet", user_id=who, place=who % 500)
+
+
+def peak(folder, node, limit):
+    """Runs one node anew, whose inputs are there: its peak in MB, and the file of lists."""
+    binary = ROOT / "target/debug/towline"
+    command = [binary, "run", "--quiet", "p.yaml", "--until", node, "--force", node, "--set", f"vars.limit={limit}"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        return None, next((line for line in said.splitlines() if "failed:" in line), said)
+    blobs = (folder / ".towline" / "blobs").rglob("*.parquet")
+    return usage.ru_maxrss * 1024 / 1e6, max(blobs, key=lambda path: path.stat().st_mtime).name
+
+
+def memory(quick):
+    users, items = (40_000, 20_000) if quick else (400_000, 200_000)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / "p.yaml").write_text(PIPELINE)
+        run(sys.executable, __file__, "--memory-input", folder, users, items)
+        # The first run trains.
+        peak(folder, "one_user", "1GB")
+        one, said = peak(folder, "one_user", "1GB")
+        least, said = peak(folder, "strangers", "1GB") if one else (None, said)
+        if least is None:
+            raise SystemExit(said)
+        scores = users * items * 4 / 1e9
+        print(f"{users:,} users x {items:,} items (all scores: {scores:.0f} GB), k = 50")
+        print(f"  the program alone: {least:.0f} MB, with all users read and one served: {one:.0f} MB")
+        for node in ("everybody", "by_segment"):
+            files = set()
+            for limit in ("50MB", "100MB", "200MB", "400MB"):
+                found, file = peak(folder, node, limit)
+                if found is None:
+                    print(f"  {node:12} memory_limit {limit:>6}: {file}", flush=True)
+                    continue
+                files.add(file)
+                print(f"  {node:12} memory_limit {limit:>6}: peak {found:5.0f} MB, {found - least:5.0f} more than alone", flush=True)
+            if len(files) != 1:
+                raise SystemExit(f"{node}: the lists differ")
+
+
 def main():
     if sys.argv[1:2] == ["--faiss"]:
         return faiss_peer(pathlib.Path(sys.argv[2]), int(sys.argv[3]))
+    if sys.argv[1:2] == ["--memory-input"]:
+        return memory_input(pathlib.Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a tenth of the users, and fewer cases")
     parser.add_argument("--skip", action="append", default=[], metavar="NAME", help="an instruction set not to measure")
     parser.add_argument("--kind", choices=["independent", "trained-like"], help="only these vectors")
+    parser.add_argument("--memory", action="store_true", help="the peak under limits of memory instead")
     arguments = parser.parse_args()
+    if arguments.memory:
+        return memory(arguments.quick)
     available = dict(line.split("\t") for line in run(PROGRAM, "available").splitlines())
     names = [name for name, found in available.items() if found == "true" and name not in arguments.skip]
     for name, found in available.items():

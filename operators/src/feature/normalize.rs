@@ -233,7 +233,8 @@ impl Fitter for Fit {
         let fact = |(name, learner): (String, Learner)| {
             let (center, scale) = learner.scale();
             if !(center.is_finite() && scale.is_finite()) {
-                let message = format!("column `{name}` has infinite values, or none of a finite scale; put Clip before it");
+                let message =
+                    format!("column `{name}` has infinite values, or none of a finite scale; put Clip before it");
                 return Err(OperatorError::invalid(message));
             }
             Ok((name, json!({ "center": center, "scale": scale })))

@@ -23,8 +23,12 @@ pub enum ColdStart {
     Segment(String),
 }
 
-/// Every segment has counts of all items.
+/// Every segment has a list of its own.
 const MOST_SEGMENTS: usize = 1024;
+/// The memory of counts where no limit is asked for.
+pub(crate) const COUNTS: usize = 256 << 20;
+/// The memory of an item while a segment's list is made of its counts, beside them.
+const BYTES_TO_SORT: usize = 12;
 
 /// The problem with a column of segments in the dataset on `port`, if there is one.
 pub(crate) fn segment_problem(column: &str, schema: &Schema, port: &str) -> Option<Problem> {
@@ -59,7 +63,9 @@ impl ColdLists {
         }
     }
 
-    /// By the pairs of a dataset, for the wanted segments.
+    /// By the pairs of a dataset, for the wanted segments. Every segment has a count of every item; where those of all take
+    /// more than `room` bytes together, the pairs are read several times, for some segments each. An error if there is no room
+    /// for one.
     #[expect(clippy::too_many_arguments, reason = "all of it decides the lists")]
     pub(crate) fn by_segment(
         dataset: &DatasetFiles,
@@ -69,6 +75,7 @@ impl ColdLists {
         model: &LoadedModel,
         choice: &ItemChoice,
         k: usize,
+        room: usize,
         cancel: &Cancel,
     ) -> Result<Self> {
         if wanted.len() > MOST_SEGMENTS {
@@ -77,32 +84,50 @@ impl ColdLists {
                 "`{column}` has {count} values among users without history; segments of at most {most} are wanted"
             )));
         }
-        let mut reader = IdReader::new(dataset, port);
-        reader.column(model.model_type.item_column(), model.catalogue.originals())?;
-        reader.beside(column);
-        let nothing = || vec![0; model.catalogue.len()];
-        let mut counts: HashMap<&str, Vec<u64>> = wanted.iter().map(|name| (name.as_str(), nothing())).collect();
-        reader.scan(None, cancel, |batch, ids| {
-            let segments = decoded(dataset, column, &column_of(batch, column)?)?;
-            for (id, segment) in ids[0].iter().zip(segments) {
-                let row = id.and_then(|id| model.catalogue.rows.get(&id));
-                let counts = segment.and_then(|segment| counts.get_mut(segment.as_str()));
-                if let (Some(row), Some(counts)) = (row, counts) {
-                    counts[*row as usize] += 1;
+        let (items, overall) = (model.catalogue.len(), model.catalogue.counts());
+        let for_one = items * (size_of::<u64>() + BYTES_TO_SORT);
+        if for_one > room && !wanted.is_empty() {
+            return Err(OperatorError::invalid(format!(
+                "the counts of one segment of `{column}` take {} MB, and `memory_limit` leaves {} MB for them: raise it, or \
+                 write `cold_start: overall`",
+                for_one.div_ceil(1_000_000),
+                room / 1_000_000
+            )));
+        }
+        let at_once = room.saturating_sub(items * BYTES_TO_SORT) / (items * size_of::<u64>()).max(1);
+        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let mut segments = HashMap::new();
+        for names in wanted.chunks(at_once.max(1)) {
+            let mut reader = IdReader::new(dataset, port);
+            reader.column(model.model_type.item_column(), model.catalogue.originals())?;
+            reader.beside(column);
+            let mut counts: HashMap<&str, Vec<u64>> = names.iter().map(|name| (*name, vec![0; items])).collect();
+            reader.scan(None, cancel, |batch, ids| {
+                let segments = decoded(dataset, column, &column_of(batch, column)?)?;
+                for (id, segment) in ids[0].iter().zip(segments) {
+                    let row = id.and_then(|id| model.catalogue.rows.get(&id));
+                    let counts = segment.and_then(|segment| counts.get_mut(segment.as_str()));
+                    if let (Some(row), Some(counts)) = (row, counts) {
+                        counts[*row as usize] += 1;
+                    }
                 }
-            }
-            Ok(())
-        })?;
-        let overall = model.catalogue.counts();
-        let known = counts
-            .into_iter()
-            .filter(|(_, counts)| counts.iter().any(|count| *count > 0));
+                Ok(())
+            })?;
+            let known = counts
+                .into_iter()
+                .filter(|(_, counts)| counts.iter().any(|count| *count > 0));
+            segments.extend(known.map(|(name, counts)| (name.to_owned(), list(&counts, overall, choice, k))));
+        }
         Ok(ColdLists {
             overall: list(overall, overall, choice, k),
-            segments: known
-                .map(|(name, counts)| (name.to_owned(), list(&counts, overall, choice, k)))
-                .collect(),
+            segments,
         })
+    }
+
+    /// Their memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let lists = self.segments.values().map(Vec::len).sum::<usize>() + self.overall.len();
+        lists * size_of::<Scored>()
     }
 
     /// The list of a segment.

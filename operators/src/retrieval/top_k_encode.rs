@@ -119,6 +119,11 @@ impl Describe for TopKEncode {
 }
 
 impl TopKEncode {
+    /// The bytes of `memory_limit`.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.memory_limit.as_deref().and_then(byte_size::byte_size)
+    }
+
     pub(super) fn rules(&self) -> ItemRules<'_> {
         ItemRules {
             exclude: self.exclude.as_deref(),

@@ -10,7 +10,7 @@ use arrow::datatypes::Field;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::audience::{Audience, Rules, Service, last_values, listed};
-use super::cold_start::{ColdLists, ColdStart};
+use super::cold_start::{COUNTS, ColdLists, ColdStart};
 use super::id_reader::texts;
 use super::item_choice::ItemChoice;
 use super::model::LoadedModel;
@@ -23,7 +23,6 @@ use crate::contract::{
     Artifact, BATCH_ROWS, Context, DEFAULT_SPLIT, DatasetFiles, Inputs, OperatorError, Output, Report, ReportTable,
     Result, TableWriter, TaskResult, file_dataset_at, model_files_at,
 };
-use crate::feature::byte_size::byte_size;
 
 /// Users in the sample that a run shows.
 const SAMPLE: usize = 5;
@@ -70,16 +69,17 @@ pub(super) fn run(operator: &TopKEncode, inputs: &Inputs<Artifact>, context: &Co
     let choice = operator
         .rules()
         .apply(inputs, files, &model, &context.session, &context.cancel)?;
-    let work = Work {
+    let mut work = Work {
         operator,
         model: &model,
         users: &users,
         seen: &seen,
         ranker: model.ranker(choice.rows(), context.threads)?,
-        cold: cold(operator, inputs, &model, &choice, &audience, (past, port), context)?,
+        cold: None,
         choice: &choice,
         context,
     };
+    work.cold = cold(&work, inputs, &audience, (past, port))?;
     work.write(&audience)
 }
 
@@ -89,15 +89,31 @@ struct Cold {
     segments: HashMap<String, String>,
 }
 
+impl Cold {
+    /// Its memory, in bytes.
+    fn bytes(&self) -> usize {
+        let entry = 2 * size_of::<String>() + 16;
+        let segments = self
+            .segments
+            .iter()
+            .map(|(user, segment)| entry + user.len() + segment.len());
+        self.lists.bytes() + segments.sum::<usize>()
+    }
+}
+
 fn cold(
-    operator: &TopKEncode,
+    work: &Work<'_>,
     inputs: &Inputs<Artifact>,
-    model: &LoadedModel,
-    choice: &ItemChoice,
     audience: &Audience,
     (past, port): (&DatasetFiles, &str),
-    context: &Context,
 ) -> Result<Option<Cold>> {
+    let Work {
+        operator,
+        model,
+        choice,
+        context,
+        ..
+    } = work;
     if audience.cold() == 0 {
         return Ok(None);
     }
@@ -121,8 +137,14 @@ fn cold(
         ),
     };
     let segments = last_values(table, split, of_users, column, model, &wanted, &context.cancel)?;
+    drop(wanted);
     let values: BTreeSet<String> = segments.values().cloned().collect();
-    let lists = ColdLists::by_segment(past, port, column, &values, model, choice, operator.k, &context.cancel)?;
+    let room = match operator.limit() {
+        Some(limit) => limit.saturating_sub(work.held()),
+        None => COUNTS,
+    };
+    let (k, cancel) = (operator.k, &context.cancel);
+    let lists = ColdLists::by_segment(past, port, column, &values, model, choice, k, room, cancel)?;
     Ok(Some(Cold { lists, segments }))
 }
 
@@ -188,29 +210,36 @@ impl Work<'_> {
         })
     }
 
+    /// The memory of the users, in bytes.
+    fn of_users(&self) -> usize {
+        self.users.table.bytes() + self.users.ids.len() * 24
+    }
+
+    /// The memory of what is there from the beginning to the end: items, users, and what they have seen.
+    fn held(&self) -> usize {
+        self.ranker.bytes() + self.of_users() + self.seen.bytes()
+    }
+
     /// How many users are served at once: as many as the memory that is left can hold.
     fn batch(&self, group: usize) -> Result<usize> {
-        let Some(limit) = self.operator.memory_limit.as_deref().and_then(byte_size) else {
+        let Some(limit) = self.operator.limit() else {
             return Ok(BATCH_ROWS);
         };
         let list = self.operator.k.min(self.ranker.len()) * BYTES_PER_ITEM;
-        let (items, users) = (
-            self.ranker.bytes(),
-            self.users.table.bytes() + self.users.ids.len() * 24,
-        );
-        let seen = self.seen.bytes();
+        let cold = self.cold.as_ref().map_or(0, Cold::bytes);
         let written = group.min(self.users.ids.len()) * self.operator.k * 12;
-        let fixed = items + users + seen + written;
+        let fixed = self.held() + cold + written;
         let of_query = self.ranker.bytes_of_query() + list;
         if fixed + FEWEST * of_query > limit {
             let megabytes = |bytes: usize| bytes.div_ceil(1_000_000);
             return Err(OperatorError::invalid(format!(
-                "`memory_limit` is {} MB, but the items take {} MB, the users {} MB, what they have seen {} MB and a part \
-                 of the output {} MB: raise it",
+                "`memory_limit` is {} MB, but the items take {} MB, the users {} MB, what they have seen {} MB, the lists of \
+                 `cold_start` {} MB and a part of the output {} MB: raise it",
                 megabytes(limit),
-                megabytes(items),
-                megabytes(users),
-                megabytes(seen),
+                megabytes(self.ranker.bytes()),
+                megabytes(self.of_users()),
+                megabytes(self.seen.bytes()),
+                megabytes(cold),
                 megabytes(written + FEWEST * of_query),
             )));
         }

@@ -278,6 +278,66 @@ fn a_limit_of_memory_changes_no_byte_and_one_that_is_too_low_is_told() {
 }
 
 #[test]
+fn lists_of_many_segments_keep_to_the_limit_of_memory_and_stay_the_same() {
+    const SEGMENTS: i64 = 200;
+    let fixture = Fixture::new();
+    let ports = vec![
+        ("model", Artifact::Model(trained::<Popularity>(&fixture, json!({})))),
+        ("queries", Artifact::Dataset(fixture.dataset.clone())),
+    ];
+    let all = run(&fixture, json!({ "k": 20 }), &ports).unwrap();
+    let items = names(&all.lists[0]);
+    let countries = || -> ArrayRef { Arc::new(StringArray::from_iter_values((0..SEGMENTS).map(|i| format!("c{i}")))) };
+    let strangers = |from: i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(from..from + SEGMENTS)) };
+    let users = table(
+        &fixture,
+        "strangers",
+        vec![("user", strangers(1000)), ("country", countries())],
+    );
+    let liked: ArrayRef = Arc::new(StringArray::from_iter_values(
+        (0..SEGMENTS as usize).map(|i| items[i % items.len()]),
+    ));
+    let history = vec![("user", strangers(5000)), ("item", liked), ("country", countries())];
+    let seen = table(&fixture, "past", history);
+    let more = vec![("users", Artifact::Dataset(users)), ("seen", Artifact::Dataset(seen))];
+    let ports = [ports, more].concat();
+    let config = |limit: Option<usize>| {
+        let mut config = json!({ "k": 2, "cold_start": { "segment": "country" } });
+        if let Some(limit) = limit {
+            config["memory_limit"] = json!(limit.to_string());
+        }
+        config
+    };
+    let free = run(&fixture, config(None), &ports).unwrap();
+    for (place, list) in free.lists.iter().enumerate() {
+        assert_eq!(names(list)[0], items[place % items.len()]);
+    }
+    // From too little for the counts of one segment to what the counts of a part of them need.
+    let (mut told, mut least) = (0, None);
+    for limit in (500..80_000).step_by(500) {
+        match run(&fixture, config(Some(limit)), &ports) {
+            Ok(bound) => {
+                assert_eq!(bound.bytes, free.bytes, "{limit}");
+                least = least.or(Some(limit));
+            }
+            Err(error) => {
+                assert_eq!(least, None, "{limit}: {error}");
+                assert!(error.to_string().contains("memory_limit"), "{error}");
+                told += usize::from(error.to_string().contains("counts of one segment"));
+            }
+        }
+        if least.is_some_and(|least| limit > least + 2000) {
+            break;
+        }
+    }
+    let all_counts = SEGMENTS as usize * ITEMS as usize * 8;
+    assert!(
+        told > 0 && least.is_some_and(|least| least < all_counts),
+        "{told} {least:?} {all_counts}"
+    );
+}
+
+#[test]
 fn slips_are_found_without_data() {
     let fixture = Fixture::new();
     let ports = vec![

@@ -95,31 +95,32 @@ pub(super) fn push_int(value: i64, out: &mut Vec<u8>) {
 
 /// Appends numbers with `, ` between them.
 pub(super) fn push_ints(values: &[i64], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + values.len() * ROOM, 0);
-    let room = &mut out[start..];
-    let mut at = 0;
-    for value in values {
-        if *value < 0 {
-            room[at] = b'-';
-            at += 1;
-        }
-        at = write(value.unsigned_abs(), room, at);
-        room[at] = b',';
-        room[at + 1] = b' ';
-        at += 2;
-    }
-    out.truncate(start + at.saturating_sub(2));
+    push_all(values, |value| (value < 0, value.unsigned_abs()), out);
 }
 
 /// Appends numbers with `, ` between them.
 pub(super) fn push_uints(values: &[u64], out: &mut Vec<u8>) {
+    push_all(values, |value| (false, value), out);
+}
+
+/// Appends numbers, each of which is taken apart into whether it has a minus and how much it is.
+#[expect(
+    clippy::inline_always,
+    reason = "it is all that a list is written with, for two types of numbers"
+)]
+#[inline(always)]
+fn push_all<T: Copy>(values: &[T], apart: impl Fn(T) -> (bool, u64), out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + values.len() * ROOM, 0);
     let room = &mut out[start..];
     let mut at = 0;
     for value in values {
-        at = write(*value, room, at);
+        let (minus, amount) = apart(*value);
+        if minus {
+            room[at] = b'-';
+            at += 1;
+        }
+        at = write(amount, room, at);
         room[at] = b',';
         room[at + 1] = b' ';
         at += 2;

@@ -2,6 +2,7 @@
 
 mod atomic_file;
 mod cells;
+mod changes;
 mod chunk;
 mod decimal;
 mod decode;

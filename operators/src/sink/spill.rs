@@ -1,14 +1,15 @@
-//! Keys of a whole generation, compared with those of another in bounded memory: parted by hash, spilt to disk when they are
-//! many, and joined part by part.
+//! Keys of a whole generation in bounded memory: parted by hash, and spilt to disk when they are many.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::contract::{OperatorError, Result};
 
 /// Parts that a generation is spilt into; a part of 100 million keys is 50 MB.
-const PARTS: usize = 64;
+pub(super) const PARTS: usize = 64;
 /// Bytes that are kept in memory before they are spilt: a million rows.
 const MEMORY: usize = 32 << 20;
 
@@ -37,6 +38,17 @@ pub(super) struct Earlier {
     pub(super) hash: u128,
     pub(super) digest: u64,
     pub(super) key: Vec<u8>,
+}
+
+impl Earlier {
+    /// A key with the digest of its document.
+    pub(super) fn of(digest: u64, key: &[u8]) -> Self {
+        Earlier {
+            hash: xxh3_128(key),
+            digest,
+            key: key.to_vec(),
+        }
+    }
 }
 
 impl Spilt for Row {
@@ -91,7 +103,8 @@ fn exactly<const N: usize>(from: &mut impl Read) -> std::io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-fn next<const N: usize>(from: &mut impl Read) -> std::io::Result<Option<[u8; N]>> {
+/// The next bytes; `None` at the end.
+pub(super) fn next<const N: usize>(from: &mut impl Read) -> std::io::Result<Option<[u8; N]>> {
     let mut bytes = [0; N];
     match from.read_exact(&mut bytes) {
         Ok(()) => Ok(Some(bytes)),
@@ -177,7 +190,8 @@ pub(super) struct Spilled<T> {
 }
 
 impl<T: Spilt> Spilled<T> {
-    fn part(&self, part: usize) -> Result<impl Iterator<Item = Result<T>>> {
+    /// What is in a part, in the order in which it was pushed.
+    pub(super) fn part(&self, part: usize) -> Result<impl Iterator<Item = Result<T>>> {
         let path = self.folder.join(part.to_string());
         let mut reader = match self.parts.get(part) {
             Some(bytes) => Part::Memory(bytes),
@@ -211,145 +225,24 @@ impl Read for Part<'_> {
     }
 }
 
-/// What a generation is to those before it.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    /// By the place of a key: whether its document is the one that is published already. Empty if nothing is known.
-    unchanged: Vec<u64>,
-    /// Keys of earlier generations that this one does not have, each with its length before it.
-    stale: Option<PathBuf>,
-}
-
-impl Changes {
-    /// Compares the rows with what was published before. The error of the outer result is one of reading; that of the inner
-    /// is the place of a key that occurs twice. `current` says whether the digests of the earlier generation are known to be
-    /// those of what is published.
-    pub(super) fn find(
-        rows: &Spilled<Row>,
-        keys: u64,
-        earlier: Option<&Spilled<Earlier>>,
-        current: bool,
-        stale: &Path,
-    ) -> Result<Result<Self, u64>> {
-        let mut changes = Changes::default();
-        if earlier.is_some() && current {
-            changes.unchanged = vec![0; keys.div_ceil(64) as usize];
-        }
-        let file = File::create(stale).map_err(OperatorError::io(stale))?;
-        let mut out = BufWriter::new(file);
-        for part in 0..PARTS {
-            let mut own: Vec<Row> = rows.part(part)?.collect::<Result<_>>()?;
-            own.sort_unstable_by_key(|row| (row.hash, row.row));
-            if let Some(twice) = own.windows(2).find(|pair| pair[0].hash == pair[1].hash) {
-                return Ok(Err(twice[1].row));
-            }
-            let Some(earlier) = earlier else { continue };
-            let mut written = hashbrown::HashSet::new();
-            for old in earlier.part(part)? {
-                let old = old?;
-                match own.binary_search_by_key(&old.hash, |row| row.hash) {
-                    Ok(at) if current && own[at].digest == old.digest => {
-                        let row = own[at].row;
-                        let bit = 1_u64 << (row % 64);
-                        let word = &mut changes.unchanged[(row / 64) as usize];
-                        *word |= bit;
-                    }
-                    // Several earlier generations may have had the key.
-                    Err(_) if written.insert(old.hash) => {
-                        out.write_all(&(old.key.len() as u32).to_le_bytes())
-                            .and_then(|()| out.write_all(&old.key))
-                            .map_err(OperatorError::io(stale))?;
-                    }
-                    Ok(_) | Err(_) => {}
-                }
+/// A key among those that were found that is none of those that are known.
+pub(super) fn stranger(found: &Spilled<Earlier>, known: &Spilled<Earlier>) -> Result<Option<Vec<u8>>> {
+    for part in 0..PARTS {
+        let known = known.part(part)?.map(|key| Ok(key?.hash));
+        let known: hashbrown::HashSet<u128> = known.collect::<Result<_>>()?;
+        for key in found.part(part)? {
+            let key = key?;
+            if !known.contains(&key.hash) {
+                return Ok(Some(key.key));
             }
         }
-        out.flush().map_err(OperatorError::io(stale))?;
-        changes.stale = Some(stale.to_owned());
-        Ok(Ok(changes))
     }
-
-    /// Whether the document of the key at this place is published already.
-    pub(super) fn is_unchanged(&self, row: u64) -> bool {
-        self.unchanged
-            .get((row / 64) as usize)
-            .is_some_and(|word| word >> (row % 64) & 1 == 1)
-    }
-
-    /// The keys that are gone, in groups of at most `size`.
-    pub(super) fn stale(&self, size: usize) -> Result<impl Iterator<Item = Result<Vec<Vec<u8>>>>> {
-        let opened = self.stale.as_ref().map(|path| {
-            let file = File::open(path).map_err(OperatorError::io(path))?;
-            Ok::<_, OperatorError>((path.clone(), BufReader::new(file)))
-        });
-        let mut reader = opened.transpose()?;
-        Ok(std::iter::from_fn(move || {
-            let (path, reader) = reader.as_mut()?;
-            let mut keys = Vec::new();
-            while keys.len() < size {
-                let key = next(reader).and_then(|length| {
-                    let Some(length) = length else { return Ok(None) };
-                    let mut key = vec![0; u32::from_le_bytes(length) as usize];
-                    reader.read_exact(&mut key)?;
-                    Ok(Some(key))
-                });
-                match key.map_err(OperatorError::io(path.clone())) {
-                    Ok(Some(key)) => keys.push(key),
-                    Ok(None) => break,
-                    Err(error) => return Some(Err(error)),
-                }
-            }
-            (!keys.is_empty()).then_some(Ok(keys))
-        }))
-    }
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-    use xxhash_rust::xxh3::xxh3_128;
-
     use super::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-        #[test]
-        fn finds_what_a_map_finds(
-            before in prop::collection::btree_map(0_u32..200, 0_u64..3, 0..150),
-            now in prop::collection::btree_map(0_u32..200, 0_u64..3, 1..150),
-            current in any::<bool>(),
-        ) {
-            let folder = tempfile::tempdir().unwrap();
-            let key = |key: u32| key.to_string().into_bytes();
-            let mut rows = Spill::new(&folder.path().join("rows"));
-            for (row, (k, digest)) in now.iter().enumerate() {
-                rows.push(&Row { hash: xxh3_128(&key(*k)), digest: *digest, row: row as u64 }).unwrap();
-            }
-            let mut earlier = Spill::new(&folder.path().join("earlier"));
-            for (k, digest) in &before {
-                earlier.push(&Earlier { hash: xxh3_128(&key(*k)), digest: *digest, key: key(*k) }).unwrap();
-            }
-            let changes = Changes::find(
-                &rows.finish().unwrap(),
-                now.len() as u64,
-                Some(&earlier.finish().unwrap()),
-                current,
-                &folder.path().join("stale"),
-            );
-            let changes = changes.unwrap().unwrap();
-            for (row, (k, digest)) in now.iter().enumerate() {
-                let same = current && before.get(k) == Some(digest);
-                prop_assert_eq!(changes.is_unchanged(row as u64), same);
-            }
-            let stale: Vec<Vec<u8>> = changes.stale(7).unwrap().flat_map(Result::unwrap).collect();
-            let gone: BTreeSet<Vec<u8>> =
-                before.keys().filter(|k| !now.contains_key(k)).map(|k| key(*k)).collect();
-            prop_assert_eq!(stale.len(), gone.len(), "each once");
-            prop_assert_eq!(stale.into_iter().collect::<BTreeSet<_>>(), gone);
-        }
-    }
 
     #[test]
     fn what_does_not_fit_into_memory_is_the_same_on_disk() {
@@ -379,16 +272,20 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_occurs_twice_is_found() {
+    fn who_is_not_known_is_found() {
         let folder = tempfile::tempdir().unwrap();
-        let mut rows = Spill::new(&folder.path().join("rows"));
-        for (row, key) in ["a", "b", "a"].iter().enumerate() {
-            let hash = xxh3_128(key.as_bytes());
-            let row = row as u64;
-            rows.push(&Row { hash, digest: 0, row }).unwrap();
-        }
-        let stale = folder.path().join("stale");
-        let found = Changes::find(&rows.finish().unwrap(), 3, None, false, &stale).unwrap();
-        assert_eq!(found.unwrap_err(), 2);
+        let keys = |name: &str, keys: &[u32]| {
+            let mut spill = Spill::new(&folder.path().join(name));
+            for key in keys {
+                spill.push(&Earlier::of(0, key.to_string().as_bytes())).unwrap();
+            }
+            spill.finish().unwrap()
+        };
+        let known = keys("known", &(0..1000).collect::<Vec<_>>());
+        assert_eq!(stranger(&keys("some", &[5, 999, 5]), &known).unwrap(), None);
+        assert_eq!(
+            stranger(&keys("one", &[5, 1000]), &known).unwrap(),
+            Some(b"1000".to_vec())
+        );
     }
 }

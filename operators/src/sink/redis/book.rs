@@ -41,6 +41,11 @@ impl Names {
         format!("{}:OWNER", self.0)
     }
 
+    /// With `publish: swap`, the number of the second database; in both of them.
+    pub(super) fn staging(&self) -> String {
+        format!("{}:STAGING", self.0)
+    }
+
     /// The generations whose keys are recorded, each with the number of its records.
     pub(super) fn generations(&self) -> String {
         format!("{}:GENERATIONS", self.0)
@@ -59,6 +64,12 @@ impl Names {
     /// The keys of a chunk of a generation.
     pub(super) fn record(&self, generation: u64, chunk: u64) -> String {
         format!("{}:KEYS:{generation}:{chunk}", self.0)
+    }
+
+    /// Whether a key is one of those that records are under.
+    pub(super) fn is_record(&self, key: &[u8]) -> bool {
+        let rest = key.strip_prefix(self.0.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b":KEYS:"))
     }
 
     /// A key of a generation. The braces keep it in the slot of the key itself.
@@ -278,11 +289,7 @@ pub(super) async fn spill(
 ) -> Result<bool, Failure> {
     records(server, names, generation, async |keys| {
         for (digest, key) in keys {
-            spill.push(&Earlier {
-                hash: xxh3_128(key),
-                digest,
-                key: key.to_vec(),
-            })?;
+            spill.push(&Earlier::of(digest, key))?;
         }
         Ok(())
     })

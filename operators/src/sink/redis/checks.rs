@@ -8,51 +8,6 @@ use crate::sink::cells::Cells;
 use crate::sink::documents::{RECOMMENDATIONS, SCORES};
 use crate::sink::key_pattern::KeyPattern;
 
-/// What is wrong with an address, without its secrets.
-pub(super) fn check_address(url: &str, certificates: bool) -> Vec<Problem> {
-    let secret = url.starts_with("${secret.");
-    if url != address::EMBEDDED && address::shape(url).is_none() {
-        // The address itself is not repeated: it may hold a password.
-        let help = "write `embedded`, or `redis://host:6379` (also `rediss://`, `unix://`, `redis+sentinel://`, \
-                    `redis+cluster://`)";
-        return vec![bad("url", "this is not the address of a Redis server", Some(help))];
-    }
-    if !secret
-        && url != address::EMBEDDED
-        && !url.contains("${secret.")
-        && let Err(reason) = address::read(url)
-    {
-        return vec![bad("url", &reason, None)];
-    }
-    if certificates && !secret && !address::is_tls(url) {
-        return vec![bad(
-            "url",
-            "certificates are of use only with TLS",
-            Some("write `rediss://`"),
-        )];
-    }
-    Vec::new()
-}
-
-/// What is wrong with the credentials for sentinels.
-pub(super) fn check_sentinels(url: &str, user: Option<&str>, password: Option<&str>) -> Option<Problem> {
-    let at = match (user, password) {
-        (None, None) => return None,
-        (Some(_), None) => {
-            let help = "write `sentinel_password: \"${secret.NAME}\"` beside it";
-            return Some(bad("sentinel_user", "a user needs a password", Some(help)));
-        }
-        (Some(_), _) => "sentinel_user",
-        (None, Some(_)) => "sentinel_password",
-    };
-    let whole_secret = url.starts_with("${secret.");
-    let asked = whole_secret || matches!(address::shape(url), Some(Shape::Sentinel { .. }));
-    (!asked).then(|| {
-        let help = "write `redis+sentinel://host:26379/service`, or leave it out";
-        bad(at, "`url` names no sentinels", Some(help))
-    })
-}
-
 pub(super) fn check_namespace(namespace: &str) -> Option<Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let right = namespace.starts_with(|c: char| c.is_ascii_alphabetic()) && namespace.chars().all(plain);

@@ -58,10 +58,10 @@ impl Style {
         groups
     }
 
-    /// The commands that write some keys, each of which replaces whatever is there.
-    pub(super) fn commands(&self, items: &[Item<'_>]) -> Pipeline {
-        let mut pipeline = Pipeline::with_capacity(items.len());
-        for group in self.groups(items) {
+    /// The commands that write groups of keys, each of which replaces whatever is there.
+    fn commands(&self, groups: &[&[Item<'_>]]) -> Pipeline {
+        let mut pipeline = Pipeline::with_capacity(groups.len());
+        for group in groups {
             self.set(group, &mut pipeline);
         }
         pipeline
@@ -141,8 +141,8 @@ impl Style {
         if items.is_empty() {
             return Ok(Vec::new());
         }
-        let answers = server.try_send(node, &self.commands(items)).await?;
         let groups = self.groups(items);
+        let answers = server.try_send(node, &self.commands(&groups)).await?;
         let each = answers.len() / groups.len();
         let mut left = Vec::new();
         for (place, answer) in answers.iter().enumerate() {
@@ -295,5 +295,5 @@ pub(super) async fn style_of(server: &Server, encoding: Encoding, ttl: Option<u6
 
 /// The documents as bytes that `redis-cli --pipe` takes.
 pub(super) fn packed(style: Style, items: &[Item<'_>]) -> Vec<u8> {
-    style.commands(items).get_packed_pipeline()
+    style.commands(&style.groups(items)).get_packed_pipeline()
 }

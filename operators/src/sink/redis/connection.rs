@@ -284,6 +284,9 @@ pub(super) fn sentinel_failure(error: &RedisError) -> Failure {
         "NOPERM" => server(&format!(
             "the sentinel does not let this user ask for the master (`sentinel_user`): {error}"
         )),
+        _ if error.to_string().contains("unknown command") => {
+            server("what answers there is no sentinel; name its port (26379 by default), or write `redis://` in `url`")
+        }
         code if code == "WRONGPASS" || error.kind() == ErrorKind::AuthenticationFailed => {
             server("the sentinel refuses the user name or the password; check `sentinel_user` and `sentinel_password`")
         }
@@ -299,6 +302,16 @@ pub(super) fn failure(error: &RedisError) -> Failure {
     if error.kind() == ErrorKind::AuthenticationFailed || code == "WRONGPASS" {
         return server("the server refuses the user name or the password; check the credentials in `url`");
     }
+    let said = error.to_string();
+    if said.contains("DB index is out of range") {
+        return server(
+            "the server has no database of this number; it has 16, from 0 on, unless its setting `databases` says otherwise \
+             (`swap` needs a second one: `staging`)",
+        );
+    }
+    if said.contains("lookup address") {
+        return Failure::Passing("the name of the host is not known here; is it spelt right?".to_owned());
+    }
     match code {
         "NOAUTH" => server("the server wants a password; write `redis://:${secret.NAME}@host:port` as `url`"),
         "NOPERM" => server(&format!("the server does not let this user do it: {error}")),
@@ -306,10 +319,14 @@ pub(super) fn failure(error: &RedisError) -> Failure {
         "LOADING" => Failure::Loading,
         "BUSY" | "TRYAGAIN" | "MASTERDOWN" => Failure::Passing(error.to_string()),
         _ if error.is_connection_refusal() => Failure::Passing(
-            "the connection is refused; is the server running there, and is the port right?".to_owned(),
+            "the connection is refused; is the server running there, and is the port (or the path of the socket) right?".to_owned(),
         ),
         _ if error.is_timeout() => {
-            Failure::Passing("the server does not answer in time; is it reachable from here?".to_owned())
+            Failure::Passing(
+                "the server does not answer in time; is it reachable from here, and does it speak TLS just where `url` says \
+                 so (`rediss://`)?"
+                    .to_owned(),
+            )
         }
         _ if error.kind() == ErrorKind::InvalidClientConfig => server(
             "the address is not valid; it should look like `redis://:password@host:6379/0`, with special characters in \
@@ -319,5 +336,20 @@ pub(super) fn failure(error: &RedisError) -> Failure {
             Failure::Passing(format!("the connection broke ({error})"))
         }
         _ => server(&error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_nobody_knows_is_no_broken_connection() {
+        let error = std::io::Error::other("failed to lookup address information: Name or service not known");
+        let told = failure(&RedisError::from(error));
+        assert!(
+            matches!(&told, Failure::Passing(text) if text.contains("name of the host")),
+            "{told}"
+        );
     }
 }

@@ -10,8 +10,8 @@ use super::server::Server;
 use super::settings::{Gates, MaxChange};
 use super::writer::Place;
 use crate::contract::{OperatorError, Result};
+use crate::sink::changes::Changes;
 use crate::sink::entries::{Census, Entries};
-use crate::sink::spill::Changes;
 
 /// Keys that are read from the server at once.
 const KEYS: usize = 512;

@@ -12,7 +12,22 @@ use super::settings::{Publish, Stale};
 use crate::contract::OperatorError;
 
 /// Refuses to publish where another way of publishing has left what this one cannot tidy up.
-pub(super) async fn check(server: &Server, names: &Names, manner: &Manner) -> Result<(), Failure> {
+pub(super) async fn check(
+    server: &Server,
+    staging: Option<&Server>,
+    names: &Names,
+    manner: &Manner,
+) -> Result<(), Failure> {
+    let emptied = check_second(server, staging, names).await?;
+    check_live(server, names, manner).await?;
+    if emptied {
+        // The second database may become somebody else's.
+        book::remove(server, &[names.staging()]).await?;
+    }
+    Ok(())
+}
+
+async fn check_live(server: &Server, names: &Names, manner: &Manner) -> Result<(), Failure> {
     let now = manner.publish;
     let refuse = |before: Publish, remedy: &str| -> Failure {
         OperatorError::Server(format!(
@@ -61,4 +76,30 @@ pub(super) async fn check(server: &Server, names: &Names, manner: &Manner) -> Re
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses to leave a second database behind that `swap` has loaded, or keeps the generation before in, where that is not the
+/// second one of this run. Returns whether there was one that somebody has emptied since.
+async fn check_second(server: &Server, staging: Option<&Server>, names: &Names) -> Result<bool, Failure> {
+    let name = names.staging();
+    let Some(second) = book::get(server, &name).await? else {
+        return Ok(false);
+    };
+    let Ok(database) = second.parse::<i64>() else {
+        let text = format!("the key `{name}` holds no number; choose another `namespace`");
+        return Err(OperatorError::Server(text).into());
+    };
+    if staging.is_some_and(|staging| staging.database() == database) {
+        return Ok(false);
+    }
+    if book::get(&server.beside(database).await?, &name).await? == Some(second) {
+        return Err(OperatorError::Server(format!(
+            "database {database} holds what `publish: swap` has loaded or kept for the namespace `{}`, and would be left \
+             behind for good; empty it, which is the sink's own (`FLUSHDB` in database {database}), or go on with `publish: \
+             swap` and `staging: {database}`",
+            names.0
+        ))
+        .into());
+    }
+    Ok(true)
 }

@@ -13,7 +13,7 @@ use super::server::Server;
 use super::settings::Stale;
 use super::writer::Place;
 use crate::contract::Result;
-use crate::sink::spill::Changes;
+use crate::sink::changes::Changes;
 
 /// Keys that are removed at once.
 const REMOVED: usize = 512;

@@ -13,10 +13,11 @@ use super::publisher::{Outcome, Publisher, json};
 use super::resume::Journal;
 use super::server::Server;
 use super::settings::Stored;
+use super::whole;
 use super::writer::Place;
 use crate::contract::{Cancel, OperatorError, Result};
+use crate::sink::changes::Changes;
 use crate::sink::entries::Census;
-use crate::sink::spill::Changes;
 
 /// Keys of old generations that are removed in a second, so that readers do not notice.
 const REMOVED_PER_SECOND: u64 = 50_000;
@@ -224,7 +225,7 @@ async fn remove_generation(
     Ok(removed)
 }
 
-/// Makes the generation before the present one count again.
+/// Makes the generation before the present one count again, if it is whole.
 pub(super) async fn roll_back(server: &Server, names: &Names, key: &str) -> Result<(u64, u64), Failure> {
     let none = || -> Failure {
         OperatorError::invalid("there is no earlier generation to go back to: `keep` says how many stay").into()
@@ -237,6 +238,7 @@ pub(super) async fn roll_back(server: &Server, names: &Names, key: &str) -> Resu
         .filter(|older| *older < now)
     {
         if let Some(meta) = book::meta(server, &names.meta(Some(older)), key).await? {
+            whole::check(server, names, Place::Generation(older), &meta).await?;
             install(server, names, meta.stored(), older).await?;
             book::set(server, &names.current(), &older.to_string()).await?;
             return Ok((now, older));

@@ -11,9 +11,10 @@ use super::server::Server;
 use super::settings::{Gates, Publish, Stale};
 use super::writer::{Mark, Place, Writer, Written};
 use crate::contract::{Context, OperatorError, Result};
+use crate::sink::changes::Changes;
 use crate::sink::entries::{Census, Entries};
 use crate::sink::key_pattern::KeyPattern;
-use crate::sink::spill::{Changes, Earlier, Row, Spill, Spilled};
+use crate::sink::spill::{Earlier, Row, Spill, Spilled};
 
 /// How long a publication that was overtaken may take for the chunks that it has sent.
 const GRACE: Duration = Duration::from_secs(1);
@@ -65,7 +66,7 @@ pub(super) struct Outcome {
 impl Publisher<'_> {
     /// Publishes in the way that was asked for.
     pub(super) async fn publish(&self, staging: Option<&Server>) -> Result<Outcome, Failure> {
-        super::modes::check(self.server, self.names, self.manner).await?;
+        super::modes::check(self.server, staging, self.names, self.manner).await?;
         match (self.manner.publish, staging) {
             (Publish::Overwrite, _) => super::overwrite::publish(self).await,
             (Publish::Pointer, _) => super::pointer::publish(self).await,

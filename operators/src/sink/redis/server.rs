@@ -1,19 +1,19 @@
-//! A server, a cluster or the master that sentinels name: where keys are, and commands that survive broken connections.
+//! A server, a cluster or the master that sentinels name: commands that survive broken connections.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{ConnectionAddr, ConnectionInfo, FromRedisValue, Pipeline, Value};
+use redis::{FromRedisValue, Pipeline, Value};
 use tokio::sync::RwLock;
 
 use super::address::{Address, Shape};
-use super::connection::{Failure, Node, Security, check, failure, sentinel_failure};
+use super::connection::{Failure, Node, Security, check};
+use super::layout::{Layout, masters};
 use crate::contract::{OperatorError, Result};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-const SLOTS: usize = 16_384;
 
 /// Where to write, and how patiently.
 pub(super) struct Server {
@@ -24,15 +24,6 @@ pub(super) struct Server {
     /// How long to try again after a connection broke.
     patience: Duration,
     layout: RwLock<Layout>,
-}
-
-/// The processes that hold the keys.
-struct Layout {
-    nodes: Vec<Arc<Node>>,
-    /// In a cluster: the place of the node of each slot.
-    slots: Option<Vec<u16>>,
-    /// Counts the changes.
-    version: u64,
 }
 
 /// One or more keys, by the node that holds them.
@@ -83,6 +74,12 @@ impl Server {
             answers.iter().try_for_each(check)?;
         }
         Ok(())
+    }
+
+    /// The same server, and another of its databases.
+    pub(super) async fn beside(&self, database: i64) -> Result<Self, Failure> {
+        let (address, security) = (self.address.clone(), self.security.clone());
+        Server::open(address, security, database, 1, self.patience).await
     }
 
     /// The database of the server.
@@ -227,11 +224,7 @@ impl Server {
             return Ok(());
         }
         let first = layout.nodes.is_empty();
-        let (masters, slots) = match &self.address.shape {
-            Shape::Single => (self.address.seeds.clone(), None),
-            Shape::Sentinel { service } => (vec![self.master(service).await?], None),
-            Shape::Cluster => self.cluster().await?,
-        };
+        let (masters, slots) = masters(&self.address, &self.security).await?;
         let mut known: HashMap<String, Arc<Node>> = HashMap::new();
         for node in &layout.nodes {
             known.insert(node.address(), Arc::clone(node));
@@ -256,58 +249,6 @@ impl Server {
         };
         Ok(())
     }
-
-    /// The master that the sentinels name.
-    async fn master(&self, service: &str) -> Result<ConnectionInfo, Failure> {
-        let mut last = Failure::Passing("no sentinel answers".to_owned());
-        for seed in &self.address.seeds {
-            let mut connection = match self.security.open_sentinel(seed).await {
-                Ok(connection) => connection,
-                Err(error) => {
-                    last = sentinel_failure(&error);
-                    continue;
-                }
-            };
-            let mut command = redis::cmd("SENTINEL");
-            command.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
-            let named: Result<Option<(String, u16)>, _> = command.query_async(&mut connection).await;
-            match named {
-                Ok(Some((host, port))) => return Ok(seed.clone().set_addr(moved_to(seed.addr(), host, port))),
-                Ok(None) => {
-                    let text = format!("the sentinel knows no service `{service}`; check the name in `url`");
-                    return Err(OperatorError::Server(text).into());
-                }
-                Err(error) => last = sentinel_failure(&error),
-            }
-        }
-        Err(last)
-    }
-
-    /// The masters of the cluster, and the place of the master of each slot.
-    async fn cluster(&self) -> Result<(Vec<ConnectionInfo>, Option<Vec<u16>>), Failure> {
-        let mut last = Failure::Passing("no node of the cluster answers".to_owned());
-        for seed in &self.address.seeds {
-            let mut connection = match self.security.open(seed, 0).await {
-                Ok(connection) => connection,
-                Err(error) => {
-                    last = failure(&error);
-                    continue;
-                }
-            };
-            let answer: Result<Value, _> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await;
-            match answer {
-                Ok(answer) => return slots(seed, &answer),
-                Err(error) => last = failure(&error),
-            }
-        }
-        match last {
-            Failure::Final(OperatorError::Server(text)) if text.contains("cluster support disabled") => {
-                let text = "the server is no node of a cluster; write `redis://` or `rediss://` in `url`";
-                Err(OperatorError::Server(text.to_owned()).into())
-            }
-            last => Err(last),
-        }
-    }
 }
 
 /// The answers, unless one of them asks to come again. Other errors are answers to single commands, which who asked looks at.
@@ -320,32 +261,6 @@ fn passed_on(answers: Vec<Value>) -> Result<Vec<Value>, Failure> {
     Ok(answers)
 }
 
-impl Layout {
-    fn owner(&self, key: &[u8]) -> usize {
-        let Some(slots) = &self.slots else { return 0 };
-        slots.get(slot(key)).map_or(0, |node| usize::from(*node))
-    }
-}
-
-/// The slot of a key in a cluster: CRC16 (XMODEM) of what stands in the first braces, or of the whole key.
-fn slot(key: &[u8]) -> usize {
-    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
-        let rest = &key[open + 1..];
-        let close = rest.iter().position(|byte| *byte == b'}')?;
-        (close > 0).then(|| &rest[..close])
-    });
-    let crc = tag.unwrap_or(key).iter().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
-            if crc & 0x8000 == 0 {
-                crc << 1
-            } else {
-                (crc << 1) ^ 0x1021
-            }
-        })
-    });
-    usize::from(crc) % SLOTS
-}
-
 /// The answer as a value of some type.
 pub(super) fn value<T: FromRedisValue>(answer: Value) -> Result<T, Failure> {
     check(&answer)?;
@@ -354,85 +269,4 @@ pub(super) fn value<T: FromRedisValue>(answer: Value) -> Result<T, Failure> {
             "the server answers something unexpected ({error})"
         )))
     })
-}
-
-fn moved_to(seed: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
-    match seed {
-        ConnectionAddr::TcpTls {
-            insecure, tls_params, ..
-        } => ConnectionAddr::TcpTls {
-            host,
-            port,
-            insecure: *insecure,
-            tls_params: tls_params.clone(),
-        },
-        _ => ConnectionAddr::Tcp(host, port),
-    }
-}
-
-/// The answer to CLUSTER SLOTS: ranges of slots, each with its master first.
-fn slots(seed: &ConnectionInfo, answer: &Value) -> Result<(Vec<ConnectionInfo>, Option<Vec<u16>>), Failure> {
-    let unexpected = || Failure::Passing("the cluster does not say which node holds which slots".to_owned());
-    let Value::Array(ranges) = answer else {
-        return Err(unexpected());
-    };
-    let mut masters: BTreeMap<(String, u16), Vec<(usize, usize)>> = BTreeMap::new();
-    for range in ranges {
-        let Value::Array(range) = range else {
-            return Err(unexpected());
-        };
-        let [Value::Int(from), Value::Int(to), Value::Array(master), ..] = range.as_slice() else {
-            return Err(unexpected());
-        };
-        let [host, Value::Int(port), ..] = master.as_slice() else {
-            return Err(unexpected());
-        };
-        // An empty name is the node that was asked.
-        let named = redis::from_redis_value_ref::<Option<String>>(host).ok().flatten();
-        let host = named
-            .filter(|host| !host.is_empty())
-            .unwrap_or_else(|| host_of(seed.addr()));
-        masters
-            .entry((host, *port as u16))
-            .or_default()
-            .push((*from as usize, *to as usize));
-    }
-    let mut places = vec![u16::MAX; SLOTS];
-    let mut nodes = Vec::new();
-    for (place, ((host, port), ranges)) in masters.into_iter().enumerate() {
-        for (from, to) in ranges {
-            for slot in places.get_mut(from..=to).ok_or_else(unexpected)? {
-                *slot = place as u16;
-            }
-        }
-        nodes.push(seed.clone().set_addr(moved_to(seed.addr(), host, port)));
-    }
-    if places.contains(&u16::MAX) {
-        return Err(Failure::Moved(
-            "the cluster is not whole: some slots have no node".to_owned(),
-        ));
-    }
-    Ok((nodes, Some(places)))
-}
-
-fn host_of(address: &ConnectionAddr) -> String {
-    match address {
-        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
-        _ => String::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_are_those_of_the_documentation() {
-        // From the specification of Redis Cluster.
-        assert_eq!(slot(b"123456789"), 0x31c3);
-        assert_eq!(slot(b"{user1000}.following"), slot(b"{user1000}.followers"));
-        assert_eq!(slot(b"foo{}{bar}"), slot(b"foo{}{bar}"));
-        assert_eq!(slot(b"foo{{bar}}zap"), slot(b"{bar"));
-        assert_eq!(slot(b"RECS:7:{USER:42}"), slot(b"USER:42"));
-    }
 }

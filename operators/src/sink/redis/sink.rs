@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::checks::{bad, check_address, check_key, check_namespace, check_sentinels};
+use super::checks::{check_key, check_namespace};
+use super::reach::Reach;
 use super::settings::{Document, Encoding, Gates, Publish, Stale};
 use super::{address, places};
 use crate::contract::{
@@ -199,19 +200,7 @@ impl Describe for RedisSink {
         "op: RedisSink\ninput: recommendations\nwith: { url: embedded, key: \"USER:{user_id}\" }\n";
 
     fn check(&self) -> Vec<Problem> {
-        let mut problems = check_address(&self.url, self.ca.is_some() || self.client_certificate.is_some());
-        if self.client_certificate.is_some() != self.client_key.is_some() {
-            problems.push(bad(
-                "client_key",
-                "`client_certificate` and `client_key` are needed together",
-                None,
-            ));
-        }
-        problems.extend(check_sentinels(
-            &self.url,
-            self.sentinel_user.as_deref(),
-            self.sentinel_password.as_deref(),
-        ));
+        let mut problems = self.reach().problems();
         problems.extend(check_namespace(&self.namespace));
         if !self.is_file() {
             problems.extend(check_key(&self.key, &self.namespace));
@@ -258,6 +247,21 @@ impl Operator for RedisSink {
 }
 
 impl RedisSink {
+    /// How the server is reached.
+    pub(super) fn reach(&self) -> Reach<'_> {
+        Reach {
+            url: &self.url,
+            ca: self.ca.as_deref(),
+            client_certificate: self.client_certificate.as_deref(),
+            client_key: self.client_key.as_deref(),
+            sentinel_user: self.sentinel_user.as_deref(),
+            sentinel_password: self.sentinel_password.as_deref(),
+            namespace: &self.namespace,
+            connections: self.connections,
+            patience: self.patience,
+        }
+    }
+
     /// The second database, where there is one, of a sink whose first one this is.
     pub(super) fn second(&self, database: i64) -> Option<i64> {
         let next = || self.staging.unwrap_or(database.saturating_add(1));

@@ -1,48 +1,60 @@
 //! `publish: swap`: into a second database that changes places with the first in one step.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::book::{self, Meta};
 use super::connection::Failure;
+use super::own::{self, Held, Own};
 use super::publisher::{Outcome, Publisher, json, overtaken};
 use super::resume::Journal;
 use super::server::Server;
 use super::writer::Place;
+use super::{room, whole};
 use crate::contract::{OperatorError, Result};
+use crate::sink::changes::Changes;
 use crate::sink::entries::Census;
-use crate::sink::spill::Changes;
 
-/// What a key costs a server beside its bytes.
-const PER_KEY: u64 = 96;
-/// What a document of RedisJSON costs, as a multiple of its bytes.
-const JSON_FACTOR: u64 = 4;
-/// More keys than a server can hold, and exact as a number of Lua.
-const MOST: u64 = 1 << 52;
 /// How long to wait until the server has freed what was removed.
 const FREEING: Duration = Duration::from_mins(1);
 
 /// Changes the databases once: a second try, after an answer that was lost, finds the generation in place. The clients see
 /// one of the two at any time. Nothing is changed where somebody else has written into one of them meanwhile: then the answer
-/// is the number of keys there and the place of the database, 1 for the one that is live.
+/// is the place of the database (1 is the one that is live), how many keys of a kind it holds, and how many it may.
 const SWAP: &str = "\
 local live = redis.call('GET', KEYS[1]) \
-if live and cjson.decode(live)['generation'] == tonumber(ARGV[1]) then return {0, 0} end \
-redis.call('SELECT', ARGV[3]) \
-local loaded = redis.call('DBSIZE') \
+if live and cjson.decode(live)['generation'] == tonumber(ARGV[1]) then return {0, 0, 0} end \
+local function lasting(database) \
+  local keys, timed = string.match(redis.call('INFO', 'keyspace'), 'db' .. database .. ':keys=(%d+),expires=(%d+)') \
+  return tonumber(keys or 0) - tonumber(timed or 0) end \
+local function wrong(place, database, least, most, stay) \
+  redis.call('SELECT', database) \
+  local size, there = redis.call('DBSIZE'), lasting(database) \
+  if size < least or size > most then return {place, size, most} end \
+  if there > stay then return {place, there, stay} end end \
+local others = wrong(2, ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])) \
+  or wrong(1, ARGV[2], 0, tonumber(ARGV[7]), tonumber(ARGV[8])) \
+if others then return others end \
 redis.call('SELECT', ARGV[2]) \
-local least, most = tonumber(ARGV[4]), tonumber(ARGV[5]) \
-if loaded < least or loaded > most then return {2, loaded} end \
-local there = redis.call('DBSIZE') \
-if there > tonumber(ARGV[6]) then return {1, there} end \
-redis.call('SWAPDB', ARGV[2], ARGV[3]) return {0, 0}";
+redis.call('SWAPDB', ARGV[2], ARGV[3]) return {0, 0, 0}";
 
-/// How many keys the databases may hold when they change places.
-struct Sizes {
-    /// The one that was loaded.
-    loaded: std::ops::RangeInclusive<u64>,
-    /// The one that readers see: no more than when it was looked at.
-    live: u64,
+/// How many keys a database may hold when it changes its place.
+struct Size {
+    least: u64,
+    most: u64,
+    /// At most so many that do not go by themselves.
+    lasting: u64,
+}
+
+impl Size {
+    /// That of a database as it was looked at; its keys may go meanwhile, where they have a time.
+    fn of(held: Held, meta: Option<&Meta>) -> Self {
+        let timed = meta.is_some_and(|meta| meta.ttl.is_some());
+        Size {
+            least: 0,
+            most: held.all,
+            lasting: if timed { held.beside } else { held.all },
+        }
+    }
 }
 
 pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Result<Outcome, Failure> {
@@ -52,8 +64,9 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
     let name = names.meta(None);
     let live = book::meta(server, &name, &manner.key).await?;
     let before = book::meta(staging, &name, &manner.key).await?;
-    let (live_size, _) = check_own(publisher, server, live.as_ref()).await?;
-    let (_, staging_most) = check_own(publisher, staging, before.as_ref()).await?;
+    let own = Own::of(publisher);
+    let mut live_held = own.check(server, live.as_ref()).await?;
+    let staging_held = own.check(staging, before.as_ref()).await?;
 
     let (census, changes) = publisher.look(None, false)?;
     let changed = publisher
@@ -66,10 +79,19 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
         .max()
         .unwrap_or(0)
         + 1;
-    let mut journal = start(publisher, (staging, staging_most), generation, &census, live.as_ref()).await?;
+    pair(publisher, staging, &mut live_held).await?;
+    let mut journal = start(publisher, (staging, staging_held), generation, &census, live.as_ref()).await?;
 
+    let recorded = Some(journal.progress().generation);
     let loaded = publisher
-        .load(staging, Place::Plain, None, &Changes::default(), &census, &mut journal)
+        .load(
+            staging,
+            Place::Plain,
+            recorded,
+            &Changes::default(),
+            &census,
+            &mut journal,
+        )
         .await;
     let written = match loaded {
         Ok(written) => written,
@@ -84,20 +106,19 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
             return Err(failure);
         }
     };
-    check_size(publisher, staging, &census).await?;
     if book::get(staging, &names.writing()).await?.as_ref() != Some(&journal.progress().token) {
         return Err(overtaken());
     }
+    let loaded = check_loaded(publisher, staging, &census).await?;
     let meta = publisher.meta(journal.progress().generation, &census, &written);
     book::set(staging, &name, &json(&meta)?).await?;
     book::remove(staging, &[names.writing()]).await?;
     // Instead of the mark of the writer there is that of the generation now.
-    let loaded = size_of(&census);
-    let least = if publisher.style.ttl.is_some() { 0 } else { loaded };
-    let sizes = Sizes {
-        loaded: least..=loaded,
-        live: live_size,
-    };
+    if live.as_ref().is_some_and(|live| live.ttl.is_some()) {
+        // Keys that have gone since would make room for others in the count.
+        live_held = own.check(server, live.as_ref()).await?;
+    }
+    let sizes = (loaded, Size::of(live_held, live.as_ref()));
     change_places(server, staging, &name, meta.generation, sizes).await?;
     if manner.keep == 0 {
         flush(staging).await?;
@@ -115,7 +136,7 @@ pub(super) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Resu
 /// Takes up what an earlier run has left, or empties the staging database and marks it.
 async fn start(
     publisher: &Publisher<'_>,
-    (staging, most): (&Server, u64),
+    (staging, held): (&Server, Held),
     generation: u64,
     census: &Census,
     live: Option<&Meta>,
@@ -130,165 +151,48 @@ async fn start(
     let journal = publisher.begin(staging, generation, census).await?;
     publisher.mark(staging, &journal.progress().token).await?;
     // What was looked at is removed, and nothing that has come since. The mark is one more.
-    let now = database_size(staging).await?;
-    if now > most.saturating_add(1) {
+    let (now, most) = (own::size(staging).await?, held.most.saturating_add(1));
+    if now > most {
         return Err(intruded(staging, now, most));
     }
     flush(staging).await?;
-    check_memory(publisher, staging, census, live).await?;
+    room::check(publisher, staging, census, live).await?;
+    book::set(staging, &names.staging(), &staging.database().to_string()).await?;
     book::set(staging, &names.owner(), &census.keys.to_string()).await?;
     book::set(staging, &names.writing(), &journal.progress().token).await?;
+    book::begin(staging, names, generation, publisher.chunks(census)).await?;
     Ok(journal)
 }
 
-/// Refuses a database that holds anything that the sink has not written: other keys than its own, or more of them than it
-/// has written there. Returns how many keys it holds in all, and how many it could hold: another run may be loading it.
-async fn check_own(publisher: &Publisher<'_>, server: &Server, meta: Option<&Meta>) -> Result<(u64, u64), Failure> {
-    let names = publisher.names;
-    // A database that was being loaded says itself how many keys it was to get.
-    let loading = book::get(server, &names.owner()).await?;
-    let loading = loading.map(|keys| keys.parse().unwrap_or(u64::MAX));
-    let written = meta.map(|meta| meta.rows).or(loading);
-    let marks = own_marks(publisher, server, written.is_some()).await?;
-    if meta.is_some_and(|meta| meta.ttl.is_some()) {
-        let lasting = lasting(server).await?.saturating_sub(marks);
-        if lasting > 0 {
-            let what = format!("{lasting} keys that stay, where those of this sink go by themselves (`ttl`)");
-            return Err(foreign(server, &what));
-        }
-    }
-    let all = database_size(server).await?;
-    let size = all.saturating_sub(marks);
-    let written = match written {
-        Some(written) if size > written => written,
-        written => return Ok((all, written.unwrap_or(0).saturating_add(marks))),
-    };
-    Err(foreign(
-        server,
-        &format!(
-            "{size} keys that fit `{}`, of which this sink has written {written}",
-            publisher.manner.key
-        ),
-    ))
-}
-
-async fn database_size(server: &Server) -> Result<u64, Failure> {
-    server.one(None, redis::cmd("DBSIZE")).await
-}
-
-/// How many keys of a database do not go by themselves.
-async fn lasting(server: &Server) -> Result<u64, Failure> {
-    let mut command = redis::cmd("INFO");
-    command.arg("keyspace");
-    let text: String = server.one(None, command).await?;
-    let database = format!("db{}:", server.database());
-    let line = text.lines().find_map(|line| line.strip_prefix(&database));
-    let number = |name: &str| {
-        let mut fields = line.into_iter().flat_map(|line| line.split(','));
-        let found = fields.find_map(|field| field.strip_prefix(name));
-        found.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0)
-    };
-    Ok(number("keys=").saturating_sub(number("expires=")))
-}
-
-/// Counts the keys beside the keys; anything that does not look like the sink's own is an error.
-async fn own_marks(publisher: &Publisher<'_>, server: &Server, marked: bool) -> Result<u64, Failure> {
-    // SCAN may name a key twice.
-    let mut marks: HashSet<Vec<u8>> = HashSet::new();
-    let mut cursor = 0_u64;
-    loop {
-        let mut command = redis::cmd("SCAN");
-        command.arg(cursor).arg("COUNT").arg(1000);
-        let (next, keys): (u64, Vec<Vec<u8>>) = server.one(None, command).await?;
-        for key in keys {
-            if marked && publisher.names.are(&key) {
-                marks.insert(key);
-            } else if !marked || !publisher.manner.pattern.fits(&key) {
-                let key = String::from_utf8_lossy(&key).into_owned();
-                return Err(foreign(
-                    server,
-                    &format!("a key that this sink has not written: `{key}`"),
-                ));
-            }
-        }
-        if next == 0 {
-            return Ok(marks.len() as u64);
-        }
-        publisher.context.cancel.check()?;
-        cursor = next;
-    }
-}
-
-fn foreign(server: &Server, what: &str) -> Failure {
-    OperatorError::Server(format!(
-        "`publish: swap` moves whole databases, and database {} holds {what}; give it two databases of its own (`url`, \
-         `staging`), or use `publish: pointer`",
-        server.database()
-    ))
-    .into()
-}
-
-/// Refuses to load what the server has no room for.
-async fn check_memory(
-    publisher: &Publisher<'_>,
-    staging: &Server,
-    census: &Census,
-    live: Option<&Meta>,
-) -> Result<(), Failure> {
-    let limit = book::info(staging, "memory", "maxmemory").await?;
-    if limit == 0 {
-        return Ok(());
-    }
-    let used = book::info(staging, "memory", "used_memory").await?;
-    let held = book::info(staging, "memory", "used_memory_dataset").await?;
-    let per_key = match live.filter(|live| live.rows > 0) {
-        Some(live) => held / live.rows,
-        None => {
-            let first = publisher
-                .entries
-                .chunks(publisher.manner.chunk)
-                .next()
-                .transpose()?
-                .unwrap_or_default();
-            let bytes: usize = first.iter().map(|(key, document)| key.len() + document.len()).sum();
-            let factor = if publisher.style.stored.word() == "json" {
-                JSON_FACTOR
-            } else {
-                1
-            };
-            bytes as u64 / (first.len() as u64).max(1) * factor + PER_KEY
-        }
-    };
-    let needed = per_key * census.keys;
-    if used + needed > limit {
-        return Err(OperatorError::Server(format!(
-            "two generations do not fit into the server: `maxmemory` is {limit} bytes, {used} are used, and {} keys need \
-             about {needed} more; raise `maxmemory`, or use `publish: overwrite`",
-            census.keys
-        ))
-        .into());
-    }
+/// Says in the live database which one is loaded: it is not found there otherwise by a run that publishes in another way.
+async fn pair(publisher: &Publisher<'_>, staging: &Server, live: &mut Held) -> Result<(), Failure> {
+    let (server, name) = (publisher.server, publisher.names.staging());
+    let known = book::get(server, &name).await?;
+    book::set(server, &name, &staging.database().to_string()).await?;
+    let new = u64::from(known.is_none());
+    (live.all, live.beside) = (live.all + new, live.beside + new);
     Ok(())
 }
 
-/// How many keys a database holds that was loaded: those of the generation, and two marks.
-fn size_of(census: &Census) -> u64 {
-    census.keys + 2
-}
-
-/// The database must hold what was written, and nothing else.
-async fn check_size(publisher: &Publisher<'_>, staging: &Server, census: &Census) -> Result<(), Failure> {
-    let expected = size_of(census);
-    let size = database_size(staging).await?;
-    let right = match publisher.style.ttl {
-        // Some may be gone by themselves, but none of somebody else's may have come in their place.
-        Some(_) => size <= expected && lasting(staging).await? <= expected - census.keys,
-        None => size == expected,
-    };
-    if right {
-        return Ok(());
+/// The database must hold what was written, and nothing else: the keys, their records, which generation that is, whose it is,
+/// where, and who writes.
+async fn check_loaded(publisher: &Publisher<'_>, staging: &Server, census: &Census) -> Result<Size, Failure> {
+    let beside = publisher.chunks(census) + 4;
+    let expected = census.keys + beside;
+    let timed = publisher.style.ttl.is_some();
+    let size = own::size(staging).await?;
+    if size > expected || size < expected && !timed {
+        return Err(intruded(staging, size, expected));
     }
-    Err(intruded(staging, size, expected))
+    if timed {
+        // Some may be gone by themselves, but none of somebody else's may have come in their place.
+        Own::of(publisher).check(staging, None).await?;
+    }
+    Ok(Size {
+        least: if timed { 0 } else { expected },
+        most: expected,
+        lasting: if timed { beside } else { expected },
+    })
 }
 
 fn intruded(server: &Server, size: u64, expected: u64) -> Failure {
@@ -305,19 +209,17 @@ async fn change_places(
     staging: &Server,
     meta: &str,
     generation: u64,
-    sizes: Sizes,
+    (loaded, live): (Size, Size),
 ) -> Result<(), Failure> {
     let mut command = redis::cmd("EVAL");
     command.arg(SWAP).arg(1).arg(meta).arg(generation);
     command.arg(server.database()).arg(staging.database());
-    command
-        .arg(sizes.loaded.start())
-        .arg(sizes.loaded.end())
-        .arg(sizes.live);
-    match server.one::<(u64, u64)>(None, command).await? {
-        (0, _) => Ok(()),
-        (1, size) => Err(intruded(server, size, sizes.live)),
-        (_, size) => Err(intruded(staging, size, *sizes.loaded.end())),
+    command.arg(loaded.least).arg(loaded.most).arg(loaded.lasting);
+    command.arg(live.most).arg(live.lasting);
+    match server.one::<(u64, u64, u64)>(None, command).await? {
+        (0, ..) => Ok(()),
+        (1, size, expected) => Err(intruded(server, size, expected)),
+        (_, size, expected) => Err(intruded(staging, size, expected)),
     }
 }
 
@@ -333,18 +235,23 @@ async fn flush(server: &Server) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Puts the generation before the present one back in its place.
-pub(super) async fn roll_back(server: &Server, staging: &Server, name: &str, key: &str) -> Result<(u64, u64), Failure> {
-    let live = book::meta(server, name, key).await?;
-    let before = book::meta(staging, name, key).await?;
+/// Puts the generation before the present one back in its place, if it is whole.
+pub(super) async fn roll_back(
+    server: &Server,
+    staging: &Server,
+    own: &Own<'_>,
+    key: &str,
+) -> Result<(u64, u64), Failure> {
+    let name = own.names.meta(None);
+    let live = book::meta(server, &name, key).await?;
+    let before = book::meta(staging, &name, key).await?;
     match (live, before) {
         (Some(live), Some(before)) if before.generation < live.generation => {
-            // How many marks there are depends on how the generation was published.
-            let any = Sizes {
-                loaded: 0..=MOST,
-                live: MOST,
-            };
-            change_places(server, staging, name, before.generation, any).await?;
+            whole::check(staging, own.names, Place::Plain, &before).await?;
+            let live_held = own.check(server, Some(&live)).await?;
+            let held = own.check(staging, Some(&before)).await?;
+            let sizes = (Size::of(held, Some(&before)), Size::of(live_held, Some(&live)));
+            change_places(server, staging, &name, before.generation, sizes).await?;
             Ok((live.generation, before.generation))
         }
         _ => Err(OperatorError::invalid(format!(

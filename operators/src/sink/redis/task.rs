@@ -10,6 +10,7 @@ use super::book::Names;
 use super::checks::user_column;
 use super::commands::{Style, style_of};
 use super::connection::{Failure, Security};
+use super::own::Own;
 use super::publisher::{Manner, Outcome, Publisher};
 use super::resume::Journal;
 use super::server::Server;
@@ -21,10 +22,10 @@ use crate::contract::{
     Artifact, Cancel, Context, Inputs, OperatorError, Output, Receipt, Report, Result, Schema, Task, TaskResult,
     file_dataset_at,
 };
+use crate::sink::changes::Changes;
 use crate::sink::embedded_store;
 use crate::sink::entries::{Census, Entries};
 use crate::sink::key_pattern::KeyPattern;
-use crate::sink::spill::Changes;
 
 /// How soon an interrupted run stops waiting for the server.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -124,13 +125,7 @@ impl RedisSink {
 
     /// The server, as the parameters describe it.
     fn target(&self) -> Result<Target> {
-        let certificate = self.client_certificate.as_deref().zip(self.client_key.as_deref());
-        let security = Security::read(self.ca.as_deref(), certificate)?
-            .known_to_sentinels(self.sentinel_user.as_deref(), self.sentinel_password.as_deref())?;
-        let mut target = Target::read(&self.url, security)?;
-        target.namespace.clone_from(&self.namespace);
-        target.connections = self.connections;
-        target.patience = Duration::from_secs(self.patience);
+        let mut target = self.reach().target()?;
         target.staging = self.second(target.address.database);
         Ok(target)
     }
@@ -152,12 +147,21 @@ impl RedisSink {
             .build()
             .map_err(|error| OperatorError::invalid(format!("no thread to wait on: {error}")))?;
         let names = Names(target.namespace.clone());
+        let pattern = KeyPattern::parse(&self.key).map_err(OperatorError::invalid)?;
+        let temp = tempfile::tempdir().map_err(OperatorError::io("a temporary folder"))?;
+        let cancel = Cancel::default();
         let back = async {
             let server = target.open(target.address.database, target.patience).await?;
             match target.staging {
                 Some(staging) => {
                     let staging = target.open(staging, target.patience).await?;
-                    swap::roll_back(&server, &staging, &names.meta(None), &self.key).await
+                    let own = Own {
+                        names: &names,
+                        pattern: &pattern,
+                        temp: temp.path(),
+                        cancel: &cancel,
+                    };
+                    swap::roll_back(&server, &staging, &own, &self.key).await
                 }
                 None => pointer::roll_back(&server, &names, &self.key).await,
             }

@@ -2,22 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::address::{self, Shape};
-use super::checks::{check_address, check_key, check_namespace, check_sentinels, key_problems, unusable};
-use super::connection::Security;
+use super::checks::{check_key, check_namespace, key_problems, unusable};
 use super::places;
 use super::publisher::Manner;
+use super::reach::Reach;
 use super::search_index::has_search;
 use super::settings::{Encoding, Gates, Publish, Stale};
 use super::sink::{default_chunk, default_connections, default_in_flight, default_patience, is_false};
 use super::standing::Claim;
-use super::task::{Target, receipt};
+use super::task::receipt;
 use crate::contract::{
     Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
     Purity, Receipt, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
@@ -151,7 +150,7 @@ impl Describe for VectorSink {
     const EXAMPLE: &'static str = "op: VectorSink\ninput: item_embeddings\nwith: { url: \"redis://localhost:6379\", key: \"ITEM:{item_id}\", index: items }\n";
 
     fn check(&self) -> Vec<Problem> {
-        let mut problems = check_address(&self.url, self.ca.is_some());
+        let mut problems = self.reach().problems();
         if self.url == address::EMBEDDED {
             let problem = Problem::new("bad-config", "the embedded store searches no vectors").at("url");
             problems.push(problem.help("name a server with the search module"));
@@ -166,11 +165,6 @@ impl Describe for VectorSink {
             let problem = Problem::new("bad-config", "the index finds its keys by the text they begin with").at("key");
             problems.push(problem.help("write a text in front, as in `ITEM:{item_id}`"));
         }
-        problems.extend(check_sentinels(
-            &self.url,
-            self.sentinel_user.as_deref(),
-            self.sentinel_password.as_deref(),
-        ));
         problems.extend(check_namespace(&self.namespace));
         problems.extend(check_key(&self.key, &self.namespace));
         problems
@@ -219,7 +213,10 @@ impl Operator for VectorSink {
     }
 
     fn still_published(&self, receipt: &Receipt) -> bool {
-        match (self.target(), Claim::of(receipt, &self.key, Publish::Overwrite, None)) {
+        match (
+            self.reach().target(),
+            Claim::of(receipt, &self.key, Publish::Overwrite, None),
+        ) {
             (Ok(target), Some(claim)) => claim.stands(target),
             (Err(_), _) => true,
             (_, None) => false,
@@ -239,7 +236,7 @@ impl Task for VectorSink {
             context.cancel.check()?;
             chunk.map(|_| ())
         })?;
-        let target = self.target()?;
+        let target = self.reach().target()?;
         let wait = |work| context.runtime.block_on(work);
         let server = wait(target.open(target.address.database, target.patience)).map_err(|why| target.told(why))?;
         context
@@ -277,15 +274,19 @@ impl Task for VectorSink {
 }
 
 impl VectorSink {
-    /// The server, as the parameters describe it.
-    fn target(&self) -> Result<Target> {
-        let security = Security::read(self.ca.as_deref(), None)?
-            .known_to_sentinels(self.sentinel_user.as_deref(), self.sentinel_password.as_deref())?;
-        let mut target = Target::read(&self.url, security)?;
-        target.namespace.clone_from(&self.namespace);
-        target.connections = default_connections();
-        target.patience = Duration::from_secs(self.patience);
-        Ok(target)
+    /// How the server is reached.
+    fn reach(&self) -> Reach<'_> {
+        Reach {
+            url: &self.url,
+            ca: self.ca.as_deref(),
+            client_certificate: None,
+            client_key: None,
+            sentinel_user: self.sentinel_user.as_deref(),
+            sentinel_password: self.sentinel_password.as_deref(),
+            namespace: &self.namespace,
+            connections: default_connections(),
+            patience: self.patience,
+        }
     }
 }
 

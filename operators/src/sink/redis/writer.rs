@@ -15,9 +15,9 @@ use super::publisher::overtaken;
 use super::resume::Journal;
 use super::server::Server;
 use crate::contract::{Context, OperatorError, Result};
+use crate::sink::changes::Changes;
 use crate::sink::chunk::Chunk;
 use crate::sink::entries::Entries;
-use crate::sink::spill::Changes;
 
 /// Keys that are read back before a generation takes its place.
 const SAMPLE: u64 = 256;

@@ -178,6 +178,45 @@ fn a_server_that_is_down_is_said_to_be() {
 }
 
 #[test]
+fn addresses_that_lead_elsewhere_are_told_from_servers_that_are_down() {
+    let server = Redis::start(&[]);
+    let folder = tempdir().unwrap();
+    let socket = folder.path().join("none.sock");
+    for (url, mode, part) in [
+        (
+            format!("redis://127.0.0.1:{}/99", server.port),
+            "overwrite",
+            "no database of this number",
+        ),
+        (format!("redis://127.0.0.1:{}/15", server.port), "swap", "`staging`"),
+        (
+            format!("redis+sentinel://127.0.0.1:{}/main", server.port),
+            "overwrite",
+            "is no sentinel",
+        ),
+        (
+            format!("redis+cluster://127.0.0.1:{}", server.port),
+            "overwrite",
+            "no node of a cluster",
+        ),
+        (
+            format!("unix://{}", socket.display()),
+            "overwrite",
+            "path of the socket",
+        ),
+    ] {
+        let (context, _keep) = test_context();
+        let config = json!({ "url": url, "publish": mode, "patience": 0 });
+        let error = sink(&config)
+            .run(&inputs(users(folder.path(), 5)), &context)
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with(&url) && error.contains(part), "{error}");
+    }
+    assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0);
+}
+
+#[test]
 fn an_interrupted_run_does_not_wait_for_a_server_that_hangs() {
     // Accepts connections (the kernel does) and never answers.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -9,7 +9,7 @@ use super::{expected, publish, users, users_of};
 use crate::sink::testing::test_context;
 
 #[test]
-fn swap_counts_keys_that_look_like_its_own() {
+fn swap_knows_its_own_keys_from_those_that_look_like_them() {
     let server = Redis::start(&[]);
     let folder = tempdir().unwrap();
     for ttl in [None, Some(1000)] {
@@ -23,15 +23,8 @@ fn swap_counts_keys_that_look_like_its_own() {
         for database in [0, 1] {
             let _: () = server.ask_in(database, &["SET", "USER:settings", "of somebody else"]);
             let error = publish(&config, users(folder.path(), 3)).unwrap_err().to_string();
-            let told = if ttl.is_some() {
-                "1 keys that stay"
-            } else {
-                "keys that fit `USER:{user_id}`"
-            };
-            assert!(
-                error.contains(told) && error.contains(&format!("database {database} holds")),
-                "{error}"
-            );
+            let told = format!("database {database} holds a key that this sink has not written: `USER:settings`");
+            assert!(error.contains(&told), "{error}");
             assert_eq!(
                 server.ask_in::<u64>(database, &["DEL", "USER:settings"]),
                 1,
@@ -43,6 +36,30 @@ fn swap_counts_keys_that_look_like_its_own() {
         publish(&config, users(folder.path(), 5)).unwrap();
         assert_eq!(server.strings(0, "USER:"), expected(5));
     }
+}
+
+#[test]
+fn keys_of_others_do_not_hide_where_own_keys_have_gone() {
+    let server = Redis::start(&[]);
+    let folder = tempdir().unwrap();
+    let config = json!({ "url": server.url(""), "publish": "swap", "keep": 1, "ttl": 1000 });
+    publish(&config, users(folder.path(), 3)).unwrap();
+    publish(&config, users(folder.path(), 4)).unwrap();
+    for database in [0, 1] {
+        // As if its time were over; in its place there is one that looks like it, and goes by itself as well.
+        let _: u64 = server.ask_in(database, &["DEL", "USER:10"]);
+        let _: () = server.ask_in(database, &["SET", "USER:guest", "of somebody else", "EX", "900"]);
+        let error = publish(&config, users(folder.path(), 3)).unwrap_err().to_string();
+        let told = format!("database {database} holds a key that this sink has not written: `USER:guest`");
+        assert!(error.contains(&told), "{error}");
+        assert_eq!(
+            server.ask_in::<u64>(database, &["DEL", "USER:guest"]),
+            1,
+            "it is still there"
+        );
+    }
+    publish(&config, users(folder.path(), 5)).unwrap();
+    assert_eq!(server.strings(0, "USER:"), expected(5));
 }
 
 #[test]
@@ -123,6 +140,41 @@ fn a_first_generation_that_was_never_finished_is_not_left_behind_by_another_way(
         publish(&same, users(folder.path(), 3)).unwrap();
         let keys: Vec<String> = server.ask(&["KEYS", "*USER:*"]);
         assert_eq!(keys.len(), 3, "{before}");
+    }
+}
+
+#[test]
+fn what_swap_has_in_a_second_database_is_not_left_behind_by_another_way() {
+    let folder = tempdir().unwrap();
+    for (now, staging) in [("overwrite", None), ("pointer", None), ("swap", Some(3))] {
+        let server = Redis::start(&["--enable-debug-command", "local"]);
+        let mut other = json!({ "url": server.url(""), "publish": now });
+        if let Some(staging) = staging {
+            other["staging"] = json!(staging);
+        }
+        let refused = |what: &str| {
+            let digest: String = server.ask(&["DEBUG", "DIGEST"]);
+            let error = publish(&other, users(folder.path(), 3)).unwrap_err().to_string();
+            assert!(error.contains("`FLUSHDB` in database 1"), "{now}, {what}: {error}");
+            assert_eq!(server.ask::<String>(&["DEBUG", "DIGEST"]), digest, "{now}, {what}");
+        };
+        // A first generation that was never finished.
+        let slow = json!({ "url": server.url(""), "publish": "swap", "keep": 1, "chunk": 10, "rate_limit": 2000 });
+        let (context, _keep) = test_context();
+        interrupted(&slow, &server, 1, 500, &context, 2000);
+        refused("unfinished");
+        let _: () = server.ask_in(1, &["FLUSHDB"]);
+        publish(&other, users(folder.path(), 3)).unwrap();
+        // The database is not the sink's any more.
+        let _: () = server.ask_in(1, &["SET", "RECS:STAGING", "of somebody else"]);
+        publish(&other, users(folder.path(), 3)).unwrap();
+
+        // A generation that is kept.
+        let _: () = server.ask(&["FLUSHALL"]);
+        let kept = json!({ "url": server.url(""), "publish": "swap", "keep": 1 });
+        publish(&kept, users(folder.path(), 3)).unwrap();
+        publish(&kept, users(folder.path(), 4)).unwrap();
+        refused("kept");
     }
 }
 

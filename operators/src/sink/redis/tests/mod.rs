@@ -7,6 +7,7 @@ mod left_over;
 mod modes;
 mod proxy;
 mod readers;
+mod rollback;
 mod secure;
 mod servers;
 mod slips;

@@ -46,6 +46,67 @@ fn a_cluster_holds_all_keys_in_every_way_it_can() {
     );
 }
 
+#[test]
+fn readers_of_a_cluster_are_sent_to_the_node_that_holds_the_key() {
+    let cluster = Cluster::start();
+    let folder = tempdir().unwrap();
+    let config = json!({ "url": cluster.url(), "publish": "pointer" });
+    publish(&config, users(folder.path(), 60)).unwrap();
+    let commands = |key: &str| {
+        [
+            vec![
+                "FCALL_RO".to_owned(),
+                "recs_get".to_owned(),
+                "1".to_owned(),
+                key.to_owned(),
+            ],
+            vec![
+                "FCALL_RO".to_owned(),
+                "recs_get".to_owned(),
+                "1".to_owned(),
+                key.to_owned(),
+                "1".to_owned(),
+            ],
+            vec!["GET".to_owned(), format!("RECS:1:{{{key}}}")],
+        ]
+    };
+    for (key, document) in expected(60) {
+        let slot: u64 = cluster.nodes[0].ask(&["CLUSTER", "KEYSLOT", &key]);
+        let owner = cluster.nodes[(slot / 5462) as usize].port;
+        for (node, command) in cluster
+            .nodes
+            .iter()
+            .flat_map(|node| commands(&key).map(|command| (node, command)))
+        {
+            let mut connection = redis::Client::open(node.url("")).unwrap().get_connection().unwrap();
+            let answer = redis::cmd(&command[0])
+                .arg(&command[1..])
+                .query::<String>(&mut connection);
+            if node.port == owner {
+                assert_eq!(answer.unwrap(), document, "{command:?}");
+            } else {
+                let error = answer.unwrap_err();
+                assert_eq!(error.code(), Some("MOVED"), "{command:?}: {error}");
+                let (to, moved) = (format!("127.0.0.1:{owner}"), error.redirect_node());
+                assert_eq!(moved, Some((to.as_str(), slot as u16)), "{command:?}");
+            }
+        }
+    }
+    // A client for clusters that is told of one node finds every key, by the function and by its name.
+    for node in &cluster.nodes {
+        for (key, document) in expected(60).into_iter().step_by(7) {
+            for command in commands(&key) {
+                let output = std::process::Command::new("redis-cli")
+                    .args(["-c", "-p", &node.port.to_string()])
+                    .args(&command)
+                    .output()
+                    .expect("redis-cli must be there to run this test");
+                assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), document, "{command:?}");
+            }
+        }
+    }
+}
+
 /// Four readers, each of whom reads a whole batch at a time and finds it to be of one generation, through 20 of them.
 fn readers_see_whole_batches(mode: &str, keep: u64, take: fn(&mut redis::Connection) -> Vec<Option<String>>) {
     const USERS: i64 = 300;
