@@ -16,6 +16,14 @@ import numpy
 import torch
 
 
+ACTIVATIONS = {
+    "relu": torch.relu,
+    "leaky_relu": torch.nn.functional.leaky_relu,
+    "elu": torch.nn.functional.elu,
+    "tanh": torch.tanh,
+}
+
+
 def read(folder):
     """The architecture of a model that ModelExport wrote, and its weights by name."""
     data = pathlib.Path(folder, "weights.safetensors").read_bytes()
@@ -41,7 +49,7 @@ def encode(side, columns, architecture, weights):
     x = torch.cat(parts + numbers, 1) if layers else torch.stack(parts).sum(0)
     for layer in range(layers):
         x = torch.nn.functional.linear(x, weights[f"{side}.layers.{layer}.weight"], weights[f"{side}.layers.{layer}.bias"])
-        x = x.relu() if layer + 1 < layers else x
+        x = ACTIVATIONS[shape.get("activation", "relu")](x) if layer + 1 < layers else x
     return torch.nn.functional.normalize(x) if architecture["normalize"] == "l2" else x
 
 

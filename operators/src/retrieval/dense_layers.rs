@@ -1,7 +1,8 @@
 //! Fully connected layers that learn: forward, backward, and their step.
 
-use towline_kernels::{Isa, Numbers, Step, add_bias, column_sums, in_parallel, relu, relu_backward, update};
+use towline_kernels::{Isa, Numbers, Step, add_bias, column_sums, in_parallel, update};
 
+use super::activation::Activation;
 use super::computing::{Computing, RightBuffer};
 use super::towers::Dense;
 
@@ -62,8 +63,14 @@ impl Layer {
         [&mut self.weight, &mut self.bias]
     }
 
-    /// `output = input weight^T + bias`, [rows, inputs] to [rows, outputs]; with `rectify`, without what is negative.
-    pub(crate) fn forward(&mut self, on: Computing, input: &[f32], output: &mut Vec<f32>, rectify: bool) {
+    /// `output = activation(input weight^T + bias)`, [rows, inputs] to [rows, outputs].
+    pub(crate) fn forward(
+        &mut self,
+        on: Computing,
+        input: &[f32],
+        output: &mut Vec<f32>,
+        activation: Option<Activation>,
+    ) {
         let (inputs, outputs) = (self.inputs, self.outputs);
         let weight = on.right_transposed(&self.weight, (inputs, outputs), &mut self.right);
         output.resize(input.len() / inputs * outputs, 0.0);
@@ -71,27 +78,28 @@ impl Layer {
         let work = |(input, output): (&[f32], &mut [f32])| {
             weight.after_rows(on.isa, input, inputs, output);
             add_bias(on.isa, output, bias);
-            if rectify {
-                relu(on.isa, output);
+            if let Some(activation) = activation {
+                activation.apply(on.isa, output);
             }
         };
         let parts = input.chunks(ROWS * inputs).zip(output.chunks_mut(ROWS * outputs));
         in_parallel(on.threads, parts.collect(), work);
     }
 
-    /// From the gradient by the output to those by the weights, which are kept, and by the input.
+    /// From the gradient by the output to those by the weights, which are kept, and by the input. After an activation,
+    /// `output` is its output divided by the number beside it.
     pub(crate) fn backward(
         &mut self,
         on: Computing,
         input: &[f32],
         output: &[f32],
         gradient: &mut Vec<f32>,
-        rectified: bool,
+        activation: Option<(Activation, f32)>,
     ) {
         let (inputs, outputs) = (self.inputs, self.outputs);
         let rows = input.len() / inputs;
-        if rectified {
-            relu_backward(on.isa, gradient, output);
+        if let Some((activation, keep)) = activation {
+            activation.backward(on.isa, gradient, output, keep);
         }
         self.by_bias.fill(0.0);
         column_sums(on.isa, gradient, &mut self.by_bias);

@@ -7,15 +7,17 @@ use tch::nn::{self, OptimizerConfig, VarStore};
 use tch::{Device, Kind, Tensor};
 use towline_kernels::{Decay, Mask, Rule, Schedule, Step};
 
+use super::activation::Activation;
 use super::cells::{Cells, Ids};
 use super::columns::EncodedTable;
 use super::computing::Computing;
 use super::fixture::Quiet;
-use super::learner::Learner;
+use super::learner::{Learner, Manner};
 use super::liked::Gathering;
 use super::numbers::Numbers;
 use super::row_blocks::Block;
 use super::sampling::Sampling;
+use super::temperature::Warmth;
 use super::torch_network::TorchNetwork;
 use super::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape};
 use super::towers::{Tower, Towers};
@@ -96,6 +98,7 @@ fn towers(layers: &[usize], normalize: Normalize, all: bool) -> Towers {
             embeddings: embeddings.to_vec(),
             numbers: Vec::new(),
             layers: layers.to_vec(),
+            activation: Activation::default(),
         }
     };
     let (mut query, item) = (
@@ -252,7 +255,7 @@ fn network(
     data: &Data,
     orders: &[Vec<usize>],
     (temperature, decay): (f64, f64),
-    learner: impl FnOnce(Step) -> Learner,
+    learner: impl FnOnce(&Manner) -> Learner,
 ) -> Vec<f64> {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -283,7 +286,15 @@ fn network(
         decay,
         schedule,
     };
-    let mut learner = learner(step);
+    let mut learner = learner(&Manner {
+        step,
+        clip_norm: None,
+        dropout: None,
+        temperature: Warmth {
+            first: temperature,
+            learnt: false,
+        },
+    });
     let (rows, pairs) = (data.table.rows, data.columns[0].1.iter().zip(&data.columns[2].1));
     let mut liked = Gathering::Memory(Vec::new());
     for (user, item) in pairs {
@@ -313,7 +324,6 @@ fn network(
     let sampling = Sampling::new(&ids, &counts);
     let mut training = Training {
         batch_size: BATCH,
-        temperature,
         loss: Loss::SampledSoftmax,
         logq: true,
         uniform_negatives: 0,
@@ -356,12 +366,12 @@ fn after_two_hundred_steps_the_loss_is_that_of_dense_adam() {
         let expected = dense(&data, &towers, &orders, temperature, decay);
         let kernels = |precision| {
             let towers = &towers;
-            move |step| Learner::kernels(towers, step, None, Computing::new(precision, 2))
+            move |manner: &Manner| Learner::kernels(towers, manner, Computing::new(precision, 2))
         };
         let torch = |precision| {
             let towers = &towers;
-            move |step| {
-                let network = TorchNetwork::new(towers, step, None, precision, Device::Cpu).unwrap();
+            move |manner: &Manner| {
+                let network = TorchNetwork::new(towers, manner, precision, Device::Cpu).unwrap();
                 Learner::Torch(Box::new(network))
             }
         };

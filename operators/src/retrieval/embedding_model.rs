@@ -1,5 +1,6 @@
 //! Models whose scores are dot products of a row per user and a row per item: stored as two towers without layers.
 
+use super::activation::Activation;
 use super::interactions::Interactions;
 use super::tower_shape::{EmbeddingShape, Normalize, Pool, TowerShape, WEIGHTS};
 use super::towers::{Tower, Towers};
@@ -29,6 +30,7 @@ pub(crate) fn stored(
                 embeddings: tables.iter().map(shape).collect(),
                 numbers: Vec::new(),
                 layers: Vec::new(),
+                activation: Activation::default(),
             },
             tables: (first..first + tables.len()).collect(),
             attention: vec![Vec::new(); tables.len()],

@@ -25,7 +25,7 @@ use super::tower_shape::WEIGHTS;
 use super::towers::Towers;
 use super::training::Training;
 use super::training_rows::TrainingRows;
-use super::two_tower_train::{BEST_EPOCH, TwoTowerTrain};
+use super::two_tower_train::{BEST_EPOCH, TEMPERATURE, TwoTowerTrain};
 use super::validation::Validation;
 use super::warm_start::{self, Meaning, Taken};
 use crate::contract::{
@@ -193,12 +193,11 @@ impl TwoTowerTrain {
             .map(|earlier| warmed(&mut towers, material, earlier, context))
             .transpose()?;
         let steps = self.epochs * rows.steps(self.batch_size);
-        let step = self.step(steps);
+        let manner = self.manner(steps);
         let on = Computing::new(self.precision, context.threads);
-        let mut learner = Learner::new(&towers, step, self.clip_norm, (self.device, self.precision, on))?;
+        let mut learner = Learner::new(&towers, &manner, (self.device, self.precision, on))?;
         let mut training = Training {
             batch_size: self.batch_size,
-            temperature: self.temperature(),
             loss: self.loss,
             logq: self.logq,
             uniform_negatives: self.uniform_negatives,
@@ -243,6 +242,9 @@ impl TwoTowerTrain {
             };
             let loss = training.epoch(&mut learner, &mut course.rng)?;
             course.metrics.insert("loss".to_owned(), loss);
+            if self.learn_temperature {
+                course.metrics.insert(TEMPERATURE.to_owned(), learner.temperature()?);
+            }
             learner.download(&mut towers)?;
             if self.average_epochs > 1 {
                 course.ends.truncate(self.average_epochs - 1);

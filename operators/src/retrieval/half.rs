@@ -4,10 +4,12 @@ use towline_kernels::{
     Bag, Isa, Numbers, Pooling, Step, Table, Touched, in_parallel, normalize_rows, normalize_rows_backward, update,
 };
 
+use super::activation::Activation;
 use super::cells::Ids;
 use super::columns::EncodedTable;
 use super::computing::Computing;
 use super::dense_layers::Layer;
+use super::dropout::Omitted;
 use super::tower_shape::{Normalize, Pool};
 use super::towers::Tower;
 use crate::contract::{PADDING_ID, Result};
@@ -32,6 +34,9 @@ pub(crate) struct Half {
     numbers: Vec<NumbersInput>,
     /// Its layers.
     pub(crate) layers: Vec<Layer>,
+    activation: Activation,
+    /// What the step at hand leaves out.
+    omitted: Option<Omitted>,
     normalize: Normalize,
     /// Width of the pooled embeddings of a row, numbers included.
     pub(crate) width: usize,
@@ -156,6 +161,8 @@ impl Half {
             inputs: inputs.collect(),
             numbers: numbers.collect(),
             layers: tower.layers.iter().map(|layer| Layer::new(layer, parts)).collect(),
+            activation: tower.shape.activation,
+            omitted: None,
             normalize,
             width: tower.shape.width(),
             activations: vec![Vec::new(); tower.layers.len() + 1],
@@ -182,8 +189,9 @@ impl Half {
         Ok(())
     }
 
-    /// The embeddings of the rows that were filled in.
-    pub(crate) fn forward(&mut self, on: Computing, slots: &[Slot], rows: usize) {
+    /// The embeddings of the rows that were filled in, without what is omitted of what goes into the layers.
+    pub(crate) fn forward(&mut self, on: Computing, slots: &[Slot], rows: usize, omitted: Option<Omitted>) {
+        self.omitted = omitted;
         let (inputs, numbers, width) = (&self.inputs, &self.numbers, self.width);
         let pooled = &mut self.activations[0];
         pooled.resize(rows * width, 0.0);
@@ -208,7 +216,11 @@ impl Half {
         let last = self.layers.len().saturating_sub(1);
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let (before, after) = self.activations.split_at_mut(index + 1);
-            layer.forward(on, &before[index], &mut after[0], index < last);
+            if let Some(omitted) = omitted {
+                omitted.apply(on.threads, index, &mut before[index]);
+            }
+            let activation = (index < last).then_some(self.activation);
+            layer.forward(on, &before[index], &mut after[0], activation);
         }
         if self.normalize == Normalize::L2 {
             let dim = self.dim();
@@ -238,7 +250,12 @@ impl Half {
         let last = self.layers.len().saturating_sub(1);
         for (index, layer) in self.layers.iter_mut().enumerate().rev() {
             let (input, output) = (&self.activations[index], &self.activations[index + 1]);
-            layer.backward(on, input, output, &mut self.gradient, index < last);
+            let keep = self.omitted.map_or(1.0, Omitted::keep);
+            let activation = (index < last).then_some((self.activation, keep));
+            layer.backward(on, input, output, &mut self.gradient, activation);
+            if let Some(omitted) = self.omitted {
+                omitted.apply(on.threads, index, &mut self.gradient);
+            }
         }
     }
 

@@ -6,9 +6,11 @@ use towline_kernels::{Mask, Step};
 
 use super::columns::EncodedTable;
 use super::computing::Computing;
+use super::dropout::Dropout;
 use super::in_batch::InBatch;
 use super::network::Network;
 use super::pairwise;
+use super::temperature::{Temperature, Warmth};
 #[cfg(feature = "torch")]
 use super::torch_network::{TorchNetwork, cuda};
 use super::towers::Towers;
@@ -24,8 +26,19 @@ pub(crate) struct Compared<'a> {
     pub(crate) queries: (&'a EncodedTable, &'a [usize]),
     /// The candidates.
     pub(crate) items: (&'a EncodedTable, &'a [usize]),
+}
+
+/// How towers learn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// The optimizer.
+    pub(crate) step: Step,
+    /// The length that the gradient of a step is shortened to.
+    pub(crate) clip_norm: Option<f64>,
+    /// What is left out of each step.
+    pub(crate) dropout: Option<Dropout>,
     /// What scores are divided by.
-    pub(crate) temperature: f64,
+    pub(crate) temperature: Warmth,
 }
 
 /// What the softmax of a batch is over.
@@ -63,14 +76,8 @@ pub(crate) enum Learner {
 }
 
 #[cfg(feature = "torch")]
-fn on_cuda(
-    towers: &Towers,
-    step: Step,
-    clip_norm: Option<f64>,
-    precision: Precision,
-    device: tch::Device,
-) -> Result<Learner> {
-    let network = TorchNetwork::new(towers, step, clip_norm, precision, device)?;
+fn on_cuda(towers: &Towers, manner: &Manner, precision: Precision, device: tch::Device) -> Result<Learner> {
+    let network = TorchNetwork::new(towers, manner, precision, device)?;
     Ok(Learner::Torch(Box::new(network)))
 }
 
@@ -82,7 +89,7 @@ fn cuda() -> Result<std::convert::Infallible> {
 }
 
 #[cfg(not(feature = "torch"))]
-fn on_cuda(_: &Towers, _: Step, _: Option<f64>, _: Precision, device: std::convert::Infallible) -> Result<Learner> {
+fn on_cuda(_: &Towers, _: &Manner, _: Precision, device: std::convert::Infallible) -> Result<Learner> {
     match device {}
 }
 
@@ -94,31 +101,38 @@ pub(crate) type State<'a> = (Vec<Cow<'a, [f32]>>, Vec<&'a [u32]>);
 pub(crate) struct Kernels {
     network: Network,
     in_batch: InBatch,
+    temperature: Temperature,
+}
+
+impl Kernels {
+    fn parts(&mut self) -> (&mut Network, &mut InBatch, &mut Temperature) {
+        (&mut self.network, &mut self.in_batch, &mut self.temperature)
+    }
 }
 
 impl Learner {
     /// The towers on the device that is asked for; `on` is for the processor.
     pub(crate) fn new(
         towers: &Towers,
-        step: Step,
-        clip_norm: Option<f64>,
+        manner: &Manner,
         (device, precision, on): (TrainingDevice, Precision, Computing),
     ) -> Result<Self> {
         match device {
-            TrainingDevice::Cpu => Ok(Self::kernels(towers, step, clip_norm, on)),
-            TrainingDevice::Cuda => on_cuda(towers, step, clip_norm, precision, cuda()?),
+            TrainingDevice::Cpu => Ok(Self::kernels(towers, manner, on)),
+            TrainingDevice::Cuda => on_cuda(towers, manner, precision, cuda()?),
             TrainingDevice::Auto => match cuda() {
-                Ok(device) => on_cuda(towers, step, clip_norm, precision, device),
-                Err(_) => Ok(Self::kernels(towers, step, clip_norm, on)),
+                Ok(device) => on_cuda(towers, manner, precision, device),
+                Err(_) => Ok(Self::kernels(towers, manner, on)),
             },
         }
     }
 
     /// The towers on the processor.
-    pub(crate) fn kernels(towers: &Towers, step: Step, clip_norm: Option<f64>, on: Computing) -> Self {
+    pub(crate) fn kernels(towers: &Towers, manner: &Manner, on: Computing) -> Self {
         Learner::Kernels(Box::new(Kernels {
-            network: Network::new(towers, step, clip_norm, on),
+            network: Network::new(towers, manner, on),
             in_batch: InBatch::default(),
+            temperature: Temperature::new(manner.temperature, manner.step),
         }))
     }
 
@@ -126,11 +140,13 @@ impl Learner {
     pub(crate) fn softmax(&mut self, compared: &Compared<'_>, candidates: &Candidates<'_>) -> Result<f64> {
         match self {
             Learner::Kernels(kernels) => {
-                let Kernels { network, in_batch } = kernels.as_mut();
+                let (network, in_batch, temperature) = kernels.parts();
                 network.forward(compared.queries, compared.items)?;
                 let embeddings = (network.query.output(), network.item.output());
                 let (on, dim) = (network.on(), network.query.dim());
-                Ok(in_batch.learn(on, embeddings, dim, compared.temperature, candidates))
+                let loss = in_batch.learn(on, embeddings, dim, temperature.value(), candidates);
+                temperature.gather(network.query.output(), &in_batch.by_query);
+                Ok(loss)
             }
             #[cfg(feature = "torch")]
             Learner::Torch(network) => network.softmax(compared, candidates),
@@ -141,12 +157,14 @@ impl Learner {
     pub(crate) fn pairwise(&mut self, compared: &Compared<'_>, pairs: &Pairs<'_>) -> Result<f64> {
         match self {
             Learner::Kernels(kernels) => {
-                let Kernels { network, in_batch } = kernels.as_mut();
+                let (network, in_batch, temperature) = kernels.parts();
                 network.forward(compared.queries, compared.items)?;
                 let embeddings = (network.query.output(), network.item.output());
                 let gradients = (&mut in_batch.by_query, &mut in_batch.by_item);
                 let dim = network.query.dim();
-                Ok(pairwise::learn(embeddings, dim, compared.temperature, pairs, gradients))
+                let loss = pairwise::learn(embeddings, dim, temperature.value(), pairs, gradients);
+                temperature.gather(network.query.output(), &in_batch.by_query);
+                Ok(loss)
             }
             #[cfg(feature = "torch")]
             Learner::Torch(network) => network.pairwise(compared, pairs),
@@ -157,14 +175,24 @@ impl Learner {
     pub(crate) fn learn(&mut self) -> Result<()> {
         match self {
             Learner::Kernels(kernels) => {
-                let Kernels { network, in_batch } = kernels.as_mut();
+                let (network, in_batch, temperature) = kernels.parts();
                 std::mem::swap(&mut network.query.gradient, &mut in_batch.by_query);
                 std::mem::swap(&mut network.item.gradient, &mut in_batch.by_item);
-                network.learn();
+                let scale = network.learn(temperature.square());
+                temperature.apply(network.on().isa, scale, network.steps() as u32);
                 Ok(())
             }
             #[cfg(feature = "torch")]
             Learner::Torch(network) => network.learn(),
+        }
+    }
+
+    /// What scores are divided by now.
+    pub(crate) fn temperature(&self) -> Result<f64> {
+        match self {
+            Learner::Kernels(kernels) => Ok(kernels.temperature.value()),
+            #[cfg(feature = "torch")]
+            Learner::Torch(network) => network.temperature(),
         }
     }
 
@@ -194,7 +222,8 @@ impl Learner {
         match self {
             Learner::Kernels(kernels) => {
                 let (numbers, steps) = kernels.network.state();
-                Ok((numbers.into_iter().map(Cow::Borrowed).collect(), steps))
+                let all = std::iter::once(kernels.temperature.state()).chain(numbers);
+                Ok((all.map(Cow::Borrowed).collect(), steps))
             }
             #[cfg(feature = "torch")]
             Learner::Torch(network) => {
@@ -208,7 +237,18 @@ impl Learner {
     /// these towers.
     pub(crate) fn restore(&mut self, steps: usize, numbers: &[Vec<f32>], of_rows: &[Vec<u32>]) -> Result<bool> {
         match self {
-            Learner::Kernels(kernels) => Ok(kernels.network.restore(steps, numbers, of_rows)),
+            Learner::Kernels(kernels) => {
+                let (network, _, temperature) = kernels.parts();
+                let place = temperature.state_mut();
+                let Some((own, numbers)) = numbers.split_first().filter(|(own, _)| own.len() == place.len()) else {
+                    return Ok(false);
+                };
+                if !network.restore(steps, numbers, of_rows) {
+                    return Ok(false);
+                }
+                place.copy_from_slice(own);
+                Ok(true)
+            }
             #[cfg(feature = "torch")]
             Learner::Torch(network) => network.restore(steps, numbers),
         }

@@ -163,7 +163,7 @@ fn the_script_of_a_tower_takes_every_kind_of_input() {
         &fixture,
         "script",
         &data,
-        &json!({ "pooling": "attention", "epochs": 2 }),
+        &json!({ "pooling": "attention", "activation": "elu", "epochs": 2 }),
     )
     .unwrap();
     let (loaded, _) = load(trained);

@@ -4,6 +4,7 @@
 //! of `towline-kernels`; encoding, scoring and evaluation compute the towers in plain Rust, so their results are the same
 //! on every machine and with any number of threads.
 
+mod activation;
 mod als;
 mod ann_index;
 mod audience;
@@ -17,6 +18,7 @@ mod columns;
 mod compare_metrics;
 mod computing;
 mod dense_layers;
+mod dropout;
 mod ease;
 mod embedding_model;
 mod encode;
@@ -55,6 +57,7 @@ mod seen;
 mod side_by_side;
 mod sides;
 mod survey;
+mod temperature;
 mod top_k_encode;
 mod top_k_run;
 #[cfg(feature = "torch")]
@@ -90,6 +93,8 @@ mod hard_negatives_tests;
 #[cfg(test)]
 mod input_tests;
 #[cfg(test)]
+mod layer_option_tests;
+#[cfg(test)]
 mod mixed_input_tests;
 #[cfg(test)]
 mod streaming_tests;
@@ -98,6 +103,7 @@ mod tests;
 #[cfg(test)]
 mod top_k_tests;
 
+pub use activation::Activation;
 pub use als::Als;
 pub use ann_index::{AnnIndex, Metric};
 pub use audience::UserId;

@@ -4,7 +4,9 @@ use towline_kernels::{Bag, Numbers, Step, Table, Touched, in_parallel};
 
 use super::columns::EncodedTable;
 use super::computing::Computing;
+use super::dropout::Dropout;
 use super::half::{Half, Input, Slot};
+use super::learner::Manner;
 use super::towers::Towers;
 use crate::contract::Result;
 
@@ -16,6 +18,7 @@ pub(crate) struct Network {
     /// The numbers of all steps so far: what rows that were not touched have missed.
     history: Vec<Numbers>,
     clip_norm: Option<f64>,
+    dropout: Option<Dropout>,
     /// The embedding tables, in the order of [`Towers::tables`].
     slots: Vec<Slot>,
     /// The query (user) tower.
@@ -26,7 +29,8 @@ pub(crate) struct Network {
 
 impl Network {
     /// The network with the weights of `towers`.
-    pub(crate) fn new(towers: &Towers, step: Step, clip_norm: Option<f64>, on: Computing) -> Self {
+    pub(crate) fn new(towers: &Towers, manner: &Manner, on: Computing) -> Self {
+        let step = manner.step;
         let parts = step.parts();
         let mut widths = vec![1; towers.tables.len()];
         for tower in [&towers.query, &towers.item] {
@@ -42,7 +46,8 @@ impl Network {
             on,
             step,
             history: Vec::new(),
-            clip_norm,
+            clip_norm: manner.clip_norm,
+            dropout: manner.dropout,
             slots: slots.collect(),
             query: Half::new(&towers.query, towers.normalize, parts),
             item: Half::new(&towers.item, towers.normalize, parts),
@@ -76,13 +81,15 @@ impl Network {
             slot.table.touch(isa, &bags, &mut slot.touched, step, history);
         });
         let on = self.on;
-        self.query.forward(on, &self.slots, queries.1.len());
-        self.item.forward(on, &self.slots, items.1.len());
+        let omitted = |tower| self.dropout.map(|dropout| dropout.of(self.history.len() + 1, tower));
+        self.query.forward(on, &self.slots, queries.1.len(), omitted(0));
+        self.item.forward(on, &self.slots, items.1.len(), omitted(1));
         Ok(())
     }
 
-    /// One step along the gradients that the halves hold.
-    pub(crate) fn learn(&mut self) {
+    /// One step along the gradients that the halves hold; returns what they were multiplied by. `beside` is the sum of the
+    /// squares of the gradients that are none of the network's.
+    pub(crate) fn learn(&mut self, beside: f64) -> f32 {
         let on = self.on;
         self.query.backward(on);
         self.item.backward(on);
@@ -99,7 +106,7 @@ impl Network {
                 input.accumulate(on.isa, slot, gradient, width);
             }
         });
-        let scale = self.clipping();
+        let scale = self.clipping(beside);
         let now = self.history.len() as u32 + 1;
         let numbers = self.step.numbers(now);
         let step = &self.step;
@@ -109,13 +116,14 @@ impl Network {
         self.query.apply(on.isa, scale, step, &numbers);
         self.item.apply(on.isa, scale, step, &numbers);
         self.history.push(numbers);
+        scale
     }
 
     /// What gradients are multiplied by, so that they are together no longer than allowed.
-    fn clipping(&self) -> f32 {
+    fn clipping(&self, beside: f64) -> f32 {
         let Some(most) = self.clip_norm else { return 1.0 };
         let tables: f64 = self.slots.iter().map(|slot| slot.touched.square()).sum();
-        let square = tables + self.query.square() + self.item.square();
+        let square = tables + self.query.square() + self.item.square() + beside;
         (most / square.sqrt().max(most)) as f32
     }
 

@@ -16,7 +16,9 @@ impl Towers {
             return Err("a member scales its embeddings to length 1, and side by side they would not be");
         }
         if !members.iter().all(|member| alike(first, member)) {
-            return Err("the towers of the members have different columns, tables, poolings or numbers of layers");
+            return Err(
+                "the towers of the members have different columns, tables, poolings, activations or numbers of layers",
+            );
         }
         let attention = [&first.query, &first.item]
             .into_iter()
@@ -58,6 +60,7 @@ fn alike(one: &Towers, other: &Towers) -> bool {
                 && numbers(&one.shape) == numbers(&other.shape)
                 && one.tables == other.tables
                 && one.layers.len() == other.layers.len()
+                && one.shape.activation == other.shape.activation
         })
 }
 
@@ -97,6 +100,7 @@ fn joined(towers: &[&Tower]) -> Tower {
         layers: (0..first.layers.len())
             .map(|level| total(&|shape| shape.layers[level]))
             .collect(),
+        activation: first.shape.activation,
     };
     let layers = (0..first.layers.len()).map(|level| {
         let inputs = if level == 0 {
@@ -165,6 +169,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::retrieval::activation::Activation;
     use crate::retrieval::cells::{Cells, Ids};
     use crate::retrieval::columns::EncodedTable;
     use crate::retrieval::encode::Side;
@@ -205,6 +210,7 @@ mod tests {
             embeddings: vec![embedding("item", dim, Pool::Mean, None)],
             numbers: Vec::new(),
             layers: layers.to_vec(),
+            activation: Activation::default(),
         };
         let query = TowerShape {
             embeddings: vec![
@@ -221,6 +227,7 @@ mod tests {
                 }]
             },
             layers: layers.to_vec(),
+            activation: Activation::default(),
         };
         let mut towers = Towers::init(normalize, query, item, rng).unwrap();
         for x in towers.arrays_mut().into_iter().flatten() {

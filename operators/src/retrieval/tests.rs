@@ -326,15 +326,17 @@ fn popularity_by_recency_prefers_what_is_recent() {
 #[test]
 fn a_loss_that_explodes_says_where() {
     let fixture = Fixture::new();
-    let operator: TwoTowerTrain = config(
-        json!({ "layers": [], "embedding_dim": 8, "optimizer": "sgd", "learning_rate": 1e30, "batch_size": 100 }),
-    );
-    let ports = inputs(vec![("input", Artifact::Dataset(fixture.dataset.clone()))]);
-    let error = operator
-        .run(&ports, &fixture.context("exploded"))
-        .unwrap_err()
-        .to_string();
-    for part in ["at step ", "100 interactions", "of the split", "`learning_rate`"] {
-        assert!(error.contains(part), "{part}: {error}");
+    for (rate, what) in [(1e30, "is not a number any more"), (1e6, "the loss has grown to ")] {
+        let operator: TwoTowerTrain = config(
+            json!({ "layers": [], "embedding_dim": 8, "optimizer": "sgd", "learning_rate": rate, "batch_size": 100 }),
+        );
+        let ports = inputs(vec![("input", Artifact::Dataset(fixture.dataset.clone()))]);
+        let error = operator
+            .run(&ports, &fixture.context(&format!("exploded {rate}")))
+            .unwrap_err()
+            .to_string();
+        for part in [what, "at step ", "100 interactions", "of the split", "`learning_rate`"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
     }
 }

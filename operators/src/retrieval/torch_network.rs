@@ -2,11 +2,13 @@
 //! that visits every row of every table at every step.
 
 use tch::{Device, Kind, TchError, Tensor};
-use towline_kernels::Step;
+use towline_kernels::{Decay, Step};
 
 use super::cells::Ids;
 use super::columns::EncodedTable;
-use super::learner::{Candidates, Compared, Pairs};
+use super::dropout::Dropout;
+use super::learner::{Candidates, Compared, Manner, Pairs};
+use super::temperature::{LEAST, Warmth};
 use super::torch_optimizer::{Variable, values};
 use super::torch_tower::{TorchTower, product, torch};
 use super::towers::{Tower, Towers};
@@ -20,8 +22,10 @@ pub(crate) struct TorchNetwork {
     step: Step,
     made: usize,
     clip_norm: Option<f64>,
+    dropout: Option<Dropout>,
     precision: Precision,
-    /// In the order of [`Towers::arrays`].
+    temperature: Warmth,
+    /// In the order of [`Towers::arrays`]; a learnt temperature, as the logarithm of its inverse, comes last.
     variables: Vec<Variable>,
     query: TorchTower,
     item: TorchTower,
@@ -43,13 +47,8 @@ pub(crate) fn cuda() -> Result<Device> {
 
 impl TorchNetwork {
     /// The network with the weights of `towers`.
-    pub(crate) fn new(
-        towers: &Towers,
-        step: Step,
-        clip_norm: Option<f64>,
-        precision: Precision,
-        device: Device,
-    ) -> Result<Self> {
+    pub(crate) fn new(towers: &Towers, manner: &Manner, precision: Precision, device: Device) -> Result<Self> {
+        let step = manner.step;
         let new = || -> Result<Self, TchError> {
             let parts = step.parts();
             let mut widths = vec![1; towers.tables.len()];
@@ -91,12 +90,18 @@ impl TorchNetwork {
                 })
             };
             let (query, item) = (tower(&towers.query)?, tower(&towers.item)?);
+            if manner.temperature.learnt {
+                let log = -manner.temperature.first.ln() as f32;
+                variables.push(Variable::new(&[log], &[1], parts, device)?);
+            }
             Ok(TorchNetwork {
                 device,
                 step,
                 made: 0,
-                clip_norm,
+                clip_norm: manner.clip_norm,
+                dropout: manner.dropout,
                 precision,
+                temperature: manner.temperature,
                 variables,
                 query,
                 item,
@@ -115,7 +120,9 @@ impl TorchNetwork {
     fn forward(&self, compared: &Compared<'_>) -> Result<(Tensor, Tensor)> {
         let queries = self.columns(&self.query, compared.queries)?;
         let items = self.columns(&self.item, compared.items)?;
-        let (queries, items) = (self.query.forward(&queries), self.item.forward(&items));
+        let omitted = |tower| self.dropout.map(|dropout| dropout.of(self.made + 1, tower));
+        let queries = self.query.forward(&queries, omitted(0));
+        let items = self.item.forward(&items, omitted(1));
         Ok((queries.map_err(torch)?, items.map_err(torch)?))
     }
 
@@ -147,7 +154,7 @@ impl TorchNetwork {
         let (queries, items) = self.forward(compared)?;
         let loss = || -> Result<Tensor, TchError> {
             let count = candidates.log_q.len();
-            let scores = product(&queries, &items, self.precision)?.f_mul_scalar(1.0 / compared.temperature)?;
+            let scores = self.warmed(&product(&queries, &items, self.precision)?)?;
             let targets: Vec<i64> = candidates.targets.iter().map(|(place, _)| i64::from(*place)).collect();
             let own_log_q: Vec<f32> = candidates.targets.iter().map(|(_, own)| *own).collect();
             let targets = self.tensor(&targets, 1)?;
@@ -191,14 +198,31 @@ impl TorchNetwork {
             };
             let apart = chosen(&items, &own)?.f_sub(&chosen(&items, &other)?)?;
             let ahead = chosen(&queries, &rows)?.f_mul(&apart)?;
-            let ahead = ahead
-                .f_sum_dim_intlist([1_i64].as_slice(), true, Kind::Float)?
-                .f_mul_scalar(1.0 / compared.temperature)?;
+            let ahead = self.warmed(&ahead.f_sum_dim_intlist([1_i64].as_slice(), true, Kind::Float)?)?;
             let losses = ahead.f_neg()?.f_softplus()?;
             losses.f_mul(&self.tensor(&weights, 1)?)?.f_sum(Kind::Float)
         };
         let loss = loss().map_err(torch)?;
         self.kept(loss)
+    }
+
+    /// A learnt temperature's logarithm of the inverse.
+    fn log(&self) -> Option<&Variable> {
+        self.variables.last().filter(|_| self.temperature.learnt)
+    }
+
+    /// Scores divided by the temperature.
+    fn warmed(&self, scores: &Tensor) -> Result<Tensor, TchError> {
+        match self.log() {
+            Some(log) => scores.f_mul(&log.weights.f_exp()?),
+            None => scores.f_mul_scalar(1.0 / self.temperature.first),
+        }
+    }
+
+    /// What scores are divided by now.
+    pub(crate) fn temperature(&self) -> Result<f64> {
+        let value = |log: &Variable| Ok((-log.weights.f_double_value(&[0]).map_err(torch)?).exp());
+        self.log().map_or(Ok(self.temperature.first), value)
     }
 
     fn kept(&mut self, loss: Tensor) -> Result<f64> {
@@ -227,8 +251,21 @@ impl TorchNetwork {
             };
             self.made += 1;
             let numbers = self.step.numbers(self.made as u32);
-            let mut variables = self.variables.iter_mut();
-            variables.try_for_each(|variable| variable.apply(scale, &self.step, &numbers))
+            let towers = self.variables.len() - usize::from(self.temperature.learnt);
+            let (weights, log) = self.variables.split_at_mut(towers);
+            let mut weights = weights.iter_mut();
+            weights.try_for_each(|variable| variable.apply(scale, &self.step, &numbers))?;
+            // The temperature does not decay.
+            let step = Step {
+                decay: Decay::None,
+                ..self.step
+            };
+            let numbers = step.numbers(self.made as u32);
+            let mut log = log.iter_mut();
+            log.try_for_each(|log| {
+                log.apply(scale, &step, &numbers)?;
+                log.at_most(-LEAST.ln())
+            })
         };
         step().map_err(torch)
     }

@@ -5,11 +5,14 @@ use rand_chacha::ChaCha8Rng;
 use tch::Device;
 use towline_kernels::{Decay, Mask, Positives, Rule, Schedule, Step};
 
+use super::activation::Activation;
 use super::cells::{Cells, Ids};
 use super::columns::EncodedTable;
 use super::computing::Computing;
-use super::learner::{Candidates, Compared, Learner, Pairs};
+use super::dropout::Dropout;
+use super::learner::{Candidates, Compared, Learner, Manner, Pairs};
 use super::numbers::Numbers;
+use super::temperature::Warmth;
 use super::torch_network::{TorchNetwork, cuda};
 use super::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape};
 use super::towers::Towers;
@@ -45,7 +48,7 @@ fn table() -> EncodedTable {
     EncodedTable::of(columns, ROWS)
 }
 
-fn towers(normalize: Normalize) -> Towers {
+fn towers(normalize: Normalize, activation: Activation) -> Towers {
     let embedding = |column: &str, rows: usize, pooling: Pool| EmbeddingShape {
         column: column.to_owned(),
         rows,
@@ -65,11 +68,13 @@ fn towers(normalize: Normalize) -> Towers {
             width: 2,
         }],
         layers: vec![10, 6],
+        activation,
     };
     let item = TowerShape {
         embeddings: vec![embedding("item", 15, Pool::Mean)],
         numbers: Vec::new(),
-        layers: vec![6],
+        layers: vec![7, 6],
+        activation,
     };
     Towers::init(normalize, query, item, &mut ChaCha8Rng::seed_from_u64(3)).unwrap()
 }
@@ -92,7 +97,6 @@ fn learn(learner: &mut Learner, towers: &Towers, steps: usize, pairs: bool) -> (
     let compared = Compared {
         queries: (&table, &(0..ROWS).collect::<Vec<_>>()),
         items: (&table, &candidates),
-        temperature: 0.4,
     };
     let against: Vec<(u32, Option<u32>)> = places
         .iter()
@@ -132,8 +136,17 @@ fn step(rule: Rule, decay: Decay) -> Step {
     Step { rule, decay, schedule }
 }
 
-fn torch(towers: &Towers, step: Step, clip_norm: Option<f64>) -> Learner {
-    let network = TorchNetwork::new(towers, step, clip_norm, Precision::F32, Device::Cpu).unwrap();
+fn manner(step: Step, clip_norm: Option<f64>, dropout: f64, learnt: bool) -> Manner {
+    Manner {
+        step,
+        clip_norm,
+        dropout: Dropout::new(dropout, 9),
+        temperature: Warmth { first: 0.4, learnt },
+    }
+}
+
+fn torch(towers: &Towers, manner: &Manner) -> Learner {
+    let network = TorchNetwork::new(towers, manner, Precision::F32, Device::Cpu).unwrap();
     Learner::Torch(Box::new(network))
 }
 
@@ -144,26 +157,78 @@ fn libtorch_makes_the_steps_of_the_kernels() {
         beta1: 0.9,
         beta2: 0.999,
     };
-    for (rule, decay, normalize, clip_norm, pairs) in [
-        (adam, Decay::None, Normalize::None, None, false),
-        (adam, Decay::Coupled(1e-3), Normalize::L2, Some(0.05), false),
-        (adam, Decay::Decoupled(0.1), Normalize::None, None, true),
-        (Rule::Adagrad, Decay::Coupled(1e-3), Normalize::None, None, false),
-        (Rule::Sgd, Decay::Decoupled(0.1), Normalize::L2, Some(0.1), true),
+    for (rule, decay, normalize, clip_norm, pairs, activation, dropout, learnt) in [
+        (
+            adam,
+            Decay::None,
+            Normalize::None,
+            None,
+            false,
+            Activation::Relu,
+            0.0,
+            true,
+        ),
+        (
+            adam,
+            Decay::Coupled(1e-3),
+            Normalize::L2,
+            Some(0.05),
+            false,
+            Activation::Elu,
+            0.0,
+            true,
+        ),
+        (
+            adam,
+            Decay::Decoupled(0.1),
+            Normalize::None,
+            None,
+            true,
+            Activation::Tanh,
+            0.2,
+            true,
+        ),
+        (
+            Rule::Adagrad,
+            Decay::Coupled(1e-3),
+            Normalize::None,
+            None,
+            false,
+            Activation::LeakyRelu,
+            0.1,
+            false,
+        ),
+        (
+            Rule::Sgd,
+            Decay::Decoupled(0.1),
+            Normalize::L2,
+            Some(0.1),
+            true,
+            Activation::Relu,
+            0.0,
+            false,
+        ),
     ] {
-        let (towers, step) = (towers(normalize), step(rule, decay));
+        let (towers, step) = (towers(normalize, activation), step(rule, decay));
+        let manner = manner(step, clip_norm, dropout, learnt);
         let on = Computing::new(Precision::F32, 2);
-        let mut kernels = Learner::kernels(&towers, step, clip_norm, on);
+        let mut kernels = Learner::kernels(&towers, &manner, on);
         let (expected, after) = learn(&mut kernels, &towers, 25, pairs);
-        let (found, learnt) = learn(&mut torch(&towers, step, clip_norm), &towers, 25, pairs);
+        let mut other = torch(&towers, &manner);
+        let (found, weights) = learn(&mut other, &towers, 25, pairs);
+        let (own, others) = (kernels.temperature().unwrap(), other.temperature().unwrap());
+        assert!(
+            (own - others).abs() < 1e-4 && learnt == ((own - 0.4).abs() > 1e-3),
+            "{own} {others}"
+        );
         assert!(expected[24] < expected[0] - 1e-3, "nothing was learnt: {expected:?}");
         for (a, b) in expected.iter().zip(&found) {
             assert!((a - b).abs() < 1e-4, "{step:?}: {expected:?} {found:?}");
         }
         // What is added to every item alike changes no loss: its gradient is what rounding leaves, and Adam makes long
         // steps of that.
-        let idle = (normalize == Normalize::None).then_some(14);
-        for (array, (a, b)) in after.arrays().into_iter().zip(learnt.arrays()).enumerate() {
+        let idle = (normalize == Normalize::None).then_some(16);
+        for (array, (a, b)) in after.arrays().into_iter().zip(weights.arrays()).enumerate() {
             if Some(array) == idle {
                 continue;
             }
@@ -180,13 +245,14 @@ fn a_state_that_is_taken_up_leads_to_the_same() {
         beta1: 0.9,
         beta2: 0.999,
     };
-    let (towers, step) = (towers(Normalize::None), step(adam, Decay::Coupled(1e-3)));
-    let mut whole = torch(&towers, step, None);
+    let towers = towers(Normalize::None, Activation::Relu);
+    let manner = manner(step(adam, Decay::Coupled(1e-3)), None, 0.2, true);
+    let mut whole = torch(&towers, &manner);
     let (losses, _) = learn(&mut whole, &towers, 12, false);
-    let mut first = torch(&towers, step, None);
+    let mut first = torch(&towers, &manner);
     learn(&mut first, &towers, 5, false);
     let numbers: Vec<Vec<f32>> = first.state().unwrap().0.iter().map(|array| array.to_vec()).collect();
-    let mut second = torch(&towers, step, None);
+    let mut second = torch(&towers, &manner);
     assert!(!second.restore(5, &numbers[1..], &[]).unwrap());
     assert!(second.restore(5, &numbers, &[]).unwrap());
     assert_eq!(second.steps(), 5);
@@ -198,10 +264,10 @@ fn a_state_that_is_taken_up_leads_to_the_same() {
 
 #[test]
 fn what_is_not_a_number_is_named_by_its_column() {
-    let mut towers = towers(Normalize::None);
+    let mut towers = towers(Normalize::None, Activation::Relu);
     towers.tables[1][10] = f32::NAN;
-    let adagrad = step(Rule::Adagrad, Decay::None);
-    assert_eq!(torch(&towers, adagrad, None).broken(), ["mean"]);
+    let adagrad = manner(step(Rule::Adagrad, Decay::None), None, 0.0, false);
+    assert_eq!(torch(&towers, &adagrad).broken(), ["mean"]);
 }
 
 #[test]

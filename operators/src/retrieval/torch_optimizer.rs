@@ -79,6 +79,15 @@ impl Variable {
         })
     }
 
+    /// Cuts the weights off above `most`.
+    pub(super) fn at_most(&mut self, most: f64) -> Result<(), TchError> {
+        no_grad(|| {
+            let cut = self.weights.f_clamp_max(most)?;
+            self.weights.f_copy_(&cut)?;
+            Ok(())
+        })
+    }
+
     /// Weights, then what the rule remembers, each as long as the weights.
     pub(super) fn state(&self) -> Result<Vec<f32>, TchError> {
         let mut all = Vec::new();

@@ -37,7 +37,7 @@ pub(crate) fn write_script(towers: &Towers, side: Side, columns: &[Shape], path:
         };
         let inputs = columns.iter().zip(widths).map(example).collect::<Result<Vec<_>, _>>()?;
         let mut failure = None;
-        let mut forward = |inputs: &[Tensor]| match script.forward(inputs) {
+        let mut forward = |inputs: &[Tensor]| match script.forward(inputs, None) {
             Ok(output) => vec![output],
             Err(error) => {
                 failure = Some(error);

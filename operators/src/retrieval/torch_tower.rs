@@ -2,6 +2,7 @@
 
 use tch::{Kind, TchError, Tensor};
 
+use super::dropout::Omitted;
 use super::tower_shape::{Normalize, Pool, TowerShape};
 use super::training_options::Precision;
 use crate::contract::{OperatorError, PADDING_ID};
@@ -34,8 +35,8 @@ pub(crate) struct TorchTower {
 
 impl TorchTower {
     /// The embeddings of a batch, [batch, dim]. A tensor per column: first of those with embeddings, int64 [batch] or
-    /// [batch, length] padded with 0, then of those of numbers, float32 [batch] or [batch, width].
-    pub(crate) fn forward(&self, inputs: &[Tensor]) -> Result<Tensor, TchError> {
+    /// [batch, length] padded with 0, then of those of numbers, float32 [batch] or [batch, width]. What is omitted does not go into the layers.
+    pub(crate) fn forward(&self, inputs: &[Tensor], omitted: Option<Omitted>) -> Result<Tensor, TchError> {
         let (of_ids, of_numbers) = inputs.split_at(self.shape.embeddings.len());
         let mut parts = Vec::new();
         for (place, (ids, embedding)) in of_ids.iter().zip(&self.shape.embeddings).enumerate() {
@@ -51,12 +52,16 @@ impl TorchTower {
             Tensor::f_cat(&parts, 1)?
         };
         for (index, (weight, bias)) in self.layers.iter().enumerate() {
+            if let Some(omitted) = omitted {
+                let factors = Tensor::f_from_slice(&omitted.factors(index, x.numel()))?;
+                x = x.f_mul(&factors.f_view(x.size().as_slice())?.f_to_device(x.device())?)?;
+            }
             x = match self.precision {
                 Precision::F32 => x.f_linear(weight, Some(bias))?,
                 Precision::Bf16 => product(&x, weight, self.precision)?.f_add(bias)?,
             };
             if index + 1 < self.layers.len() {
-                x = x.f_relu()?;
+                x = self.shape.activation.of_tensor(&x)?;
             }
         }
         if self.normalize == Normalize::L2 {

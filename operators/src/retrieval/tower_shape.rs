@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::activation::Activation;
 use super::encode::Side;
 use crate::contract::{OperatorError, Result, Score};
 
@@ -80,6 +81,9 @@ pub(crate) struct TowerShape {
     /// Widths of its layers; the last is the width of the embedding it makes. Without layers the embeddings of the columns,
     /// all equally wide, are added instead of concatenated.
     pub(crate) layers: Vec<usize>,
+    /// What stands between its layers.
+    #[serde(default, skip_serializing_if = "Activation::is_default")]
+    pub(crate) activation: Activation,
 }
 
 impl TowerShape {

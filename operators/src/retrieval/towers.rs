@@ -106,7 +106,7 @@ impl Tower {
             for (weights, bias) in layer.weight.chunks_exact(input.len()).zip(&layer.bias) {
                 let value = dot(weights, input) + bias;
                 output.push(if index + 1 < self.layers.len() {
-                    value.max(0.0)
+                    self.shape.activation.of(value)
                 } else {
                     value
                 });

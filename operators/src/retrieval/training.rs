@@ -13,12 +13,14 @@ use super::training_options::Loss;
 use super::training_rows::{Chunk, TrainingRows};
 use crate::contract::{Context, OperatorError, Result};
 
+/// A loss above this is no learning any more: the scores of a pair are that far apart the wrong way round, where those of a
+/// model that knows nothing cost the logarithm of the number of candidates.
+const EXPLODED: f64 = 1e4;
+
 /// Everything that stays the same over the epochs, and the memory of a step.
 pub(crate) struct Training<'a> {
     /// Rows per step.
     pub(crate) batch_size: usize,
-    /// What scores are divided by.
-    pub(crate) temperature: f64,
     /// What is compared with what.
     pub(crate) loss: Loss,
     /// Whether to correct for how often an item is drawn.
@@ -75,8 +77,8 @@ impl Training<'_> {
         } else {
             self.softmax(learner, rows, weights, rng)?
         };
-        if !loss.is_finite() {
-            return Err(self.exploded(learner, rows));
+        if !loss.is_finite() || loss > EXPLODED {
+            return Err(self.exploded(learner, rows, loss));
         }
         learner.learn()?;
         Ok(loss)
@@ -111,7 +113,6 @@ impl Training<'_> {
         Compared {
             queries: (&self.rows.chunk.queries, rows),
             items: (&self.rows.chunk.items, items),
-            temperature: self.temperature,
         }
     }
 
@@ -174,15 +175,20 @@ impl Training<'_> {
         Ok((sum, total))
     }
 
-    fn exploded(&self, learner: &Learner, rows: &[usize]) -> OperatorError {
+    fn exploded(&self, learner: &Learner, rows: &[usize], loss: f64) -> OperatorError {
         let columns = learner.broken();
         let place = if columns.is_empty() {
             "in the layers or the scores".to_owned()
         } else {
             format!("in the embeddings of {}", columns.join(", "))
         };
+        let what = if loss.is_finite() {
+            format!("the loss has grown to {loss:.0}")
+        } else {
+            "the loss is not a number any more".to_owned()
+        };
         OperatorError::invalid(format!(
-            "the loss is not a number any more, at step {} ({} interactions, the first is row {} of the split): {place}. \
+            "{what}, at step {} ({} interactions, the first is row {} of the split): {place}. \
              Lower `learning_rate`, or limit the gradients with `clip_norm`",
             learner.steps() + 1,
             rows.len(),

@@ -2,6 +2,7 @@
 
 use super::cells::Kind;
 use super::sides::Sides;
+use super::temperature::LEAST;
 use super::training_options::Loss;
 use super::two_tower_shape::one_domain;
 use super::two_tower_train::TwoTowerTrain;
@@ -53,6 +54,16 @@ impl TwoTowerTrain {
             "temperature",
             self.temperature.is_some_and(|t| !positive(t)),
             "the temperature must be more than 0",
+        );
+        range(
+            "temperature",
+            self.learn_temperature && self.temperature.is_some_and(|t| t < LEAST),
+            "a temperature that is learnt begins at 0.01 or above",
+        );
+        range(
+            "dropout",
+            self.dropout > 0.0 && self.layers.is_empty(),
+            "without layers there is nothing that it could be left out of",
         );
         range(
             "clip_norm",

@@ -6,8 +6,11 @@ use towline_kernels::{Decay, Rule, Schedule, Step};
 
 use super::cells::{Cells, Kind};
 use super::columns::EncodedTable;
+use super::dropout::Dropout;
 use super::encode::Side;
+use super::learner::Manner;
 use super::sides::Sides;
+use super::temperature::Warmth;
 use super::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape, own_table};
 use super::training_options::{LearningRateSchedule, Optimizer};
 use super::two_tower_train::TwoTowerTrain;
@@ -96,6 +99,7 @@ impl TwoTowerTrain {
             embeddings,
             numbers,
             layers: self.layers.clone(),
+            activation: self.activation,
         })
     }
 
@@ -139,10 +143,23 @@ impl TwoTowerTrain {
         self.poolings.get(column).copied().unwrap_or(self.pooling)
     }
 
-    /// What scores are divided by.
-    pub(super) fn temperature(&self) -> f64 {
+    /// What scores are divided by at first.
+    fn first_temperature(&self) -> f64 {
         let default = if self.normalize == Normalize::L2 { 0.05 } else { 1.0 };
         self.temperature.unwrap_or(default)
+    }
+
+    /// How the towers learn, in a training of this many steps.
+    pub(super) fn manner(&self, steps: usize) -> Manner {
+        Manner {
+            step: self.step(steps),
+            clip_norm: self.clip_norm,
+            dropout: Dropout::new(self.dropout, self.seed),
+            temperature: Warmth {
+                first: self.first_temperature(),
+                learnt: self.learn_temperature,
+            },
+        }
     }
 
     /// The optimizer, for a training of this many steps.

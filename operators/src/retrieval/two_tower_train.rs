@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::activation::Activation;
 use super::evaluate::Per;
 use super::sample_weight;
 use super::sides::{Sides, mismatches};
@@ -33,7 +34,7 @@ use crate::contract::{
 /// - vectors: lists of floating-point numbers, all of one length, as `PretrainedEmbedding` makes them. They are inputs as
 ///   they are, too, and stay as they are; `initial` makes them the beginning of embeddings that are learnt.
 ///
-/// Embeddings, numbers and vectors are concatenated and go through an MLP with `ReLU` between its layers; without layers
+/// Embeddings, numbers and vectors are concatenated and go through an MLP with `activation` between its layers; without layers
 /// embeddings are added, and numbers are refused.
 ///
 /// The loss is the softmax over the items of the batch, corrected for how often each is drawn (Yi et al. 2019). Items
@@ -50,6 +51,14 @@ pub struct TwoTowerTrain {
     /// a side's columns are added.
     #[serde(default = "default_layers")]
     pub layers: Vec<usize>,
+    /// What is done to every number between two layers.
+    #[serde(default)]
+    pub activation: Activation,
+    /// The share of what goes into each layer that a step of training leaves out by chance; the rest makes up for it
+    /// (Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting"). It needs `layers`.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub dropout: f64,
     /// Width of every column's embedding; by default twice the fourth root of the number of its ids, rounded up to a
     /// multiple of 8, at most 64. Without layers all are equally wide, by default `64`.
     #[serde(default)]
@@ -81,6 +90,10 @@ pub struct TwoTowerTrain {
     #[serde(default)]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: Option<f64>,
+    /// Whether the temperature is learnt along, from `temperature` on and not below 0.01 (Radford et al. 2021, "Learning
+    /// transferable visual models from natural language supervision"); the metric `temperature` says what it has become.
+    #[serde(default)]
+    pub learn_temperature: bool,
     /// What the item of an interaction is compared with.
     #[serde(default)]
     pub loss: Loss,
@@ -227,6 +240,8 @@ fn default_fit_on() -> String {
 
 /// The metric that says which epoch's weights were kept.
 pub(super) const BEST_EPOCH: &str = "best_epoch";
+/// The metric that says what a learnt temperature has become.
+pub(super) const TEMPERATURE: &str = "temperature";
 
 impl Describe for TwoTowerTrain {
     const NAME: &'static str = "TwoTowerTrain";
@@ -314,6 +329,9 @@ impl TwoTowerTrain {
     /// The type of the model.
     pub(super) fn model_type(&self, sides: &Sides, validation: Option<&str>) -> ModelType {
         let mut metrics = vec!["loss".to_owned()];
+        if self.learn_temperature {
+            metrics.push(TEMPERATURE.to_owned());
+        }
         if let Some(split) = validation {
             metrics.extend(
                 self.metrics_at

@@ -1,0 +1,86 @@
+//! What scores are divided by, as a constant or learnt along.
+
+use towline_kernels::{Decay, Isa, Step, update};
+
+/// No score is divided by less: what is learnt would run away with the loss (Radford et al. 2021, "Learning transferable
+/// visual models from natural language supervision", section 2.5).
+pub(crate) const LEAST: f64 = 0.01;
+
+/// Whether the temperature is learnt, and from where.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Warmth {
+    /// At the beginning.
+    pub(crate) first: f64,
+    /// Whether it is learnt along.
+    pub(crate) learnt: bool,
+}
+
+/// The temperature while the towers learn. What is learnt is the logarithm of its inverse, which scores are multiplied by.
+#[derive(Debug, Clone)]
+pub(crate) struct Temperature {
+    first: f64,
+    /// The logarithm, before what the optimizer remembers of it; empty if it is a constant.
+    state: Vec<f32>,
+    gradient: f32,
+    step: Step,
+}
+
+impl Temperature {
+    /// The temperature at the beginning; it moves as the weights do, but does not decay.
+    pub(crate) fn new(warmth: Warmth, step: Step) -> Self {
+        let step = Step {
+            decay: Decay::None,
+            ..step
+        };
+        let mut state = Vec::new();
+        if warmth.learnt {
+            state.push(-warmth.first.ln() as f32);
+            state.resize(step.parts(), 0.0);
+        }
+        Temperature {
+            first: warmth.first,
+            state,
+            gradient: 0.0,
+            step,
+        }
+    }
+
+    /// What scores are divided by.
+    pub(crate) fn value(&self) -> f64 {
+        self.state.first().map_or(self.first, |log| (-f64::from(*log)).exp())
+    }
+
+    /// Takes the gradient of a loss that knows scores only as multiples of the inverse, from the query embeddings and the
+    /// gradient by them: d loss / d ln s = Σ q · d loss / d q.
+    pub(crate) fn gather(&mut self, queries: &[f32], by_query: &[f32]) {
+        if !self.state.is_empty() {
+            let products = queries.iter().zip(by_query);
+            self.gradient = products.map(|(q, d)| f64::from(*q) * f64::from(*d)).sum::<f64>() as f32;
+        }
+    }
+
+    /// The square of the gradient.
+    pub(crate) fn square(&self) -> f64 {
+        f64::from(self.gradient).powi(2)
+    }
+
+    /// Moves it by the gradient times `scale`, at this step, counted from 1.
+    pub(crate) fn apply(&mut self, isa: Isa, scale: f32, step: u32) {
+        if self.state.is_empty() {
+            return;
+        }
+        let numbers = self.step.numbers(step);
+        update(isa, &mut self.state, &[self.gradient], scale, &self.step, &numbers);
+        self.state[0] = self.state[0].min(-LEAST.ln() as f32);
+    }
+
+    /// What the next step depends on.
+    pub(crate) fn state(&self) -> &[f32] {
+        &self.state
+    }
+
+    /// The place of [`Temperature::state`].
+    pub(crate) fn state_mut(&mut self) -> &mut [f32] {
+        &mut self.state
+    }
+}
