@@ -26,6 +26,7 @@ const LEAK: f32 = 0.01;
 
 impl Activation {
     /// Whether it is the default, which descriptions of models leave out.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
     pub(crate) fn is_default(&self) -> bool {
         *self == Activation::default()
     }
@@ -46,7 +47,9 @@ impl Activation {
         if self == Activation::Relu {
             return relu(isa, rows);
         }
-        rows.iter_mut().for_each(|x| *x = self.of(*x));
+        for x in rows {
+            *x = self.of(*x);
+        }
     }
 
     /// From the gradient by its output to that by its input. `output` is its output divided by `keep`, or zero where dropout

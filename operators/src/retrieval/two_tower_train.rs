@@ -46,6 +46,7 @@ use crate::contract::{
 /// on from there.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct TwoTowerTrain {
     /// Widths of the layers of each tower; the last is the width of the embeddings. Without any (`[]`) the embeddings of
     /// a side's columns are added.
