@@ -84,6 +84,7 @@ pub fn builtin() -> Registry {
         .with::<retrieval::Evaluate>()
         .with::<retrieval::ItemKNN>()
         .with::<retrieval::ModelExport>()
+        .with::<retrieval::PlantedOptimum>()
         .with::<retrieval::Popularity>()
         .with::<retrieval::TopKEncode>()
         .with::<retrieval::TwoTowerTrain>()

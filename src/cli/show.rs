@@ -3,8 +3,9 @@
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use towline_operators::contract::{NodeType, Registry, TableFile, suggest};
 
-use super::{Exit, PipelineArguments, load, tables};
+use super::{Exit, PipelineArguments, load, runs, tables};
 use crate::plan::grouped;
+use crate::run::{NodeRecord, NodeStatus, RunRecord};
 use crate::store::{Content, Entry, Store};
 
 #[derive(Debug, clap::Args)]
@@ -47,15 +48,81 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     }
     match last {
         Some(entry) => {
+            if let Some(note) = older(&store, &pipeline.name, &node.name, &entry.key) {
+                println!("\n{note}");
+            }
             if let Err(error) = print_entry(&store, &entry, arguments.rows) {
                 eprintln!("error: {error}");
                 return Exit::Failed;
             }
         }
-        None if own => println!("\nno rows of its own are stored: it was not run, or stays part of what reads it"),
-        None => println!("\nit was not run"),
+        None => {
+            let nothing = if own {
+                "no rows of its own are stored: it was not run, or stays part of what reads it"
+            } else {
+                "it was not run"
+            };
+            let why = unfinished(&store, &pipeline.name, &node.name);
+            println!("\n{}", why.as_deref().unwrap_or(nothing));
+        }
     }
     Exit::Fine
+}
+
+/// The records of a pipeline's runs, the latest first.
+fn records(store: &Store, pipeline: &str) -> impl Iterator<Item = RunRecord> {
+    let ids = store.runs().unwrap_or_default();
+    let records = ids.into_iter().rev().filter_map(|id| store.run::<RunRecord>(&id));
+    records.filter(move |record| record.pipeline == pipeline)
+}
+
+fn of_run<'a>(run: &'a RunRecord, node: &str) -> Option<&'a NodeRecord> {
+    run.nodes.iter().find(|other| other.name == node)
+}
+
+fn named(run: &RunRecord) -> String {
+    format!("{} of {}", run.id, runs::date(run.started))
+}
+
+/// How a node ended, in words: `failed: why`.
+fn end(node: &NodeRecord) -> String {
+    let end = match node.status {
+        NodeStatus::Failed => "failed".to_owned(),
+        other => format!("was {}", other.word()),
+    };
+    match node.reason.lines().next() {
+        Some(reason) => format!("{end}: {reason}"),
+        None => end,
+    }
+}
+
+/// Two lines for a result that the last run did not come to: why not, and of which run it is.
+fn older(store: &Store, pipeline: &str, node: &str, key: &str) -> Option<String> {
+    let has_it = |node: &NodeRecord| node.keys.iter().any(|own| own == key);
+    let mut records = records(store, pipeline);
+    let last = records.next()?;
+    let ended = of_run(&last, node).filter(|ended| !has_it(ended))?;
+    let made = records.find(|run| of_run(run, node).is_some_and(has_it));
+    let made = made.map_or_else(|| "an earlier run".to_owned(), |run| format!("the run {}", named(&run)));
+    Some(format!(
+        "not of the last run, {}, in which `{node}` {}\nwhat follows is of {made}",
+        named(&last),
+        end(ended)
+    ))
+}
+
+/// Why there is nothing of a node, if it did not finish in the last run.
+fn unfinished(store: &Store, pipeline: &str, node: &str) -> Option<String> {
+    let last = records(store, pipeline).next()?;
+    let ended = of_run(&last, node)?;
+    let is_over = matches!(ended.status, NodeStatus::Failed | NodeStatus::Skipped);
+    is_over.then(|| {
+        format!(
+            "nothing of it is stored: in the last run, {}, it {}",
+            named(&last),
+            end(ended)
+        )
+    })
 }
 
 fn print_entry(store: &Store, entry: &Entry, rows: usize) -> Result<(), towline_operators::contract::OperatorError> {

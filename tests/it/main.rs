@@ -29,6 +29,7 @@ mod reruns;
 mod robustness;
 mod s3_server;
 mod sharing;
+mod show;
 mod sources;
 mod starter;
 mod store_safety;

@@ -34,7 +34,7 @@ fn the_tests_of_the_shipped_pipelines_pass() {
     let output = workspace.towline(&["test", "--offline", "movielens.yaml", "offline_batch_recsys.yaml"]);
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
     assert!(
-        stdout(&output).ends_with("\n3 passed, 0 failed\n"),
+        stdout(&output).ends_with("\n4 passed, 0 failed\n"),
         "{}",
         stdout(&output)
     );

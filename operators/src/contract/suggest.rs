@@ -25,13 +25,14 @@ pub fn sentence(word: &str, known: &[&str], what: &str) -> String {
 }
 
 /// The known word nearest to `word`, if any is near enough to be a slip, or is `word` written out (`interactions` for
-/// `inter`). Of equally near ones the alphabetically first, whatever their order.
+/// `inter`). Nearest is one that is the same but for case, underscores, hyphens and spaces (`adam_w` for `AdamW`). Of
+/// equally near ones the alphabetically first, whatever their order.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let length = word.chars().count();
     if length == 0 || length > LONGEST {
         return None;
     }
-    let lower = word.to_lowercase();
+    let (lower, letters) = (word.to_lowercase(), letters_of(word));
     let allowed = (length / 3).clamp(1, 4);
     known
         .iter()
@@ -39,7 +40,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .take(COMPARED)
         .filter_map(|&name| {
             let other = name.to_lowercase();
-            let distance = if other == lower {
+            let distance = if !letters.is_empty() && letters_of(name) == letters {
                 0
             } else if other.chars().count().abs_diff(length) > allowed {
                 return (lower.len() >= 4 && other.starts_with(&lower)).then_some((allowed + 1, name));
@@ -51,6 +52,11 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         })
         .min()
         .map(|(_, name)| name)
+}
+
+/// A word in lower case, without what words are put together with.
+fn letters_of(word: &str) -> String {
+    word.to_lowercase().replace(['_', '-', ' '], "")
 }
 
 #[cfg(test)]
@@ -66,6 +72,13 @@ mod tests {
         assert_eq!(nearest("b", &["a", "c"]), None);
         assert_eq!(nearest("abd", &["abf", "abe"]), Some("abe"));
         assert_eq!(nearest("inter", &["interactions"]), Some("interactions"));
+        let optimizers = ["adam", "adam_w", "adagrad"];
+        for word in ["adamw", "AdamW", "Adam-W", "adam w"] {
+            assert_eq!(nearest(word, &optimizers), Some("adam_w"), "{word}");
+        }
+        assert_eq!(nearest("adamm", &optimizers), Some("adam"));
+        assert_eq!(nearest("a_b_c_d_e", &["abcde"]), Some("abcde"));
+        assert_eq!(nearest("_", &["-"]), None);
         assert_eq!(sentence("zzz", &["a", "b"], "nodes"), "the nodes are `a`, `b`");
         assert_eq!(sentence("zzz", &[], "nodes"), "there are no nodes");
     }

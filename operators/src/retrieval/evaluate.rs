@@ -6,18 +6,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bootstrap::intervals;
-use super::columns::EncodedTable;
-use super::evaluation::Cases;
 use super::ids::Originals;
 use super::metrics::{Average, NAMES, OF_QUERY};
-use super::model::{LoadedModel, tables};
-use super::seen::Seen;
-use super::sides::{columns_of, interaction_columns, mismatches};
+use super::ranked::{Ranked, longest};
+use super::sides::{interaction_columns, mismatches};
 use super::users::unknown_split;
 use crate::contract::{
-    Artifact, Context, DEFAULT_SPLIT, DatasetFiles, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
-    Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
-    model_at, model_files_at,
+    Artifact, Context, DEFAULT_SPLIT, DatasetFiles, Describe, Form, Inputs, ModelType, NodeType, Operator,
+    OperatorError, Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext,
+    dataset_at, file_dataset_at, model_at,
 };
 
 /// What a metric is averaged over.
@@ -32,16 +29,17 @@ pub enum Per {
 }
 
 /// Measures how well a model ranks the interactions of a split, over the full catalogue, beside two baselines: the
-/// same most popular items for everybody, and items drawn by chance.
+/// same most popular items for everybody, and items drawn by chance. Where the best possible model is known, as it is for
+/// planted data, connect it to `optimal`: it is measured like the model, on the same interactions.
 ///
 /// Metrics at each `k`: `recall_at_10` (hits / min(relevant, k)), `precision_at_10`, `ndcg_at_10` (log2, binary),
 /// `map_at_10`, `mrr_at_10`, `hit_rate_at_10`; `coverage_at_10` (the part of the catalogue that is shown at all),
 /// `gini_at_10` (how unevenly), `popularity_at_10` (the mean share of the shown items in the training data); those of
-/// the baselines as `popularity.recall_at_10` and `random.recall_at_10`. `head.` and `tail.` stand before the model's
-/// metrics for relevant items that are among the most frequent ones which make up half of the training data, and for
-/// all others; `cold.` for those of the others that the catalogue has though training never saw them (the port `items`
-/// of a model brings them). `recall_at_10_low` and `_high` and so on are the bounds of a 95 % interval. A relevant item that the model
-/// has never seen is a miss.
+/// the baselines as `popularity.recall_at_10` and `random.recall_at_10`, those of the best possible model as
+/// `optimal.recall_at_10`. `head.` and `tail.` stand before the model's metrics for relevant items that are among the
+/// most frequent ones which make up half of the training data, and for all others; `cold.` for those of the others that
+/// the catalogue has though training never saw them (the port `items` of a model brings them). `recall_at_10_low` and
+/// `_high` and so on are the bounds of a 95 % interval. A relevant item that the model has never seen is a miss.
 ///
 /// Scores by chance are SplitMix64 of the seed and the original ids: the same for every model of the same items.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -87,7 +85,7 @@ fn default_split() -> String {
     "valid".to_owned()
 }
 
-/// The lines of the report, with the prefix of their metrics.
+/// The lines that every report has, with the prefix of their metrics.
 const LINES: [(&str, &str); 6] = [
     ("model", ""),
     ("popularity", "popularity."),
@@ -96,6 +94,9 @@ const LINES: [(&str, &str); 6] = [
     ("model, tail items", "tail."),
     ("model, cold items", COLD),
 ];
+/// The line of the best possible model, where one is connected, and its place in the report.
+const OPTIMAL: (&str, &str) = ("optimal", "optimal.");
+const OPTIMAL_PLACE: usize = 3;
 /// The prefix of the metrics for items that training never saw. The report has a line of them where there are any.
 const COLD: &str = "cold.";
 /// The ends of the names of an interval's bounds.
@@ -115,6 +116,11 @@ impl Describe for Evaluate {
         Port::dataset(
             "seen",
             "Earlier interactions, for `exclude_seen`; the split `train` of `data` by default.",
+        )
+        .optional(),
+        Port::model(
+            "optimal",
+            "The best possible model, where it is known: `PlantedOptimum` for data of `SyntheticAliCcp`.",
         )
         .optional(),
     ];
@@ -139,13 +145,14 @@ impl Operator for Evaluate {
         let data = dataset_at(inputs, "data")?;
         let mut problems = mismatches(&interaction_columns(model), &data.schema, "data");
         problems.extend(unknown_split(Some(&self.split), &data.splits, "split"));
-        if self.exclude_seen {
-            if inputs.get("seen").is_some() {
-                let ids: Vec<_> = model.user_column().into_iter().chain(model.item_column()).collect();
-                problems.extend(mismatches(&ids, &dataset_at(inputs, "seen")?.schema, "seen"));
-            } else {
-                problems.extend(unknown_split(Some(DEFAULT_SPLIT), &data.splits, "exclude_seen"));
-            }
+        if self.exclude_seen && inputs.get("seen").is_none() {
+            problems.extend(unknown_split(Some(DEFAULT_SPLIT), &data.splits, "exclude_seen"));
+        }
+        problems.extend(self.unlike_seen(model, inputs)?);
+        let optimal = inputs.get("optimal").map(|_| model_at(inputs, "optimal")).transpose()?;
+        if let Some(optimal) = optimal {
+            problems.extend(mismatches(&interaction_columns(optimal), &data.schema, "optimal"));
+            problems.extend(self.unlike_seen(optimal, inputs)?);
         }
         for (index, segment) in self.segments.iter().enumerate() {
             match model.query.get(segment) {
@@ -165,7 +172,8 @@ impl Operator for Evaluate {
                 .iter()
                 .flat_map(move |k| NAMES.map(|name| format!("{prefix}{name}_at_{k}")))
         };
-        let mut names: Vec<String> = LINES.iter().flat_map(|(_, prefix)| at(prefix)).collect();
+        let lines = LINES.iter().chain(optimal.map(|_| &OPTIMAL));
+        let mut names: Vec<String> = lines.flat_map(|(_, prefix)| at(prefix)).collect();
         if self.bootstrap > 0 {
             let bounds = |k: &usize| OF_QUERY.map(|name| BOUNDS.map(|bound| format!("{name}_at_{k}_{bound}")));
             names.extend(self.k.iter().flat_map(bounds).flatten());
@@ -178,68 +186,89 @@ impl Operator for Evaluate {
     }
 }
 
+/// A line of the report: its name, the prefix of its metrics and what they are at each k.
+struct Line<'a> {
+    name: &'static str,
+    prefix: &'static str,
+    averages: Vec<Average>,
+    /// Shares of the items in what its model was trained on.
+    shares: &'a [f64],
+}
+
 impl Evaluate {
-    fn seen(&self, inputs: &Inputs<Artifact>, model: &LoadedModel, context: &Context) -> Result<Seen> {
-        if !self.exclude_seen {
-            return Ok(Seen::default());
+    /// What stands between a model and the dataset on `seen`, if that is read.
+    fn unlike_seen(&self, model: &ModelType, inputs: &Inputs<NodeType>) -> Result<Vec<Problem>, Vec<Problem>> {
+        if !self.exclude_seen || inputs.get("seen").is_none() {
+            return Ok(Vec::new());
         }
-        match inputs.get("seen") {
-            Some(_) => Seen::read(file_dataset_at(inputs, "seen")?, None, model, "seen", &context.cancel),
-            None => {
-                let data = file_dataset_at(inputs, "data")?;
-                Seen::read(data, Some(DEFAULT_SPLIT), model, "data", &context.cancel)
-            }
-        }
+        let ids: Vec<_> = model.user_column().into_iter().chain(model.item_column()).collect();
+        Ok(mismatches(&ids, &dataset_at(inputs, "seen")?.schema, "seen"))
+    }
+
+    /// The averages of the lines that every report has, in their order.
+    fn averages(&self, ranked: &Ranked, shares: &[f64]) -> Result<[Vec<Average>; LINES.len()]> {
+        let Ranked {
+            model,
+            seen,
+            cases,
+            lists,
+        } = ranked;
+        let (catalogue, longest) = (&model.catalogue, longest(&self.k, &model.catalogue));
+        let by_popularity = cases.by_popularity(catalogue, longest, seen);
+        let by_chance = cases.by_chance(catalogue, &model.users, longest, seen, self.seed)?;
+        let (items, head) = (catalogue.len(), catalogue.head());
+        Ok([
+            ranked.averages(&self.k),
+            cases.average(&by_popularity, &self.k, items),
+            cases.average(&by_chance, &self.k, items),
+            cases.average_of(lists, &self.k, items, |row| row.is_some_and(|row| head[row as usize])),
+            cases.average_of(lists, &self.k, items, |row| row.is_none_or(|row| !head[row as usize])),
+            cases.average_of(lists, &self.k, items, |row| {
+                row.is_some_and(|row| shares[row as usize] == 0.0)
+            }),
+        ])
     }
 }
 
 impl Task for Evaluate {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let model = LoadedModel::load(model_files_at(inputs, "model")?, &context.cancel)?;
-        let data = file_dataset_at(inputs, "data")?;
-        let columns = columns_of(&interaction_columns(&model.model_type), data, "data")?;
-        let table = EncodedTable::read(tables(data, Some(&self.split))?, &columns, &context.cancel)?;
-        let seen = self.seen(inputs, &model, context)?;
-        let (model_type, catalogue) = (&model.model_type, &model.catalogue);
-        let cases = match self.per {
-            Per::User => Cases::per_user(&table, model_type, catalogue, &model.users, &seen)?,
-            Per::Interaction => Cases::per_interaction(&table, model_type, catalogue, &seen)?,
+        let ranked = Ranked::of(self, "model", inputs, context)?;
+        let shares = ranked.model.catalogue.shares();
+        let names = LINES.iter().zip(self.averages(&ranked, &shares)?);
+        let line = |(&(name, prefix), averages)| Line {
+            name,
+            prefix,
+            averages,
+            shares: &shares,
         };
-        if let Some(why) = cases.hopeless(&self.split, table.rows).filter(|_| cases.len() == 0) {
-            return Err(OperatorError::invalid(why));
+        let mut lines: Vec<Line<'_>> = names.map(line).collect();
+        let optimal_shares: Vec<f64>;
+        if inputs.get("optimal").is_some() {
+            let optimal = Ranked::of(self, "optimal", inputs, context)?;
+            optimal_shares = optimal.model.catalogue.shares();
+            let averages = optimal.averages(&self.k);
+            let (name, prefix) = OPTIMAL;
+            let line = Line {
+                name,
+                prefix,
+                averages,
+                shares: &optimal_shares,
+            };
+            lines.insert(OPTIMAL_PLACE, line);
         }
-        let longest = self.k.iter().copied().max().unwrap_or(0).min(catalogue.len());
-        let by_model = cases.by_model(&model.ranker(None, context.threads)?, longest, &seen, context)?;
-        let by_popularity = cases.by_popularity(catalogue, longest, &seen);
-        let by_chance = cases.by_chance(catalogue, &model.users, longest, &seen, self.seed)?;
-        let (items, head, shares) = (catalogue.len(), catalogue.head(), catalogue.shares());
-        let averages = [
-            cases.average(&by_model, &self.k, items),
-            cases.average(&by_popularity, &self.k, items),
-            cases.average(&by_chance, &self.k, items),
-            cases.average_of(&by_model, &self.k, items, |row| {
-                row.is_some_and(|row| head[row as usize])
-            }),
-            cases.average_of(&by_model, &self.k, items, |row| {
-                row.is_none_or(|row| !head[row as usize])
-            }),
-            cases.average_of(&by_model, &self.k, items, |row| {
-                row.is_some_and(|row| shares[row as usize] == 0.0)
-            }),
-        ];
         let (mut metrics, mut report) = (BTreeMap::new(), Report::default());
-        for (place, k) in self.k.iter().enumerate() {
-            let of_k: Vec<&Average> = averages.iter().map(|averages| &averages[place]).collect();
-            report.tables.push(self.table(*k, &of_k, &shares, &mut metrics));
+        for place in 0..self.k.len() {
+            report.tables.push(self.table(place, &lines, &mut metrics));
         }
         for segment in &self.segments {
             report
                 .tables
-                .push(self.segment_table(segment, &cases, &by_model, &model, data)?);
+                .push(self.segment_table(segment, &ranked, file_dataset_at(inputs, "data")?)?);
         }
+        let cases = &ranked.cases;
         report.facts = vec![
             ("queries".to_owned(), cases.len().to_string()),
-            ("items".to_owned(), catalogue.len().to_string()),
+            ("items".to_owned(), ranked.model.catalogue.len().to_string()),
             (
                 "relevant items outside the catalogue".to_owned(),
                 cases.outside.to_string(),
@@ -255,24 +284,20 @@ impl Task for Evaluate {
 }
 
 impl Evaluate {
-    /// The lines at one k; their metrics are added to `metrics`.
-    fn table(
-        &self,
-        k: usize,
-        averages: &[&Average],
-        shares: &[f64],
-        metrics: &mut BTreeMap<String, f64>,
-    ) -> ReportTable {
+    /// The lines at the k of that place; their metrics are added to `metrics`.
+    fn table(&self, place: usize, lines: &[Line<'_>], metrics: &mut BTreeMap<String, f64>) -> ReportTable {
+        let k = self.k[place];
         let mut columns = vec![format!("at {k}")];
         columns.extend(NAMES.map(str::to_owned));
         columns.extend(["recall, 95 %", "queries"].map(str::to_owned));
         let mut rows = Vec::new();
-        for ((line, prefix), average) in LINES.iter().zip(averages) {
+        for line in lines {
+            let (average, prefix, shares) = (&line.averages[place], line.prefix, line.shares);
             average.write(shares, prefix, metrics);
-            if *prefix == COLD && shares.iter().all(|share| *share > 0.0) {
+            if prefix == COLD && shares.iter().all(|share| *share > 0.0) {
                 continue;
             }
-            let mut row = vec![(*line).to_owned()];
+            let mut row = vec![line.name.to_owned()];
             row.extend(average.values(shares).map(figure));
             let interval = if prefix.is_empty() && self.bootstrap > 0 {
                 let intervals = intervals(&average.queries, self.bootstrap, self.seed);
@@ -296,19 +321,14 @@ impl Evaluate {
     }
 
     /// The model's metrics for the values of a column, at the first k.
-    fn segment_table(
-        &self,
-        segment: &str,
-        cases: &Cases,
-        rankings: &[Vec<u32>],
-        model: &LoadedModel,
-        data: &DatasetFiles,
-    ) -> Result<ReportTable> {
+    fn segment_table(&self, segment: &str, ranked: &Ranked, data: &DatasetFiles) -> Result<ReportTable> {
+        let model = &ranked.model;
         let k = self.k.first().copied().unwrap_or(1);
         let column = model.model_type.query.get(segment);
         let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{segment}`")))?;
-        let mut found: Vec<(i64, Average)> = cases
-            .by_column(rankings, k, model.catalogue.len(), segment)?
+        let mut found: Vec<(i64, Average)> = ranked
+            .cases
+            .by_column(&ranked.lists, k, model.catalogue.len(), segment)?
             .into_iter()
             .collect();
         found.sort_by_key(|(_, average)| std::cmp::Reverse(average.queries.len()));

@@ -1,25 +1,25 @@
 //! The best recall that any model can have on interactions with planted structure.
 
+/// The probability of each item, by its id, where a share `structure` of the interactions moves its item to `moved(item)`,
+/// at most `reach` ids on. `item` is the distribution of items without structure, from item 1 on.
+pub(super) fn chosen(item: &[f64], structure: f64, reach: usize, moved: impl Fn(i64) -> i64) -> Vec<f64> {
+    let mut probability = vec![0.0; item.len() + reach + 1];
+    for (place, p) in item.iter().enumerate() {
+        let id = place as i64 + 1;
+        probability[id as usize] += (1.0 - structure) * p;
+        probability[moved(id) as usize] += structure * p;
+    }
+    probability
+}
+
 /// The recall at each of `ks` of lists that show every user the likeliest items of the user's taste: what a model would
 /// reach that knew how the interactions were made.
 ///
-/// `item` is the distribution of items without structure, from item 1 on; a share `structure` of the interactions moves
-/// its item to `moved(item, taste)`. `tastes` are the shares of the users' tastes in the interactions, taste 0 first.
-pub(super) fn recall(
-    item: &[f64],
-    structure: f64,
-    tastes: &[f64],
-    moved: impl Fn(i64, i64) -> i64,
-    ks: &[usize],
-) -> Vec<f64> {
+/// `items` are the probabilities of items by taste, `tastes` the shares of the tastes in the interactions.
+pub(super) fn recall(items: &[Vec<f64>], tastes: &[f64], ks: &[usize]) -> Vec<f64> {
     let mut recalls = vec![0.0; ks.len()];
-    for (taste, share) in tastes.iter().enumerate() {
-        let mut probability = vec![0.0; item.len() + tastes.len() + 1];
-        for (place, p) in item.iter().enumerate() {
-            let id = place as i64 + 1;
-            probability[id as usize] += (1.0 - structure) * p;
-            probability[moved(id, taste as i64) as usize] += structure * p;
-        }
+    for (probability, share) in items.iter().zip(tastes) {
+        let mut probability = probability.clone();
         probability.sort_by(|a, b| b.total_cmp(a));
         for (recall, &k) in recalls.iter_mut().zip(ks) {
             *recall += share * probability.iter().take(k).sum::<f64>();
@@ -52,9 +52,10 @@ mod tests {
         // Four items; taste 0 moves everything to even items, taste 1 to odd ones.
         let moved = |item: i64, taste: i64| if item % 2 == taste { item } else { item + 1 };
         let item = [0.4, 0.3, 0.2, 0.1];
-        let none = recall(&item, 0.0, &[0.5, 0.5], moved, &[1, 2, 4]);
+        let items = |structure| [0, 1].map(|taste| chosen(&item, structure, 1, |item| moved(item, taste)));
+        let none = recall(&items(0.0), &[0.5, 0.5], &[1, 2, 4]);
         assert!((none[0] - 0.4).abs() < 1e-12 && (none[1] - 0.7).abs() < 1e-12 && (none[2] - 1.0).abs() < 1e-12);
-        let all = recall(&item, 1.0, &[1.0, 0.0], moved, &[1]);
+        let all = recall(&items(1.0), &[1.0, 0.0], &[1]);
         assert!((all[0] - 0.7).abs() < 1e-12, "{all:?}");
     }
 

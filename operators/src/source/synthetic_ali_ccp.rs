@@ -9,9 +9,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::planted_optimum::{normal_below, recall};
+use super::planted_rule::{MAX_ITEM_ID, MAX_USER_ID, PlantedRule, suited, taste};
 use crate::contract::{
     Artifact, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError,
     Output, Port, Problem, Purity, Report, Result, Schema, TableWriter, Task, TaskResult, TypeContext,
@@ -19,12 +18,6 @@ use crate::contract::{
 
 /// Rows that are drawn from one random stream: a fixed number, so that the data does not depend on the threads.
 const CHUNK: u64 = 65_536;
-
-/// Groups of users and items that belong together where there is structure.
-const TASTES: i64 = 8;
-
-const MAX_USER_ID: i64 = 238_635;
-const MAX_ITEM_ID: i64 = 467_298;
 
 /// Features of a side: the range of its ids cut into this many parts of equal width, counted from 1.
 const USER_CUTS: [(&str, i64); 12] = [
@@ -75,7 +68,7 @@ pub struct SyntheticAliCcp {
     /// How much there is to learn: the share of the interactions in which the item suits the taste of the user, one of 8
     /// by the user's id. The recipe has none, so that no model can beat popularity on it. The best recall that a model can
     /// have comes with the metrics, as `optimal_recall_at_10` and `optimal_recall_at_20`: each interaction counts for
-    /// itself, and the whole catalogue can be shown.
+    /// itself, and the whole catalogue can be shown. `PlantedOptimum` is that model, for the port `optimal` of `Evaluate`.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub structure: f64,
@@ -203,40 +196,8 @@ impl SyntheticAliCcp {
     }
 }
 
-/// The taste of a user.
-fn taste(user: i64) -> i64 {
-    (xxh3_64(&user.to_le_bytes()) % TASTES as u64) as i64
-}
-
-/// The item next to `item` that suits a taste.
-fn suited(item: i64, taste: i64) -> i64 {
-    let near = item - item % TASTES + taste;
-    if near == 0 { TASTES } else { near }
-}
-
-/// The probabilities of ids from 1 to `most`, as [`log_normal`] and clamping draw them.
-fn id_distribution(most: i64) -> Vec<f64> {
-    let below = |id: i64| normal_below((id as f64).ln() - 3.0);
-    (1..=most)
-        .map(|id| {
-            let low = if id == 1 { 0.0 } else { below(id) };
-            let high = if id == most { 1.0 } else { below(id + 1) };
-            high - low
-        })
-        .collect()
-}
-
 /// Lengths of the lists whose best recall is told.
 const OPTIMAL_AT: [usize; 2] = [10, 20];
-
-/// The best recall of lists of [`OPTIMAL_AT`].
-fn optimum(structure: f64) -> Vec<f64> {
-    let mut tastes = vec![0.0; TASTES as usize];
-    for (place, p) in id_distribution(MAX_USER_ID).into_iter().enumerate() {
-        tastes[taste(place as i64 + 1) as usize] += p;
-    }
-    recall(&id_distribution(MAX_ITEM_ID), structure, &tastes, suited, &OPTIMAL_AT)
-}
 
 /// The whole part of a draw whose logarithm is normal with mean 3 and deviation 1 (Box and Muller's method).
 fn log_normal(random: &mut ChaCha8Rng) -> i64 {
@@ -367,7 +328,10 @@ impl Task for SyntheticAliCcp {
             .sizes()
             .into_iter()
             .map(|(name, rows)| (format!("rows of {name}"), rows.to_string()));
-        let best: Vec<(usize, f64)> = OPTIMAL_AT.into_iter().zip(optimum(self.structure)).collect();
+        let best: Vec<(usize, f64)> = OPTIMAL_AT
+            .into_iter()
+            .zip(PlantedRule::new(self.structure).best_recall(&OPTIMAL_AT))
+            .collect();
         let told = |(k, recall): &(usize, f64)| (format!("best possible recall at {k}"), format!("{recall:.4}"));
         let report = Report {
             facts: std::iter::once(("rows".to_owned(), self.rows.to_string()))

@@ -2,6 +2,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
 use datafusion::prelude::SessionContext;
 
+use super::super::planted_rule::TASTES;
 use super::*;
 use crate::contract::{Cancel, ProgressSink, TableFile};
 
