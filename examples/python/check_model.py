@@ -51,6 +51,9 @@ nodes:
 MODELS = [
     "{ layers: [16, 8], epochs: 2, seed: 1, batch_size: 256, pooling: attention }",
     "{ layers: [16, 8], epochs: 2, seed: 1, batch_size: 256 }",
+    "{ layers: [16, 12, 8], epochs: 2, seed: 1, batch_size: 256, activation: elu, dropout: 0.1 }",
+    "{ layers: [16, 8], epochs: 2, seed: 1, batch_size: 256, activation: tanh }",
+    "{ layers: [16, 8], epochs: 2, seed: 1, batch_size: 256, activation: leaky_relu }",
     "{ layers: [], embedding_dim: 8, epochs: 2, seed: 1, batch_size: 256, normalize: l2, pooling: max }",
 ]
 
