@@ -6,7 +6,12 @@ pub fn chance(seed: u64, user: u64, item: u64) -> u64 {
 }
 
 fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mixed(x.wrapping_add(0x9E37_79B9_7F4A_7C15))
+}
+
+/// Mixes the bits of a number: what SplitMix64 does to its state. 0 stays 0.
+#[inline]
+pub fn mixed(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     x ^ (x >> 31)

@@ -39,7 +39,7 @@ mod vector;
 
 pub use bag::Bag;
 pub use bf16::{Bf16, Pair, gemm_bf16, pair_columns, pair_rows};
-pub use chance::{by_chance, chance};
+pub use chance::{by_chance, chance, mixed};
 pub use dictionary::IntegerDictionary;
 pub use gemm::{Strided, gemm, transpose};
 pub use integers::{IntegerCounts, IntegerIds, rank, sort, widened};

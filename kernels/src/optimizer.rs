@@ -86,6 +86,15 @@ pub struct Numbers {
 }
 
 impl Step {
+    /// The same, of a weight that does not shrink.
+    #[must_use]
+    pub fn without_decay(self) -> Self {
+        Step {
+            decay: Decay::None,
+            ..self
+        }
+    }
+
     /// How many numbers a row holds per weight.
     pub fn parts(&self) -> usize {
         match self.rule {

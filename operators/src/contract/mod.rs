@@ -37,5 +37,6 @@ pub use registry::{Built, Descriptor, Registry};
 pub use schema::{Column, Domain, Schema};
 pub use table_writer::TableWriter;
 pub use tags::{Tag, UnknownTag, contradiction};
+pub(crate) use types::default_split;
 pub use types::{DEFAULT_SPLIT, DatasetType, Kind, ModelType, NodeType, Score};
 pub use vocabulary::{NULL_ID, OOV_ID, PADDING_ID, Vocabulary, VocabularyTable};

@@ -107,3 +107,8 @@ impl ModelType {
 
 /// The split that stateful operators fit on, and the name of the only split of a source that makes no others.
 pub const DEFAULT_SPLIT: &str = "train";
+
+/// [`DEFAULT_SPLIT`], for parameters that name a split.
+pub(crate) fn default_split() -> String {
+    DEFAULT_SPLIT.to_owned()
+}

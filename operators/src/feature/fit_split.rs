@@ -1,11 +1,7 @@
 //! The split that an operator learns from.
 
-use crate::contract::{DEFAULT_SPLIT, Problem, suggest};
-
-/// The split that is learnt from where none is named.
-pub(super) fn default_split() -> String {
-    DEFAULT_SPLIT.to_owned()
-}
+pub(super) use crate::contract::default_split;
+use crate::contract::{Problem, suggest};
 
 /// The problem with `fit_on`, if the input has no such split.
 pub(super) fn unknown_split(fit_on: &String, splits: &[String]) -> Option<Problem> {

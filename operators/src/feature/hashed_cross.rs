@@ -188,6 +188,7 @@ mod tests {
             ["bad-config", "missing-key"]
         );
     }
+
     #[test]
     fn tuples_without_any_value_are_tuples_like_others() {
         let ints = |values: &[Option<i64>]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;

@@ -25,7 +25,8 @@ use crate::contract::{
 ///
 /// Nulls are as in SQL: statistics leave them out, those of a group without any value are null (its `count` is 0), and so
 /// are `std` and `var` of a single value (they are those of a sample, n - 1). A row whose key has a null in it, or whose
-/// group was not seen, has null (`count` and `nunique` 0). NaN counts as null. Sums of whole numbers are exact; one that has no place in 64 bits fails the node.
+/// group was not seen, has null (`count` and `nunique` 0). NaN counts as null. Sums of whole numbers are exact; one that
+/// has no place in 64 bits fails the node.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinGroupStats {

@@ -21,8 +21,8 @@ use crate::contract::{
 
 /// Puts numbers on a common scale, as `Float64`, tagged `continuous`. Nulls stay; NaN is not learnt from and stays NaN.
 ///
-/// Constant columns become 0, whatever the method; a column with infinite values is an error. Means and deviations are those of Welford's algorithm, so that large
-/// numbers that differ little keep their deviation.
+/// Constant columns become 0, whatever the method; a column with infinite values is an error. Means and deviations are
+/// those of Welford's algorithm, so that large numbers that differ little keep their deviation.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Normalize {
@@ -96,12 +96,7 @@ impl Stateful for Normalize {
 
     fn fitter(&self, input: &Schema, _: &FitContext<'_>) -> Result<Box<dyn Fitter>> {
         let learner = || match self.method {
-            Method::Standard => Learner::Moments {
-                origin: None,
-                count: 0,
-                mean: 0.0,
-                squares: 0.0,
-            },
+            Method::Standard => Learner::Moments(Moments::default()),
             Method::MinMax => Learner::Range(f64::INFINITY, f64::NEG_INFINITY),
             Method::Robust => Learner::Values(Vec::new()),
         };
@@ -149,15 +144,33 @@ fn normalize(array: &ArrayRef, center: f64, scale: f64, clip: bool) -> Result<Ar
     ))
 }
 
+/// Mean and squares are those of the distances from the first value: of large numbers that differ little these are exact,
+/// where a mean of the numbers themselves would drift.
+#[derive(Default)]
+struct Moments {
+    origin: Option<f64>,
+    count: u64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    fn add(&mut self, value: f64) {
+        let value = value - *self.origin.get_or_insert(value);
+        self.count += 1;
+        let before = value - self.mean;
+        self.mean += before / self.count as f64;
+        self.squares += before * (value - self.mean);
+    }
+
+    fn mean_and_deviation(&self) -> (f64, f64) {
+        let variance = self.squares / self.count.saturating_sub(1).max(1) as f64;
+        (self.origin.unwrap_or(0.0) + self.mean, variance.sqrt())
+    }
+}
+
 enum Learner {
-    /// Mean and squares are those of the distances from the first value: of large numbers that differ little these are
-    /// exact, where a mean of the numbers themselves would drift.
-    Moments {
-        origin: Option<f64>,
-        count: u64,
-        mean: f64,
-        squares: f64,
-    },
+    Moments(Moments),
     Range(f64, f64),
     Values(Vec<f64>),
 }
@@ -165,18 +178,7 @@ enum Learner {
 impl Learner {
     fn add(&mut self, value: f64) {
         match self {
-            Learner::Moments {
-                origin,
-                count,
-                mean,
-                squares,
-            } => {
-                let value = value - *origin.get_or_insert(value);
-                *count += 1;
-                let before = value - *mean;
-                *mean += before / *count as f64;
-                *squares += before * (value - *mean);
-            }
+            Learner::Moments(moments) => moments.add(value),
             Learner::Range(low, high) => (*low, *high) = (low.min(value), high.max(value)),
             Learner::Values(values) => values.push(value),
         }
@@ -185,15 +187,7 @@ impl Learner {
     /// Where 0 is, and what counts as 1; a scale of 0 stands for a constant.
     fn scale(self) -> (f64, f64) {
         match self {
-            Learner::Moments {
-                origin,
-                count,
-                mean,
-                squares,
-            } => {
-                let variance = squares / count.saturating_sub(1).max(1) as f64;
-                (origin.unwrap_or(0.0) + mean, variance.sqrt())
-            }
+            Learner::Moments(moments) => moments.mean_and_deviation(),
             Learner::Range(low, high) if low <= high => (low, high - low),
             Learner::Range(..) => (0.0, 0.0),
             Learner::Values(mut values) => {

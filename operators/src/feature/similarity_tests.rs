@@ -58,6 +58,7 @@ fn bags_of_words_with_and_without_weights() {
     // Word 1 is in all four lists and weighs nothing; 2 and 3 are in one each.
     assert_eq!(values(config("tf_idf"), data), [Some(0.0), Some(0.0)]);
 }
+
 #[test]
 fn a_missing_word_is_no_word_and_a_missing_number_none() {
     let words = |rows: Vec<Option<Vec<Option<i64>>>>| {

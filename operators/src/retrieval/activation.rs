@@ -55,18 +55,14 @@ impl Activation {
     /// From the gradient by its output to that by its input. `output` is its output divided by `keep`, or zero where dropout
     /// took it away, and with it the gradient.
     pub(crate) fn backward(self, isa: Isa, gradient: &mut [f32], output: &[f32], keep: f32) {
-        if self == Activation::Relu {
-            return relu_backward(isa, gradient, output);
-        }
+        let slope: fn(f32) -> f32 = match self {
+            Activation::Relu => return relu_backward(isa, gradient, output),
+            Activation::LeakyRelu => |y| if y > 0.0 { 1.0 } else { LEAK },
+            Activation::Elu => |y| if y > 0.0 { 1.0 } else { 1.0 + y },
+            Activation::Tanh => |y| 1.0 - y * y,
+        };
         for (gradient, y) in gradient.iter_mut().zip(output) {
-            let y = y * keep;
-            *gradient *= match self {
-                Activation::Relu | Activation::LeakyRelu | Activation::Elu if y > 0.0 => 1.0,
-                Activation::Relu => 0.0,
-                Activation::LeakyRelu => LEAK,
-                Activation::Elu => 1.0 + y,
-                Activation::Tanh => 1.0 - y * y,
-            };
+            *gradient *= slope(y * keep);
         }
     }
 

@@ -9,8 +9,8 @@ use towline_kernels::{Isa, Likes, Weights, solve_rows};
 use super::embedding_model;
 use super::interactions::{Interactions, interactions_type};
 use crate::contract::{
-    Artifact, Context, DEFAULT_SPLIT, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Result, Task, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
+    Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 
 /// Factorises the interactions by alternating least squares for implicit feedback (Hu, Koren and Volinsky 2008): a
@@ -40,7 +40,7 @@ pub struct Als {
     #[serde(default)]
     pub seed: u64,
     /// The split to learn from.
-    #[serde(default = "default_fit_on")]
+    #[serde(default = "default_split")]
     pub fit_on: String,
 }
 
@@ -58,10 +58,6 @@ fn default_alpha() -> f64 {
 
 fn default_iterations() -> usize {
     15
-}
-
-fn default_fit_on() -> String {
-    DEFAULT_SPLIT.to_owned()
 }
 
 impl Describe for Als {

@@ -1,7 +1,7 @@
 //! Dropout: numbers that are left out of a step by chance (Srivastava et al. 2014, "Dropout: a simple way to prevent neural
 //! networks from overfitting").
 
-use towline_kernels::in_parallel;
+use towline_kernels::{in_parallel, mixed};
 
 /// Numbers that one thread works on: fixed, since it is only a matter of speed.
 const PART: usize = 1 << 16;
@@ -19,13 +19,6 @@ pub(crate) struct Dropout {
 pub(crate) struct Omitted {
     share: f64,
     key: u64,
-}
-
-/// Mixes the bits of a number (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators").
-fn mixed(x: u64) -> u64 {
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 impl Dropout {

@@ -7,8 +7,8 @@ use towline_kernels::{Isa, invert};
 use super::interactions::{Interactions, interactions_type};
 use super::item_weights::{Description, FILE, ItemWeights, KIND, Weights};
 use crate::contract::{
-    Artifact, Context, DEFAULT_SPLIT, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Result, Task, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
+    Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 
 /// A linear model from item to item, solved in closed form (Steck 2019, "Embarrassingly shallow autoencoders for sparse
@@ -23,16 +23,12 @@ pub struct Ease {
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub regularization: f64,
     /// The split to learn from.
-    #[serde(default = "default_fit_on")]
+    #[serde(default = "default_split")]
     pub fit_on: String,
 }
 
 fn default_regularization() -> f64 {
     100.0
-}
-
-fn default_fit_on() -> String {
-    DEFAULT_SPLIT.to_owned()
 }
 
 /// 3.6 GB of weights.

@@ -8,8 +8,8 @@ use super::interactions::{Interactions, interactions_type};
 use super::item_weights::{ItemWeights, Weights};
 use super::scoring::best;
 use crate::contract::{
-    Artifact, Context, DEFAULT_SPLIT, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity,
-    Result, Task, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result, Task,
+    TypeContext, dataset_at, default_split, file_dataset_at,
 };
 
 /// Recommends what is most like the items that a user has met: the cosine of the sets of users who met them.
@@ -28,16 +28,12 @@ pub struct ItemKNN {
     #[schemars(range(min = 0.0))]
     pub shrink: f64,
     /// The split to learn from.
-    #[serde(default = "default_fit_on")]
+    #[serde(default = "default_split")]
     pub fit_on: String,
 }
 
 fn default_neighbours() -> usize {
     200
-}
-
-fn default_fit_on() -> String {
-    DEFAULT_SPLIT.to_owned()
 }
 
 impl Describe for ItemKNN {

@@ -10,8 +10,8 @@ use super::embedding_model;
 use super::ids::Originals;
 use super::interactions::{Interactions, interactions_type};
 use crate::contract::{
-    Artifact, Column, Context, DEFAULT_SPLIT, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port,
-    Problem, Purity, Result, Task, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Purity, Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 use crate::source::{PlantedRule, TASTES, suits, taste};
 
@@ -28,12 +28,8 @@ pub struct PlantedOptimum {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub structure: f64,
     /// The split whose items can be recommended.
-    #[serde(default = "default_fit_on")]
+    #[serde(default = "default_split")]
     pub fit_on: String,
-}
-
-fn default_fit_on() -> String {
-    DEFAULT_SPLIT.to_owned()
 }
 
 /// How far the share of suiting interactions may be from what is expected, beyond what chance does: filters that know

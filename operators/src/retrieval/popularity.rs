@@ -7,8 +7,8 @@ use super::embedding_model;
 use super::interactions::{Interactions, interactions_type};
 use super::recency::Recency;
 use crate::contract::{
-    Artifact, Context, DEFAULT_SPLIT, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Result, Tag, Task, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
+    Result, Tag, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 
 /// Recommends to everybody what occurs most often, or to every user what occurs most often among users of the same
@@ -25,12 +25,8 @@ pub struct Popularity {
     #[serde(default)]
     pub recency: Option<Recency>,
     /// The split to count.
-    #[serde(default = "default_fit_on")]
+    #[serde(default = "default_split")]
     pub fit_on: String,
-}
-
-fn default_fit_on() -> String {
-    DEFAULT_SPLIT.to_owned()
 }
 
 /// A score per segment is kept of every item.

@@ -1,6 +1,6 @@
 //! What scores are divided by, as a constant or learnt along.
 
-use towline_kernels::{Decay, Isa, Step, update};
+use towline_kernels::{Isa, Step, update};
 
 /// No score is divided by less: what is learnt would run away with the loss (Radford et al. 2021, "Learning transferable
 /// visual models from natural language supervision", section 2.5).
@@ -28,10 +28,7 @@ pub(crate) struct Temperature {
 impl Temperature {
     /// The temperature at the beginning; it moves as the weights do, but does not decay.
     pub(crate) fn new(warmth: Warmth, step: Step) -> Self {
-        let step = Step {
-            decay: Decay::None,
-            ..step
-        };
+        let step = step.without_decay();
         let mut state = Vec::new();
         if warmth.learnt {
             state.push(-warmth.first.ln() as f32);

@@ -2,7 +2,7 @@
 //! that visits every row of every table at every step.
 
 use tch::{Device, Kind, TchError, Tensor};
-use towline_kernels::{Decay, Step};
+use towline_kernels::Step;
 
 use super::cells::Ids;
 use super::columns::EncodedTable;
@@ -256,10 +256,7 @@ impl TorchNetwork {
             let mut weights = weights.iter_mut();
             weights.try_for_each(|variable| variable.apply(scale, &self.step, &numbers))?;
             // The temperature does not decay.
-            let step = Step {
-                decay: Decay::None,
-                ..self.step
-            };
+            let step = self.step.without_decay();
             let numbers = step.numbers(self.made as u32);
             let mut log = log.iter_mut();
             log.try_for_each(|log| {

@@ -16,8 +16,8 @@ use super::training_options::{
 use super::users::unknown_split;
 use super::validation::{METRICS, metric};
 use crate::contract::{
-    DEFAULT_SPLIT, Describe, Form, Inputs, ModelType, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
-    dataset_at,
+    Describe, Form, Inputs, ModelType, NodeType, Operator, Port, Problem, Purity, Result, TypeContext, dataset_at,
+    default_split,
 };
 
 /// Trains a two-tower retrieval model on positive interactions: one tower embeds the user, one the item, and the dot
@@ -183,7 +183,7 @@ pub struct TwoTowerTrain {
     #[serde(default)]
     pub seed: u64,
     /// The split to train on.
-    #[serde(default = "default_fit_on")]
+    #[serde(default = "default_split")]
     pub fit_on: String,
     /// The split to validate on after each epoch, over the full catalogue; by default `valid`, if there is one.
     #[serde(default)]
@@ -233,10 +233,6 @@ fn default_validate_per() -> Per {
 
 fn default_metrics_at() -> Vec<usize> {
     vec![10]
-}
-
-fn default_fit_on() -> String {
-    DEFAULT_SPLIT.to_owned()
 }
 
 /// The metric that says which epoch's weights were kept.

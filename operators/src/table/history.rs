@@ -4,11 +4,11 @@ use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::per_split::{INPUT, ROW, numbered, unknown};
+use super::per_split::{INPUT, ROW, numbered, unknown, unknown_split};
 use super::planning::{duplicates, plan_query, problem, quoted, quoted_list, rowless};
 use crate::contract::{
-    DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem,
-    Purity, Result, Schema, Table, TableContext, TypeContext, dataset_at, suggest,
+    DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
+    Schema, Table, TableContext, TypeContext, dataset_at, default_split,
 };
 
 /// Puts beside each row what its key has had before: the last values of a column as a list, oldest first, for example the
@@ -40,10 +40,6 @@ pub struct History {
     pub next: Option<String>,
 }
 
-fn default_split() -> String {
-    DEFAULT_SPLIT.to_owned()
-}
-
 /// The rows of `fit_on` in a query about another split.
 const KNOWN: &str = "known";
 /// The number of the table that a row is of; equal times go by it.
@@ -56,12 +52,18 @@ fn part(number: usize, table: &str) -> String {
 
 impl History {
     /// The lists: name, column, length.
-    fn outputs(&self) -> impl Iterator<Item = (String, String, u32)> {
+    fn outputs(&self) -> impl Iterator<Item = (String, &String, u32)> {
         let pairs = self
             .columns
             .iter()
             .flat_map(|column| self.last.iter().map(move |last| (column, *last)));
-        pairs.map(|(column, last)| (quoted(&format!("{column}_last_{last}")), quoted(column), last))
+        pairs.map(|(column, last)| (format!("{column}_last_{last}"), column, last))
+    }
+
+    /// The same, with name and column as they are called in a query.
+    fn quoted_outputs(&self) -> impl Iterator<Item = (String, String, u32)> {
+        self.outputs()
+            .map(|(name, column, last)| (quoted(&name), quoted(column), last))
     }
 
     /// The lists as columns of a query; `list` makes one of a column and a length. An empty one is made of the column, since
@@ -74,7 +76,7 @@ impl History {
                 "coalesce(CASE WHEN {key} IS NOT NULL THEN {list} END, array_pop_back(make_array({column}))) AS {name}"
             )
         };
-        self.outputs().map(known).collect::<Vec<_>>().join(", ")
+        self.quoted_outputs().map(known).collect::<Vec<_>>().join(", ")
     }
 
     /// The query over `fit_on` itself: each row sees the rows before it.
@@ -95,7 +97,10 @@ impl History {
     }
 
     fn names(&self) -> String {
-        self.outputs().map(|(name, ..)| name).collect::<Vec<_>>().join(", ")
+        self.quoted_outputs()
+            .map(|(name, ..)| name)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// These rows, each with the lists that end with it, as columns called like the lists.
@@ -108,7 +113,7 @@ impl History {
                  AND CURRENT ROW) AS {name}"
             )
         };
-        let trails: Vec<String> = self.outputs().map(trail).collect();
+        let trails: Vec<String> = self.quoted_outputs().map(trail).collect();
         format!("SELECT *, {} FROM ({rows})", trails.join(", "))
     }
 
@@ -117,7 +122,10 @@ impl History {
         let (key, time) = (quoted(&self.key), quoted(&self.order_by));
         let all = quoted_list(schema.names());
         let names = self.names();
-        let nothing: Vec<String> = self.outputs().map(|(name, ..)| format!("NULL AS {name}")).collect();
+        let nothing: Vec<String> = self
+            .quoted_outputs()
+            .map(|(name, ..)| format!("NULL AS {name}"))
+            .collect();
         let lists = self.lists(|name, _, _| {
             format!(
                 "last_value({name}) IGNORE NULLS OVER (PARTITION BY {key} ORDER BY {time}, {PART}, {ROW} ROWS BETWEEN \
@@ -153,19 +161,10 @@ impl History {
         let mut problems = unknown([&self.key], &input.schema, "key");
         problems.extend(unknown([&self.order_by], &input.schema, "order_by"));
         problems.extend(unknown(&self.columns, &input.schema, "columns"));
-        let outputs = self.columns.iter().flat_map(|column| {
-            let names = self.last.iter().map(move |last| format!("{column}_last_{last}"));
-            names.collect::<Vec<_>>()
-        });
-        let outputs: Vec<String> = outputs.collect();
+        let outputs: Vec<String> = self.outputs().map(|(name, ..)| name).collect();
         let all = input.schema.names().chain(outputs.iter().map(String::as_str));
         problems.extend(duplicates(all).into_iter().map(|problem| problem.at("last")));
-        if !input.splits.contains(&self.fit_on) {
-            let known: Vec<&str> = input.splits.iter().map(String::as_str).collect();
-            let help = suggest::sentence(&self.fit_on, &known, "splits");
-            let message = format!("there is no split `{}`", self.fit_on);
-            problems.push(Problem::new("unknown-split", message).at("fit_on").help(help));
-        }
+        problems.extend(unknown_split(&self.fit_on, &input.splits, "fit_on"));
         if let Some(next) = self.next.as_ref().filter(|next| input.splits.contains(*next)) {
             let message = format!("there is a split `{next}` already");
             problems.push(Problem::new("conflict", message).at("next"));

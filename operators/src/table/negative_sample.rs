@@ -14,8 +14,8 @@ use super::numbers::Numbers;
 use super::random_rows::RandomRows;
 use super::task_rows::{dataset, write_split};
 use crate::contract::{
-    Artifact, Column, Context, DEFAULT_SPLIT, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port,
-    Problem, Purity, Result, Schema, TableFile, Tag, Task, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Purity, Result, Schema, TableFile, Tag, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 use crate::feature::byte_size;
 
@@ -56,10 +56,6 @@ pub enum Likelihood {
     Uniform,
     /// As likely as frequent.
     Popularity,
-}
-
-fn default_split() -> String {
-    DEFAULT_SPLIT.to_owned()
 }
 
 fn label() -> String {

@@ -5,7 +5,7 @@ use datafusion::dataframe::DataFrame;
 use super::planning::{plan_query, problem, rowless};
 use crate::contract::{
     DatasetType, Inputs, LazyDataset, NodeType, OperatorError, Problem, Result, Schema, TableContext, TypeContext,
-    dataset_at,
+    dataset_at, suggest,
 };
 
 /// The name of the input in a query.
@@ -50,6 +50,16 @@ pub(super) fn query_splits(
         Ok((name.clone(), plan_query(&context.session, vec![(INPUT, view)], &query)?))
     };
     input.splits.iter().map(planned).collect()
+}
+
+/// The problem with a setting that names a split, if the input has none of that name.
+pub(super) fn unknown_split(split: &str, splits: &[String], key: &str) -> Option<Problem> {
+    if splits.iter().any(|known| known == split) {
+        return None;
+    }
+    let known: Vec<&str> = splits.iter().map(String::as_str).collect();
+    let problem = Problem::new("unknown-split", format!("there is no split `{split}`"));
+    Some(problem.at(key).help(suggest::sentence(split, &known, "splits")))
 }
 
 /// Names in a setting that are no columns of the input.

@@ -4,10 +4,11 @@ use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::per_split::unknown_split;
 use super::planning::{plan_query, problem, quoted, quoted_list, rowless};
 use crate::contract::{
     Column, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port,
-    Problem, Purity, Result, Schema, Table, TableContext, Tag, TypeContext, dataset_at, suggest,
+    Problem, Purity, Result, Schema, Table, TableContext, Tag, TypeContext, dataset_at, default_split,
 };
 
 /// A side of an interaction.
@@ -35,10 +36,6 @@ pub struct UniqueRows {
     /// The split to take rows from; the output has one split, `train`.
     #[serde(default = "default_split")]
     pub split: String,
-}
-
-fn default_split() -> String {
-    DEFAULT_SPLIT.to_owned()
 }
 
 impl UniqueRows {
@@ -107,16 +104,8 @@ impl Describe for UniqueRows {
 impl Operator for UniqueRows {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let input = dataset_at(inputs, "input")?;
-        let mut problems = Vec::new();
-        if !input.splits.contains(&self.split) {
-            let known: Vec<&str> = input.splits.iter().map(String::as_str).collect();
-            let help = suggest::sentence(&self.split, &known, "splits");
-            problems.push(
-                Problem::new("unknown-split", format!("there is no split `{}`", self.split))
-                    .at("split")
-                    .help(help),
-            );
-        }
+        let unknown = unknown_split(&self.split, &input.splits, "split");
+        let mut problems: Vec<Problem> = unknown.into_iter().collect();
         if let Some(name) = self.order_by.as_ref().filter(|name| input.schema.get(name).is_none()) {
             problems.push(Problem::unknown_column(name, &input.schema).at("order_by"));
         }
