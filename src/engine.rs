@@ -1,9 +1,10 @@
 //! A program with operators of its own.
 
+use towline_api::{Describe, Registry};
 use towline_operators::builtin;
-use towline_operators::contract::{Describe, Registry};
 
-use crate::cli::{self, Exit};
+use crate::cli;
+use crate::cli::Exit;
 
 /// The whole command line with every operator that ships with Towline, and with those of one's own.
 ///

@@ -1,14 +1,14 @@
 //! Towline: one YAML file in, a finished batch of recommendations out.
 
+pub mod checks;
 pub mod cli;
-pub mod document;
+pub mod config;
 mod engine;
-pub mod expectation;
-pub mod findings;
-pub mod pipeline;
+pub mod pipeline_tests;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod store;
-pub mod testing;
+pub mod typing;
 
 pub use engine::Engine;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use towline::Engine;
 use towline::cli::Exit;
-use towline_operators::contract::{
+use towline_api::{
     Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
     dataset_at,
 };

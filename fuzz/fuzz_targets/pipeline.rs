@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use towline::document::{Style, render};
-use towline::pipeline::{ChainOperators, LoadOptions, load_text};
+use towline::config::yaml::{Style, render};
+use towline::config::{ChainOperators, LoadOptions, load_text};
 
 fuzz_target!(|bytes: &[u8]| {
     let env = |name: &str| (name.len() % 2 == 0).then(|| name.to_lowercase());

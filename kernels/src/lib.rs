@@ -12,48 +12,25 @@
 // Matrices and their sizes are called as in the literature.
 #![allow(clippy::many_single_char_names)]
 
-#[cfg(target_arch = "x86_64")]
-mod amx;
-mod attention;
-mod bag;
-mod bf16;
-mod catch_up;
-mod chance;
-mod dictionary;
-mod gemm;
-#[cfg(target_arch = "x86_64")]
-mod gemm_x86;
 mod integers;
-mod invert;
 mod isa;
-mod least_squares;
-mod mask;
-mod optimizer;
-mod packing;
+mod linalg;
+mod nn;
 mod parallel;
-mod pooling;
-mod softmax;
-mod table;
-mod top_k;
-mod vector;
+mod random;
+mod topk;
 
-pub use bag::Bag;
-pub use bf16::{Bf16, Pair, gemm_bf16, pair_columns, pair_rows};
-pub use chance::{by_chance, chance, mixed};
-pub use dictionary::IntegerDictionary;
-pub use gemm::{Strided, gemm, transpose};
-pub use integers::{IntegerCounts, IntegerIds, rank, sort, widened};
-pub use invert::invert;
+pub use integers::{IntegerCounts, IntegerDictionary, IntegerIds, rank, sort, widened};
+pub use integers::{bits, pack_differences, pack_flags, pack_run, pack_runs};
 pub use isa::Isa;
-pub use least_squares::{Likes, Weights, solve_rows};
-pub use mask::{Mask, Positives};
-pub use optimizer::{Decay, Numbers, Rule, Schedule, Step, update};
-pub use packing::{bits, pack_differences, pack_flags, pack_run, pack_runs};
-pub use parallel::in_parallel;
-pub use pooling::Pooling;
-pub use softmax::softmax_gradient;
-pub use table::{Table, Touched};
-pub use top_k::{Excluded, Found, Hit, ItemIndex, Proposer, Search, TopKError, dot};
-pub use vector::{
+pub use linalg::{Bf16, Pair, gemm_bf16, pair_columns, pair_rows};
+pub use linalg::{Likes, Weights, invert, solve_rows};
+pub use linalg::{Strided, gemm, transpose};
+pub use linalg::{
     add_bias, add_scaled, column_sums, normalize_rows, normalize_rows_backward, relu, relu_backward, scale,
 };
+pub use nn::{Bag, Mask, Pooling, Positives, Table, Touched, softmax_gradient};
+pub use nn::{Decay, Numbers, Rule, Schedule, Step, update};
+pub use parallel::in_parallel;
+pub use random::{by_chance, chance, mixed};
+pub use topk::{Excluded, Found, Hit, ItemIndex, Proposer, Search, TopKError, dot};

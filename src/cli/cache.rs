@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Exit, runs, tables};
+use crate::cli::{Exit, runs, tables};
 use crate::plan::grouped;
 use crate::store::{Bound, Collected, Content, Held, Store};
 

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::Direction;
-use towline_operators::contract::Form;
+use towline_api::Form;
 
-use crate::pipeline::Pipeline;
-use crate::plan::{Selector, TypedNode, placements, reach};
+use crate::config::Pipeline;
+use crate::plan::{Selector, placements, reach};
 use crate::run::Choices;
+use crate::typing::TypedNode;
 
 /// The options that choose nodes.
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::{Exit, runs};
+use crate::cli::{Exit, runs};
 use crate::plan::{compare, grouped};
 use crate::run::{NodeRecord, RunRecord};
 

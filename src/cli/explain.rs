@@ -1,9 +1,9 @@
 //! `towline explain [CODE]`
 
-use towline_operators::contract::suggest;
+use towline_api::suggest;
 
-use super::Exit;
-use crate::document::Code;
+use crate::cli::Exit;
+use crate::config::yaml::Code;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -1,6 +1,6 @@
 //! The forms of what `validate` and `test` find.
 
-use crate::findings::MachineFormat;
+use crate::report::MachineFormat;
 
 /// How findings are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -1,10 +1,10 @@
 //! `towline graph FILE`
 
 use petgraph::visit::EdgeRef;
-use towline_operators::contract::Registry;
+use towline_api::Registry;
 
-use super::{Exit, GraphFormat, PipelineArguments, load};
-use crate::pipeline::Pipeline;
+use crate::cli::{Exit, GraphFormat, PipelineArguments, load};
+use crate::config::Pipeline;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Exit, runs, tables};
+use crate::cli::{Exit, runs, tables};
 use crate::run::{NodeStatus, RunRecord};
 
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Exit, sample};
+use crate::cli::{Exit, sample};
 
 const PIPELINE: &str = include_str!("starter.yaml");
 /// What a run leaves behind does not belong under version control.

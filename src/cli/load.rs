@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use towline_operators::contract::{Registry, TypeContext};
+use towline_api::{Registry, TypeContext};
 use towline_operators::{BEST, CONCAT, SELECT};
 
-use super::{Exit, PipelineArguments, style};
-use crate::document::{Diagnostic, SourceMap, render, summary};
-use crate::pipeline::{ChainOperators, LoadOptions, Override, Pipeline, load_file};
-use crate::plan::{TypedNode, TypedPipeline, propagate};
+use crate::cli::{Exit, PipelineArguments, style};
+use crate::config::yaml::{Diagnostic, SourceMap, render, summary};
+use crate::config::{ChainOperators, LoadOptions, Override, Pipeline, load_file};
+use crate::pipeline_tests;
+use crate::pipeline_tests::{Setting, TestCase};
 use crate::store::{Shared, Store};
-use crate::testing::{self, Setting, TestCase};
+use crate::typing::{TypedNode, TypedPipeline, propagate};
 
 /// What validation found.
 pub(super) struct Checked {
@@ -64,7 +65,7 @@ pub(super) fn check_with_tests(
     let Some(typed) = checked.typed.as_ref().filter(|_| !broken) else {
         return (checked, Vec::new());
     };
-    let (cases, mut diagnostics) = testing::read(&typed.pipeline, &mut checked.sources);
+    let (cases, mut diagnostics) = pipeline_tests::read(&typed.pipeline, &mut checked.sources);
     if cases.is_empty() && diagnostics.is_empty() {
         return (checked, cases);
     }
@@ -74,7 +75,7 @@ pub(super) fn check_with_tests(
     };
     if let Some(setting) = Setting::of(typed, &checked.sources, registry, SELECT, &context) {
         for case in &cases {
-            let problems = testing::prepare(&setting, case, Path::new("")).err();
+            let problems = pipeline_tests::prepare(&setting, case, Path::new("")).err();
             diagnostics.extend(problems.unwrap_or_default());
         }
     }

@@ -31,10 +31,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use towline_operators::contract::Registry;
+use towline_api::Registry;
 
-use crate::document::Style;
-use crate::pipeline::Override;
+use crate::config::Override;
+use crate::config::yaml::Style;
 use crate::store::Address;
 
 pub use exit::Exit;

@@ -1,7 +1,7 @@
 //! The operators as a Markdown page: `docs/operators.md`.
 
 use serde_json::Value;
-use towline_operators::contract::{Descriptor, Port, Purity, Registry};
+use towline_api::{Descriptor, Port, Purity, Registry};
 
 /// Every operator with its inputs, parameters and an example, and what it is called in NVTabular.
 pub(super) fn page(registry: &Registry) -> String {

@@ -1,9 +1,9 @@
 //! `towline ops [NAME]`
 
 use serde_json::Value;
-use towline_operators::contract::{Descriptor, Purity, Registry, suggest};
+use towline_api::{Descriptor, Purity, Registry, suggest};
 
-use super::{Exit, operators_markdown, tables};
+use crate::cli::{Exit, operators_markdown, tables};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

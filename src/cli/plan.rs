@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use towline_operators::contract::{NodeType, Registry};
+use towline_api::{NodeType, Registry};
 
-use super::load::Ready;
-use super::{Exit, PipelineArguments, choices, load, run, tables};
-use crate::plan::TypedNode;
+use crate::cli::load::Ready;
+use crate::cli::{Exit, PipelineArguments, choices, load, run, tables};
 use crate::run::{Choices, NodeRecord, NodeStatus, ProgressMode, RunRecord};
+use crate::typing::TypedNode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

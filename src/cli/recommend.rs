@@ -6,15 +6,16 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
-use towline_operators::contract::{
+use towline_api::{
     Column, Form, NodeType, OperatorError, Registry, Result, Schema, TableContext, TableFile, Tag, suggest,
 };
 
-use super::{Exit, PipelineArguments, load, tables};
-use crate::document::Diagnostic;
-use crate::pipeline::Pipeline;
-use crate::plan::{TypedNode, TypedPipeline, grouped};
+use crate::cli::{Exit, PipelineArguments, load, tables};
+use crate::config::Pipeline;
+use crate::config::yaml::Diagnostic;
+use crate::plan::grouped;
 use crate::store::{Content, Entry, Store};
+use crate::typing::{TypedNode, TypedPipeline};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

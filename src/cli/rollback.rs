@@ -1,10 +1,10 @@
 //! `towline rollback FILE [NODE]`
 
-use towline_operators::contract::{Registry, Result, suggest};
+use towline_api::{Registry, Result, suggest};
 
-use super::{Exit, PipelineArguments, load};
-use crate::pipeline::Pipeline;
-use crate::plan::TypedNode;
+use crate::cli::{Exit, PipelineArguments, load};
+use crate::config::Pipeline;
+use crate::typing::TypedNode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

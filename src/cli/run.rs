@@ -3,10 +3,10 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use towline_operators::contract::{Cancel, Registry};
+use towline_api::{Cancel, Registry};
 
-use super::load::Ready;
-use super::{Exit, PipelineArguments, cache, choices, load, plan, summary};
+use crate::cli::load::Ready;
+use crate::cli::{Exit, PipelineArguments, cache, choices, load, plan, summary};
 use crate::run::{NodeRecord, NodeStatus, Progress, ProgressMode, RunOptions, RunRecord};
 use crate::store::Bound;
 

@@ -1,9 +1,9 @@
 //! `towline schema`
 
-use towline_operators::contract::Registry;
+use towline_api::Registry;
 
-use super::Exit;
-use crate::pipeline::json_schema;
+use crate::cli::Exit;
+use crate::config::json_schema;
 
 /// Prints the JSON Schema of pipeline files.
 pub(super) fn run(registry: &Registry) -> Exit {

@@ -1,9 +1,9 @@
 //! `towline show FILE NODE`
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use towline_operators::contract::{NodeType, Registry, TableFile, suggest};
+use towline_api::{NodeType, Registry, TableFile, suggest};
 
-use super::{Exit, PipelineArguments, load, runs, tables};
+use crate::cli::{Exit, PipelineArguments, load, runs, tables};
 use crate::plan::grouped;
 use crate::run::{NodeRecord, NodeStatus, RunRecord};
 use crate::store::{Content, Entry, Store};
@@ -125,7 +125,7 @@ fn unfinished(store: &Store, pipeline: &str, node: &str) -> Option<String> {
     })
 }
 
-fn print_entry(store: &Store, entry: &Entry, rows: usize) -> Result<(), towline_operators::contract::OperatorError> {
+fn print_entry(store: &Store, entry: &Entry, rows: usize) -> Result<(), towline_api::OperatorError> {
     if let Content::Dataset { splits, .. } = &entry.content {
         for split in splits {
             println!("\n{}: {} rows", split.name, grouped(split.rows));

@@ -1,8 +1,8 @@
 //! What a person wants to know after a run: what each node has to say, where the outputs are, and how it went.
 
-use towline_operators::contract::Report;
+use towline_api::Report;
 
-use super::tables;
+use crate::cli::tables;
 use crate::plan::grouped;
 use crate::run::{ExpectationRecord, NodeRecord, NodeStatus, RunRecord};
 

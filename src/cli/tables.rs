@@ -1,7 +1,7 @@
 //! Tables for a person.
 
 use comfy_table::{Cell, ContentArrangement, Table, presets};
-use towline_operators::contract::{Report, Schema};
+use towline_api::{Report, Schema};
 
 use crate::plan::grouped;
 

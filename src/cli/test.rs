@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use towline_api::{OperatorError, Registry, TypeContext};
 use towline_operators::SELECT;
-use towline_operators::contract::{OperatorError, Registry, TypeContext};
 
-use super::load::{Checked, check_with_tests, threads};
-use super::{Exit, Format, run};
-use crate::document::{Diagnostic, SourceMap};
-use crate::findings::{Findings, write};
-use crate::pipeline::Override;
+use crate::cli::load::{Checked, check_with_tests, threads};
+use crate::cli::{Exit, Format, run};
+use crate::config::Override;
+use crate::config::yaml::{Diagnostic, SourceMap};
+use crate::pipeline_tests;
+use crate::pipeline_tests::{Setting, TestCase, TestFailure, Tested};
+use crate::report::{Findings, write};
 use crate::run::{Failure, ProgressMode};
 use crate::store::Store;
-use crate::testing::{self, Setting, TestCase, TestFailure, Tested};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -140,7 +141,7 @@ fn tested(
 
 fn trial(setting: &Setting<'_>, case: &TestCase, runtime: &Runtime) -> Result<Tested, Failure> {
     let folder = TempDir::new().map_err(OperatorError::io(std::env::temp_dir()))?;
-    let failures = match testing::prepare(setting, case, folder.path()) {
+    let failures = match pipeline_tests::prepare(setting, case, folder.path()) {
         Ok(subject) => {
             let store = Store::open(&folder.path().join("store"))?;
             let options = run::options(None, ProgressMode::Quiet);

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema as ArrowSchema, SchemaRef};
-use towline_operators::contract::{OperatorError, PADDING_ID, Registry, TableFile, TableWriter, VocabularyTable};
+use towline_api::{OperatorError, PADDING_ID, Registry, TableFile, VocabularyTable};
+use towline_tables::TableWriter;
 
-use super::{Exit, PipelineArguments, load};
+use crate::cli::{Exit, PipelineArguments, load};
 use crate::run::{TransformError, Transformer};
 
 #[derive(Debug, clap::Args)]

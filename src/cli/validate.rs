@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use towline_operators::contract::Registry;
+use towline_api::Registry;
 
-use super::load::{Checked, check_with_tests};
-use super::{Exit, Format, tables};
-use crate::findings::{Findings, write};
-use crate::pipeline::Override;
-use crate::plan::TypedPipeline;
+use crate::cli::load::{Checked, check_with_tests};
+use crate::cli::{Exit, Format, tables};
+use crate::config::Override;
+use crate::report::{Findings, write};
+use crate::typing::TypedPipeline;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -88,7 +88,7 @@ fn columns(typed: &TypedPipeline) -> String {
             node.op.value,
             known.output.kind()
         ));
-        if let towline_operators::contract::NodeType::Dataset(dataset) = &known.output {
+        if let towline_api::NodeType::Dataset(dataset) = &known.output {
             out.push_str(&format!(
                 "  splits: {}\n{}",
                 dataset.splits.join(", "),

@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use towline_operators::contract::{Built, Descriptor};
+use towline_api::{Built, Descriptor};
 
 use crate::store::digest_json;
 

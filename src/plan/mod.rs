@@ -1,22 +1,14 @@
-//! What flows through the graph before anything runs, and what a node's work depends on.
+//! What a node's work depends on, where its output lives, and which nodes a run is about.
 
-mod bind;
 mod fingerprint;
-mod origin;
 mod placement;
+mod provenance;
 mod reasons;
-mod select;
-mod selection;
-mod targets;
-mod types;
-mod unused;
+mod selector;
 
-pub use bind::Binding;
 pub use fingerprint::{ENGINE, FINGERPRINT_VERSION, Fingerprint, InputPart};
-pub use origin::{Explanation, Origin, OriginNote, Step};
 pub use placement::{Placement, placements};
+pub use provenance::{Explanation, Origin, OriginNote, Step};
 pub use reasons::changes;
 pub(crate) use reasons::{compare, grouped};
-pub(crate) use select::selected_names;
-pub use selection::{Selector, reach};
-pub use types::{CheckedExpectation, Rows, TypedNode, TypedPipeline, propagate};
+pub use selector::{Selector, reach};

@@ -1,9 +1,9 @@
 //! Where the output of each node lives: in the store, or as a part of the plans of what reads it.
 
-use towline_operators::contract::Form;
+use towline_api::Form;
 
-use super::types::TypedNode;
-use crate::pipeline::{CacheMode, Pipeline};
+use crate::config::{CacheMode, Pipeline};
+use crate::typing::TypedNode;
 
 /// Where the output of a node lives.
 #[derive(Debug, Clone, PartialEq, Eq)]

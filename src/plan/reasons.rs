@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::fingerprint::{Fingerprint, InputPart};
-use super::origin::{Explanation, OriginNote};
+use crate::plan::fingerprint::{Fingerprint, InputPart};
+use crate::plan::provenance::{Explanation, OriginNote};
 
 /// What differs between the work that was done and the work that is asked for. Changes in other nodes than `own` are
 /// told with the node's name.

@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use towline_operators::contract::{Cancel, OperatorError, ProgressSink};
+use towline_api::{Cancel, OperatorError, ProgressSink};
 
-use super::runner::{Failure, Runner};
+use crate::run::runner::{Failure, Runner};
 
 /// How long work that was asked to stop is waited for before it is left to itself.
 pub(super) const GRACE: Duration = Duration::from_millis(1_500);

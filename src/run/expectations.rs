@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use towline_operators::contract::{Artifact, LazyDataset, OperatorError};
+use towline_api::{Artifact, LazyDataset, OperatorError};
 
-use super::reuse::{Made, Piece, Role};
-use super::runner::{Failure, Runner};
-use super::value::NodeValue;
-use crate::expectation::{Fact, Outcome, Scalar, measurement};
+use crate::checks::{Fact, Outcome, measurement};
+use crate::config::expression::Scalar;
 use crate::plan::{Origin, Step};
+use crate::run::reuse::{Made, Piece, Role};
+use crate::run::runner::{Failure, Runner};
+use crate::run::value::NodeValue;
 use crate::store::{Content, Entry};
 
 /// How often somebody who waits for facts looks whether the run was interrupted.

@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use tempfile::TempDir;
-use towline_operators::contract::{
-    FitContext, Fitter, Form, Inputs, LazyDataset, LazyTable, OperatorError, State, Stateful,
-};
+use towline_api::{FitContext, Fitter, Form, Inputs, LazyDataset, LazyTable, OperatorError, State, Stateful};
 
-use super::attempts::Job;
-use super::reuse::{Claim, Made, Making, Piece, Role};
-use super::runner::{Failure, Runner};
-use super::schedule::FitKey;
-use super::value::{NodeValue, lazies};
 use crate::plan::Origin;
+use crate::run::attempts::Job;
+use crate::run::reuse::{Claim, Made, Making, Piece, Role};
+use crate::run::runner::{Failure, Runner};
+use crate::run::schedule::FitKey;
+use crate::run::value::{NodeValue, lazies};
 use crate::store::{Content, Entry};
 
 /// A fit that has to run.

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::dataframe::DataFrame;
-use towline_operators::contract::{
+use towline_api::{
     Columns, Form, Input, Inputs, LazyDataset, LazyTable, NodeType, OperatorError, Rows, Schema, Source, State,
     Stateful, TableContext,
 };
 
-use super::attempts::Job;
-use super::runner::{Failure, Runner};
-use super::value::{NodeValue, lazies};
-use crate::plan::{Binding, Fingerprint, InputPart, Origin, Step};
+use crate::plan::{Fingerprint, InputPart, Origin, Step};
+use crate::run::attempts::Job;
+use crate::run::runner::{Failure, Runner};
+use crate::run::value::{NodeValue, lazies};
 use crate::store::digest_json;
+use crate::typing::Binding;
 
 impl Runner {
     /// The output of a node that is neither a fit nor behind an error. `state` is what its fit learnt.

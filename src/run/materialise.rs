@@ -10,15 +10,14 @@ use arrow::compute::cast;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt;
-use towline_operators::contract::{
-    Cancel, DatasetFiles, LazyDataset, LazyTable, OperatorError, Rows, Schema, TableFile, TableWriter, Vocabulary,
-};
+use towline_api::{Cancel, DatasetFiles, LazyDataset, LazyTable, OperatorError, Rows, Schema, TableFile, Vocabulary};
+use towline_tables::TableWriter;
 
-use super::attempts::Job;
-use super::reuse::{Made, Piece, Role};
-use super::runner::{Failure, Runner};
-use super::value::{NodeValue, StoredDataset};
 use crate::plan::{Origin, Step};
+use crate::run::attempts::Job;
+use crate::run::reuse::{Made, Piece, Role};
+use crate::run::runner::{Failure, Runner};
+use crate::run::value::{NodeValue, StoredDataset};
 use crate::store::{Blob, Content, Entry, StoredSplit};
 
 impl Runner {

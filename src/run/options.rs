@@ -1,8 +1,8 @@
 //! How a pipeline is run.
 
-use towline_operators::contract::Cancel;
+use towline_api::Cancel;
 
-use super::progress::Progress;
+use crate::run::progress::Progress;
 
 /// How to run.
 #[derive(Clone)]

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
-use towline_operators::contract::ProgressSink;
+use towline_api::ProgressSink;
 
-use super::record::NodeStatus;
+use crate::run::record::NodeStatus;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 use serde_json::json;
-use towline_operators::contract::Artifact;
+use towline_api::Artifact;
 
-use super::record::NodeStatus;
-use super::schedule::{Ended, Schedule};
-use super::value::NodeValue;
 use crate::plan::Origin;
+use crate::run::record::NodeStatus;
+use crate::run::schedule::{Ended, Schedule};
+use crate::run::value::NodeValue;
 use crate::store::digest_json;
 
 impl Schedule {

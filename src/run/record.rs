@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use towline_operators::contract::{Receipt, Report};
+use towline_api::{Receipt, Report};
 
-use super::expectations::ExpectationRecord;
+use crate::run::expectations::ExpectationRecord;
 
 /// Counts up when a field is added or its meaning changes.
 pub const RECORD_VERSION: u32 = 3;

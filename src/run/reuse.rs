@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use towline_operators::contract::{OperatorError, Purity, Report};
+use towline_api::{OperatorError, Purity, Report};
 
-use super::progress::Event;
-use super::runner::{Failure, Runner};
-use crate::pipeline::CacheMode;
+use crate::config::CacheMode;
 use crate::plan::{Explanation, Step, changes, compare};
+use crate::run::progress::Event;
+use crate::run::runner::{Failure, Runner};
 use crate::store::{Content, Entry, Lock, Lookup, digest_json};
 
 /// What a piece of work is for.

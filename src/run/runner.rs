@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::prelude::SessionContext;
-use towline_operators::contract::{Cancel, OperatorError, ProgressSink, Report};
+use towline_api::{Cancel, OperatorError, ProgressSink, Report};
 
-use super::expectations::ExpectationRecord;
-use super::options::Choices;
-use super::progress::{Event, Progress};
-use crate::pipeline::Pipeline;
-use crate::plan::{Placement, TypedNode, placements};
+use crate::config::Pipeline;
+use crate::plan::{Placement, placements};
+use crate::run::expectations::ExpectationRecord;
+use crate::run::options::Choices;
+use crate::run::progress::{Event, Progress};
 use crate::store::{SourceFile, Store, StoreError};
+use crate::typing::TypedNode;
 
 /// Why a node has no output.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +108,7 @@ impl Runner {
         pipeline: Pipeline,
         nodes: Vec<TypedNode>,
         store: Store,
-        options: &super::RunOptions,
+        options: &crate::run::RunOptions,
         plan_only: bool,
     ) -> Self {
         Runner {
@@ -120,7 +121,7 @@ impl Runner {
             pipeline,
             nodes,
             store,
-            session: super::session(),
+            session: crate::run::session(),
             runtime: tokio::runtime::Handle::current(),
             cancel: options.cancel.clone(),
             plan_only,

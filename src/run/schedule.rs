@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinSet;
-use towline_operators::contract::{Cancel, OperatorError, State};
+use towline_api::{Cancel, OperatorError, State};
 
-use super::attempts::{GRACE, attempts, in_time, may_pass, pause, wait};
-use super::commit::commit;
-use super::fits::Fitted;
-use super::options::RunOptions;
-use super::progress::Event;
-use super::record::{NodeRecord, NodeStatus, RECORD_VERSION, RunRecord, peak_memory};
-use super::runner::{Failure, Runner, Work};
-use super::value::NodeValue;
-use crate::pipeline::Pipeline;
-use crate::plan::{Origin, TypedNode};
+use crate::config::Pipeline;
+use crate::plan::Origin;
+use crate::run::attempts::{GRACE, attempts, in_time, may_pass, pause, wait};
+use crate::run::commit::commit;
+use crate::run::fits::Fitted;
+use crate::run::options::RunOptions;
+use crate::run::progress::Event;
+use crate::run::record::{NodeRecord, NodeStatus, RECORD_VERSION, RunRecord, peak_memory};
+use crate::run::runner::{Failure, Runner, Work};
+use crate::run::value::NodeValue;
 use crate::store::Store;
+use crate::typing::TypedNode;
 
 /// The end of a job: a node's value, or the states of nodes that learnt together.
 enum Done {
@@ -287,7 +288,7 @@ impl Schedule {
                 if work.ran {
                     (NodeStatus::Ran, work.reason.clone())
                 } else if work.reused {
-                    let from = work.fetched.then(|| super::sharing::FROM_SHARED.to_owned());
+                    let from = work.fetched.then(|| crate::run::sharing::FROM_SHARED.to_owned());
                     (NodeStatus::Reused, from.unwrap_or_default())
                 } else {
                     (NodeStatus::Fused, String::new())

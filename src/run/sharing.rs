@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, PoisonError};
 
-use towline_operators::contract::Purity;
+use towline_api::Purity;
 
-use super::reuse::{Piece, Role};
-use super::runner::Runner;
-use crate::pipeline::CacheMode;
+use crate::config::CacheMode;
+use crate::run::reuse::{Piece, Role};
+use crate::run::runner::Runner;
 use crate::store::{Entry, Shared, SharedError, Want};
 
 /// Why a node was not made, where it was not made here.
@@ -85,7 +85,7 @@ impl Runner {
             {
                 let shown = shared.shown();
                 let text = format!("nothing more is given to the shared store {shown}: {error}");
-                progress.tell(&super::progress::Event::Warning { text: &text });
+                progress.tell(&crate::run::progress::Event::Warning { text: &text });
             }
         });
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner).push(upload);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use towline_operators::contract::{Artifact, Context, Inputs, ModelFiles, Output, TableFile, Task, TaskResult};
+use towline_api::{Artifact, Context, Inputs, ModelFiles, Output, TableFile, Task, TaskResult};
 
-use super::attempts::Job;
-use super::reuse::{Made, Piece, Role};
-use super::runner::{Failure, Runner};
-use super::value::NodeValue;
 use crate::plan::{Origin, Step};
+use crate::run::attempts::Job;
+use crate::run::reuse::{Made, Piece, Role};
+use crate::run::runner::{Failure, Runner};
+use crate::run::value::NodeValue;
 use crate::store::{Blob, Content, Entry, StoredSplit, digest_json};
 
 impl Runner {

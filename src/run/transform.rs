@@ -9,17 +9,15 @@ use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use datafusion::physical_expr::PhysicalExpr;
-use towline_operators::contract::{
-    Form, NamedExpr, NodeType, OperatorError, Registry, Schema, TypeContext, Vocabulary, suggest,
-};
+use towline_api::{Form, NamedExpr, NodeType, OperatorError, Registry, Schema, TypeContext, Vocabulary, suggest};
 use towline_operators::{BEST, CONCAT, SELECT};
 
-use super::forms::with_known_domains;
-use super::reuse::Role;
-use super::session::session;
-use crate::pipeline::{ChainOperators, LoadOptions, Pipeline, Reference, load_file};
-use crate::plan::{TypedNode, propagate, selected_names};
+use crate::config::{ChainOperators, LoadOptions, Pipeline, Reference, load_file};
+use crate::run::forms::with_known_domains;
+use crate::run::reuse::Role;
+use crate::run::session::session;
 use crate::store::{Store, StoreError};
+use crate::typing::{TypedNode, propagate, selected_names};
 
 /// New rows belong to no split: an operator that treats the split it has learnt from apart does not do so here.
 const NO_SPLIT: &str = "";
@@ -178,7 +176,7 @@ impl Transformer {
 
     /// What the node makes of the rows. Columns are found by name; others than those of [`Transformer::input`] are ignored.
     pub fn transform(&self, batch: &RecordBatch) -> Result<RecordBatch, TransformError> {
-        let column = |wanted: &towline_operators::contract::Column| {
+        let column = |wanted: &towline_api::Column| {
             let found = batch.column_by_name(&wanted.name).ok_or_else(|| {
                 let schema = batch.schema();
                 let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();

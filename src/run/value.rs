@@ -1,9 +1,10 @@
 //! What a node's output is for those that depend on it, and what a reference takes of it.
 
-use towline_operators::contract::{Artifact, DatasetFiles, LazyDataset, Receipt};
+use towline_api::{Artifact, DatasetFiles, LazyDataset, Receipt};
 
-use crate::pipeline::Reference;
-use crate::plan::{Fingerprint, Origin, Step, selected_names};
+use crate::config::Reference;
+use crate::plan::{Fingerprint, Origin, Step};
+use crate::typing::selected_names;
 
 /// What a node's output is, for those that depend on it.
 #[derive(Clone)]

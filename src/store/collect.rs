@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use super::entry::Entry;
-use super::lock::{StoreLock, cannot_lock};
-use super::{Result, Store, StoreError, at, digest_file, read_json};
+use crate::store::entry::Entry;
+use crate::store::lock::{StoreLock, cannot_lock};
+use crate::store::{Result, Store, StoreError, at, digest_file, read_json};
 
 /// How much a store may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,7 +319,7 @@ impl Store {
         let mut damaged = Vec::new();
         let inside = |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).to_owned();
         let torn = survey.held.iter().filter(|held| {
-            let there = |blob: &&super::Blob| survey.blobs.contains_key(&self.blob_path(blob));
+            let there = |blob: &&crate::store::Blob| survey.blobs.contains_key(&self.blob_path(blob));
             !held.entry.blobs().iter().all(there)
         });
         let torn = torn.map(|held| self.entry_path(&held.entry.key));

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use towline_operators::contract::{ModelType, Receipt, Report, Schema};
+use towline_api::{ModelType, Receipt, Report, Schema};
 
-use super::stamp::Stamp;
+use crate::store::stamp::Stamp;
 
 /// A file in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ pub struct Entry {
     /// What was stored.
     pub content: Content,
     /// Numbers about the work.
-    #[serde(default, with = "super::metrics")]
+    #[serde(default, with = "crate::store::metrics")]
     pub metrics: BTreeMap<String, f64>,
     /// What a person wants to see.
     #[serde(default)]
@@ -111,15 +111,15 @@ impl Entry {
     /// Digest of what was stored: entries with equal contents have equal digests, whatever their keys. Metrics are
     /// content only where they are all there is; elsewhere they are about the work, and nothing downstream reads them.
     pub fn content_digest(&self) -> String {
-        let metrics = matches!(self.content, Content::Metrics).then(|| super::metrics::json(&self.metrics));
-        super::digest_json(&serde_json::json!({ "content": self.content, "metrics": metrics }))
+        let metrics = matches!(self.content, Content::Metrics).then(|| crate::store::metrics::json(&self.metrics));
+        crate::store::digest_json(&serde_json::json!({ "content": self.content, "metrics": metrics }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::DataType;
-    use towline_operators::contract::{Column, Tag};
+    use towline_api::{Column, Tag};
 
     use super::*;
 

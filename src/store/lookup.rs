@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::entry::{Blob, Entry};
-use super::stamp::Stamp;
-use super::{Store, digest_file};
+use crate::store::entry::{Blob, Entry};
+use crate::store::stamp::Stamp;
+use crate::store::{Store, digest_file};
 
 /// What is in the store under a key.
 #[derive(Debug)]

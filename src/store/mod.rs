@@ -35,7 +35,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
-use towline_operators::contract::{State, StateTable, Vocabulary};
+use towline_api::{State, StateTable, Vocabulary};
 
 pub use collect::{Bound, Collected, Held, Survey};
 pub use entry::{Blob, Content, Entry, StoredSplit};

@@ -7,9 +7,9 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Content, Entry};
-use super::stamp::Stamp;
-use super::{Result, Store, at, read_json};
+use crate::store::entry::{Content, Entry};
+use crate::store::stamp::Stamp;
+use crate::store::{Result, Store, at, read_json};
 
 /// What was last published by a sink with some configuration.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

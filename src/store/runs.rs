@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Result, Store, at, read_json};
+use crate::store::{Result, Store, at, read_json};
 
 impl Store {
     /// An id for a run that begins now, which no other run has: microseconds since 1970, and always greater than those

@@ -1,10 +1,9 @@
 //! Unfinished work that outlives a run: one folder per key, removed when the work of the key is published.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use super::{Result, Store, at};
+use crate::store::{Result, Store, at};
 
 /// Where the unfinished work of a key is kept; it need not exist.
 #[derive(Debug, Clone)]

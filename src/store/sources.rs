@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::stamp::Stamp;
-use super::{Result, Store, StoreError, at, digest_file, digest_json, read_json};
+use crate::store::stamp::Stamp;
+use crate::store::{Result, Store, StoreError, at, digest_file, digest_json, read_json};
 
 /// An outside file as it was when its digest was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -164,8 +164,8 @@ fn every_operator_has_documented_parameters_and_an_example_that_parses() {
                 operator.name
             );
         }
-        let mut sources = towline::document::SourceMap::default();
-        let example = towline::document::load(&mut sources, "example", operator.example.as_bytes());
+        let mut sources = towline::config::yaml::SourceMap::default();
+        let example = towline::config::yaml::load(&mut sources, "example", operator.example.as_bytes());
         let example = example
             .unwrap_or_else(|errors| panic!("{}: {errors:?}", operator.name))
             .to_json();

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use towline::document::Diagnostic;
-use towline::pipeline::{ChainOperators, LoadOptions, load_text};
+use towline::config::yaml::Diagnostic;
+use towline::config::{ChainOperators, LoadOptions, load_text};
 use towline::run::{Choices, NodeRecord, Progress, ProgressMode, RunOptions, RunRecord};
 use towline::store::Store;
-use towline_operators::contract::{Cancel, Registry, TypeContext};
+use towline_api::{Cancel, Registry, TypeContext};
 
 /// Options for a run that tells nothing.
 pub(crate) fn options() -> RunOptions {
@@ -45,7 +45,7 @@ pub(crate) fn run(registry: &Registry, nodes: &str, folder: &Path, options: RunO
         session: datafusion::prelude::SessionContext::new(),
         offline: false,
     };
-    let typed = towline::plan::propagate(loaded.pipeline.expect("valid"), &loaded.sources, registry, &context);
+    let typed = towline::typing::propagate(loaded.pipeline.expect("valid"), &loaded.sources, registry, &context);
     assert!(
         !typed.diagnostics.iter().any(Diagnostic::is_error),
         "{:?}",

@@ -9,8 +9,9 @@ use arrow::array::{
 };
 use arrow::datatypes::Int64Type;
 use datafusion::prelude::SessionContext;
-use towline::expectation::{Fact, Scalar, Scope, check, measurement, parse};
-use towline_operators::contract::{DatasetType, LazyDataset, LazyTable, NodeType, Schema};
+use towline::checks::{Fact, Scope, check, measurement};
+use towline::config::expression::{Scalar, parse};
+use towline_api::{DatasetType, LazyDataset, LazyTable, NodeType, Schema};
 
 fn batch(ids: Vec<Option<i64>>, prices: Vec<Option<f32>>) -> RecordBatch {
     let rows = ids.len();

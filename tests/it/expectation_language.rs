@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use proptest::prelude::*;
-use towline::expectation::{Binary, Expr, ExprKind, Fact, Name, Place, Quality, Scalar, Scope, Word, check, parse};
-use towline_operators::contract::{Column, DatasetType, NodeType, Schema};
+use towline::checks::{Fact, Scope, check};
+use towline::config::expression::{Binary, Expr, ExprKind, Name, Place, Quality, Scalar, Word, parse};
+use towline_api::{Column, DatasetType, NodeType, Schema};
 
 fn dataset() -> NodeType {
     let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));

@@ -1,7 +1,7 @@
 //! Expectations in a run: what does not hold stops what depends on it.
 
-use towline::pipeline::{ChainOperators, LoadOptions, load_text};
-use towline_operators::contract::TypeContext;
+use towline::config::{ChainOperators, LoadOptions, load_text};
+use towline_api::TypeContext;
 
 use crate::workspace::{Workspace, stderr, stdout};
 
@@ -207,7 +207,7 @@ fn operators_leave_behind_the_metrics_that_they_declare() {
         session: datafusion::prelude::SessionContext::new(),
         offline: false,
     };
-    let typed = towline::plan::propagate(pipeline, &loaded.sources, &towline_operators::builtin(), &context);
+    let typed = towline::typing::propagate(pipeline, &loaded.sources, &towline_operators::builtin(), &context);
     let mut with_metrics = 0;
     for (index, node) in typed.nodes.into_iter().enumerate() {
         let node = node.expect("the pipeline is valid");

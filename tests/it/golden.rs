@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use towline::run::NodeStatus;
 use towline::store::{Content, Entry, Lookup, Store};
-use towline_operators::contract::TableFile;
-use towline_operators::sink::KEYS_TABLE;
+use towline_api::TableFile;
+use towline_publish::KEYS_TABLE;
 
 use crate::workspace::{Workspace, stderr, stdout};
 

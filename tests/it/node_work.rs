@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use towline::run::NodeStatus;
-use towline_operators::contract::{
+use towline_api::{
     Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
     Registry, Result, Task, TaskResult, TypeContext,
 };

@@ -70,7 +70,7 @@ fn every_parameter_has_a_documentation_an_example_and_a_range_where_one_is_due()
 
 #[test]
 fn every_code_that_an_operator_uses_is_in_the_list() {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("operators/src")];
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("operators")];
     let mut seen = 0;
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("the folder is there") {
@@ -90,7 +90,7 @@ fn every_code_that_an_operator_uses_is_in_the_list() {
                 };
                 seen += 1;
                 assert!(
-                    towline::document::Code::named(code).is_some(),
+                    towline::config::yaml::Code::named(code).is_some(),
                     "{}: `{code}` is not a code",
                     path.display()
                 );

@@ -45,7 +45,7 @@ fn splits(format: &str, with: &str, text: &str) -> BTreeMap<String, Vec<[i64; 3]
 fn read(path: &std::path::Path) -> Vec<[i64; 3]> {
     use arrow::array::AsArray;
     use arrow::datatypes::Int64Type;
-    let file = towline_operators::contract::TableFile {
+    let file = towline_api::TableFile {
         path: path.to_owned(),
         rows: 0,
     };

@@ -126,7 +126,7 @@ fn a_secret_in_plain_text_is_told_but_not_shown() {
 #[test]
 fn every_page_of_explain_fails_as_it_says_and_passes_mended() {
     let workspace = Workspace::new();
-    for code in towline::document::Code::ALL {
+    for code in towline::config::yaml::Code::ALL {
         let page = stdout(&workspace.towline(&["explain", code.as_str()]));
         let examples: Vec<&str> = page
             .split("```yaml\n")
@@ -172,7 +172,7 @@ fn the_list_of_codes_and_the_schema_are_fresh() {
         .count();
     assert_eq!(
         pages,
-        towline::document::Code::ALL.len() + 1,
+        towline::config::yaml::Code::ALL.len() + 1,
         "a page for each code, and the list"
     );
 }
@@ -183,9 +183,9 @@ fn valid_pipelines_follow_the_schema_and_slips_do_not() {
     let text = stdout(&Workspace::new().towline(&["schema"]));
     let schema: Value = serde_json::from_str(&text).expect("it is JSON");
     let read = |path: PathBuf| {
-        let mut sources = towline::document::SourceMap::default();
+        let mut sources = towline::config::yaml::SourceMap::default();
         let bytes = std::fs::read(&path).expect("it is there");
-        let value = towline::document::load(&mut sources, "p.yaml", &bytes);
+        let value = towline::config::yaml::load(&mut sources, "p.yaml", &bytes);
         value
             .unwrap_or_else(|errors| panic!("{}: {errors:?}", path.display()))
             .to_json()

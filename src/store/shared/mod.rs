@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 
-use super::entry::Blob;
-use super::{StoreError, digest_json};
+use crate::store::entry::Blob;
+use crate::store::{StoreError, digest_json};
 
 pub use address::Address;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde_json::json;
-use towline_operators::contract::{Cancel, Report, Schema};
+use towline_api::{Cancel, Report, Schema};
 
-use super::super::{Content, Entry, Lookup, Store, StoredSplit};
-use super::{Shared, SharedError, Want};
+use crate::store::shared::{Shared, SharedError, Want};
+use crate::store::{Content, Entry, Lookup, Store, StoredSplit};
 
 const KEY: &str = "0123456789abcdef";
 

@@ -10,11 +10,11 @@ use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStoreExt, PutPayload, WriteMultipart};
 use serde_json::Value;
-use towline_operators::contract::Cancel;
+use towline_api::Cancel;
 
-use super::super::entry::{Blob, Content, Entry};
-use super::super::{Store, at, digest_file};
-use super::{Shared, SharedError, Want};
+use crate::store::entry::{Blob, Content, Entry};
+use crate::store::shared::{Shared, SharedError, Want};
+use crate::store::{Store, at, digest_file};
 
 type Result<T> = std::result::Result<T, SharedError>;
 

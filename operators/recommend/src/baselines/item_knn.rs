@@ -1,0 +1,115 @@
+//! `ItemKNN`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::baselines::ease::stored;
+use crate::model::interactions::{Interactions, interactions_type};
+use crate::model::item_weights::{ItemWeights, Weights};
+use crate::towers::scoring::best;
+use towline_api::{
+    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result, Task,
+    TypeContext, dataset_at, default_split, file_dataset_at,
+};
+
+/// Recommends what is most like the items that a user has met: the cosine of the sets of users who met them.
+///
+/// Only the two id columns are used.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ItemKNN {
+    /// How many items count for the score of an item: those that are most like it, and all that are as much like it as
+    /// the last of them.
+    #[serde(default = "default_neighbours")]
+    #[schemars(range(min = 1))]
+    pub neighbours: usize,
+    /// Is added to the product of the two lengths, so that items which few users have met are less alike.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub shrink: f64,
+    /// The split to learn from.
+    #[serde(default = "default_split")]
+    pub fit_on: String,
+}
+
+fn default_neighbours() -> usize {
+    200
+}
+
+impl Describe for ItemKNN {
+    const NAME: &'static str = "ItemKNN";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[Port::dataset(
+        "input",
+        "Positive interactions: encoded columns with their tags.",
+    )];
+    const EXAMPLE: &'static str = "op: ItemKNN\ninput: features\nwith: { neighbours: 200 }\n";
+}
+
+impl Operator for ItemKNN {
+    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        interactions_type(dataset_at(inputs, "input")?, &self.fit_on, &[], None)
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Task(self)
+    }
+}
+
+impl Task for ItemKNN {
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        let dataset = file_dataset_at(inputs, "input")?;
+        let interactions = Interactions::read(dataset, &self.fit_on, &[], None, context)?;
+        let items = interactions.catalogue.len();
+        let histories = interactions.histories()?;
+        let mut met_by: Vec<Vec<u32>> = vec![Vec::new(); items];
+        for (place, (_, met)) in histories.iter().enumerate() {
+            for item in met {
+                met_by[*item as usize].push(place as u32);
+            }
+        }
+        // By the item of a history: which items it counts for, and how much.
+        let mut counts_for: Vec<Vec<(u32, f32)>> = vec![Vec::new(); items];
+        context.progress.begin("items", Some(items as u64));
+        let mut together = vec![0.0_f32; items];
+        for (item, users) in met_by.iter().enumerate() {
+            context.cancel.check()?;
+            together.fill(0.0);
+            for user in users {
+                for other in &histories[*user as usize].1 {
+                    together[*other as usize] += 1.0;
+                }
+            }
+            for (other, count) in together.iter_mut().enumerate() {
+                let lengths = ((users.len() * met_by[other].len()) as f64).sqrt();
+                *count = (f64::from(*count) / (lengths + self.shrink)) as f32;
+            }
+            let least = best(&together, self.neighbours, |row| row != item as u32)
+                .last()
+                .map_or(0.0, |like| like.score);
+            for (other, &alike) in together.iter().enumerate() {
+                if other != item && alike > 0.0 && alike >= least {
+                    counts_for[other].push((item as u32, alike));
+                }
+            }
+            context.progress.advance(1);
+        }
+        let mut offsets = vec![0];
+        for row in &counts_for {
+            offsets.push(offsets[offsets.len() - 1] + row.len() as u64);
+        }
+        let (columns, values) = counts_for.into_iter().flatten().unzip();
+        let weights = Weights::Sparse {
+            offsets,
+            columns,
+            values,
+        };
+        let model = ItemWeights {
+            items,
+            histories: histories.into_iter().collect(),
+            weights,
+        };
+        stored(&model, interactions, context)
+    }
+}

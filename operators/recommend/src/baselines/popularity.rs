@@ -1,0 +1,149 @@
+//! `Popularity`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::time_decay::Recency;
+use crate::model::embedding_model;
+use crate::model::interactions::{Interactions, interactions_type};
+use towline_api::{
+    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
+    Result, Tag, Task, TypeContext, dataset_at, default_split, file_dataset_at,
+};
+
+/// Recommends to everybody what occurs most often, or to every user what occurs most often among users of the same
+/// segment: the line that a model has to beat. With `recency` what is recent counts more.
+///
+/// Ties within a segment go to what occurs more often overall, then to the smaller item id.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Popularity {
+    /// A column of the users whose values are the segments, encoded and with one value a row.
+    #[serde(default)]
+    pub segment: Option<String>,
+    /// What an interaction counts for by its age, for example `{ column: timestamp, half_life: 604800 }`.
+    #[serde(default)]
+    pub recency: Option<Recency>,
+    /// The split to count.
+    #[serde(default = "default_split")]
+    pub fit_on: String,
+}
+
+/// A score per segment is kept of every item.
+const MOST_SEGMENTS: usize = 1024;
+
+impl Describe for Popularity {
+    const NAME: &'static str = "Popularity";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[Port::dataset(
+        "input",
+        "Positive interactions: encoded columns with their tags.",
+    )];
+    const EXAMPLE: &'static str = "op: Popularity\ninput: features\nwith: { segment: user_age }\n";
+}
+
+impl Operator for Popularity {
+    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let dataset = dataset_at(inputs, "input")?;
+        if let Some(segment) = &self.segment {
+            let Some(column) = dataset.schema.get(segment) else {
+                return Err(vec![Problem::unknown_column(segment, &dataset.schema).at("segment")]);
+            };
+            if !column.has(&[Tag::User]) || column.has(&[Tag::Id]) || column.is_list() || column.domain.is_none() {
+                let text = format!("`{segment}` is not an encoded column of the users with one value a row");
+                return Err(vec![Problem::new("bad-input", text).at("segment")]);
+            }
+        }
+        if let Some(problem) = self
+            .recency
+            .as_ref()
+            .and_then(|recency| recency.problem(&dataset.schema))
+        {
+            return Err(vec![problem]);
+        }
+        let dim = if self.segment.is_some() { None } else { Some(1) };
+        interactions_type(dataset, &self.fit_on, &self.columns(), dim)
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Task(self)
+    }
+}
+
+impl Popularity {
+    fn columns(&self) -> Vec<&str> {
+        self.segment.iter().map(String::as_str).collect()
+    }
+}
+
+impl Task for Popularity {
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        let dataset = file_dataset_at(inputs, "input")?;
+        let dim = if self.segment.is_some() { None } else { Some(1) };
+        let mut interactions = Interactions::read(dataset, &self.fit_on, &self.columns(), dim, context)?;
+        let model_type = interactions.model_type.clone();
+        let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
+            return Err(OperatorError::invalid("there are no id columns"));
+        };
+        let (users, items) = (interactions.size(user)?, interactions.size(item)?);
+        let table = &interactions.table;
+        let held = table.single(&model_type.item_id)?;
+        let weights = match &self.recency {
+            Some(recency) => recency.weights(
+                crate::model::stored_model::tables(dataset, Some(&self.fit_on))?,
+                &context.cancel,
+            )?,
+            None => vec![1.0; table.rows],
+        };
+        let Some(segment) = &self.segment else {
+            let mut counts = vec![0.0_f64; items];
+            for (&item, weight) in held.iter().zip(&weights) {
+                counts[item as usize] += weight;
+            }
+            let counts = counts.into_iter().map(|count| count as f32).collect();
+            let query = vec![(user.name.clone(), vec![1.0; users])];
+            return embedding_model::stored(interactions, 1, query, (item.name.clone(), counts), context);
+        };
+        let column = model_type.query.get(segment);
+        let segments = interactions.size(column.ok_or_else(|| OperatorError::invalid("the segment is gone"))?)?;
+        if segments > MOST_SEGMENTS {
+            let text = format!("`{segment}` has {segments} values; a segment of at most {MOST_SEGMENTS} is wanted");
+            return Err(OperatorError::invalid(text));
+        }
+        // A user has a one for the own segment and for everybody; an item its count in each segment, and a fraction
+        // below one that grows with its count overall.
+        let dim = segments + 1;
+        let mut counts = vec![0.0_f32; items * dim];
+        // Where counts are whole numbers nothing below one changes their order.
+        let smallest = if self.recency.is_some() { 1e-6 } else { 1.0 };
+        let overall = smallest / (table.rows + 1) as f32;
+        for ((&item, &segment), &weight) in held.iter().zip(table.single(segment)?).zip(&weights) {
+            counts[item as usize * dim + segment as usize] += weight as f32;
+            counts[item as usize * dim + segments] += overall * weight as f32;
+        }
+        let mut choice = vec![0.0; segments * dim];
+        for value in 0..segments {
+            choice[value * dim + value] = 1.0;
+        }
+        let mut everybody = vec![0.0; users * dim];
+        for row in everybody.chunks_exact_mut(dim) {
+            row[segments] = 1.0;
+        }
+        let query = model_type
+            .query
+            .columns
+            .iter()
+            .map(|column| {
+                let table = if column.name == *segment {
+                    choice.clone()
+                } else {
+                    everybody.clone()
+                };
+                (column.name.clone(), table)
+            })
+            .collect();
+        interactions.model_type.dim = Some(dim);
+        embedding_model::stored(interactions, dim, query, (item.name.clone(), counts), context)
+    }
+}

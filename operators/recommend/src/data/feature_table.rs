@@ -1,0 +1,196 @@
+//! Encoded columns in memory.
+
+use arrow::array::ArrayRef;
+
+use crate::data::dense_features::Numbers;
+use crate::data::feature_column::{Cells, Ids};
+use towline_api::{Cancel, Column, OperatorError, Result, TableFile};
+
+/// Encoded columns of the same rows.
+#[derive(Debug, Clone)]
+pub(crate) struct EncodedTable {
+    columns: Vec<(String, Cells)>,
+    /// Number of rows.
+    pub(crate) rows: usize,
+}
+
+impl EncodedTable {
+    /// The named columns of all of `tables`, one after the other.
+    pub(crate) fn read<'a>(
+        tables: impl IntoIterator<Item = &'a TableFile>,
+        columns: &[&Column],
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let mut all = EncodedTable::empty(columns);
+        EncodedTable::scan(tables, columns, cancel, |batch| all.append(&batch))?;
+        Ok(all)
+    }
+
+    /// The same, batch by batch.
+    pub(crate) fn scan<'a>(
+        tables: impl IntoIterator<Item = &'a TableFile>,
+        columns: &[&Column],
+        cancel: &Cancel,
+        mut each: impl FnMut(Self) -> Result<()>,
+    ) -> Result<()> {
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        for table in tables {
+            for batch in table.batches(Some(&names))? {
+                cancel.check()?;
+                let batch = batch?;
+                let mut encoded = EncodedTable::empty(columns);
+                encoded.rows = batch.num_rows();
+                for (column, (name, cells)) in columns.iter().zip(&mut encoded.columns) {
+                    let array = batch.column_by_name(name);
+                    let array = array.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+                    cells.append(array, column)?;
+                }
+                each(encoded)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// No rows of these columns.
+    pub(crate) fn empty(columns: &[&Column]) -> Self {
+        EncodedTable {
+            columns: columns.iter().map(|c| (c.name.clone(), Cells::empty(c))).collect(),
+            rows: 0,
+        }
+    }
+
+    /// Adds rows of the same columns.
+    pub(crate) fn append(&mut self, other: &Self) -> Result<()> {
+        for ((name, cells), (_, more)) in self.columns.iter_mut().zip(&other.columns) {
+            cells.extend(more, name)?;
+        }
+        self.rows += other.rows;
+        Ok(())
+    }
+
+    /// Its memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.columns.iter().map(|(_, cells)| cells.bytes()).sum()
+    }
+
+    /// A table of these columns.
+    #[cfg(test)]
+    pub(crate) fn of(columns: Vec<(String, Cells)>, rows: usize) -> Self {
+        EncodedTable { columns, rows }
+    }
+
+    /// What a column holds.
+    pub(crate) fn cells(&self, name: &str) -> Result<&Cells> {
+        let found = self.columns.iter().find(|(column, _)| column == name);
+        found
+            .map(|(_, cells)| cells)
+            .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+    }
+
+    /// The ids of a column.
+    pub(crate) fn get(&self, name: &str) -> Result<&Ids> {
+        match self.cells(name)? {
+            Cells::Ids(ids) => Ok(ids),
+            Cells::Numbers(_) => Err(OperatorError::invalid(format!("`{name}` holds numbers, not ids"))),
+        }
+    }
+
+    /// The numbers of a column, which must be `width` a row.
+    pub(crate) fn numbers(&self, name: &str, width: usize) -> Result<&Numbers> {
+        match self.cells(name)? {
+            Cells::Numbers(numbers) if numbers.width == width || self.rows == 0 => Ok(numbers),
+            Cells::Numbers(numbers) => Err(OperatorError::invalid(format!(
+                "`{name}` holds {} numbers a row; the model was trained on {width}",
+                numbers.width
+            ))),
+            Cells::Ids(_) => Err(OperatorError::invalid(format!("`{name}` holds ids, not numbers"))),
+        }
+    }
+
+    /// The ids of a column that has one a row.
+    pub(crate) fn single(&self, name: &str) -> Result<&[i64]> {
+        match self.get(name)? {
+            Ids::Single(ids) => Ok(ids),
+            Ids::Lists { .. } => Err(OperatorError::invalid(format!(
+                "`{name}` holds lists; an id column cannot"
+            ))),
+        }
+    }
+
+    /// The given rows, in the given order.
+    pub(crate) fn select(&self, rows: &[usize]) -> Self {
+        let columns = self
+            .columns
+            .iter()
+            .map(|(name, cells)| (name.clone(), cells.select(rows)))
+            .collect();
+        EncodedTable {
+            columns,
+            rows: rows.len(),
+        }
+    }
+
+    /// The rows of this table, then those of another with the same columns.
+    pub(crate) fn and(&self, other: &Self) -> Result<Self> {
+        let columns = self.columns.iter().map(|(name, cells)| {
+            let mut cells = cells.clone();
+            cells.extend(other.cells(name)?, name)?;
+            Ok((name.clone(), cells))
+        });
+        Ok(EncodedTable {
+            columns: columns.collect::<Result<_>>()?,
+            rows: self.rows + other.rows,
+        })
+    }
+
+    /// The named columns alone.
+    pub(crate) fn project(&self, columns: &[Column]) -> Result<Self> {
+        let columns = columns
+            .iter()
+            .map(|column| Ok((column.name.clone(), self.cells(&column.name)?.clone())));
+        Ok(EncodedTable {
+            columns: columns.collect::<Result<_>>()?,
+            rows: self.rows,
+        })
+    }
+
+    /// Everything that a row holds: equal for rows that no tower can tell apart.
+    pub(crate) fn key(&self, row: usize, columns: &[Column]) -> Result<Vec<i64>> {
+        let mut key = Vec::new();
+        for column in columns {
+            self.cells(&column.name)?.add_to_key(row, &mut key);
+        }
+        Ok(key)
+    }
+
+    /// Whether a row holds what a row of another table with the same columns does.
+    pub(crate) fn same(&self, row: usize, other: &Self, other_row: usize) -> bool {
+        let mut columns = self.columns.iter().zip(&other.columns);
+        columns.all(|((_, cells), (_, others))| cells.same(row, others, other_row))
+    }
+
+    /// Leaves the first `rows` rows.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        self.columns.iter_mut().for_each(|(_, cells)| cells.truncate(rows));
+        self.rows = self.rows.min(rows);
+    }
+
+    /// Writes all rows, column by column.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        self.columns.iter().for_each(|(_, cells)| cells.write(out));
+    }
+
+    /// Adds the `rows` rows that [`EncodedTable::write`] wrote; `None` if there are no such rows.
+    pub(crate) fn read_more(&mut self, rows: usize, bytes: &mut &[u8]) -> Option<()> {
+        for (_, cells) in &mut self.columns {
+            cells.read_more(rows, bytes)?;
+        }
+        self.rows += rows;
+        Some(())
+    }
+
+    /// The columns as Arrow arrays, in order.
+    pub(crate) fn to_arrow(&self) -> Result<Vec<ArrayRef>> {
+        self.columns.iter().map(|(_, cells)| cells.to_arrow()).collect()
+    }
+}

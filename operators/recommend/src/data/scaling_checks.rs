@@ -1,0 +1,77 @@
+//! Whether numbers are on a scale on which a tower can learn from them.
+
+use crate::data::feature_column::{Cells, Kind};
+use crate::data::feature_table::EncodedTable;
+use towline_api::{Column, OperatorError, Result};
+
+/// How far from 0 the mean of a column may be.
+const FARTHEST_MEAN: f64 = 3.0;
+/// How much its numbers may deviate: with few large ones, `Normalize` with `robust` leaves a good deal.
+const LARGEST_DEVIATION: f64 = 10.0;
+/// Numbers that deviate less hardly tell rows apart.
+const SMALLEST_DEVIATION: f64 = 0.01;
+
+/// Mean and deviation of columns of numbers, of vectors over all their components.
+#[derive(Debug, Clone)]
+pub(crate) struct Scales(Vec<(String, Moments)>);
+
+/// Welford's algorithm: large numbers that differ little keep their deviation.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moments {
+    count: u64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    fn add(&mut self, value: f64) {
+        self.count += 1;
+        let before = value - self.mean;
+        self.mean += before / self.count as f64;
+        self.squares += before * (value - self.mean);
+    }
+
+    fn deviation(&self) -> f64 {
+        (self.squares / self.count.max(1) as f64).sqrt()
+    }
+}
+
+impl Scales {
+    /// Of those of `columns` that hold numbers.
+    pub(crate) fn of<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Self {
+        let numbers = |column: &&Column| matches!(Kind::of(column), Some(Kind::Number | Kind::Vector));
+        let columns = columns.into_iter().filter(numbers);
+        Scales(columns.map(|c| (c.name.clone(), Moments::default())).collect())
+    }
+
+    /// Measures these rows too.
+    pub(crate) fn add(&mut self, table: &EncodedTable) -> Result<()> {
+        for (name, moments) in &mut self.0 {
+            if let Cells::Numbers(numbers) = table.cells(name)? {
+                numbers.values.iter().for_each(|x| moments.add(f64::from(*x)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a person should know of scales on which a tower can learn; an error if one is no such scale.
+    pub(crate) fn judge(&self) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        for (name, moments) in &self.0 {
+            let (mean, deviation) = (moments.mean, moments.deviation());
+            if mean.abs() > FARTHEST_MEAN || deviation > LARGEST_DEVIATION {
+                return Err(OperatorError::invalid(format!(
+                    "the numbers of `{name}` have the mean {mean:.4} and the standard deviation {deviation:.4}, but a tower \
+                     learns from numbers around 0 (a mean of at most {FARTHEST_MEAN}, a deviation of at most \
+                     {LARGEST_DEVIATION}): put Normalize before it"
+                )));
+            }
+            if deviation > 0.0 && deviation < SMALLEST_DEVIATION {
+                warnings.push(format!(
+                    "the numbers of `{name}` deviate by {deviation:.2e} from their mean: they hardly tell rows apart"
+                ));
+            }
+        }
+        Ok(warnings)
+    }
+}

@@ -1,0 +1,156 @@
+//! Which columns belong to which tower.
+
+use crate::data::feature_column::Kind;
+use towline_api::{Column, DatasetFiles, ModelType, OperatorError, Problem, Result, Schema, Score, Tag};
+
+/// The columns of the two towers.
+#[derive(Debug, Clone)]
+pub(crate) struct Sides {
+    /// Columns of the query tower, the user's id among them.
+    pub(crate) query: Vec<Column>,
+    /// Columns of the item tower, the item's id among them.
+    pub(crate) item: Vec<Column>,
+    /// Name of the user's id column.
+    pub(crate) user_id: String,
+    /// Name of the item's id column.
+    pub(crate) item_id: String,
+}
+
+impl Sides {
+    /// The sides of a dataset by the tags of its columns, or everything that stands against training on it.
+    pub(crate) fn of(schema: &Schema) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut side = |tag: Tag| {
+            let columns: Vec<Column> = schema.tagged(&[tag]).cloned().collect();
+            for column in &columns {
+                if column.has(&[Tag::Target]) {
+                    let message = format!(
+                        "`{}` is tagged {tag} and target: what is predicted is no feature",
+                        column.name
+                    );
+                    let help = format!("leave it out, or do not tag it {tag}");
+                    problems.push(Problem::new("tag-conflict", message).help(help));
+                } else {
+                    problems.extend(unusable(column));
+                }
+            }
+            let ids: Vec<&Column> = columns.iter().filter(|column| column.has(&[Tag::Id])).collect();
+            let id = match ids.as_slice() {
+                [one] => one.name.clone(),
+                [] => {
+                    let message = format!("no column is tagged {tag} and id");
+                    let help = format!("the id column of the {tag}s needs the tags [{tag}, id]");
+                    problems.push(Problem::new("bad-input", message).help(help));
+                    String::new()
+                }
+                many => {
+                    let names: Vec<&str> = many.iter().map(|column| column.name.as_str()).collect();
+                    let message = format!("several columns are tagged {tag} and id: {}", names.join(", "));
+                    problems.push(Problem::new("bad-input", message).help("tag only one of them as the id"));
+                    String::new()
+                }
+            };
+            (columns, id)
+        };
+        let (query, user_id) = side(Tag::User);
+        let (item, item_id) = side(Tag::Item);
+        if problems.is_empty() {
+            Ok(Sides {
+                query,
+                item,
+                user_id,
+                item_id,
+            })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The type of a model that was trained on these columns.
+    pub(crate) fn model_type(&self, dim: usize, score: Score, metrics: Vec<String>) -> ModelType {
+        ModelType {
+            query: Schema {
+                columns: self.query.clone(),
+            },
+            item: Schema {
+                columns: self.item.clone(),
+            },
+            user_id: self.user_id.clone(),
+            item_id: self.item_id.clone(),
+            dim: Some(dim),
+            score: Some(score),
+            metrics,
+        }
+    }
+}
+
+fn unusable(column: &Column) -> Option<Problem> {
+    let (kind, id) = (Kind::of(column), column.has(&[Tag::Id]));
+    if id && kind == Some(Kind::Ids) && column.is_list() {
+        return Some(Problem::new(
+            "bad-input",
+            format!("the id column `{}` holds lists", column.name),
+        ));
+    }
+    if kind == Some(Kind::Ids) || (kind.is_some() && !id) {
+        return None;
+    }
+    let message = format!("`{}` ({}) is not an encoded category", column.name, column.data_type);
+    let number = column.data_type.is_floating() || column.data_type.is_integer();
+    let help = if number && !id {
+        "encode it with Categorify, bucket it first, or leave it out; a number is an input as it is after Normalize, which \
+         tags it continuous"
+    } else {
+        "encode it with Categorify, bucket it first, or leave it out"
+    };
+    Some(Problem::new("bad-input", message).help(help))
+}
+
+/// What stands between the dataset on `port` and the columns `wanted` of a model.
+pub(crate) fn mismatches(wanted: &[&Column], schema: &Schema, port: &str) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for column in wanted {
+        let name = &column.name;
+        let Some(found) = schema.get(name) else {
+            let mut problem = Problem::unknown_column(name, schema).at_port(port);
+            problem.message.push_str(", which the model was trained on");
+            problems.push(problem);
+            continue;
+        };
+        let (domain, other) = (column.domain.as_ref(), found.domain.as_ref());
+        if found.data_type != column.data_type {
+            let message = format!(
+                "`{name}` is {}, but the model was trained on {}",
+                found.data_type, column.data_type
+            );
+            problems.push(Problem::new("bad-input", message).at_port(port));
+        } else if let (Some(a), Some(b)) = (domain, other)
+            && a.vocabulary.is_some()
+            && b.vocabulary.is_some()
+            && a.vocabulary != b.vocabulary
+        {
+            let message = format!("`{name}` was encoded with another vocabulary than the model's");
+            let help = "encode it with the operator that encoded the training data";
+            problems.push(Problem::new("bad-input", message).help(help).at_port(port));
+        }
+    }
+    problems
+}
+
+/// The columns `wanted`, as the dataset has them, checked once more now that vocabularies are known.
+pub(crate) fn columns_of<'a>(wanted: &[&Column], dataset: &'a DatasetFiles, port: &str) -> Result<Vec<&'a Column>> {
+    if let Some(problem) = mismatches(wanted, &dataset.schema, port).into_iter().next() {
+        return Err(OperatorError::invalid(format!("{port}: {}", problem.message)));
+    }
+    Ok(wanted
+        .iter()
+        .filter_map(|column| dataset.schema.get(&column.name))
+        .collect())
+}
+
+/// The columns of the query tower and, once each, the two id columns.
+pub(crate) fn interaction_columns(model: &ModelType) -> Vec<&Column> {
+    let mut columns: Vec<&Column> = model.query.columns.iter().collect();
+    columns.extend(model.item_column());
+    columns
+}

@@ -1,0 +1,256 @@
+//! The training rows: all in memory, or a window of them at a time.
+//!
+//! An epoch visits blocks in a random order, and within windows of some blocks all rows in a random order. Where the rows lie
+//! makes no difference to that order, nor to anything that is learnt.
+
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::data::feature_table::EncodedTable;
+use crate::data::row_blocks::{Block, BlockFile, NONE};
+use towline_api::{OperatorError, Result};
+
+/// Blocks of a window.
+const BLOCKS: usize = 64;
+
+/// Rows that are in memory.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    /// The columns of the query tower, row by row.
+    pub(crate) queries: EncodedTable,
+    /// The columns of the item tower: the catalogue, then the rows whose item looks different there.
+    pub(crate) items: EncodedTable,
+    /// The item of each row of `items`.
+    pub(crate) item_ids: Vec<u32>,
+    /// The user of each row, if it is somebody.
+    pub(crate) users: Vec<Option<u32>>,
+    /// The row of `items` that each row has.
+    pub(crate) places: Vec<usize>,
+    /// What each row counts for; all alike without.
+    pub(crate) weights: Vec<f32>,
+    /// Rows of `items` that are the catalogue.
+    pub(crate) catalogue: usize,
+}
+
+impl Chunk {
+    /// No rows, and this catalogue.
+    pub(crate) fn new(queries: EncodedTable, items: EncodedTable, item_ids: Vec<u32>) -> Self {
+        Chunk {
+            queries,
+            catalogue: items.rows,
+            items,
+            item_ids,
+            users: Vec::new(),
+            places: Vec::new(),
+            weights: Vec::new(),
+        }
+    }
+
+    /// The item of a row.
+    pub(crate) fn item(&self, row: usize) -> u32 {
+        self.item_ids[self.places[row]]
+    }
+
+    fn clear(&mut self) {
+        self.queries.truncate(0);
+        self.items.truncate(self.catalogue);
+        self.item_ids.truncate(self.catalogue);
+        self.users.clear();
+        self.places.clear();
+        self.weights.clear();
+    }
+
+    fn push(&mut self, block: &Block) -> Result<()> {
+        let mut next = self.items.rows;
+        for &place in &block.places {
+            let variant = place == NONE;
+            self.places.push(if variant { next } else { place as usize });
+            next += usize::from(variant);
+        }
+        self.queries.append(&block.queries)?;
+        self.items.append(&block.variants)?;
+        self.item_ids.extend_from_slice(&block.variant_items);
+        let users = block.users.iter();
+        self.users.extend(users.map(|user| (*user != NONE).then_some(*user)));
+        self.weights.extend_from_slice(&block.weights);
+        Ok(())
+    }
+}
+
+/// All training rows.
+#[derive(Debug)]
+pub(crate) struct TrainingRows {
+    /// Number of rows.
+    pub(crate) rows: usize,
+    /// Those that are in memory.
+    pub(crate) chunk: Chunk,
+    of_block: usize,
+    /// Where rows come from that are not all in memory.
+    file: Option<BlockFile>,
+    /// A block without rows.
+    empty: Block,
+    /// The first row of each block in memory, where not all are.
+    held: Vec<usize>,
+}
+
+/// Training rows while they are gathered.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    blocks: Vec<Block>,
+    pending: Block,
+    of_block: usize,
+    rows: usize,
+    file: Option<BlockFile>,
+    sizes: Vec<usize>,
+}
+
+impl Gathered {
+    /// No rows yet; at most `window` are shuffled together. With `file` they go to the disk.
+    pub(crate) fn new(empty: Block, window: usize, file: Option<BlockFile>) -> Self {
+        Gathered {
+            blocks: Vec::new(),
+            pending: empty,
+            of_block: window.div_ceil(BLOCKS).max(1),
+            rows: 0,
+            file,
+            sizes: Vec::new(),
+        }
+    }
+
+    /// Adds `rows` rows: `add` adds a range of them to the block that it is given.
+    pub(crate) fn extend(
+        &mut self,
+        rows: usize,
+        mut add: impl FnMut(&mut Block, std::ops::Range<usize>) -> Result<()>,
+    ) -> Result<()> {
+        let mut first = 0;
+        while first < rows {
+            let room = self.of_block - self.pending.users.len();
+            let end = rows.min(first + room);
+            add(&mut self.pending, first..end)?;
+            self.rows += end - first;
+            first = end;
+            if self.pending.users.len() == self.of_block {
+                self.close()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let next = Block::like(&self.pending.queries, &self.pending.variants);
+        let block = std::mem::replace(&mut self.pending, next);
+        self.sizes.push(block.bytes());
+        match &mut self.file {
+            Some(file) => file.push(&block),
+            None => {
+                self.blocks.push(block);
+                Ok(())
+            }
+        }
+    }
+
+    /// The rows, with their catalogue. More than `limit` bytes of them stay on the disk but for a window.
+    pub(crate) fn finish(
+        mut self,
+        items: EncodedTable,
+        item_ids: Vec<u32>,
+        limit: Option<usize>,
+    ) -> Result<TrainingRows> {
+        if !self.pending.users.is_empty() {
+            self.close()?;
+        }
+        let empty = self.pending;
+        let mut rows = TrainingRows {
+            rows: self.rows,
+            chunk: Chunk::new(empty.queries.clone(), items, item_ids),
+            of_block: self.of_block,
+            file: None,
+            empty,
+            held: Vec::new(),
+        };
+        let Some(mut file) = self.file else {
+            for block in self.blocks.drain(..) {
+                rows.chunk.push(&block)?;
+            }
+            return Ok(rows);
+        };
+        file.finish()?;
+        let limit = limit.unwrap_or(usize::MAX);
+        let total: usize = self.sizes.iter().sum();
+        if total <= limit {
+            for index in 0..self.sizes.len() {
+                rows.chunk.push(&file.block(index, rows.empty.clone())?)?;
+            }
+            return Ok(rows);
+        }
+        self.sizes.sort_unstable_by(|a, b| b.cmp(a));
+        let largest: usize = self.sizes.iter().take(BLOCKS).sum();
+        if largest > limit {
+            return Err(OperatorError::invalid(format!(
+                "`memory_limit` is {limit} bytes, but the rows that are shuffled together take up to {largest}: raise it, \
+                 or lower `shuffle_rows`"
+            )));
+        }
+        rows.file = Some(file);
+        Ok(rows)
+    }
+}
+
+impl TrainingRows {
+    /// The windows of an epoch, in its order: blocks that are shuffled together.
+    pub(crate) fn windows(&self, rng: &mut ChaCha8Rng) -> Vec<Vec<usize>> {
+        let mut blocks: Vec<usize> = (0..self.rows.div_ceil(self.of_block)).collect();
+        blocks.shuffle(rng);
+        blocks.chunks(BLOCKS).map(<[usize]>::to_vec).collect()
+    }
+
+    fn rows_of(&self, block: usize) -> std::ops::Range<usize> {
+        let first = block * self.of_block;
+        first..self.rows.min(first + self.of_block)
+    }
+
+    /// How many steps an epoch takes; one more or less where a window other than the last has the last block, which is
+    /// shorter.
+    pub(crate) fn steps(&self, batch_size: usize) -> usize {
+        let of_window = BLOCKS * self.of_block;
+        let steps = |rows: usize| rows / batch_size + usize::from(rows % batch_size > 1);
+        self.rows / of_window * steps(of_window) + steps(self.rows % of_window)
+    }
+
+    /// Takes the rows of a window into memory; returns where they are, block by block.
+    pub(crate) fn take(&mut self, blocks: &[usize]) -> Result<Vec<usize>> {
+        let Some(file) = &self.file else {
+            return Ok(blocks.iter().flat_map(|block| self.rows_of(*block)).collect());
+        };
+        self.chunk.clear();
+        self.held.clear();
+        for &block in blocks {
+            self.held.push(block * self.of_block);
+            self.chunk.push(&file.block(block, self.empty.clone())?)?;
+        }
+        Ok((0..self.chunk.users.len()).collect())
+    }
+
+    /// The number in the split of a row in memory.
+    pub(crate) fn number(&self, row: usize) -> usize {
+        if self.file.is_none() {
+            return row;
+        }
+        // Only the last block of the split is shorter than the others.
+        let mut left = row;
+        for &first in &self.held {
+            let length = self.rows_of(first / self.of_block).len();
+            if left < length {
+                return first + left;
+            }
+            left -= length;
+        }
+        row
+    }
+
+    /// Whether rows are read from the disk in every epoch.
+    pub(crate) fn streams(&self) -> bool {
+        self.file.is_some()
+    }
+}

@@ -1,0 +1,188 @@
+//! `CompareMetrics`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use towline_api::{
+    Artifact, Context, Describe, Form, Inputs, Kind, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
+    Report, ReportTable, Result, Task, TaskResult, TypeContext, suggest,
+};
+
+/// Puts the metrics of several nodes into one table: a row per input, under the name that the pipeline gives it.
+///
+/// Inputs whose names differ only in a number at the end (`two_tower_1`, `two_tower_2`) are runs of the same thing: one
+/// row with their mean, and their standard deviation behind a ±. The metrics are `<row>.<metric>` and, for rows of
+/// several runs, `<row>.<metric>_deviation`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompareMetrics {
+    /// The metrics to show, in order.
+    pub metrics: Vec<String>,
+}
+
+impl Describe for CompareMetrics {
+    const NAME: &'static str = "CompareMetrics";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[Port {
+        name: "metrics",
+        kind: Kind::Metrics,
+        required: true,
+        many: true,
+        named: true,
+        measured: false,
+        tolerant: false,
+        doc: "What to compare, with the names of the rows.",
+    }];
+    const EXAMPLE: &'static str = "op: CompareMetrics\ninputs: { popularity: line, two_tower_1: first, two_tower_2: second }\nwith: { metrics: [recall_at_10, ndcg_at_10] }\n";
+
+    fn check(&self) -> Vec<Problem> {
+        if self.metrics.is_empty() {
+            return vec![Problem::new("out-of-range", "there is nothing to compare").at("metrics")];
+        }
+        Vec::new()
+    }
+}
+
+/// The rows with the places of their inputs, in the order of the first of each.
+fn rows<T>(inputs: &Inputs<T>) -> Vec<(String, Vec<usize>)> {
+    let mut rows: Vec<(String, Vec<usize>)> = Vec::new();
+    for (place, input) in inputs.0.iter().enumerate() {
+        let stem = input.label.trim_end_matches(|c: char| c.is_ascii_digit());
+        let name = match stem.strip_suffix(['_', '-']) {
+            Some(name) if stem.len() < input.label.len() && !name.is_empty() => name,
+            _ => input.label.as_str(),
+        };
+        match rows.iter_mut().find(|(row, _)| row == name) {
+            Some((_, places)) => places.push(place),
+            None => rows.push((name.to_owned(), vec![place])),
+        }
+    }
+    rows
+}
+
+impl Operator for CompareMetrics {
+    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let mut problems = Vec::new();
+        for input in &inputs.0 {
+            let NodeType::Metrics(known) = &input.value else {
+                let text = format!("`{}` is a {}, not metrics", input.label, input.value.kind());
+                problems.push(Problem::new("bad-input", text).at_port(input.port));
+                continue;
+            };
+            for (index, metric) in self
+                .metrics
+                .iter()
+                .enumerate()
+                .filter(|(_, metric)| !known.contains(metric))
+            {
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                let help = suggest::sentence(metric, &known, "metrics");
+                let text = format!("`{}` has no metric `{metric}`", input.label);
+                problems.push(Problem::new("bad-input", text).at_index("metrics", index).help(help));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut names = Vec::new();
+        for (row, places) in rows(inputs) {
+            for metric in &self.metrics {
+                names.push(format!("{row}.{metric}"));
+                if places.len() > 1 {
+                    names.push(format!("{row}.{metric}_deviation"));
+                }
+            }
+        }
+        Ok(NodeType::Metrics(names))
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Task(self)
+    }
+}
+
+impl Task for CompareMetrics {
+    fn run(&self, inputs: &Inputs<Artifact>, _: &Context) -> Result<Output> {
+        let mut metrics = BTreeMap::new();
+        let mut table = ReportTable {
+            title: "comparison".to_owned(),
+            ..ReportTable::default()
+        };
+        table.columns = std::iter::once(String::new())
+            .chain(self.metrics.iter().cloned())
+            .collect();
+        for (row, places) in rows(inputs) {
+            let mut cells = vec![row.clone()];
+            for metric in &self.metrics {
+                let values = places.iter().map(|&place| match &inputs.0[place].value {
+                    Artifact::Metrics(values) => values.get(metric).copied(),
+                    _ => None,
+                });
+                let values: Option<Vec<f64>> = values.collect();
+                let values = values.ok_or_else(|| OperatorError::invalid(format!("{row}: there is no `{metric}`")))?;
+                let (mean, deviation) = spread(&values);
+                metrics.insert(format!("{row}.{metric}"), mean);
+                if places.len() > 1 {
+                    metrics.insert(format!("{row}.{metric}_deviation"), deviation);
+                    cells.push(format!("{mean:.4} ±{deviation:.4}"));
+                } else {
+                    cells.push(format!("{mean:.4}"));
+                }
+            }
+            table.rows.push(cells);
+        }
+        let report = Report {
+            tables: vec![table],
+            ..Report::default()
+        };
+        Ok(Output {
+            result: TaskResult::Metrics,
+            metrics,
+            report,
+        })
+    }
+}
+
+/// Mean and standard deviation of a sample.
+fn spread(values: &[f64]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (squares / (count - 1.0).max(1.0)).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use towline_api::Input;
+
+    #[test]
+    fn runs_that_differ_in_a_number_are_one_row() {
+        let input = |label: &str, value: f64| Input {
+            port: "metrics",
+            label: label.to_owned(),
+            value: Artifact::Metrics(BTreeMap::from([("recall_at_10".to_owned(), value)])),
+        };
+        let inputs = Inputs(vec![
+            input("line", 0.1),
+            input("model_1", 0.2),
+            input("model_12", 0.4),
+            input("top10", 0.3),
+        ]);
+        assert_eq!(
+            rows(&inputs),
+            [
+                ("line".to_owned(), vec![0]),
+                ("model".to_owned(), vec![1, 2]),
+                ("top10".to_owned(), vec![3])
+            ]
+        );
+        assert_eq!(
+            spread(&[0.2, 0.4]),
+            (0.300_000_000_000_000_04, 0.141_421_356_237_309_53)
+        );
+    }
+}

@@ -1,0 +1,361 @@
+//! `Evaluate`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::id_mapping::Originals;
+use crate::data::tower_columns::{interaction_columns, mismatches};
+use crate::evaluate::bootstrap::intervals;
+use crate::evaluate::metrics::{Average, NAMES, OF_QUERY};
+use crate::evaluate::ranked_lists::{Ranked, longest};
+use crate::model::distinct_users::unknown_split;
+use towline_api::{
+    Artifact, Context, DEFAULT_SPLIT, DatasetFiles, Describe, Form, Inputs, ModelType, NodeType, Operator,
+    OperatorError, Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext,
+    dataset_at, file_dataset_at, model_at,
+};
+
+/// What a metric is averaged over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// Users: all items of a user are relevant at once; users without a known id are left out.
+    #[default]
+    User,
+    /// Rows: the row's item alone is relevant.
+    Interaction,
+}
+
+/// Measures how well a model ranks the interactions of a split, over the full catalogue, beside two baselines: the
+/// same most popular items for everybody, and items drawn by chance. Where the best possible model is known, as it is for
+/// planted data, connect it to `optimal`: it is measured like the model, on the same interactions.
+///
+/// Metrics at each `k`: `recall_at_10` (hits / min(relevant, k)), `precision_at_10`, `ndcg_at_10` (log2, binary),
+/// `map_at_10`, `mrr_at_10`, `hit_rate_at_10`; `coverage_at_10` (the part of the catalogue that is shown at all),
+/// `gini_at_10` (how unevenly), `popularity_at_10` (the mean share of the shown items in the training data); those of
+/// the baselines as `popularity.recall_at_10` and `random.recall_at_10`, those of the best possible model as
+/// `optimal.recall_at_10`. `head.` and `tail.` stand before the model's metrics for relevant items that are among the
+/// most frequent ones which make up half of the training data, and for all others; `cold.` for those of the others that
+/// the catalogue has though training never saw them (the port `items` of a model brings them). `recall_at_10_low` and
+/// `_high` and so on are the bounds of a 95 % interval. A relevant item that the model has never seen is a miss.
+///
+/// Scores by chance are SplitMix64 of the seed and the original ids: the same for every model of the same items.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluate {
+    /// Lengths of the lists.
+    #[serde(default = "default_k")]
+    pub k: Vec<usize>,
+    /// What a metric is averaged over.
+    #[serde(default)]
+    pub per: Per,
+    /// Whether to leave out of the lists, and of the relevant items, what a user has interacted with already, by `seen`
+    /// or else by the split `train` of `data`.
+    #[serde(default)]
+    pub exclude_seen: bool,
+    /// The split to rank.
+    #[serde(default = "default_split")]
+    pub split: String,
+    /// Columns of the model's query side, with one value a row, for whose values the model is measured one by one.
+    #[serde(default)]
+    pub segments: Vec<String>,
+    /// How many resamples of the queries the intervals come from: none, or 20 to 100,000, for example `0`.
+    #[serde(default = "default_bootstrap")]
+    pub bootstrap: usize,
+    /// Decides the lists by chance and the resamples.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+}
+
+fn default_k() -> Vec<usize> {
+    vec![10]
+}
+
+fn default_bootstrap() -> usize {
+    200
+}
+
+fn default_seed() -> u64 {
+    1
+}
+
+fn default_split() -> String {
+    "valid".to_owned()
+}
+
+/// The lines that every report has, with the prefix of their metrics.
+const LINES: [(&str, &str); 6] = [
+    ("model", ""),
+    ("popularity", "popularity."),
+    ("random", "random."),
+    ("model, head items", "head."),
+    ("model, tail items", "tail."),
+    ("model, cold items", COLD),
+];
+/// The line of the best possible model, where one is connected, and its place in the report.
+const OPTIMAL: (&str, &str) = ("optimal", "optimal.");
+const OPTIMAL_PLACE: usize = 3;
+/// The prefix of the metrics for items that training never saw. The report has a line of them where there are any.
+const COLD: &str = "cold.";
+/// The ends of the names of an interval's bounds.
+const BOUNDS: [&str; 2] = ["low", "high"];
+/// With fewer, not even half a resample lies beyond a bound; with more, no bound gets better.
+const RESAMPLES: std::ops::RangeInclusive<usize> = 20..=100_000;
+/// Segments of a column that a report shows: those with the most queries.
+const MOST_SEGMENTS: usize = 20;
+
+impl Describe for Evaluate {
+    const NAME: &'static str = "Evaluate";
+    const CODE_VERSION: u32 = 4;
+    const PURITY: Purity = Purity::Seeded;
+    const PORTS: &'static [Port] = &[
+        Port::model("model", "The model to measure."),
+        Port::dataset("data", "Interactions, encoded like the training data."),
+        Port::dataset(
+            "seen",
+            "Earlier interactions, for `exclude_seen`; the split `train` of `data` by default.",
+        )
+        .optional(),
+        Port::model(
+            "optimal",
+            "The best possible model, where it is known: `PlantedOptimum` for data of `SyntheticAliCcp`.",
+        )
+        .optional(),
+    ];
+    const EXAMPLE: &'static str = "op: Evaluate\ninputs: { model: model, data: features }\nwith: { k: [10, 20] }\n";
+
+    fn check(&self) -> Vec<Problem> {
+        if self.k.is_empty() || self.k.contains(&0) {
+            return vec![Problem::new("out-of-range", "`k` needs at least one length, none of them 0").at("k")];
+        }
+        if self.bootstrap != 0 && !RESAMPLES.contains(&self.bootstrap) {
+            let (least, most) = (RESAMPLES.start(), RESAMPLES.end());
+            let text = format!("an interval of 95 % takes {least} to {most} resamples; 0 is for none");
+            return vec![Problem::new("out-of-range", text).at("bootstrap")];
+        }
+        Vec::new()
+    }
+}
+
+impl Operator for Evaluate {
+    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let model = model_at(inputs, "model")?;
+        let data = dataset_at(inputs, "data")?;
+        let mut problems = mismatches(&interaction_columns(model), &data.schema, "data");
+        problems.extend(unknown_split(Some(&self.split), &data.splits, "split"));
+        if self.exclude_seen && inputs.get("seen").is_none() {
+            problems.extend(unknown_split(Some(DEFAULT_SPLIT), &data.splits, "exclude_seen"));
+        }
+        problems.extend(self.unlike_seen(model, inputs)?);
+        let optimal = inputs.get("optimal").map(|_| model_at(inputs, "optimal")).transpose()?;
+        if let Some(optimal) = optimal {
+            problems.extend(mismatches(&interaction_columns(optimal), &data.schema, "optimal"));
+            problems.extend(self.unlike_seen(optimal, inputs)?);
+        }
+        for (index, segment) in self.segments.iter().enumerate() {
+            match model.query.get(segment) {
+                None => problems.push(Problem::unknown_column(segment, &model.query).at_index("segments", index)),
+                Some(column) if column.is_list() => {
+                    let text = format!("`{segment}` holds lists: its rows belong to no one segment");
+                    problems.push(Problem::new("bad-input", text).at_index("segments", index));
+                }
+                Some(_) => {}
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let at = |prefix: &'static str| {
+            self.k
+                .iter()
+                .flat_map(move |k| NAMES.map(|name| format!("{prefix}{name}_at_{k}")))
+        };
+        let lines = LINES.iter().chain(optimal.map(|_| &OPTIMAL));
+        let mut names: Vec<String> = lines.flat_map(|(_, prefix)| at(prefix)).collect();
+        if self.bootstrap > 0 {
+            let bounds = |k: &usize| OF_QUERY.map(|name| BOUNDS.map(|bound| format!("{name}_at_{k}_{bound}")));
+            names.extend(self.k.iter().flat_map(bounds).flatten());
+        }
+        Ok(NodeType::Metrics(names))
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Task(self)
+    }
+}
+
+/// A line of the report: its name, the prefix of its metrics and what they are at each k.
+struct Line<'a> {
+    name: &'static str,
+    prefix: &'static str,
+    averages: Vec<Average>,
+    /// Shares of the items in what its model was trained on.
+    shares: &'a [f64],
+}
+
+impl Evaluate {
+    /// What stands between a model and the dataset on `seen`, if that is read.
+    fn unlike_seen(&self, model: &ModelType, inputs: &Inputs<NodeType>) -> Result<Vec<Problem>, Vec<Problem>> {
+        if !self.exclude_seen || inputs.get("seen").is_none() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = model.user_column().into_iter().chain(model.item_column()).collect();
+        Ok(mismatches(&ids, &dataset_at(inputs, "seen")?.schema, "seen"))
+    }
+
+    /// The averages of the lines that every report has, in their order.
+    fn averages(&self, ranked: &Ranked, shares: &[f64]) -> Result<[Vec<Average>; LINES.len()]> {
+        let Ranked {
+            model,
+            seen,
+            cases,
+            lists,
+        } = ranked;
+        let (catalogue, longest) = (&model.catalogue, longest(&self.k, &model.catalogue));
+        let by_popularity = cases.by_popularity(catalogue, longest, seen);
+        let by_chance = cases.by_chance(catalogue, &model.users, longest, seen, self.seed)?;
+        let (items, head) = (catalogue.len(), catalogue.head());
+        Ok([
+            ranked.averages(&self.k),
+            cases.average(&by_popularity, &self.k, items),
+            cases.average(&by_chance, &self.k, items),
+            cases.average_of(lists, &self.k, items, |row| row.is_some_and(|row| head[row as usize])),
+            cases.average_of(lists, &self.k, items, |row| row.is_none_or(|row| !head[row as usize])),
+            cases.average_of(lists, &self.k, items, |row| {
+                row.is_some_and(|row| shares[row as usize] == 0.0)
+            }),
+        ])
+    }
+}
+
+impl Task for Evaluate {
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        let ranked = Ranked::of(self, "model", inputs, context)?;
+        let shares = ranked.model.catalogue.shares();
+        let names = LINES.iter().zip(self.averages(&ranked, &shares)?);
+        let line = |(&(name, prefix), averages)| Line {
+            name,
+            prefix,
+            averages,
+            shares: &shares,
+        };
+        let mut lines: Vec<Line<'_>> = names.map(line).collect();
+        let optimal_shares: Vec<f64>;
+        if inputs.get("optimal").is_some() {
+            let optimal = Ranked::of(self, "optimal", inputs, context)?;
+            optimal_shares = optimal.model.catalogue.shares();
+            let averages = optimal.averages(&self.k);
+            let (name, prefix) = OPTIMAL;
+            let line = Line {
+                name,
+                prefix,
+                averages,
+                shares: &optimal_shares,
+            };
+            lines.insert(OPTIMAL_PLACE, line);
+        }
+        let (mut metrics, mut report) = (BTreeMap::new(), Report::default());
+        for place in 0..self.k.len() {
+            report.tables.push(self.table(place, &lines, &mut metrics));
+        }
+        for segment in &self.segments {
+            report
+                .tables
+                .push(self.segment_table(segment, &ranked, file_dataset_at(inputs, "data")?)?);
+        }
+        let cases = &ranked.cases;
+        report.facts = vec![
+            ("queries".to_owned(), cases.len().to_string()),
+            ("items".to_owned(), ranked.model.catalogue.len().to_string()),
+            (
+                "relevant items outside the catalogue".to_owned(),
+                cases.outside.to_string(),
+            ),
+            ("interactions left out".to_owned(), cases.left_out.to_string()),
+        ];
+        Ok(Output {
+            result: TaskResult::Metrics,
+            metrics,
+            report,
+        })
+    }
+}
+
+impl Evaluate {
+    /// The lines at the k of that place; their metrics are added to `metrics`.
+    fn table(&self, place: usize, lines: &[Line<'_>], metrics: &mut BTreeMap<String, f64>) -> ReportTable {
+        let k = self.k[place];
+        let mut columns = vec![format!("at {k}")];
+        columns.extend(NAMES.map(str::to_owned));
+        columns.extend(["recall, 95 %", "queries"].map(str::to_owned));
+        let mut rows = Vec::new();
+        for line in lines {
+            let (average, prefix, shares) = (&line.averages[place], line.prefix, line.shares);
+            average.write(shares, prefix, metrics);
+            if prefix == COLD && shares.iter().all(|share| *share > 0.0) {
+                continue;
+            }
+            let mut row = vec![line.name.to_owned()];
+            row.extend(average.values(shares).map(figure));
+            let interval = if prefix.is_empty() && self.bootstrap > 0 {
+                let intervals = intervals(&average.queries, self.bootstrap, self.seed);
+                for (name, (low, high)) in OF_QUERY.iter().zip(intervals) {
+                    for (bound, value) in BOUNDS.iter().zip([low, high]) {
+                        metrics.insert(format!("{name}_at_{k}_{bound}"), value);
+                    }
+                }
+                format!("{:.4} to {:.4}", intervals[0].0, intervals[0].1)
+            } else {
+                String::new()
+            };
+            row.extend([interval, average.queries.len().to_string()]);
+            rows.push(row);
+        }
+        ReportTable {
+            title: format!("top {k}, split {}", self.split),
+            columns,
+            rows,
+        }
+    }
+
+    /// The model's metrics for the values of a column, at the first k.
+    fn segment_table(&self, segment: &str, ranked: &Ranked, data: &DatasetFiles) -> Result<ReportTable> {
+        let model = &ranked.model;
+        let k = self.k.first().copied().unwrap_or(1);
+        let column = model.model_type.query.get(segment);
+        let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{segment}`")))?;
+        let mut found: Vec<(i64, Average)> = ranked
+            .cases
+            .by_column(&ranked.lists, k, model.catalogue.len(), segment)?
+            .into_iter()
+            .collect();
+        found.sort_by_key(|(_, average)| std::cmp::Reverse(average.queries.len()));
+        found.truncate(MOST_SEGMENTS);
+        let ids: Vec<i64> = found.iter().map(|(id, _)| *id).collect();
+        let values = Originals::of(column, &data.vocabularies)?.decode(&ids)?;
+        let mut rows = Vec::new();
+        for (place, (_, average)) in found.iter().enumerate() {
+            let value = arrow::util::display::array_value_to_string(&values, place)?;
+            let mut row = vec![if value.is_empty() { "unknown".to_owned() } else { value }];
+            row.extend(average.of_queries().map(figure));
+            row.push(average.queries.len().to_string());
+            rows.push(row);
+        }
+        let names = OF_QUERY.map(str::to_owned);
+        let columns = std::iter::once(format!("{segment}, at {k}"))
+            .chain(names)
+            .chain(["queries".to_owned()]);
+        Ok(ReportTable {
+            title: format!("by {segment}, split {}", self.split),
+            columns: columns.collect(),
+            rows,
+        })
+    }
+}
+
+/// A figure of a table.
+fn figure(value: f64) -> String {
+    format!("{value:.4}")
+}

@@ -1,0 +1,249 @@
+//! Queries with known answers, ranked over the full catalogue.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::data::catalogue::Catalogue;
+use crate::data::feature_table::EncodedTable;
+use crate::data::id_mapping::{Originals, numbers};
+use crate::evaluate::metrics::Average;
+use crate::model::interaction_history::Seen;
+use crate::model::ranker::Ranker;
+use towline_api::{Context, ModelType, Result};
+
+/// A query and its answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    /// Row of the query in [`Cases::queries`].
+    query: usize,
+    /// Relevant rows of the catalogue, ascending.
+    relevant: Vec<u32>,
+    /// Number of relevant items, those outside the catalogue included.
+    count: usize,
+}
+
+/// Queries with known answers.
+#[derive(Debug)]
+pub(crate) struct Cases {
+    /// Distinct queries: rows that no tower can tell apart are ranked once.
+    queries: EncodedTable,
+    /// The user of each query.
+    users: Vec<i64>,
+    cases: Vec<Case>,
+    /// Relevant items that are not in the catalogue: always misses.
+    pub(crate) outside: u64,
+    /// Interactions that were left out: of users without an identity, or of what was seen before.
+    pub(crate) left_out: u64,
+}
+
+impl Cases {
+    /// One case per row of `table`.
+    pub(crate) fn per_interaction(
+        table: &EncodedTable,
+        model: &ModelType,
+        catalogue: &Catalogue,
+        seen: &Seen,
+    ) -> Result<Self> {
+        let (users, items) = (table.single(&model.user_id)?, table.single(&model.item_id)?);
+        let mut places: HashMap<Vec<i64>, usize> = HashMap::new();
+        let mut rows = Vec::new();
+        let (mut cases, mut outside, mut left_out) = (Vec::new(), 0, 0);
+        for row in 0..table.rows {
+            let relevant: Vec<u32> = catalogue.rows.get(&items[row]).copied().into_iter().collect();
+            if relevant
+                .iter()
+                .any(|item| seen.by(users[row]).binary_search(item).is_ok())
+            {
+                left_out += 1;
+                continue;
+            }
+            outside += u64::from(relevant.is_empty());
+            let query = *places.entry(table.key(row, &model.query.columns)?).or_insert_with(|| {
+                rows.push(row);
+                rows.len() - 1
+            });
+            cases.push(Case {
+                query,
+                relevant,
+                count: 1,
+            });
+        }
+        let users = rows.iter().map(|&row| users[row]).collect();
+        Ok(Cases {
+            queries: table.select(&rows),
+            users,
+            cases,
+            outside,
+            left_out,
+        })
+    }
+
+    /// One case per user with an identity; the features are those of the last row.
+    pub(crate) fn per_user(
+        table: &EncodedTable,
+        model: &ModelType,
+        catalogue: &Catalogue,
+        originals: &Originals,
+        seen: &Seen,
+    ) -> Result<Self> {
+        let mut answers: BTreeMap<i64, (usize, Vec<i64>)> = BTreeMap::new();
+        let (mut outside, mut left_out) = (0, 0);
+        let pairs = table.single(&model.user_id)?.iter().zip(table.single(&model.item_id)?);
+        for (row, (&user, &item)) in pairs.enumerate() {
+            let known = catalogue
+                .rows
+                .get(&item)
+                .is_some_and(|row| seen.by(user).binary_search(row).is_ok());
+            if originals.is_reserved(user) || known {
+                left_out += 1;
+                continue;
+            }
+            let answer = answers.entry(user).or_default();
+            answer.0 = row;
+            answer.1.push(item);
+        }
+        let (mut rows, mut users, mut cases) = (Vec::new(), Vec::new(), Vec::new());
+        for (user, (row, mut items)) in answers {
+            items.sort_unstable();
+            // Items outside of the vocabulary share an id: each of them is an item of its own.
+            items.dedup_by(|a, b| a == b && !catalogue.is_reserved(*a));
+            let mut relevant: Vec<u32> = items
+                .iter()
+                .filter_map(|item| catalogue.rows.get(item).copied())
+                .collect();
+            relevant.sort_unstable();
+            outside += (items.len() - relevant.len()) as u64;
+            cases.push(Case {
+                query: rows.len(),
+                relevant,
+                count: items.len(),
+            });
+            rows.push(row);
+            users.push(user);
+        }
+        Ok(Cases {
+            queries: table.select(&rows),
+            users,
+            cases,
+            outside,
+            left_out,
+        })
+    }
+
+    /// Why there is nothing that any model could find, if that is so; `rows` is how many interactions the split has.
+    pub(crate) fn hopeless(&self, split: &str, rows: usize) -> Option<String> {
+        let why = if rows == 0 {
+            "it has no rows".to_owned()
+        } else if self.cases.is_empty() {
+            format!(
+                "all its {rows} interactions are of users without an identity, or with items that they have seen before"
+            )
+        } else if self.cases.iter().all(|case| case.relevant.is_empty()) {
+            format!("none of its {rows} interactions is with an item of the catalogue")
+        } else {
+            return None;
+        };
+        Some(format!("the split `{split}` has nothing to measure: {why}"))
+    }
+
+    /// Number of cases.
+    pub(crate) fn len(&self) -> usize {
+        self.cases.len()
+    }
+
+    /// Each distinct query's ranking by the model.
+    pub(crate) fn by_model(
+        &self,
+        ranker: &Ranker<'_>,
+        k: usize,
+        seen: &Seen,
+        context: &Context,
+    ) -> Result<Vec<Vec<u32>>> {
+        let exclude = |query: usize| seen.by(self.users[query]);
+        let lists = ranker.top_k(&self.queries, &self.users, k, &exclude, context, &|_| ())?;
+        Ok(lists
+            .into_iter()
+            .map(|list| list.into_iter().map(|scored| scored.row).collect())
+            .collect())
+    }
+
+    /// The same list for every query: the most frequent items that its user has not seen.
+    pub(crate) fn by_popularity(&self, catalogue: &Catalogue, k: usize, seen: &Seen) -> Vec<Vec<u32>> {
+        let popular = catalogue.by_popularity();
+        let list = |user: &i64| {
+            let seen = seen.by(*user);
+            popular
+                .iter()
+                .copied()
+                .filter(|row| seen.binary_search(row).is_err())
+                .take(k)
+                .collect()
+        };
+        self.users.iter().map(list).collect()
+    }
+
+    /// The items with the highest scores by chance that the user has not seen. The scores are a hash of the original ids,
+    /// so that they are the same for every model and on every machine.
+    pub(crate) fn by_chance(
+        &self,
+        catalogue: &Catalogue,
+        originals: &Originals,
+        k: usize,
+        seen: &Seen,
+        seed: u64,
+    ) -> Result<Vec<Vec<u32>>> {
+        let items = numbers(&catalogue.original)?;
+        let users = numbers(&originals.decode(&self.users)?)?;
+        let list = |(user, number): (&i64, u64)| towline_kernels::by_chance(seed, number, &items, seen.by(*user), k);
+        Ok(self.users.iter().zip(users).map(list).collect())
+    }
+
+    /// The metrics of these rankings at each k.
+    pub(crate) fn average(&self, rankings: &[Vec<u32>], ks: &[usize], catalogue: usize) -> Vec<Average> {
+        self.average_of(rankings, ks, catalogue, |_| true)
+    }
+
+    /// The metrics of these rankings at each k, for the relevant items that are `wanted` alone; queries without any do
+    /// not count.
+    pub(crate) fn average_of(
+        &self,
+        rankings: &[Vec<u32>],
+        ks: &[usize],
+        catalogue: usize,
+        wanted: impl Fn(Option<u32>) -> bool,
+    ) -> Vec<Average> {
+        let mut averages: Vec<Average> = ks.iter().map(|&k| Average::new(k, catalogue)).collect();
+        for case in &self.cases {
+            let relevant: Vec<u32> = case.relevant.iter().copied().filter(|row| wanted(Some(*row))).collect();
+            let outside = if wanted(None) {
+                case.count - case.relevant.len()
+            } else {
+                0
+            };
+            if relevant.len() + outside > 0 {
+                for average in &mut averages {
+                    average.add(&rankings[case.query], &relevant, relevant.len() + outside);
+                }
+            }
+        }
+        averages
+    }
+
+    /// The metrics of these rankings at `k` per value of a column of the queries, by encoded id.
+    pub(crate) fn by_column(
+        &self,
+        rankings: &[Vec<u32>],
+        k: usize,
+        catalogue: usize,
+        column: &str,
+    ) -> Result<BTreeMap<i64, Average>> {
+        let values = self.queries.single(column)?;
+        let mut segments = BTreeMap::new();
+        for case in &self.cases {
+            let average = segments
+                .entry(values[case.query])
+                .or_insert_with(|| Average::new(k, catalogue));
+            average.add(&rankings[case.query], &case.relevant, case.count);
+        }
+        Ok(segments)
+    }
+}

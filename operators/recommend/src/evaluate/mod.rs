@@ -1,0 +1,11 @@
+//! Evaluation: ranking metrics over the full catalogue, and comparisons.
+
+pub(crate) mod bootstrap;
+pub(crate) mod compare_metrics;
+pub(crate) mod evaluate;
+pub(crate) mod evaluation;
+pub(crate) mod metrics;
+pub(crate) mod ranked_lists;
+
+pub use compare_metrics::CompareMetrics;
+pub use evaluate::{Evaluate, Per};

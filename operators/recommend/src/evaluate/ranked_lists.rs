@@ -1,0 +1,72 @@
+//! The lists of a model for the interactions that `Evaluate` measures it by.
+
+use crate::data::catalogue::Catalogue;
+use crate::data::feature_table::EncodedTable;
+use crate::data::tower_columns::{columns_of, interaction_columns};
+use crate::evaluate::evaluate::{Evaluate, Per};
+use crate::evaluate::evaluation::Cases;
+use crate::evaluate::metrics::Average;
+use crate::model::interaction_history::Seen;
+use crate::model::stored_model::{LoadedModel, tables};
+use towline_api::{Artifact, Context, DEFAULT_SPLIT, Inputs, OperatorError, Result, file_dataset_at, model_files_at};
+
+/// A model and its rankings.
+pub(crate) struct Ranked {
+    pub(crate) model: LoadedModel,
+    /// What users have seen before, in rows of the model's catalogue.
+    pub(crate) seen: Seen,
+    /// The interactions, in rows of the model's catalogue.
+    pub(crate) cases: Cases,
+    /// The model's list for each distinct query.
+    pub(crate) lists: Vec<Vec<u32>>,
+}
+
+impl Ranked {
+    /// What the model on `port` ranks.
+    pub(crate) fn of(evaluate: &Evaluate, port: &str, inputs: &Inputs<Artifact>, context: &Context) -> Result<Self> {
+        let model = LoadedModel::load(model_files_at(inputs, port)?, &context.cancel)?;
+        let data = file_dataset_at(inputs, "data")?;
+        let columns = columns_of(&interaction_columns(&model.model_type), data, "data")?;
+        let table = EncodedTable::read(tables(data, Some(&evaluate.split))?, &columns, &context.cancel)?;
+        let seen = seen(evaluate.exclude_seen, inputs, &model, context)?;
+        let (model_type, catalogue) = (&model.model_type, &model.catalogue);
+        let cases = match evaluate.per {
+            Per::User => Cases::per_user(&table, model_type, catalogue, &model.users, &seen)?,
+            Per::Interaction => Cases::per_interaction(&table, model_type, catalogue, &seen)?,
+        };
+        if let Some(why) = cases.hopeless(&evaluate.split, table.rows).filter(|_| cases.len() == 0) {
+            return Err(OperatorError::invalid(why));
+        }
+        let longest = longest(&evaluate.k, catalogue);
+        let lists = cases.by_model(&model.ranker(None, context.threads)?, longest, &seen, context)?;
+        Ok(Ranked {
+            model,
+            seen,
+            cases,
+            lists,
+        })
+    }
+
+    /// The averages of the model's lists at each k.
+    pub(crate) fn averages(&self, ks: &[usize]) -> Vec<Average> {
+        self.cases.average(&self.lists, ks, self.model.catalogue.len())
+    }
+}
+
+/// How many items a list of this catalogue has at most.
+pub(crate) fn longest(ks: &[usize], catalogue: &Catalogue) -> usize {
+    ks.iter().copied().max().unwrap_or(0).min(catalogue.len())
+}
+
+fn seen(exclude: bool, inputs: &Inputs<Artifact>, model: &LoadedModel, context: &Context) -> Result<Seen> {
+    if !exclude {
+        return Ok(Seen::default());
+    }
+    match inputs.get("seen") {
+        Some(_) => Seen::read(file_dataset_at(inputs, "seen")?, None, model, "seen", &context.cancel),
+        None => {
+            let data = file_dataset_at(inputs, "data")?;
+            Seen::read(data, Some(DEFAULT_SPLIT), model, "data", &context.cancel)
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What users have interacted with already.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::data::catalogue::Catalogue;
+use crate::data::feature_table::EncodedTable;
+use crate::data::id_mapping::Originals;
+use crate::model::id_reader::IdReader;
+use crate::model::stored_model::LoadedModel;
+use towline_api::{Cancel, Column, DatasetFiles, ModelType, Result};
+
+/// The rows of the catalogue that each user has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(HashMap<i64, Vec<u32>>);
+
+impl Seen {
+    /// What the pairs of a split, or of all, show, encoded like the model's or by original ids. Users without an identity
+    /// have seen nothing.
+    pub(crate) fn read(
+        dataset: &DatasetFiles,
+        split: Option<&str>,
+        model: &LoadedModel,
+        port: &str,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let mut reader = IdReader::new(dataset, port);
+        reader.column(model.model_type.user_column(), &model.users)?;
+        reader.column(model.model_type.item_column(), model.catalogue.originals())?;
+        let mut seen = Seen::default();
+        reader.scan(split, cancel, |_, ids| {
+            for (user, item) in ids[0].iter().zip(&ids[1]) {
+                if let (Some(user), Some(item)) = (user, item) {
+                    seen.add(*user, *item, &model.catalogue, &model.users);
+                }
+            }
+            Ok(())
+        })?;
+        seen.order();
+        Ok(seen)
+    }
+
+    /// What these interactions show.
+    pub(crate) fn of(
+        table: &EncodedTable,
+        model: &ModelType,
+        catalogue: &Catalogue,
+        users: &Originals,
+    ) -> Result<Self> {
+        let mut seen = Seen::default();
+        let pairs = table.single(&model.user_id)?.iter().zip(table.single(&model.item_id)?);
+        for (user, item) in pairs {
+            seen.add(*user, *item, catalogue, users);
+        }
+        seen.order();
+        Ok(seen)
+    }
+
+    /// What the interactions of a split show of the users `wanted`.
+    pub(crate) fn of_users(
+        dataset: &DatasetFiles,
+        split: &str,
+        model: &ModelType,
+        catalogue: &Catalogue,
+        (users, wanted): (&Originals, &HashSet<i64>),
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let columns: Vec<&Column> = model.user_column().into_iter().chain(model.item_column()).collect();
+        let mut seen = Seen::default();
+        EncodedTable::scan(
+            crate::model::stored_model::tables(dataset, Some(split))?,
+            &columns,
+            cancel,
+            |batch| {
+                let pairs = batch.single(&model.user_id)?.iter().zip(batch.single(&model.item_id)?);
+                for (user, item) in pairs.filter(|(user, _)| wanted.contains(user)) {
+                    seen.add(*user, *item, catalogue, users);
+                }
+                Ok(())
+            },
+        )?;
+        seen.order();
+        Ok(seen)
+    }
+
+    fn add(&mut self, user: i64, item: i64, catalogue: &Catalogue, users: &Originals) {
+        if let (false, Some(&row)) = (users.is_reserved(user), catalogue.rows.get(&item)) {
+            self.0.entry(user).or_default().push(row);
+        }
+    }
+
+    fn order(&mut self) {
+        for rows in self.0.values_mut() {
+            rows.sort_unstable();
+            rows.dedup();
+            rows.shrink_to_fit();
+        }
+    }
+
+    /// Whether a user has seen anything.
+    pub(crate) fn has(&self, user: i64) -> bool {
+        self.0.contains_key(&user)
+    }
+
+    /// Its memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.values().map(|rows| 48 + 4 * rows.len()).sum()
+    }
+
+    /// What each user has seen, ascending, in order of the encoded id.
+    pub(crate) fn into_ordered(self) -> Vec<(i64, Vec<u32>)> {
+        let mut users: Vec<(i64, Vec<u32>)> = self.0.into_iter().collect();
+        users.sort_unstable_by_key(|(user, _)| *user);
+        users
+    }
+
+    /// What a user has seen, ascending.
+    pub(crate) fn by(&self, user: i64) -> &[u32] {
+        self.0.get(&user).map_or(&[], Vec::as_slice)
+    }
+}

@@ -1,0 +1,168 @@
+//! What models that know nothing but interactions learn from.
+
+use std::path::PathBuf;
+
+use crate::data::catalogue::{Catalogue, ITEMS, Items};
+use crate::data::feature_table::EncodedTable;
+use crate::data::id_mapping::Originals;
+use crate::data::tower_columns::Sides;
+use crate::model::distinct_users::unknown_split;
+use towline_api::{
+    Column, Context, DatasetFiles, DatasetType, ModelType, NodeType, OperatorError, Output, Problem, Report, Result,
+    Schema, Score, TaskResult,
+};
+
+/// The interactions of one split.
+pub(crate) struct Interactions<'a> {
+    dataset: &'a DatasetFiles,
+    /// The type of a model of them.
+    pub(crate) model_type: ModelType,
+    /// The columns of the model.
+    pub(crate) table: EncodedTable,
+    /// What the ids of users stand for.
+    pub(crate) users: Originals,
+    /// The items, reserved ids among them.
+    items: Items,
+    /// What can be recommended.
+    pub(crate) catalogue: Catalogue,
+}
+
+/// The type of a model that reads the two id columns and, of the user's, those named.
+fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> ModelType {
+    let keep = |columns: &[Column], id: &str, more: &[&str]| Schema {
+        columns: columns
+            .iter()
+            .filter(|c| c.name == id || more.contains(&c.name.as_str()))
+            .cloned()
+            .collect(),
+    };
+    ModelType {
+        query: keep(&sides.query, &sides.user_id, of_user),
+        item: keep(&sides.item, &sides.item_id, &[]),
+        user_id: sides.user_id.clone(),
+        item_id: sides.item_id.clone(),
+        dim,
+        score: dim.map(|_| Score::Dot),
+        metrics: Vec::new(),
+    }
+}
+
+/// The static type of such a model, or what stands against it.
+pub(crate) fn interactions_type(
+    dataset: &DatasetType,
+    fit_on: &str,
+    of_user: &[&str],
+    dim: Option<usize>,
+) -> Result<NodeType, Vec<Problem>> {
+    let mut problems: Vec<Problem> = unknown_split(Some(fit_on), &dataset.splits, "fit_on")
+        .into_iter()
+        .collect();
+    match Sides::of(&dataset.schema) {
+        Ok(sides) if problems.is_empty() => Ok(NodeType::Model(model_type(&sides, of_user, dim))),
+        Ok(_) => Err(problems),
+        Err(more) => {
+            problems.extend(more);
+            Err(problems)
+        }
+    }
+}
+
+impl<'a> Interactions<'a> {
+    /// Reads a split.
+    pub(crate) fn read(
+        dataset: &'a DatasetFiles,
+        fit_on: &str,
+        of_user: &[&str],
+        dim: Option<usize>,
+        context: &Context,
+    ) -> Result<Self> {
+        let sides = Sides::of(&dataset.schema).map_err(|problems| {
+            let texts: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            OperatorError::invalid(texts.join("; "))
+        })?;
+        let model_type = model_type(&sides, of_user, dim);
+        let columns: Vec<&Column> = model_type
+            .query
+            .columns
+            .iter()
+            .chain(&model_type.item.columns)
+            .collect();
+        let table = EncodedTable::read(
+            crate::model::stored_model::tables(dataset, Some(fit_on))?,
+            &columns,
+            &context.cancel,
+        )?;
+        let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
+            return Err(OperatorError::invalid("there are no id columns"));
+        };
+        let users = Originals::of(user, &dataset.vocabularies)?;
+        let items = Items::collect(&table, &model_type.item, &model_type.item_id)?;
+        let catalogue = Catalogue::new(&items, &Originals::of(item, &dataset.vocabularies)?)?;
+        if catalogue.len() == 0 {
+            return Err(OperatorError::invalid(format!(
+                "the split `{fit_on}` has no item to recommend"
+            )));
+        }
+        Ok(Interactions {
+            dataset,
+            model_type,
+            table,
+            users,
+            items,
+            catalogue,
+        })
+    }
+
+    /// What each user likes, as ascending rows of the catalogue without repetition; users by encoded id, those without an
+    /// identity left out.
+    pub(crate) fn histories(&self) -> Result<Vec<(i64, Vec<u32>)>> {
+        let seen =
+            crate::model::interaction_history::Seen::of(&self.table, &self.model_type, &self.catalogue, &self.users)?;
+        Ok(seen.into_ordered())
+    }
+
+    /// How many ids a column can hold.
+    pub(crate) fn size(&self, column: &Column) -> Result<usize> {
+        let size = column.domain.as_ref().and_then(|domain| domain.size);
+        size.map(|size| size as usize)
+            .ok_or_else(|| OperatorError::invalid(format!("`{}` does not say how many ids it can hold", column.name)))
+    }
+
+    /// The stored model, whose weights are in the file of that name.
+    pub(crate) fn stored(
+        self,
+        description: serde_json::Value,
+        weights: (&str, PathBuf),
+        context: &Context,
+    ) -> Result<Output> {
+        let catalogue_file = context.temp_file(ITEMS);
+        self.items.write(&catalogue_file)?;
+        let columns = self
+            .model_type
+            .query
+            .columns
+            .iter()
+            .chain(&self.model_type.item.columns);
+        let digests = columns.filter_map(|column| column.domain.as_ref()?.vocabulary.as_ref());
+        let vocabularies = digests
+            .filter_map(|digest| Some((digest.clone(), self.dataset.vocabularies.get(digest)?.clone())))
+            .collect();
+        let facts = vec![
+            ("interactions".to_owned(), self.table.rows.to_string()),
+            ("items".to_owned(), self.catalogue.len().to_string()),
+        ];
+        Ok(Output {
+            result: TaskResult::Model {
+                model_type: self.model_type,
+                description,
+                files: [(weights.0.to_owned(), weights.1), (ITEMS.to_owned(), catalogue_file)].into(),
+                vocabularies,
+            },
+            metrics: std::collections::BTreeMap::new(),
+            report: Report {
+                facts,
+                ..Report::default()
+            },
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! A stored retrieval model, ready to be used.
+
+use crate::data::catalogue::{Catalogue, ITEMS, Items};
+use crate::data::id_mapping::Originals;
+use crate::model::item_weights;
+use crate::model::item_weights::ItemWeights;
+use crate::model::ranker::Ranker;
+use crate::towers::tower_shape::{Architecture, WEIGHTS};
+use crate::towers::towers::Towers;
+use towline_api::{Cancel, DatasetFiles, ModelFiles, ModelType, OperatorError, Result, TableFile};
+
+/// How a model scores.
+#[derive(Debug)]
+pub(crate) enum Scorer {
+    /// By the dot product of two embeddings.
+    Towers(Towers),
+    /// By the weights between items.
+    ItemWeights(ItemWeights),
+}
+
+/// A model in memory.
+#[derive(Debug)]
+pub(crate) struct LoadedModel {
+    /// How it scores.
+    pub(crate) scorer: Scorer,
+    /// What it can recommend.
+    pub(crate) catalogue: Catalogue,
+    /// What the ids of users stand for.
+    pub(crate) users: Originals,
+    /// What it was trained on.
+    pub(crate) model_type: ModelType,
+}
+
+impl LoadedModel {
+    /// Reads a model.
+    pub(crate) fn load(files: &ModelFiles, cancel: &Cancel) -> Result<Self> {
+        let file = |name: &str| {
+            files
+                .files
+                .get(name)
+                .ok_or_else(|| OperatorError::invalid(format!("the model has no file `{name}`")))
+        };
+        let model_type = files.model_type.clone();
+        let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
+            return Err(OperatorError::invalid(
+                "the model does not say which columns hold its ids",
+            ));
+        };
+        let users = Originals::of(user, &files.vocabularies)?;
+        let items = Items::read(file(ITEMS)?, &model_type.item, &model_type.item_id, cancel)?;
+        let catalogue = Catalogue::new(&items, &Originals::of(item, &files.vocabularies)?)?;
+        let unknown = |error: serde_json::Error| OperatorError::invalid(format!("not a model of Towline: {error}"));
+        let scorer = if files.description.get("kind").and_then(serde_json::Value::as_str) == Some(item_weights::KIND) {
+            Scorer::ItemWeights(ItemWeights::read(file(item_weights::FILE)?, catalogue.len())?)
+        } else {
+            let architecture: Architecture = serde_json::from_value(files.description.clone()).map_err(unknown)?;
+            Scorer::Towers(Towers::read(architecture, file(WEIGHTS)?)?)
+        };
+        Ok(LoadedModel {
+            scorer,
+            catalogue,
+            users,
+            model_type,
+        })
+    }
+
+    /// The model, ready to rank its catalogue, or the rows of it that are `eligible`: ascending.
+    pub(crate) fn ranker(&self, eligible: Option<Vec<u32>>, threads: usize) -> Result<Ranker<'_>> {
+        match &self.scorer {
+            Scorer::Towers(towers) => Ranker::of_towers(towers, &self.catalogue, eligible, threads),
+            Scorer::ItemWeights(model) => Ok(Ranker::of_item_weights(model, &self.catalogue, eligible)),
+        }
+    }
+
+    /// The towers of a model that has embeddings.
+    pub(crate) fn towers(&self) -> Result<&Towers> {
+        match &self.scorer {
+            Scorer::Towers(towers) => Ok(towers),
+            Scorer::ItemWeights(_) => Err(OperatorError::invalid("this model has no embeddings")),
+        }
+    }
+}
+
+/// The tables of one split, or of all.
+pub(crate) fn tables<'a>(dataset: &'a DatasetFiles, split: Option<&str>) -> Result<Vec<&'a TableFile>> {
+    match split {
+        None => Ok(dataset.splits.iter().map(|(_, table)| table).collect()),
+        Some(name) => match dataset.split(name) {
+            Some(table) => Ok(vec![table]),
+            None => Err(OperatorError::invalid(format!("there is no split `{name}`"))),
+        },
+    }
+}

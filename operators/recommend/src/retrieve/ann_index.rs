@@ -1,0 +1,360 @@
+//! `AnnIndex`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::datatypes::DataType;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
+
+use crate::data::id_mapping::numbers;
+use crate::data::tower_columns::mismatches;
+use crate::model::distinct_users::Users;
+use crate::model::stored_model::LoadedModel;
+use crate::towers::Side;
+use towline_api::{
+    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Purity, Receipt, Report, Result, Schema, Score, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
+    model_at, model_files_at,
+};
+use towline_tables::TableWriter;
+
+/// What an index measures nearness by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// The dot product: the score of models without normalisation.
+    Dot,
+    /// The cosine: the score of models with `normalize: l2`.
+    Cosine,
+    /// The euclidean distance: the score of no model here.
+    Euclidean,
+}
+
+/// Writes an approximate index (HNSW, Malkov and Yashunin 2016) of a model's item embeddings, for programs that search it
+/// on their own, and reports how much of the exact top-k it finds.
+///
+/// `items.usearch` is read by the library usearch in any of its languages; its keys are the rows of `items.parquet`, which
+/// has the original ids in ascending order. Items are added one by one in that order, so that the same model gives the
+/// same file.
+///
+/// For a model that scores by cosines the index holds the embeddings, by cosine. In a graph by dot products short vectors
+/// are nobody's neighbours and are not found; so for a model that scores by them a vector `v` has one component more,
+/// `sqrt(M² - |v|²)` with the greatest length `M`, a query has a zero there, and the distance is euclidean: its order is
+/// that of the dot products (Bachrach et al. 2014).
+///
+/// The metric `recall_at_K` is the share of the exact `k` best items that the index returns, over a sample of
+/// the users; an item that scores as well as the k-th best counts as one of them.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnnIndex {
+    /// The folder to write the two files into; files of these names are replaced.
+    pub path: PathBuf,
+    /// What nearness is measured by; must be the model's own score, which is taken if nothing is said.
+    #[serde(default)]
+    pub metric: Option<Metric>,
+    /// Neighbours of an item in the graph.
+    #[serde(default = "default_connectivity")]
+    #[schemars(range(min = 2, max = 256))]
+    pub connectivity: usize,
+    /// Candidates that are looked at when an item is added.
+    #[serde(default = "default_expansion_add")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub expansion_add: usize,
+    /// Candidates that are looked at in a search.
+    #[serde(default = "default_expansion_search")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub expansion_search: usize,
+    /// Length of the lists that are compared with the exact ones.
+    #[serde(default = "default_k")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub k: usize,
+    /// How many users are compared.
+    #[serde(default = "default_sample")]
+    #[schemars(range(min = 1))]
+    pub sample: usize,
+    /// Decides which.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+}
+
+fn default_connectivity() -> usize {
+    16
+}
+
+fn default_expansion_add() -> usize {
+    128
+}
+
+fn default_expansion_search() -> usize {
+    64
+}
+
+fn default_k() -> usize {
+    10
+}
+
+fn default_sample() -> usize {
+    1000
+}
+
+fn default_seed() -> u64 {
+    1
+}
+
+/// The files.
+const INDEX: &str = "items.usearch";
+const IDS: &str = "items.parquet";
+
+impl Describe for AnnIndex {
+    const NAME: &'static str = "AnnIndex";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Effect;
+    const PORTS: &'static [Port] = &[
+        Port::model("model", "The model whose items are indexed."),
+        Port::dataset(
+            "queries",
+            "Users to compare with exact search, with the columns of the model's query side.",
+        ),
+    ];
+    const EXAMPLE: &'static str =
+        "op: AnnIndex\ninputs: { model: model, queries: features }\nwith: { path: out/index, k: 20 }\n";
+}
+
+impl AnnIndex {
+    fn recall(&self) -> String {
+        format!("recall_at_{}", self.k)
+    }
+}
+
+impl Operator for AnnIndex {
+    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let model = model_at(inputs, "model")?;
+        let wanted: Vec<&Column> = model.query.columns.iter().collect();
+        let mut problems = mismatches(&wanted, &dataset_at(inputs, "queries")?.schema, "queries");
+        match (model.score, self.metric) {
+            (None, _) => {
+                let message = "this model has no embeddings that could be indexed";
+                problems.push(Problem::new("bad-input", message).at_port("model"));
+            }
+            (Some(score), Some(metric)) if metric != of_score(score) => {
+                let (own, name) = match score {
+                    Score::Dot => ("dot products", "dot"),
+                    Score::Cosine => ("cosines", "cosine"),
+                };
+                let message = format!("the model scores by {own}: an index by another metric would find other items");
+                let help = format!("leave `metric` out, or write `metric: {name}`");
+                problems.push(Problem::new("index-metric", message).at("metric").help(help));
+            }
+            _ => {}
+        }
+        if problems.is_empty() {
+            Ok(NodeType::Receipt)
+        } else {
+            Err(problems)
+        }
+    }
+
+    fn metrics(&self, _: &NodeType) -> Vec<String> {
+        vec![self.recall()]
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Task(self)
+    }
+
+    fn targets(&self) -> Vec<String> {
+        vec![towline_api::target::path(&self.path)]
+    }
+}
+
+fn of_score(score: Score) -> Metric {
+    match score {
+        Score::Dot => Metric::Dot,
+        Score::Cosine => Metric::Cosine,
+    }
+}
+
+/// A vector as the index holds it.
+fn lengthened(score: Score, vector: &[f32], rest: f32) -> Vec<f32> {
+    let more = (score == Score::Dot).then_some(rest);
+    vector.iter().copied().chain(more).collect()
+}
+
+fn failed(error: impl std::fmt::Display) -> OperatorError {
+    OperatorError::invalid(format!("the index cannot be made: {error}"))
+}
+
+impl AnnIndex {
+    /// An index of the rows of `embeddings`.
+    fn build(&self, score: Score, embeddings: &[f32], dim: usize, context: &Context) -> Result<Index> {
+        let (metric, dimensions) = match score {
+            Score::Dot => (MetricKind::L2sq, dim + 1),
+            Score::Cosine => (MetricKind::Cos, dim),
+        };
+        let square = |vector: &[f32]| vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+        let longest = embeddings.chunks_exact(dim).map(square).fold(0.0, f64::max);
+        let options = IndexOptions {
+            dimensions,
+            metric,
+            quantization: ScalarKind::F32,
+            connectivity: self.connectivity,
+            expansion_add: self.expansion_add,
+            expansion_search: self.expansion_search,
+            multi: false,
+        };
+        let index = Index::new(&options).map_err(failed)?;
+        // One thread, one generator of levels: the graph does not depend on chance.
+        let count = embeddings.len() / dim;
+        index.reserve_capacity_and_threads(count, 1).map_err(failed)?;
+        context.progress.begin("items", Some(count as u64));
+        for (row, vector) in (0_u64..).zip(embeddings.chunks_exact(dim)) {
+            let rest = (longest - square(vector)).max(0.0).sqrt() as f32;
+            index.add(row, &lengthened(score, vector, rest)).map_err(failed)?;
+            if row % 1024 == 1023 {
+                context.cancel.check()?;
+                context.progress.advance(1024);
+            }
+        }
+        Ok(index)
+    }
+
+    /// The share of the exact lists of some users that the index returns; what scores as well as the last of a list is as
+    /// good.
+    fn measure(
+        &self,
+        index: &Index,
+        embeddings: &[f32],
+        model: &LoadedModel,
+        users: &Users,
+        context: &Context,
+    ) -> Result<f64> {
+        let rows = self.sample(users)?;
+        let table = users.table.select(&rows);
+        let ids: Vec<i64> = rows.iter().map(|row| users.ids[*row]).collect();
+        let ranker = model.ranker(None, context.threads)?;
+        let exact = ranker.top_k(&table, &ids, self.k, &|_| &[], context, &|_| ())?;
+        let towers = model.towers()?;
+        let queries = towers.embed(Side::Query, &table, context.threads)?;
+        let dim = towers.dim();
+        let (mut hits, mut wanted) = (0_usize, 0_usize);
+        for (query, exact) in queries.chunks_exact(dim).zip(exact) {
+            let vector = lengthened(towers.normalize.score(), query, 0.0);
+            let found = index.search(&vector, self.k).map_err(failed)?;
+            let least = exact.last().map_or(f32::INFINITY, |scored| scored.score);
+            let score = |row: &u64| towline_kernels::dot(query, &embeddings[*row as usize * dim..][..dim]);
+            hits += found.keys.iter().filter(|row| score(row) >= least).count();
+            wanted += exact.len();
+        }
+        Ok(hits as f64 / wanted.max(1) as f64)
+    }
+
+    /// Some users, by a hash of their original ids: the same ones whoever else is there.
+    fn sample(&self, users: &Users) -> Result<Vec<usize>> {
+        let mut order: Vec<(u64, usize)> = numbers(&users.original)?
+            .into_iter()
+            .enumerate()
+            .map(|(row, number)| (towline_kernels::chance(self.seed, number, 0), row))
+            .collect();
+        order.sort_unstable();
+        order.truncate(self.sample);
+        Ok(order.into_iter().map(|(_, row)| row).collect())
+    }
+}
+
+/// Writes a file under another name and renames it into place when it is whole.
+fn publish(target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<u64> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    let unfinished = tempfile::Builder::new()
+        .prefix(".towline-")
+        .tempfile_in(folder)
+        .map_err(OperatorError::io(folder))?
+        .into_temp_path();
+    write(&unfinished)?;
+    let file = fs::File::open(&unfinished).map_err(OperatorError::io(target))?;
+    file.sync_all().map_err(OperatorError::io(target))?;
+    let size = file.metadata().map_err(OperatorError::io(target))?.len();
+    unfinished
+        .persist(target)
+        .map_err(|error| OperatorError::io(target)(error.error))?;
+    Ok(size)
+}
+
+fn write_ids(path: &Path, item_id: &str, original: &ArrayRef) -> Result<()> {
+    let schema = Schema {
+        columns: vec![
+            Column::new("row", DataType::UInt64, false),
+            Column::new(item_id, original.data_type().clone(), true),
+        ],
+    };
+    let rows: ArrayRef = Arc::new(UInt64Array::from_iter_values(0..original.len() as u64));
+    let mut writer = TableWriter::create(path, schema.to_arrow())?;
+    writer.write(&RecordBatch::try_new(
+        schema.to_arrow(),
+        vec![rows, Arc::clone(original)],
+    )?)?;
+    writer.finish().map(|_| ())
+}
+
+impl Task for AnnIndex {
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        let files = model_files_at(inputs, "model")?;
+        let model = LoadedModel::load(files, &context.cancel)?;
+        let towers = model.towers()?;
+        let users = Users::read(
+            file_dataset_at(inputs, "queries")?,
+            None,
+            &model,
+            "queries",
+            &context.cancel,
+        )?;
+        let dim = towers.dim();
+        let embeddings = towers.embed(Side::Item, &model.catalogue.table, context.threads)?;
+        let index = self.build(towers.normalize.score(), &embeddings, dim, context)?;
+        let recall = self.measure(&index, &embeddings, &model, &users, context)?;
+        fs::create_dir_all(&self.path).map_err(OperatorError::io(&self.path))?;
+        let mut written = BTreeMap::new();
+        let folder = std::path::absolute(&self.path).map_err(OperatorError::io(&self.path))?;
+        let ids = folder.join(IDS);
+        let write = |path: &Path| write_ids(path, &model.model_type.item_id, &model.catalogue.original);
+        written.insert(ids.clone(), publish(&ids, write)?);
+        let graph = folder.join(INDEX);
+        let write = |path: &Path| {
+            let path = path
+                .to_str()
+                .ok_or_else(|| OperatorError::invalid("`path` is not UTF-8"))?;
+            index.save(path).map_err(failed)
+        };
+        written.insert(graph.clone(), publish(&graph, write)?);
+        let items = model.catalogue.len();
+        let facts = vec![
+            ("items".to_owned(), items.to_string()),
+            (
+                format!("of the exact {} best found", self.k),
+                format!("{:.1} %", recall * 100.0),
+            ),
+            (
+                "users compared".to_owned(),
+                users.ids.len().min(self.sample).to_string(),
+            ),
+        ];
+        Ok(Output {
+            result: TaskResult::Receipt(Receipt {
+                target: self.path.display().to_string(),
+                records: items as u64,
+                files: written,
+                details: [("model".to_owned(), Value::String(files.digest.clone()))].into(),
+            }),
+            metrics: [(self.recall(), recall)].into(),
+            report: Report {
+                facts,
+                ..Report::default()
+            },
+        })
+    }
+}

@@ -1,0 +1,384 @@
+//! The work of `TopKEncode`: users in batches, their lists written as they are made.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, ListArray, RecordBatch, UInt32Array};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::take;
+use arrow::datatypes::Field;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use crate::model::distinct_users::Users;
+use crate::model::id_reader::texts;
+use crate::model::interaction_history::Seen;
+use crate::model::ranker::Ranker;
+use crate::model::stored_model::LoadedModel;
+use crate::retrieve::cold_start::{COUNTS, ColdLists, ColdStart};
+use crate::retrieve::item_filter::ItemChoice;
+use crate::retrieve::target_users::{Audience, Rules, Service, last_values, listed};
+use crate::retrieve::top_k_encode::{METRICS, TopKEncode, schema};
+use crate::towers::scoring::Scored;
+use towline_api::{
+    Artifact, BATCH_ROWS, Context, DEFAULT_SPLIT, DatasetFiles, Inputs, OperatorError, Output, Report, ReportTable,
+    Result, TaskResult, file_dataset_at, model_files_at,
+};
+use towline_tables::TableWriter;
+
+/// Users in the sample that a run shows.
+const SAMPLE: usize = 5;
+/// Items of each of them.
+const SAMPLE_ITEMS: usize = 10;
+/// Items in the lists of a row group of the output: the writer holds one.
+const ROW_GROUP_ITEMS: usize = 1 << 20;
+/// The fewest users that are worth a batch.
+const FEWEST: usize = 32;
+/// Items of all users together that are looked at to fill lists under caps: some 40 MB.
+const MOST_LOOKED_AT: usize = 1 << 20;
+/// Memory of an item of a list, with its copies on the way to the file, in bytes.
+const BYTES_PER_ITEM: usize = 40;
+
+/// Does the work.
+pub(crate) fn run(operator: &TopKEncode, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+    let files = model_files_at(inputs, "model")?;
+    let model = LoadedModel::load(files, &context.cancel)?;
+    let queries = file_dataset_at(inputs, "queries")?;
+    let users = Users::read(queries, operator.split.as_deref(), &model, "queries", &context.cancel)?;
+    let history = match inputs.get("seen") {
+        Some(_) => Some(file_dataset_at(inputs, "seen")?),
+        None => None,
+    };
+    let needed = operator.exclude_seen || history.is_some() && operator.cold_start.is_some();
+    let (past, port) = history.map_or((queries, "queries"), |history| (history, "seen"));
+    let seen = if needed {
+        Seen::read(past, None, &model, port, &context.cancel)?
+    } else {
+        Seen::default()
+    };
+    let rules = Rules {
+        cold_start: operator.cold_start.is_some(),
+        history: history.is_some().then_some(&seen),
+    };
+    let audience = match (&operator.users, inputs.get("users")) {
+        (Some(ids), _) => Audience::listed(&listed(ids, users.original.data_type())?, &users, &model, &rules)?,
+        (None, Some(_)) => {
+            let table = file_dataset_at(inputs, "users")?;
+            Audience::of_table(table, "users", &users, &model, &rules, &context.cancel)?
+        }
+        (None, None) => Audience::everybody(&users, &rules),
+    };
+    let choice = operator
+        .rules()
+        .apply(inputs, files, &model, &context.session, &context.cancel)?;
+    let mut work = Work {
+        operator,
+        model: &model,
+        users: &users,
+        seen: &seen,
+        ranker: model.ranker(choice.rows(), context.threads)?,
+        cold: None,
+        choice: &choice,
+        context,
+    };
+    work.cold = cold(&work, inputs, &audience, (past, port))?;
+    work.write(&audience)
+}
+
+/// The lists for users without history, and the segment of each such user.
+struct Cold {
+    lists: ColdLists,
+    segments: HashMap<String, String>,
+}
+
+impl Cold {
+    /// Its memory, in bytes.
+    fn bytes(&self) -> usize {
+        let entry = 2 * size_of::<String>() + 16;
+        let segments = self
+            .segments
+            .iter()
+            .map(|(user, segment)| entry + user.len() + segment.len());
+        self.lists.bytes() + segments.sum::<usize>()
+    }
+}
+
+fn cold(
+    work: &Work<'_>,
+    inputs: &Inputs<Artifact>,
+    audience: &Audience,
+    (past, port): (&DatasetFiles, &str),
+) -> Result<Option<Cold>> {
+    let Work {
+        operator,
+        model,
+        choice,
+        context,
+        ..
+    } = work;
+    if audience.cold() == 0 {
+        return Ok(None);
+    }
+    let Some(ColdStart::Segment(column)) = &operator.cold_start else {
+        return Ok(Some(Cold {
+            lists: ColdLists::overall(model, choice, operator.k),
+            segments: HashMap::new(),
+        }));
+    };
+    let names = texts(&audience.original)?.into_iter().zip(&audience.service);
+    let wanted: BTreeSet<String> = names
+        .filter(|(_, service)| **service == Service::ColdStart)
+        .filter_map(|(name, _)| name)
+        .collect();
+    let (table, split, of_users) = match inputs.get("users") {
+        Some(_) => (file_dataset_at(inputs, "users")?, None, "users"),
+        None => (
+            file_dataset_at(inputs, "queries")?,
+            operator.split.as_deref(),
+            "queries",
+        ),
+    };
+    let segments = last_values(table, split, of_users, column, model, &wanted, &context.cancel)?;
+    drop(wanted);
+    let values: BTreeSet<String> = segments.values().cloned().collect();
+    let room = match operator.limit() {
+        Some(limit) => limit.saturating_sub(work.held()),
+        None => COUNTS,
+    };
+    let (k, cancel) = (operator.k, &context.cancel);
+    let lists = ColdLists::by_segment(past, port, column, &values, model, choice, k, room, cancel)?;
+    Ok(Some(Cold { lists, segments }))
+}
+
+/// All that lists are made of.
+struct Work<'a> {
+    operator: &'a TopKEncode,
+    model: &'a LoadedModel,
+    users: &'a Users,
+    seen: &'a Seen,
+    ranker: Ranker<'a>,
+    cold: Option<Cold>,
+    choice: &'a ItemChoice,
+    context: &'a Context,
+}
+
+impl Work<'_> {
+    /// Writes the lists of all users.
+    fn write(&self, audience: &Audience) -> Result<Output> {
+        let original = &self.model.catalogue.original;
+        let schema = schema(
+            &self.model.model_type.user_id,
+            audience.original.data_type().clone(),
+            original.data_type().clone(),
+        );
+        let path = self.context.temp_file("recommendations.parquet");
+        let group = (ROW_GROUP_ITEMS / self.operator.k.max(1)).max(FEWEST);
+        let mut writer = TableWriter::with_row_groups(&path, schema.to_arrow(), group)?;
+        let (mut sample, mut short) = (Vec::new(), 0_u64);
+        let count = audience.service.len();
+        self.context.progress.begin("users", Some(count as u64));
+        let step = self.batch(group)?;
+        for start in (0..count).step_by(step) {
+            let services = &audience.service[start..(start + step).min(count)];
+            let names = audience.original.slice(start, services.len());
+            let found = self.lists(&names, services)?;
+            short += found.iter().filter(|list| list.len() < self.operator.k).count() as u64;
+            let (recommendations, scores) = arrays(&found, original)?;
+            let batch = RecordBatch::try_new(schema.to_arrow(), vec![names, recommendations, scores])?;
+            writer.write(&batch)?;
+            if sample.len() < SAMPLE {
+                sample.extend(rows_of_sample(
+                    &batch.slice(0, batch.num_rows().min(SAMPLE - sample.len())),
+                )?);
+            }
+        }
+        writer.finish()?;
+        let values = [
+            count as u64,
+            audience.nameless_rows,
+            short,
+            audience.cold(),
+            audience.unknown,
+        ];
+        let metrics = METRICS.iter().map(|name| (*name).to_owned());
+        Ok(Output {
+            result: TaskResult::Dataset {
+                schema,
+                splits: vec![(DEFAULT_SPLIT.to_owned(), path)],
+                vocabularies: BTreeMap::new(),
+            },
+            metrics: metrics.zip(values.map(|value| value as f64)).collect(),
+            report: self.report(&values, sample),
+        })
+    }
+
+    /// The memory of the users, in bytes.
+    fn of_users(&self) -> usize {
+        self.users.table.bytes() + self.users.ids.len() * 24
+    }
+
+    /// The memory of what is there from the beginning to the end: items, users, and what they have seen.
+    fn held(&self) -> usize {
+        self.ranker.bytes() + self.of_users() + self.seen.bytes()
+    }
+
+    /// How many users are served at once: as many as the memory that is left can hold.
+    fn batch(&self, group: usize) -> Result<usize> {
+        let Some(limit) = self.operator.limit() else {
+            return Ok(BATCH_ROWS);
+        };
+        let list = self.operator.k.min(self.ranker.len()) * BYTES_PER_ITEM;
+        let cold = self.cold.as_ref().map_or(0, Cold::bytes);
+        let written = group.min(self.users.ids.len()) * self.operator.k * 12;
+        let fixed = self.held() + cold + written;
+        let of_query = self.ranker.bytes_of_query() + list;
+        if fixed + FEWEST * of_query > limit {
+            let megabytes = |bytes: usize| bytes.div_ceil(1_000_000);
+            return Err(OperatorError::invalid(format!(
+                "`memory_limit` is {} MB, but the items take {} MB, the users {} MB, what they have seen {} MB, the lists of \
+                 `cold_start` {} MB and a part of the output {} MB: raise it",
+                megabytes(limit),
+                megabytes(self.ranker.bytes()),
+                megabytes(self.of_users()),
+                megabytes(self.seen.bytes()),
+                megabytes(cold),
+                megabytes(written + FEWEST * of_query),
+            )));
+        }
+        Ok(((limit - fixed) / of_query.max(1)).clamp(FEWEST, BATCH_ROWS))
+    }
+
+    /// The lists of some users, in their order.
+    fn lists(&self, names: &ArrayRef, services: &[Service]) -> Result<Vec<Vec<Scored>>> {
+        let rows: Vec<usize> = services
+            .iter()
+            .filter_map(|service| {
+                if let Service::Model(row) = service {
+                    Some(*row)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let mut served = self.ranked(&rows)?.into_iter();
+        let Some(cold) = &self.cold else {
+            return Ok(served.collect());
+        };
+        let names = texts(names)?;
+        let list = |(service, name): (&Service, Option<String>)| match service {
+            Service::Model(_) => served.next().unwrap_or_default(),
+            Service::ColdStart => {
+                self.context.progress.advance(1);
+                cold.lists.of(name.and_then(|name| cold.segments.get(&name))).to_vec()
+            }
+        };
+        Ok(services.iter().zip(names).map(list).collect())
+    }
+
+    /// The lists of these rows of the users by the model.
+    fn ranked(&self, rows: &[usize]) -> Result<Vec<Vec<Scored>>> {
+        let k = self.operator.k.min(self.ranker.len());
+        if !self.choice.is_capped() {
+            return self.search(rows, k, &|count| self.context.progress.advance(count));
+        }
+        // Where the caps leave too few of the best, more of them are looked at, until there are no more. A list that is as
+        // long as the caps allow is complete.
+        let longest = k.min(self.choice.longest());
+        let mut lists: Vec<Vec<Scored>> = vec![Vec::new(); rows.len()];
+        let mut open: Vec<usize> = (0..rows.len()).collect();
+        let mut depth = 2 * k;
+        while !open.is_empty() {
+            let mut left = Vec::new();
+            for places in open.chunks(at_once(depth)) {
+                let some: Vec<usize> = places.iter().map(|place| rows[*place]).collect();
+                let found = self.search(&some, depth, &|_| {})?;
+                for (place, ranking) in places.iter().zip(found) {
+                    let whole = ranking.len() < depth;
+                    lists[*place] = self.choice.capped(ranking, longest);
+                    if lists[*place].len() < longest && !whole {
+                        left.push(*place);
+                    }
+                }
+            }
+            self.context.progress.advance((open.len() - left.len()) as u64);
+            open = left;
+            depth *= 4;
+        }
+        Ok(lists)
+    }
+
+    fn search(&self, rows: &[usize], k: usize, done: &(dyn Fn(u64) + Sync)) -> Result<Vec<Vec<Scored>>> {
+        let ids: Vec<i64> = rows.iter().map(|row| self.users.ids[*row]).collect();
+        let exclude = |query: usize| {
+            if self.operator.exclude_seen {
+                self.seen.by(ids[query])
+            } else {
+                &[]
+            }
+        };
+        let table = self.users.table.select(rows);
+        self.ranker.top_k(&table, &ids, k, &exclude, self.context, done)
+    }
+
+    fn report(&self, [users, nameless, short, cold, unknown]: &[u64; 5], sample: Vec<Vec<String>>) -> Report {
+        let mut facts = vec![
+            ("users".to_owned(), users.to_string()),
+            ("items".to_owned(), self.ranker.len().to_string()),
+            ("rows without a known user".to_owned(), nameless.to_string()),
+            (format!("lists shorter than {}", self.operator.k), short.to_string()),
+        ];
+        if self.operator.cold_start.is_some() {
+            facts.push(("users without history".to_owned(), cold.to_string()));
+        }
+        if *unknown > 0 {
+            facts.push(("users that are not known".to_owned(), unknown.to_string()));
+        }
+        if let Some((instructions, scored)) = self.ranker.proposals() {
+            let per_user = scored as f64 / (users - cold).max(1) as f64;
+            facts.push((
+                "items scored per user".to_owned(),
+                format!("{per_user:.0}, by {instructions}"),
+            ));
+        }
+        Report {
+            facts,
+            tables: vec![ReportTable {
+                title: "a sample, best first".to_owned(),
+                columns: vec![self.model.model_type.user_id.clone(), "recommendations".to_owned()],
+                rows: sample,
+            }],
+            ..Report::default()
+        }
+    }
+}
+
+/// How many users are looked through at once where so many items of each are looked at: as many as have room in the
+/// memory of a batch that looks no deeper than its lists are long.
+fn at_once(depth: usize) -> usize {
+    (MOST_LOOKED_AT / depth.max(1)).max(1)
+}
+
+fn arrays(found: &[Vec<Scored>], original: &ArrayRef) -> Result<(ArrayRef, ArrayRef)> {
+    let rows = UInt32Array::from_iter_values(found.iter().flatten().map(|scored| scored.row));
+    let scores = Float32Array::from_iter_values(found.iter().flatten().map(|scored| scored.score));
+    let lists = |values: ArrayRef| -> Result<ArrayRef> {
+        let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+        let offsets = OffsetBuffer::from_lengths(found.iter().map(Vec::len));
+        Ok(Arc::new(ListArray::try_new(field, offsets, values, None)?))
+    };
+    Ok((lists(take(original.as_ref(), &rows, None)?)?, lists(Arc::new(scores))?))
+}
+
+/// Users with their lists, as a person reads them.
+fn rows_of_sample(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
+    let options = FormatOptions::default();
+    let users = ArrayFormatter::try_new(batch.column(0), &options)?;
+    let lists = batch.column(1).as_list::<i32>();
+    let row = |row: usize| -> Result<Vec<String>> {
+        let items = lists.value(row);
+        let shown = items.slice(0, items.len().min(SAMPLE_ITEMS));
+        let formatter = ArrayFormatter::try_new(&shown, &options)?;
+        let items: Vec<String> = (0..shown.len()).map(|item| formatter.value(item).to_string()).collect();
+        Ok(vec![users.value(row).to_string(), items.join(", ")])
+    };
+    (0..batch.num_rows()).map(row).collect()
+}

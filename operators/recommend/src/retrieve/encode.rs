@@ -1,0 +1,153 @@
+//! `Encode`.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Float32Array, ListArray, RecordBatch};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::id_mapping::original_type;
+use crate::data::tower_columns::mismatches;
+use crate::model::distinct_users::Users;
+use crate::model::stored_model::LoadedModel;
+use crate::towers::Side;
+use towline_api::{
+    Artifact, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator, Output, Port,
+    Problem, Purity, Report, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at, model_at,
+    model_files_at,
+};
+use towline_tables::TableWriter;
+
+/// Writes the embeddings of users or of items: one row per id, in order of the original id, with `embedding`
+/// (float32 [dim]). The dot product of a user's and an item's embedding is the score of the two.
+///
+/// Items are those that the model was trained on. Ids that are null or out of vocabulary are left out.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Encode {
+    /// Which tower encodes.
+    pub side: Side,
+}
+
+/// The metric: how many embeddings were written.
+const METRIC: &str = "embeddings";
+
+impl Describe for Encode {
+    const NAME: &'static str = "Encode";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[
+        Port::model("model", "The model that encodes."),
+        Port::dataset(
+            "data",
+            "The users, with the columns of the model's query side; not needed for items.",
+        )
+        .optional(),
+    ];
+    const EXAMPLE: &'static str = "op: Encode\ninputs: { model: model }\nwith: { side: item }\n";
+}
+
+impl Operator for Encode {
+    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let model = model_at(inputs, "model")?;
+        let (id, column, tag) = match self.side {
+            Side::Item => (&model.item_id, model.item_column(), Tag::Item),
+            Side::Query => {
+                let wanted: Vec<&Column> = model.query.columns.iter().collect();
+                let problems = mismatches(&wanted, &dataset_at(inputs, "data")?.schema, "data");
+                if !problems.is_empty() {
+                    return Err(problems);
+                }
+                (&model.user_id, model.user_column(), Tag::User)
+            }
+        };
+        let schema = schema(id, original_type(column), tag);
+        Ok(NodeType::Dataset(DatasetType {
+            schema,
+            splits: vec![DEFAULT_SPLIT.to_owned()],
+        }))
+    }
+
+    fn metrics(&self, _: &NodeType) -> Vec<String> {
+        vec![METRIC.to_owned()]
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Task(self)
+    }
+}
+
+fn schema(id: &str, data_type: DataType, tag: Tag) -> Schema {
+    let list = DataType::List(Arc::new(Field::new_list_field(DataType::Float32, true)));
+    Schema {
+        columns: vec![
+            Column::new(id, data_type, false).with_tag(tag).with_tag(Tag::Id),
+            Column::new("embedding", list, false)
+                .with_tag(tag)
+                .with_tag(Tag::Embedding),
+        ],
+    }
+}
+
+impl Task for Encode {
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        let model = LoadedModel::load(model_files_at(inputs, "model")?, &context.cancel)?;
+        let towers = model.towers()?;
+        let (id, tag, original, embeddings, nameless) = match self.side {
+            Side::Item => {
+                let embeddings = towers.embed(self.side, &model.catalogue.table, context.threads)?;
+                (
+                    &model.model_type.item_id,
+                    Tag::Item,
+                    Arc::clone(&model.catalogue.original),
+                    embeddings,
+                    0,
+                )
+            }
+            Side::Query => {
+                let queries = file_dataset_at(inputs, "data")?;
+                let users = Users::read(queries, None, &model, "data", &context.cancel)?;
+                let embeddings = towers.embed(self.side, &users.table, context.threads)?;
+                (
+                    &model.model_type.user_id,
+                    Tag::User,
+                    users.original,
+                    embeddings,
+                    users.nameless_rows,
+                )
+            }
+        };
+        let rows = original.len();
+        let schema = schema(id, original.data_type().clone(), tag);
+        let field = Arc::new(Field::new_list_field(DataType::Float32, true));
+        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(towers.dim(), rows));
+        let vectors: ArrayRef = Arc::new(ListArray::try_new(
+            field,
+            offsets,
+            Arc::new(Float32Array::from(embeddings)),
+            None,
+        )?);
+        let path = context.temp_file("embeddings.parquet");
+        let mut writer = TableWriter::create(&path, schema.to_arrow())?;
+        writer.write(&RecordBatch::try_new(schema.to_arrow(), vec![original, vectors])?)?;
+        writer.finish()?;
+        let facts = vec![
+            ("embeddings".to_owned(), rows.to_string()),
+            ("rows without a known id".to_owned(), nameless.to_string()),
+        ];
+        Ok(Output {
+            result: TaskResult::Dataset {
+                schema,
+                splits: vec![(DEFAULT_SPLIT.to_owned(), path)],
+                vocabularies: std::collections::BTreeMap::new(),
+            },
+            metrics: [(METRIC.to_owned(), rows as f64)].into(),
+            report: Report {
+                facts,
+                ..Report::default()
+            },
+        })
+    }
+}

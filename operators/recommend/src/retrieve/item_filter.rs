@@ -1,0 +1,330 @@
+//! Which items can be recommended, and how many of a kind.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{cast, concat_batches, take};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::common::{DFSchema, DataFusionError, Result as DataFusionResult};
+use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::prelude::SessionContext;
+
+use crate::data::id_mapping::{Originals, original_type};
+use crate::model::id_reader::{IdReader, id_problem};
+use crate::model::stored_model::LoadedModel;
+use crate::towers::scoring::Scored;
+use towline_api::{
+    Artifact, Cancel, Column, DatasetFiles, Inputs, ModelFiles, ModelType, NodeType, OperatorError, Problem, Result,
+    Schema, dataset_at, file_dataset_at,
+};
+use towline_tables::sql_planning::{private_session, problem_in, steady};
+
+/// The ports: tables of items with features, of items to leave out, of the only items to recommend.
+pub(crate) const ITEMS: &str = "items";
+pub(crate) const EXCLUDE: &str = "exclude";
+pub(crate) const ONLY: &str = "only";
+
+/// What a configuration says of items.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ItemRules<'a> {
+    pub(crate) exclude: Option<&'a str>,
+    pub(crate) only: Option<&'a str>,
+    pub(crate) max_per: &'a BTreeMap<String, usize>,
+}
+
+impl ItemRules<'_> {
+    /// The predicates, each with its key.
+    fn predicates(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let both = [(EXCLUDE, self.exclude), (ONLY, self.only)];
+        both.into_iter().filter_map(|(key, predicate)| Some((key, predicate?)))
+    }
+
+    /// What is wrong without data.
+    pub(crate) fn problems(
+        &self,
+        inputs: &Inputs<NodeType>,
+        model: &ModelType,
+        session: &SessionContext,
+    ) -> Result<Vec<Problem>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        for port in [ITEMS, EXCLUDE, ONLY] {
+            if inputs.get(port).is_some() {
+                problems.extend(id_problem(model.item_column(), &dataset_at(inputs, port)?.schema, port));
+            }
+        }
+        let features = match inputs.get(ITEMS) {
+            Some(_) => dataset_at(inputs, ITEMS)?.schema.clone(),
+            None => of_model(model),
+        };
+        for (key, predicate) in self.predicates() {
+            let planned = DFSchema::try_from(features.to_arrow())
+                .and_then(|schema| parse(session, &schema, predicate).map(|_| ()));
+            if let Err(error) = planned {
+                problems.push(problem_in(&error, &[&features], key, predicate));
+            }
+        }
+        for (column, most) in self.max_per {
+            let Some(found) = features.get(column) else {
+                problems.push(Problem::unknown_column(column, &features).at("max_per"));
+                continue;
+            };
+            let groups = &found.data_type;
+            if found.is_list() || groups.is_floating() {
+                let message = format!("`{column}` is {groups}, which does not put an item into one group");
+                problems.push(Problem::new("bad-input", message).at("max_per"));
+            }
+            if *most == 0 {
+                let message = format!("no item could have a `{column}`");
+                let help = "a cap is at least 1; to leave items out use `exclude`";
+                problems.push(Problem::new("out-of-range", message).at("max_per").help(help));
+            }
+        }
+        Ok(problems)
+    }
+
+    /// The rules, applied to the catalogue.
+    pub(crate) fn apply(
+        &self,
+        inputs: &Inputs<Artifact>,
+        files: &ModelFiles,
+        model: &LoadedModel,
+        session: &SessionContext,
+        cancel: &Cancel,
+    ) -> Result<ItemChoice> {
+        let mut eligible = vec![true; model.catalogue.len()];
+        for (port, listed) in [(EXCLUDE, false), (ONLY, true)] {
+            if inputs.get(port).is_some() {
+                let rows = rows_of(file_dataset_at(inputs, port)?, model, port, cancel)?;
+                for (row, eligible) in eligible.iter_mut().enumerate() {
+                    *eligible &= rows[row] == listed;
+                }
+            }
+        }
+        if self.predicates().next().is_none() && self.max_per.is_empty() {
+            return Ok(ItemChoice::new(eligible, Vec::new()));
+        }
+        let features = match inputs.get(ITEMS) {
+            Some(_) => of_table(file_dataset_at(inputs, ITEMS)?, model, cancel)?,
+            None => of_catalogue(model, files)?,
+        };
+        for (key, predicate) in self.predicates() {
+            let schema = DFSchema::try_from(features.schema())?;
+            let expr = parse(session, &schema, predicate)?;
+            let truth = session.create_physical_expr(expr, &schema)?.evaluate(&features)?;
+            let truth = truth.into_array(features.num_rows())?;
+            let truth = truth
+                .as_boolean_opt()
+                .ok_or_else(|| OperatorError::invalid(format!("`{predicate}` is not true or false")))?;
+            for (row, eligible) in eligible.iter_mut().enumerate() {
+                *eligible &= (truth.is_valid(row) && truth.value(row)) == (key == ONLY);
+            }
+        }
+        let caps = self.max_per.iter().map(|(column, most)| {
+            let missing = || OperatorError::invalid(format!("there is no column `{column}`"));
+            let values = features.column_by_name(column).ok_or_else(missing)?;
+            Ok(Cap {
+                most: *most,
+                groups: groups(values)?,
+            })
+        });
+        Ok(ItemChoice::new(eligible, caps.collect::<Result<_>>()?))
+    }
+}
+
+/// The predicate; in it column names keep their case.
+fn parse(session: &SessionContext, schema: &DFSchema, predicate: &str) -> DataFusionResult<Expr> {
+    let expr = private_session(session).parse_sql_expr(predicate, schema)?;
+    steady(&expr)?;
+    match expr.get_type(schema)? {
+        DataType::Boolean => Ok(expr),
+        other => Err(DataFusionError::Plan(format!(
+            "`{predicate}` is {other}, not true or false"
+        ))),
+    }
+}
+
+/// The features that the model itself knows: columns of its item side with one value a row, as they were before encoding.
+fn of_model(model: &ModelType) -> Schema {
+    let columns = model.item.columns.iter().filter(|column| !column.is_list());
+    Schema {
+        columns: columns
+            .map(|column| Column::new(&column.name, original_type(Some(column)), true))
+            .collect(),
+    }
+}
+
+fn of_catalogue(model: &LoadedModel, files: &ModelFiles) -> Result<RecordBatch> {
+    let schema = of_model(&model.model_type);
+    let columns = schema.columns.iter().map(|column| {
+        let encoded = model.model_type.item.get(&column.name);
+        let encoded = encoded.ok_or_else(|| OperatorError::invalid(format!("there is no column `{}`", column.name)))?;
+        let ids = model.catalogue.table.single(&column.name)?;
+        let original = Originals::of(encoded, &files.vocabularies)?.decode(ids)?;
+        Ok(cast(&original, &column.data_type)?)
+    });
+    let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
+    Ok(RecordBatch::try_new(schema.to_arrow(), columns)?)
+}
+
+/// The features of the items of the catalogue in a table: an item's first row; null for items without one.
+fn of_table(dataset: &DatasetFiles, model: &LoadedModel, cancel: &Cancel) -> Result<RecordBatch> {
+    let mut reader = IdReader::new(dataset, ITEMS);
+    reader.column(model.model_type.item_column(), model.catalogue.originals())?;
+    dataset.schema.names().for_each(|name| reader.beside(name));
+    let mut place: Vec<Option<u32>> = vec![None; model.catalogue.len()];
+    let (mut batches, mut rows) = (Vec::new(), 0_u32);
+    reader.scan(None, cancel, |batch, ids| {
+        let mut kept = Vec::new();
+        for (row, id) in (0_u32..).zip(&ids[0]) {
+            let item = id.and_then(|id| model.catalogue.rows.get(&id));
+            if let Some(place) = item.map(|item| &mut place[*item as usize])
+                && place.is_none()
+            {
+                *place = Some(rows);
+                rows += 1;
+                kept.push(row);
+            }
+        }
+        let kept = UInt32Array::from(kept);
+        let columns = batch.columns().iter().map(|column| take(column, &kept, None));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        batches.push(RecordBatch::try_new(batch.schema(), columns)?);
+        Ok(())
+    })?;
+    let schema = nullable(&dataset.schema);
+    let count = model.catalogue.len();
+    if rows == 0 {
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|field| new_null_array(field.data_type(), count));
+        return Ok(RecordBatch::try_new(Arc::clone(&schema), columns.collect())?);
+    }
+    let all = concat_batches(&batches[0].schema(), &batches)?;
+    let place = UInt32Array::from(place);
+    let columns = schema.fields().iter().map(|field| {
+        let missing = || OperatorError::invalid(format!("there is no column `{}`", field.name()));
+        Ok(take(
+            all.column_by_name(field.name()).ok_or_else(missing)?,
+            &place,
+            None,
+        )?)
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+fn nullable(schema: &Schema) -> SchemaRef {
+    let mut schema = schema.clone();
+    schema.columns.iter_mut().for_each(|column| column.nullable = true);
+    schema.to_arrow()
+}
+
+/// Which rows of the catalogue a table of items names.
+fn rows_of(dataset: &DatasetFiles, model: &LoadedModel, port: &str, cancel: &Cancel) -> Result<Vec<bool>> {
+    let mut reader = IdReader::new(dataset, port);
+    reader.column(model.model_type.item_column(), model.catalogue.originals())?;
+    let mut named = vec![false; model.catalogue.len()];
+    reader.scan(None, cancel, |_, ids| {
+        for row in ids[0].iter().flatten().filter_map(|id| model.catalogue.rows.get(id)) {
+            named[*row as usize] = true;
+        }
+        Ok(())
+    })?;
+    Ok(named)
+}
+
+/// A number for each value; none for null.
+fn groups(values: &ArrayRef) -> Result<Vec<Option<u32>>> {
+    let options = FormatOptions::default();
+    let texts = ArrayFormatter::try_new(values, &options)?;
+    let mut numbers: HashMap<String, u32> = HashMap::new();
+    let group = |row: usize| {
+        values.is_valid(row).then(|| {
+            let next = numbers.len() as u32;
+            *numbers.entry(texts.value(row).to_string()).or_insert(next)
+        })
+    };
+    Ok((0..values.len()).map(group).collect())
+}
+
+/// At most so many items of a group.
+#[derive(Debug)]
+struct Cap {
+    most: usize,
+    /// The group of each row of the catalogue; items without one are not counted.
+    groups: Vec<Option<u32>>,
+}
+
+/// What the rules came to.
+#[derive(Debug)]
+pub(crate) struct ItemChoice {
+    /// Whether each row of the catalogue can be recommended.
+    eligible: Vec<bool>,
+    caps: Vec<Cap>,
+}
+
+impl ItemChoice {
+    fn new(eligible: Vec<bool>, caps: Vec<Cap>) -> Self {
+        ItemChoice { eligible, caps }
+    }
+
+    /// The rows of the catalogue that can be recommended, ascending, if not all.
+    pub(crate) fn rows(&self) -> Option<Vec<u32>> {
+        if self.eligible.iter().all(|eligible| *eligible) {
+            return None;
+        }
+        let rows = (0_u32..).zip(&self.eligible);
+        Some(rows.filter_map(|(row, eligible)| eligible.then_some(row)).collect())
+    }
+
+    /// Whether an item can be recommended.
+    pub(crate) fn allows(&self, row: u32) -> bool {
+        self.eligible[row as usize]
+    }
+
+    /// Whether there are caps.
+    pub(crate) fn is_capped(&self) -> bool {
+        !self.caps.is_empty()
+    }
+
+    /// How long a list under the caps can be at most.
+    pub(crate) fn longest(&self) -> usize {
+        let under = |cap: &Cap| {
+            let mut sizes: HashMap<u32, usize> = HashMap::new();
+            let mut free = 0;
+            for (group, _) in cap.groups.iter().zip(&self.eligible).filter(|(_, eligible)| **eligible) {
+                match group {
+                    Some(group) => *sizes.entry(*group).or_default() += 1,
+                    None => free += 1,
+                }
+            }
+            free + sizes.into_values().map(|size| size.min(cap.most)).sum::<usize>()
+        };
+        let all = self.eligible.iter().filter(|eligible| **eligible).count();
+        self.caps.iter().map(under).min().unwrap_or(all)
+    }
+
+    /// The first `k` items that the caps let through, taken in order: an item is left out once its group is full.
+    pub(crate) fn capped(&self, ranking: impl IntoIterator<Item = Scored>, k: usize) -> Vec<Scored> {
+        let mut taken: HashMap<(usize, u32), usize> = HashMap::new();
+        let mut list = Vec::with_capacity(k);
+        for scored in ranking {
+            if list.len() == k {
+                break;
+            }
+            let groups = || {
+                let of = |(cap, rule): (usize, &Cap)| Some((cap, rule.groups[scored.row as usize]?));
+                self.caps.iter().enumerate().filter_map(of)
+            };
+            let fits = groups().all(|group| taken.get(&group).is_none_or(|count| *count < self.caps[group.0].most));
+            if fits {
+                groups().for_each(|group| *taken.entry(group).or_default() += 1);
+                list.push(scored);
+            }
+        }
+        list
+    }
+}

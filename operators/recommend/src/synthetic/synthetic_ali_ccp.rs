@@ -1,0 +1,365 @@
+//! `SyntheticAliCcp`: interactions shaped like the Ali-CCP data set.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::synthetic::planted_rule::{MAX_ITEM_ID, MAX_USER_ID, PlantedRule, suited, taste};
+use towline_api::{
+    Artifact, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError,
+    Output, Port, Problem, Purity, Report, Result, Schema, Task, TaskResult, TypeContext,
+};
+use towline_tables::TableWriter;
+
+/// Rows that are drawn from one random stream: a fixed number, so that the data does not depend on the threads.
+const CHUNK: u64 = 65_536;
+
+/// Features of a side: the range of its ids cut into this many parts of equal width, counted from 1.
+const USER_CUTS: [(&str, i64); 12] = [
+    ("user_shops", 116_740),
+    ("user_profile", 97),
+    ("user_group", 13),
+    ("user_gender", 2),
+    ("user_age", 7),
+    ("user_consumption_1", 3),
+    ("user_consumption_2", 3),
+    ("user_is_occupied", 2),
+    ("user_geography", 4),
+    ("user_intentions", 33_785),
+    ("user_brands", 58_014),
+    ("user_categories", 6_085),
+];
+const ITEM_CUTS: [(&str, i64); 4] = [
+    ("item_category", 6_804),
+    ("item_shop", 479_354),
+    ("item_brand", 165_081),
+    ("item_intention", 76_330),
+];
+/// Drawn evenly from `0..n`.
+const EVEN: [(&str, i32); 5] = [
+    ("user_item_categories", 7_735),
+    ("user_item_shops", 384_343),
+    ("user_item_brands", 142_632),
+    ("user_item_intentions", 74_317),
+    ("position", 4),
+];
+const TARGETS: [&str; 2] = ["click", "conversion"];
+
+/// Makes interactions shaped like the Ali-CCP data set, by the recipe of Merlin's generator `aliccp-raw`: 25 columns, ids
+/// that few users and items dominate, features that follow from the id, and everything else (`click` too) by chance. The
+/// same configuration gives the same bytes on every machine, whatever the number of threads.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SyntheticAliCcp {
+    /// How many interactions to make, in all splits together.
+    #[schemars(range(min = 1))]
+    pub rows: u64,
+    /// Another seed, other interactions.
+    #[serde(default)]
+    pub seed: u64,
+    /// The share of each split, together 1.
+    #[serde(default = "splits")]
+    pub splits: BTreeMap<String, f64>,
+    /// How much there is to learn: the share of the interactions in which the item suits the taste of the user, one of 8
+    /// by the user's id. The recipe has none, so that no model can beat popularity on it. The best recall that a model can
+    /// have comes with the metrics, as `optimal_recall_at_10` and `optimal_recall_at_20`: each interaction counts for
+    /// itself, and the whole catalogue can be shown. `PlantedOptimum` is that model, for the port `optimal` of `Evaluate`.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub structure: f64,
+}
+
+fn splits() -> BTreeMap<String, f64> {
+    BTreeMap::from([(DEFAULT_SPLIT.to_owned(), 0.7), ("valid".to_owned(), 0.3)])
+}
+
+/// The smallest and the largest id of a side.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    low: i64,
+    high: i64,
+}
+
+impl Range {
+    fn of(ids: &[i64]) -> Self {
+        ids.iter().fold(
+            Range {
+                low: i64::MAX,
+                high: i64::MIN,
+            },
+            |r, &id| r.with(Range { low: id, high: id }),
+        )
+    }
+
+    fn with(self, other: Range) -> Self {
+        Range {
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+        }
+    }
+
+    /// Which of `parts` parts of equal width `id` lies in, from 1; each part holds its upper end.
+    fn cut(self, id: i64, parts: i64) -> i64 {
+        let width = (self.high - self.low).max(1) as u64;
+        (((id - self.low) * parts) as u64)
+            .div_ceil(width)
+            .clamp(1, parts as u64) as i64
+    }
+}
+
+/// The ids of a chunk, and the stream that the rest of it is drawn from.
+struct Ids {
+    users: Vec<i64>,
+    items: Vec<i64>,
+    random: ChaCha8Rng,
+}
+
+impl SyntheticAliCcp {
+    /// The splits with their numbers of rows: `train` first, the others by name; the last takes what rounding leaves.
+    fn sizes(&self) -> Vec<(String, u64)> {
+        let mut names: Vec<&String> = self.splits.keys().collect();
+        names.sort_by_key(|name| *name != DEFAULT_SPLIT);
+        let mut left = self.rows;
+        let last = names.len().saturating_sub(1);
+        let size = |(index, name): (usize, &String)| {
+            let rows = if index == last {
+                left
+            } else {
+                ((self.rows as f64 * self.splits[name]) as u64).min(left)
+            };
+            left -= rows;
+            (name.clone(), rows)
+        };
+        names.into_iter().enumerate().map(size).collect()
+    }
+
+    fn schema() -> Schema {
+        let users = std::iter::once("user_id").chain(USER_CUTS.iter().map(|(name, _)| *name));
+        let items = std::iter::once("item_id").chain(ITEM_CUTS.iter().map(|(name, _)| *name));
+        let small = users.chain(items).chain(EVEN.iter().map(|(name, _)| *name));
+        let small = small.map(|name| Column::new(name, DataType::Int32, false));
+        let targets = TARGETS.iter().map(|name| Column::new(*name, DataType::Int64, false));
+        Schema {
+            columns: small.chain(targets).collect(),
+        }
+    }
+
+    fn ids(&self, chunk: u64) -> Ids {
+        let rows = CHUNK.min(self.rows - chunk * CHUNK) as usize;
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        random.set_stream(chunk);
+        let users: Vec<i64> = (0..rows)
+            .map(|_| log_normal(&mut random).clamp(1, MAX_USER_ID))
+            .collect();
+        let mut items: Vec<i64> = (0..rows)
+            .map(|_| log_normal(&mut random).clamp(1, MAX_ITEM_ID))
+            .collect();
+        if self.structure > 0.0 {
+            for (user, item) in users.iter().zip(&mut items) {
+                if random.random::<f64>() < self.structure {
+                    *item = suited(*item, taste(*user));
+                }
+            }
+        }
+        Ids { users, items, random }
+    }
+
+    fn batch(&self, chunk: u64, ranges: (Range, Range), schema: &SchemaRef) -> Result<RecordBatch> {
+        let Ids {
+            users,
+            items,
+            mut random,
+        } = self.ids(chunk);
+        let rows = users.len();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
+        for (ids, range, cuts) in [(&users, ranges.0, &USER_CUTS[..]), (&items, ranges.1, &ITEM_CUTS[..])] {
+            columns.push(Arc::new(Int32Array::from_iter_values(ids.iter().map(|&id| id as i32))));
+            for &(_, parts) in cuts {
+                let values = ids.iter().map(|&id| range.cut(id, parts) as i32);
+                columns.push(Arc::new(Int32Array::from_iter_values(values)));
+            }
+        }
+        for (_, end) in EVEN {
+            let values = (0..rows).map(|_| random.random_range(0..end));
+            columns.push(Arc::new(Int32Array::from_iter_values(values)));
+        }
+        for _ in TARGETS {
+            let values = (0..rows).map(|_| i64::from(random.random::<bool>()));
+            columns.push(Arc::new(Int64Array::from_iter_values(values)));
+        }
+        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    }
+}
+
+/// Lengths of the lists whose best recall is told.
+const OPTIMAL_AT: [usize; 2] = [10, 20];
+
+/// The whole part of a draw whose logarithm is normal with mean 3 and deviation 1 (Box and Muller's method).
+fn log_normal(random: &mut ChaCha8Rng) -> i64 {
+    let (a, b) = (1.0 - random.random::<f64>(), random.random::<f64>());
+    let normal = (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos();
+    (3.0 + normal).exp() as i64
+}
+
+/// `work` for every chunk on several threads, `take` for every result in order on this one.
+fn in_waves<T: Send>(
+    chunks: u64,
+    context: &Context,
+    work: impl Fn(u64) -> T + Sync,
+    mut take: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    let wave = context.threads.max(1);
+    for start in (0..chunks).step_by(wave) {
+        context.cancel.check()?;
+        let wave = start..chunks.min(start + wave as u64);
+        let results = std::thread::scope(|scope| {
+            let threads: Vec<_> = wave
+                .map(|chunk| {
+                    scope.spawn({
+                        let work = &work;
+                        move || work(chunk)
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(std::thread::ScopedJoinHandle::join)
+                .collect::<Vec<_>>()
+        });
+        for result in results {
+            take(result.map_err(|_| OperatorError::invalid("a thread that makes rows came to a sudden end"))?)?;
+        }
+    }
+    Ok(())
+}
+
+impl Describe for SyntheticAliCcp {
+    const NAME: &'static str = "SyntheticAliCcp";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Seeded;
+    const PORTS: &'static [Port] = &[];
+    const EXAMPLE: &'static str =
+        "op: SyntheticAliCcp\nwith: { rows: 1_000_000, seed: 42, splits: { train: 0.7, valid: 0.3 } }\n";
+
+    fn check(&self) -> Vec<Problem> {
+        let sum: f64 = self.splits.values().sum();
+        if (sum - 1.0).abs() <= 1e-6 && self.splits.values().all(|share| *share > 0.0) {
+            return Vec::new();
+        }
+        let message = format!("the shares must be positive and add up to 1, not to {sum}");
+        vec![Problem::new("out-of-range", message).at("splits")]
+    }
+}
+
+impl Operator for SyntheticAliCcp {
+    fn output_type(&self, _: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let splits = self.sizes().into_iter().map(|(name, _)| name).collect();
+        Ok(NodeType::Dataset(DatasetType {
+            schema: SyntheticAliCcp::schema(),
+            splits,
+        }))
+    }
+
+    fn metrics(&self, _: &NodeType) -> Vec<String> {
+        OPTIMAL_AT.map(metric_at).to_vec()
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Task(self)
+    }
+}
+
+impl Task for SyntheticAliCcp {
+    fn run(&self, _: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        let schema = SyntheticAliCcp::schema();
+        let arrow = schema.to_arrow();
+        let chunks = self.rows.div_ceil(CHUNK);
+        // The features cut the range of all ids, which is only known once all are drawn; drawing them again is cheaper
+        // than keeping them.
+        let mut ranges: Option<(Range, Range)> = None;
+        let measure = |chunk| {
+            let ids = self.ids(chunk);
+            (Range::of(&ids.users), Range::of(&ids.items))
+        };
+        in_waves(chunks, context, measure, |(users, items)| {
+            ranges = Some(ranges.map_or((users, items), |(u, i)| (u.with(users), i.with(items))));
+            Ok(())
+        })?;
+        let ranges = ranges.ok_or_else(|| OperatorError::invalid("`rows` must be at least 1"))?;
+
+        context.progress.begin("rows", Some(self.rows));
+        let mut open = Vec::new();
+        for (index, (name, rows)) in self.sizes().into_iter().enumerate() {
+            let path = context.temp_file(&format!("split-{index}.parquet"));
+            open.push((name, rows, TableWriter::create(&path, Arc::clone(&arrow))?));
+        }
+        let mut current = 0;
+        in_waves(
+            chunks,
+            context,
+            |chunk| self.batch(chunk, ranges, &arrow),
+            |batch| {
+                let batch = batch?;
+                let mut done = 0;
+                while done < batch.num_rows() && current < open.len() {
+                    let (_, left, writer) = &mut open[current];
+                    let take = (*left).min((batch.num_rows() - done) as u64);
+                    writer.write(&batch.slice(done, take as usize))?;
+                    *left -= take;
+                    done += take as usize;
+                    if *left == 0 {
+                        current += 1;
+                    }
+                }
+                context.progress.advance(batch.num_rows() as u64);
+                Ok(())
+            },
+        )?;
+        let splits = open
+            .into_iter()
+            .map(|(name, _, writer)| Ok((name, writer.finish()?.path)))
+            .collect::<Result<Vec<_>>>()?;
+        let facts = self
+            .sizes()
+            .into_iter()
+            .map(|(name, rows)| (format!("rows of {name}"), rows.to_string()));
+        let best: Vec<(usize, f64)> = OPTIMAL_AT
+            .into_iter()
+            .zip(PlantedRule::new(self.structure).best_recall(&OPTIMAL_AT))
+            .collect();
+        let told = |(k, recall): &(usize, f64)| (format!("best possible recall at {k}"), format!("{recall:.4}"));
+        let report = Report {
+            facts: std::iter::once(("rows".to_owned(), self.rows.to_string()))
+                .chain(facts)
+                .chain(best.iter().map(told))
+                .collect(),
+            ..Report::default()
+        };
+        let result = TaskResult::Dataset {
+            schema,
+            splits,
+            vocabularies: BTreeMap::new(),
+        };
+        let metric = |(k, recall): &(usize, f64)| (metric_at(*k), *recall);
+        Ok(Output {
+            result,
+            metrics: best.iter().map(metric).collect(),
+            report,
+        })
+    }
+}
+
+/// The name of the best possible recall at `k`.
+fn metric_at(k: usize) -> String {
+    format!("optimal_recall_at_{k}")
+}
+
+#[cfg(test)]
+#[path = "synthetic_ali_ccp_tests.rs"]
+mod tests;

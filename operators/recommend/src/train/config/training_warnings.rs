@@ -1,0 +1,62 @@
+//! What a person should know of training data though nothing is wrong with it.
+
+use std::collections::HashMap;
+
+use crate::data::feature_table::EncodedTable;
+use crate::data::tower_columns::Sides;
+use towline_api::Result;
+
+/// Columns that say nothing, and ids that are seen too rarely to be learnt.
+pub(crate) struct Warnings {
+    /// The columns, and whether each is the same in every row so far.
+    columns: Vec<(String, bool)>,
+    first: Option<EncodedTable>,
+    /// The id columns, with how often each id was seen.
+    ids: [(String, HashMap<i64, u64>); 2],
+}
+
+impl Warnings {
+    /// About the columns of these sides.
+    pub(crate) fn new(sides: &Sides) -> Self {
+        let columns = sides.query.iter().chain(&sides.item);
+        let ids = [&sides.user_id, &sides.item_id];
+        Warnings {
+            columns: columns.map(|column| (column.name.clone(), true)).collect(),
+            first: None,
+            ids: ids.map(|id| (id.clone(), HashMap::new())),
+        }
+    }
+
+    /// Looks at more rows.
+    pub(crate) fn add(&mut self, rows: &EncodedTable) -> Result<()> {
+        if rows.rows == 0 {
+            return Ok(());
+        }
+        let first = self.first.get_or_insert_with(|| rows.select(&[0]));
+        for (name, constant) in self.columns.iter_mut().filter(|(_, constant)| *constant) {
+            let (cells, first) = (rows.cells(name)?, first.cells(name)?);
+            *constant = (0..rows.rows).all(|row| cells.same(row, first, 0));
+        }
+        for (name, counts) in &mut self.ids {
+            for id in rows.single(name)? {
+                *counts.entry(*id).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The warnings.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let constant = self.columns.iter().filter(|(_, constant)| *constant);
+        let mut texts: Vec<String> = constant
+            .map(|(name, _)| format!("`{name}` is the same in every row: it tells nothing apart"))
+            .collect();
+        for (id, counts) in &self.ids {
+            let once = counts.values().filter(|count| **count == 1).count();
+            if once > 0 {
+                texts.push(format!("{once} of the {} ids of `{id}` are seen once", counts.len()));
+            }
+        }
+        texts
+    }
+}

@@ -1,0 +1,158 @@
+//! One pass over the training split: its rows, its items, and what a person should know of it.
+
+use crate::data::feature_table::EncodedTable;
+use crate::data::id_mapping::Originals;
+use crate::data::positives::{Gathering, Liked};
+use crate::data::row_blocks::{Block, BlockFile, NONE};
+use crate::data::sample_weight::Weights;
+use crate::data::scaling_checks::Scales;
+use crate::data::tower_columns::Sides;
+use crate::data::training_rows::{Gathered, TrainingRows};
+use crate::train::config::training_warnings::Warnings;
+use crate::train::two_tower_train::TwoTowerTrain;
+use towline_api::byte_size::byte_size;
+use towline_api::{Column, Context, DatasetFiles, OperatorError, Result};
+
+/// What the pass has found.
+pub(crate) struct Survey {
+    /// The rows, with the catalogue in the order in which items came first.
+    pub(crate) rows: TrainingRows,
+    /// What users have interacted with.
+    pub(crate) liked: Liked,
+    /// How often each item of the catalogue occurred.
+    pub(crate) counts: Vec<u64>,
+    /// What a person should know.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The items that came so far, with how they looked first.
+struct Found {
+    table: EncodedTable,
+    ids: Vec<u32>,
+    counts: Vec<u64>,
+    /// The place of each item plus 1, by encoded id.
+    places: Vec<u32>,
+}
+
+fn narrow(id: i64) -> Result<u32> {
+    let narrow = u32::try_from(id).ok().filter(|id| *id < NONE);
+    narrow.ok_or_else(|| OperatorError::invalid(format!("the id {id} is too large")))
+}
+
+impl Found {
+    /// The place of the item of a row, or [`NONE`] if it looks different there.
+    fn place(&mut self, items: &EncodedTable, row: usize, id: u32) -> Result<u32> {
+        if self.places.len() <= id as usize {
+            self.places.resize(id as usize + 1, 0);
+        }
+        let known = self.places[id as usize];
+        let Some(place) = known.checked_sub(1) else {
+            self.table.append(&items.select(&[row]))?;
+            self.ids.push(id);
+            self.counts.push(1);
+            self.places[id as usize] = self.ids.len() as u32;
+            return Ok(self.ids.len() as u32 - 1);
+        };
+        self.counts[place as usize] += 1;
+        let same = self.table.same(place as usize, items, row);
+        Ok(if same { place } else { NONE })
+    }
+}
+
+impl TwoTowerTrain {
+    /// Reads the training split.
+    pub(crate) fn survey(
+        &self,
+        dataset: &DatasetFiles,
+        sides: &Sides,
+        users: &Originals,
+        context: &Context,
+    ) -> Result<Survey> {
+        let tables = || crate::model::stored_model::tables(dataset, Some(&self.fit_on));
+        let columns: Vec<&Column> = sides.query.iter().chain(&sides.item).collect();
+        let empty = EncodedTable::empty(&columns);
+        let (of_query, of_item) = (empty.project(&sides.query)?, empty.project(&sides.item)?);
+        let limit = self.memory_limit.as_deref().and_then(byte_size);
+        let (file, mut liked) = match limit {
+            Some(_) => {
+                let ids = sides.query.iter().find(|column| column.name == sides.user_id);
+                let size = ids.and_then(|column| column.domain.as_ref()?.size).unwrap_or(0);
+                let file = BlockFile::create(&context.temp_file("rows"))?;
+                (Some(file), Gathering::in_files(context.temp(), size)?)
+            }
+            None => (None, Gathering::Memory(Vec::new())),
+        };
+        let mut gathered = Gathered::new(Block::like(&of_query, &of_item), self.shuffle_rows, file);
+        let mut found = Found {
+            table: of_item,
+            ids: Vec::new(),
+            counts: Vec::new(),
+            places: Vec::new(),
+        };
+        let mut weights = match &self.sample_weight {
+            Some(name) => Some(Weights::of(tables()?, name)?),
+            None => None,
+        };
+        let (mut scales, mut warnings) = (Scales::of(columns.iter().copied()), Warnings::new(sides));
+        let mut counts_for_something = weights.is_none();
+        EncodedTable::scan(tables()?, &columns, &context.cancel, |batch| {
+            scales.add(&batch)?;
+            warnings.add(&batch)?;
+            let (queries, items) = (batch.project(&sides.query)?, batch.project(&sides.item)?);
+            let ids = batch.single(&sides.item_id)?.iter().map(|id| narrow(*id));
+            let ids = ids.collect::<Result<Vec<u32>>>()?;
+            // Users without an identity share an id but no taste.
+            let name = |user: &i64| {
+                let nobody = !self.mask_positives || users.is_reserved(*user);
+                if nobody { Ok(NONE) } else { narrow(*user) }
+            };
+            let names = batch
+                .single(&sides.user_id)?
+                .iter()
+                .map(name)
+                .collect::<Result<Vec<u32>>>()?;
+            for (user, item) in names.iter().zip(&ids).filter(|(user, _)| **user != NONE) {
+                liked.add(*user, *item)?;
+            }
+            let places = ids.iter().enumerate().map(|(row, id)| found.place(&items, row, *id));
+            let places = places.collect::<Result<Vec<u32>>>()?;
+            let weights = match &mut weights {
+                Some(weights) => weights.take(batch.rows)?,
+                None => Vec::new(),
+            };
+            counts_for_something |= weights.iter().any(|weight| *weight > 0.0);
+            gathered.extend(batch.rows, |block, range| {
+                let rows: Vec<usize> = range.clone().collect();
+                block.queries.append(&queries.select(&rows))?;
+                block.users.extend_from_slice(&names[range.clone()]);
+                block.places.extend_from_slice(&places[range.clone()]);
+                let variants: Vec<usize> = range.clone().filter(|row| places[*row] == NONE).collect();
+                block.variants.append(&items.select(&variants))?;
+                block.variant_items.extend(variants.iter().map(|row| ids[*row]));
+                block.weights.extend(weights.get(range).unwrap_or_default());
+                Ok(())
+            })
+        })?;
+        if !counts_for_something {
+            return Err(OperatorError::invalid("all weights of `sample_weight` are 0"));
+        }
+        let mut told = warnings.texts();
+        told.extend(scales.judge()?);
+        let rows = gathered.finish(found.table, found.ids, limit)?;
+        if rows.rows < 2 {
+            let text = format!("the split `{}` has too few rows to train on", self.fit_on);
+            return Err(OperatorError::invalid(text));
+        }
+        if rows.streams() {
+            context
+                .progress
+                .note("the training rows do not fit into `memory_limit`: they are read from the disk");
+        }
+        Ok(Survey {
+            rows,
+            liked: liked.finish()?,
+            counts: found.counts,
+            warnings: told,
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! How well a model that is still learning ranks the validation split.
+
+use std::collections::BTreeMap;
+
+use crate::data::catalogue::Catalogue;
+use crate::evaluate::evaluation::Cases;
+use crate::model::interaction_history::Seen;
+use crate::model::ranker::Ranker;
+use crate::towers::towers::Towers;
+use towline_api::{Context, Result};
+
+/// The metrics of a validation, as their names begin.
+pub(crate) const METRICS: [&str; 2] = ["recall", "ndcg"];
+
+/// The validation split, ready to be ranked.
+pub(crate) struct Validation<'a> {
+    /// The name of the split.
+    pub(crate) split: &'a str,
+    /// Its queries.
+    pub(crate) cases: Cases,
+    /// What is left out of the lists.
+    pub(crate) seen: Seen,
+    /// Why it measures nothing, if it does not.
+    pub(crate) hopeless: Option<String>,
+    /// Lengths of the lists.
+    pub(crate) at: &'a [usize],
+}
+
+impl Validation<'_> {
+    /// The metrics, by name.
+    pub(crate) fn measure(
+        &self,
+        towers: &Towers,
+        catalogue: &Catalogue,
+        context: &Context,
+    ) -> Result<BTreeMap<String, f64>> {
+        let ranker = Ranker::of_towers(towers, catalogue, None, context.threads)?;
+        let longest = self.at.iter().copied().max().unwrap_or(0);
+        let rankings = self.cases.by_model(&ranker, longest, &self.seen, context)?;
+        let mut metrics = BTreeMap::new();
+        for (k, average) in self
+            .at
+            .iter()
+            .zip(self.cases.average(&rankings, self.at, catalogue.len()))
+        {
+            let [recall, _, ndcg, ..] = average.of_queries();
+            for (name, value) in METRICS.iter().zip([recall, ndcg]) {
+                metrics.insert(metric(self.split, name, *k), value);
+            }
+        }
+        Ok(metrics)
+    }
+}
+
+/// The full name of a metric of the validation.
+pub(crate) fn metric(split: &str, name: &str, k: usize) -> String {
+    format!("{split}_{name}_at_{k}")
+}

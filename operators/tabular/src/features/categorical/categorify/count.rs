@@ -1,0 +1,199 @@
+//! Counts the values of a vocabulary, in memory as far as allowed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array};
+use arrow::compute::{cast, filter, is_not_null};
+use arrow::datatypes::DataType;
+use hashbrown::HashMap;
+use towline_kernels::IntegerCounts;
+
+use crate::features::categorical::categorify::keys::{Keys, Values};
+use crate::features::categorical::categorify::spill::Tally;
+use towline_api::{OperatorError, Result};
+use towline_tables::sorted_runs::Runs;
+
+/// What a counted number takes while numbers are sorted and written: key and count, and as much again for the order.
+const NUMBER_BYTES: usize = 48;
+/// What a counted text takes beside its bytes: pointer, length, count, control byte and the allocator's own.
+const TEXT_BYTES: usize = 96;
+
+/// A key in memory.
+pub(crate) trait Key: Ord + Clone + Send {
+    fn collect(keys: &[(Self, u64)]) -> Keys;
+    /// Puts the most frequent first, equally frequent ones in ascending order.
+    fn rank(counted: &mut [(Self, u64)]);
+}
+
+impl Key for i64 {
+    fn collect(keys: &[(Self, u64)]) -> Keys {
+        Keys::Numbers(Int64Array::from_iter_values(keys.iter().map(|(key, _)| *key)))
+    }
+
+    fn rank(counted: &mut [(Self, u64)]) {
+        towline_kernels::rank(counted);
+    }
+}
+
+impl Key for Box<[u8]> {
+    fn collect(keys: &[(Self, u64)]) -> Keys {
+        Keys::Bytes(BinaryArray::from_iter_values(keys.iter().map(|(key, _)| key)))
+    }
+
+    fn rank(counted: &mut [(Self, u64)]) {
+        counted.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    }
+}
+
+/// The counts of a vocabulary's values.
+pub(crate) struct Counter {
+    pub(crate) values: Values,
+    pub(crate) nulls: u64,
+    counts: Counts,
+    limit: usize,
+}
+
+enum Counts {
+    Numbers {
+        counts: IntegerCounts,
+        runs: Runs<(i64, u64)>,
+    },
+    Bytes {
+        counts: HashMap<Box<[u8]>, u64>,
+        taken: usize,
+        runs: Runs<(Box<[u8]>, u64)>,
+    },
+}
+
+/// Counts that are complete.
+pub(crate) enum Counted {
+    Numbers(Tally<i64>),
+    Bytes(Tally<Box<[u8]>>),
+}
+
+impl Counter {
+    /// Nothing counted yet. Beyond `limit` bytes of memory, counts go to files in `folder`.
+    pub(crate) fn new(values: Values, limit: Option<usize>, folder: &Path) -> Self {
+        let counts = match values {
+            Values::Number(_) => Counts::Numbers {
+                counts: IntegerCounts::default(),
+                runs: Runs::in_folder(folder),
+            },
+            Values::Text | Values::Tuple { .. } => Counts::Bytes {
+                counts: HashMap::new(),
+                taken: 0,
+                runs: Runs::in_folder(folder),
+            },
+        };
+        Counter {
+            values,
+            nulls: 0,
+            counts,
+            limit: limit.unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Counts the values of one column, or of a tuple of columns. Lists are counted element by element; a missing list
+    /// has no elements.
+    pub(crate) fn update(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let columns = columns
+            .iter()
+            .map(|column| {
+                if is_list(column.data_type()) {
+                    elements(column)
+                } else {
+                    Ok(Arc::clone(column))
+                }
+            })
+            .collect::<Result<Vec<_>>>()?;
+        match (self.values.keys(&columns)?, &mut self.counts) {
+            (Keys::Numbers(keys), Counts::Numbers { counts, runs }) => {
+                self.nulls += keys.null_count() as u64;
+                if keys.null_count() == 0 {
+                    counts.add(keys.values(), self.limit / 2);
+                } else {
+                    counts.add(&keys.iter().flatten().collect::<Vec<_>>(), self.limit / 2);
+                }
+                if counts.bytes() > self.limit {
+                    runs.write(counts.take())?;
+                }
+            }
+            (Keys::Bytes(keys), Counts::Bytes { counts, taken, runs }) => {
+                self.nulls += keys.null_count() as u64;
+                for value in keys.iter().flatten() {
+                    if let Some(count) = counts.get_mut(value) {
+                        *count += 1;
+                    } else {
+                        *taken += TEXT_BYTES + value.len();
+                        counts.insert(Box::from(value), 1);
+                    }
+                }
+                if *taken > self.limit {
+                    runs.write(counts.drain().collect())?;
+                    *taken = 0;
+                }
+            }
+            _ => {
+                return Err(OperatorError::invalid(
+                    "the column changed its type between two batches",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that was counted.
+    pub(crate) fn finish(self) -> Result<(Values, u64, Counted)> {
+        let counted = match self.counts {
+            Counts::Numbers { counts, mut runs } => {
+                if runs.is_empty() {
+                    Counted::Numbers(Tally::Memory(counts.finish()))
+                } else {
+                    runs.write(counts.finish())?;
+                    Counted::Numbers(Tally::Disk(runs, self.limit / NUMBER_BYTES))
+                }
+            }
+            Counts::Bytes { counts, mut runs, .. } => {
+                if runs.is_empty() {
+                    Counted::Bytes(Tally::Memory(counts.into_iter().collect()))
+                } else {
+                    runs.write(counts.into_iter().collect())?;
+                    Counted::Bytes(Tally::Disk(runs, self.limit / TEXT_BYTES))
+                }
+            }
+        };
+        Ok((self.values, self.nulls, counted))
+    }
+}
+
+pub(crate) fn is_list(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
+    )
+}
+
+/// The elements of all lists that are there, in order.
+fn elements(array: &ArrayRef) -> Result<ArrayRef> {
+    let present: BooleanArray = is_not_null(array)?;
+    let array = if array.null_count() > 0 {
+        filter(array, &present)?
+    } else {
+        Arc::clone(array)
+    };
+    let array = as_list(&array)?;
+    let list = array.as_list::<i32>();
+    let (first, last) = (list.value_offsets()[0], list.value_offsets()[list.len()]);
+    Ok(list.values().slice(first as usize, (last - first) as usize))
+}
+
+/// Lists of any kind as lists with 32-bit offsets.
+pub(crate) fn as_list(array: &ArrayRef) -> Result<ArrayRef> {
+    let field = match array.data_type() {
+        DataType::List(_) => return Ok(Arc::clone(array)),
+        DataType::LargeList(field) | DataType::FixedSizeList(field, _) => Arc::clone(field),
+        other => return Err(OperatorError::invalid(format!("{other} is not a list"))),
+    };
+    Ok(cast(array, &DataType::List(field))?)
+}

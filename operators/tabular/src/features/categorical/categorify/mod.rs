@@ -1,0 +1,350 @@
+//! `Categorify`: categories as small integers.
+
+pub(crate) mod count;
+pub(crate) mod encode;
+mod fit;
+mod given;
+pub(crate) mod keys;
+mod rank;
+mod spill;
+mod stateful;
+mod units;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::count::Counter;
+use self::encode::encoded_type;
+use self::fit::Counting;
+use self::given::Found;
+use self::rank::{Given, Limits};
+use self::units::{Unit, units};
+use crate::features::fit_split::{default_split, unknown_split};
+use crate::features::per_column::{PerColumn, few_buckets, occurrences, sizes};
+use crate::features::tags::tagging::tagged;
+use towline_api::{
+    Column, DatasetType, Describe, Domain, FitContext, Form, Inputs, NodeType, OOV_ID, Operator, OperatorError,
+    Outside, Port, Problem, Purity, Result, Schema, Tag, TypeContext, byte_size, dataset_at,
+};
+
+/// Encodes the columns of its input as small integers, one vocabulary per column unless `joint` or `combo` says otherwise.
+///
+/// Ids: 0 is padding and never produced; 1 is null or NaN; 2 and on are `oov_buckets` buckets for values outside the
+/// vocabulary, chosen by a fixed hash (XXH3 of the value's bytes); after them come the values, the most frequent first and
+/// equally frequent ones in ascending order. Lists are encoded element by element. Takes integers of every width, strings,
+/// booleans, dates, times and floats; the result is `Int64`, tagged `categorical`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Categorify {
+    /// Values seen fewer times than this get no id of their own and fall into the out-of-vocabulary buckets: a number of
+    /// 1 or more, or one for each column (`{ item_id: 5 }`, 1 for the others).
+    #[serde(default = "one")]
+    #[schemars(schema_with = "occurrences")]
+    pub min_count: PerColumn<u64>,
+    /// The largest number of ids, reserved ones (padding, null, buckets) counted; rarer values fall into the buckets. A
+    /// number of 4 or more, or one for each column.
+    #[serde(default)]
+    #[schemars(schema_with = "sizes")]
+    pub max_size: Option<PerColumn<u64>>,
+    /// How many ids the values outside the vocabulary share: a number from 1 to 16,777,216, or one for each column.
+    #[serde(default = "one")]
+    #[schemars(schema_with = "few_buckets")]
+    pub oov_buckets: PerColumn<u64>,
+    /// Columns that share a vocabulary, by the vocabulary's name: `{ person: [user_id, friend_id] }`.
+    #[serde(default)]
+    pub joint: BTreeMap<String, Vec<String>>,
+    /// Columns whose values are encoded together, by the name of the new column: `{ shop_brand: [shop, brand] }`. A column
+    /// named here is not encoded on its own unless it is in `joint`. A tuple is null where all of its values are.
+    #[serde(default)]
+    pub combo: BTreeMap<String, Vec<String>>,
+    /// Vocabularies that are given instead of learnt, by column: `{ item_id: items.parquet }`. A file is one of Towline's
+    /// or NVTabular's own, or a Parquet or CSV file whose column `value` (or only column) has the values in order of
+    /// their ids. A vocabulary of another node comes through the port `vocabulary`.
+    #[serde(default)]
+    pub vocabulary: BTreeMap<String, String>,
+    /// Whether given vocabularies grow: their ids keep their meaning, and values that are not in them get ids after
+    /// theirs. Without it, such values fall into the buckets.
+    #[serde(default)]
+    pub grow: bool,
+    /// With `grow`: a vocabulary file that is not there yet counts as empty, as on the first day.
+    #[serde(default)]
+    pub optional: bool,
+    /// How much memory counting may take, for example `512MB`; what is more goes to temporary files. It changes no result.
+    #[serde(default)]
+    pub memory_limit: Option<String>,
+    /// The split that vocabularies are learnt from.
+    #[serde(default = "default_split")]
+    pub fit_on: String,
+}
+
+fn one() -> PerColumn<u64> {
+    PerColumn::All(1)
+}
+
+impl Default for Categorify {
+    fn default() -> Self {
+        Categorify {
+            min_count: one(),
+            max_size: None,
+            oov_buckets: one(),
+            joint: BTreeMap::new(),
+            combo: BTreeMap::new(),
+            vocabulary: BTreeMap::new(),
+            grow: false,
+            optional: false,
+            memory_limit: None,
+            fit_on: default_split(),
+        }
+    }
+}
+
+impl Describe for Categorify {
+    const NAME: &'static str = "Categorify";
+    const CODE_VERSION: u32 = 2;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[
+        Port::dataset("input", "The columns to encode."),
+        Port::dataset(
+            "vocabulary",
+            "A dataset whose columns of the same names are encoded already.",
+        )
+        .optional(),
+    ];
+    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
+    const EXAMPLE: &'static str = "op: Categorify\ninput: clicks[item_brand]\nwith: { min_count: 2 }\n";
+    const NVTABULAR: &'static [&'static str] = &["Categorify"];
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let buckets = self.oov_buckets.values().into_iter().max().unwrap_or(1);
+        let least = OOV_ID as u64 + buckets + 1;
+        let smallest = self.max_size.as_ref().and_then(|size| size.values().into_iter().min());
+        if let Some(size) = smallest.filter(|size| *size < least) {
+            problems.push(
+                Problem::new(
+                    "out-of-range",
+                    format!("{size} ids leave none for values: {} are reserved", least - 1),
+                )
+                .at("max_size")
+                .help(format!("use at least {least}, or fewer `oov_buckets`")),
+            );
+        }
+        if self.optional && !self.grow {
+            problems.push(Problem::new("conflict", "`optional` goes with `grow` only").at("optional"));
+        }
+        problems.extend(byte_size::problem(self.memory_limit.as_deref(), "memory_limit"));
+        problems
+    }
+}
+
+impl Categorify {
+    fn limits(&self, name: &str) -> Limits {
+        Limits {
+            min_count: self.min_count.of(name).unwrap_or(1),
+            max_size: self.max_size.as_ref().and_then(|size| size.of(name)),
+            oov_buckets: self.oov_buckets.of(name).unwrap_or(1),
+        }
+    }
+
+    fn units(&self, schema: &Schema) -> Result<Vec<Unit>, Vec<Problem>> {
+        units(schema, &self.joint, &self.combo)
+    }
+
+    /// Names in the settings that are none of a vocabulary.
+    fn unknown_names(&self, units: &[Unit], schema: &Schema) -> Vec<Problem> {
+        let sizes = self.max_size.as_ref().map(PerColumn::names).unwrap_or_default();
+        let settings = [
+            ("min_count", self.min_count.names()),
+            ("max_size", sizes),
+            ("oov_buckets", self.oov_buckets.names()),
+            ("vocabulary", self.vocabulary.keys().map(String::as_str).collect()),
+        ];
+        let unknown = settings
+            .into_iter()
+            .flat_map(|(key, names)| names.into_iter().map(move |name| (key, name)));
+        unknown
+            .filter(|(_, name)| !units.iter().any(|unit| unit.name == *name))
+            .map(|(key, name)| {
+                match units
+                    .iter()
+                    .find(|unit| unit.columns.iter().any(|column| column == name))
+                {
+                    Some(unit) => {
+                        let message = format!(
+                            "column `{name}` has no vocabulary of its own: it is part of `{}`",
+                            unit.name
+                        );
+                        Problem::new("conflict", message)
+                            .at(key)
+                            .help(format!("give it for `{}`", unit.name))
+                    }
+                    None => Problem::unknown_column(name, schema).at(key),
+                }
+            })
+            .collect()
+    }
+
+    /// The file of a given vocabulary, unless it may be missing and is.
+    fn file(&self, name: &str) -> Option<&Path> {
+        let path = Path::new(self.vocabulary.get(name)?);
+        (!self.optional || path.exists()).then_some(path)
+    }
+
+    /// The domain of a vocabulary: that of the node it comes from where it stays the same.
+    fn domain(&self, unit: &Unit, others: Option<&Schema>) -> Domain {
+        let taken = others
+            .filter(|_| !self.grow)
+            .and_then(|schema| schema.get(&unit.name)?.domain.clone());
+        taken.unwrap_or(Domain {
+            name: unit.name.clone(),
+            at_most: self.limits(&unit.name).max_size,
+            // The textual form of a type, in which schemas are kept, has no tuples that parse back.
+            values: unit.kept.first().filter(|_| !unit.combo).cloned(),
+            ..Domain::default()
+        })
+    }
+
+    fn counting(
+        &self,
+        unit: &Unit,
+        input: &Schema,
+        context: &FitContext<'_>,
+        share: Option<usize>,
+    ) -> Result<Counting> {
+        let limits = self.limits(&unit.name);
+        let values = unit.values()?;
+        let mut found = self
+            .file(&unit.name)
+            .map(|path| Found::in_file(path, &unit.name))
+            .transpose()?;
+        if let Some(other) = context.inputs.get("vocabulary")
+            && let Some(domain) = other.schema.get(&unit.name).and_then(|column| column.domain.as_ref())
+        {
+            let digest = domain.vocabulary.as_ref();
+            let vocabulary = digest
+                .and_then(|digest| other.vocabularies.get(digest))
+                .ok_or_else(|| {
+                    OperatorError::invalid(format!("the column `{}` on `vocabulary` has no vocabulary", unit.name))
+                })?;
+            found = Some(Found::in_node(vocabulary, &unit.name)?);
+        }
+        let keys = found.as_ref().map(|found| found.keys(&values, limits)).transpose()?;
+        let taken = found.and_then(|found| found.own).filter(|_| !self.grow);
+        let place = |name: &String| {
+            let place = input.columns.iter().position(|column| column.name == *name);
+            let place = place.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+            Ok((place, name.clone()))
+        };
+        Ok(Counting {
+            name: unit.name.clone(),
+            columns: unit.columns.iter().map(place).collect::<Result<_>>()?,
+            combo: unit.combo,
+            limits,
+            counter: Counter::new(values, share, context.temp),
+            given: keys.map(|keys| Given { keys, grow: self.grow }),
+            taken,
+        })
+    }
+}
+
+impl Operator for Categorify {
+    fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let input = dataset_at(inputs, "input")?;
+        let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
+        let units = match self.units(&input.schema) {
+            Ok(units) => units,
+            Err(found) => {
+                problems.extend(found);
+                return Err(problems);
+            }
+        };
+        problems.extend(self.unknown_names(&units, &input.schema));
+        let missing = |unit: &&Unit| {
+            self.vocabulary
+                .get(&unit.name)
+                .is_some_and(|path| !Path::new(path).exists())
+        };
+        for unit in units
+            .iter()
+            .filter(missing)
+            .filter(|_| !self.optional && !context.offline)
+        {
+            let message = format!("there is no file `{}`", self.vocabulary[&unit.name]);
+            problems.push(Problem::new("bad-source", message).at("vocabulary"));
+        }
+        let others = match inputs.get("vocabulary") {
+            Some(NodeType::Dataset(dataset)) => Some(&dataset.schema),
+            _ => None,
+        };
+        if let Some(others) = others
+            && !units
+                .iter()
+                .any(|unit| others.get(&unit.name).is_some_and(|column| column.domain.is_some()))
+        {
+            let message = "no column on `vocabulary` has the name of one to encode and is encoded itself";
+            problems.push(Problem::new("bad-input", message).at_port("vocabulary"));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut schema = Schema::default();
+        for column in &input.schema.columns {
+            let Some(unit) = units
+                .iter()
+                .find(|unit| !unit.combo && unit.columns.contains(&column.name))
+            else {
+                continue;
+            };
+            let list = column.is_list();
+            let mut column = column.clone();
+            column.data_type = encoded_type(list);
+            column.nullable &= list;
+            column.domain = Some(self.domain(unit, others));
+            schema.columns.push(column);
+        }
+        for unit in units.iter().filter(|unit| unit.combo) {
+            let mut column = Column::new(&unit.name, encoded_type(false), false);
+            let mut parts = unit.columns.iter().filter_map(|name| input.schema.get(name));
+            column.tags = parts.next().map(|part| part.tags.clone()).unwrap_or_default();
+            column.tags.retain(|tag| *tag != Tag::Id);
+            for part in parts {
+                column.tags.retain(|tag| part.tags.contains(tag));
+            }
+            column.domain = Some(self.domain(unit, others));
+            schema.columns.push(column);
+        }
+        Ok(NodeType::Dataset(DatasetType {
+            schema: tagged(&schema, &[Tag::Categorical])?,
+            splits: input.splits.clone(),
+        }))
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Stateful(self)
+    }
+
+    fn outside(&self) -> Result<Outside> {
+        let files = self
+            .vocabulary
+            .keys()
+            .filter_map(|name| self.file(name))
+            .map(PathBuf::from)
+            .collect();
+        Ok(Outside {
+            files,
+            ..Outside::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod encoded_columns;
+#[cfg(test)]
+mod given_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod whole_tests;

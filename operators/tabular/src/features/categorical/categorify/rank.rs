@@ -1,0 +1,289 @@
+//! From counts to a vocabulary: which values get an id, in which order.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array, new_null_array};
+use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
+use hashbrown::HashMap;
+
+use crate::features::categorical::categorify::count::{Counted, Key};
+use crate::features::categorical::categorify::keys::{Keys, Values};
+use crate::features::categorical::categorify::spill::{Ranked, Tally, ranked, write_ranked};
+use towline_api::{NULL_ID, OOV_ID, OperatorError, Result};
+use towline_tables::TableWriter;
+use towline_tables::sorted_runs::{Entry, Runs};
+
+/// Values that are ranked, hashed or written together where there may be very many.
+const BLOCK: usize = 1 << 16;
+
+/// What decides which counted values get an id of their own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) min_count: u64,
+    pub(crate) max_size: Option<u64>,
+    pub(crate) oov_buckets: u64,
+}
+
+impl Limits {
+    /// The first id that stands for a value of its own.
+    pub(crate) fn first_value_id(self) -> i64 {
+        OOV_ID + self.oov_buckets as i64
+    }
+
+    /// How many values can get an id.
+    fn room(self) -> usize {
+        let room = self
+            .max_size
+            .map(|size| size.saturating_sub(self.first_value_id() as u64));
+        room.and_then(|room| usize::try_from(room).ok()).unwrap_or(usize::MAX)
+    }
+}
+
+/// Values whose ids are given, in order of their ids.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) keys: Keys,
+    /// Whether values that are not among them get ids after theirs.
+    pub(crate) grow: bool,
+}
+
+/// Writes the vocabulary of what was counted. Its bytes depend on the counts alone: the order of ids is total.
+pub(crate) fn write(
+    (values, nulls, counted): (Values, u64, Counted),
+    limits: Limits,
+    given: Option<Given>,
+    path: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let mut ranking = Ranking {
+        reserved: vec![0; 1 + limits.oov_buckets as usize],
+        values,
+        limits,
+        path,
+        folder,
+    };
+    ranking.reserved[0] = nulls;
+    match (counted, given) {
+        (Counted::Numbers(tally), given) => ranking.write(tally, given, |keys| match keys {
+            Keys::Numbers(numbers) => numbers.values().to_vec(),
+            Keys::Bytes(_) => Vec::new(),
+        }),
+        (Counted::Bytes(tally), given) => ranking.write(tally, given, |keys| match keys {
+            Keys::Bytes(bytes) => bytes.iter().flatten().map(Box::from).collect(),
+            Keys::Numbers(_) => Vec::new(),
+        }),
+    }
+}
+
+struct Ranking<'a> {
+    reserved: Vec<u64>,
+    values: Values,
+    limits: Limits,
+    path: &'a Path,
+    folder: &'a Path,
+}
+
+impl Ranking<'_> {
+    fn write<K: Key + std::hash::Hash>(
+        mut self,
+        tally: Tally<K>,
+        given: Option<Given>,
+        keys_of: impl Fn(&Keys) -> Vec<K>,
+    ) -> Result<()>
+    where
+        (K, u64): Entry,
+    {
+        let grow = given.as_ref().is_none_or(|given| given.grow);
+        let first: Vec<K> = given.map(|given| keys_of(&given.keys)).unwrap_or_default();
+        let mut known: HashMap<K, u64> = first.iter().map(|key| (key.clone(), 0)).collect();
+        let room = if grow {
+            self.limits.room().saturating_sub(first.len())
+        } else {
+            0
+        };
+        match tally {
+            Tally::Memory(entries) => {
+                let mut entries = take_known(entries, &mut known);
+                K::rank(&mut entries);
+                let frequent = entries.partition_point(|(_, count)| *count >= self.limits.min_count);
+                let rare = entries.split_off(frequent.min(room));
+                self.spread(&rare)?;
+                let mut writer = self.start(&first, &known)?;
+                for block in entries.chunks(BLOCK) {
+                    writer.block(&self.values, block)?;
+                }
+                writer.finish()
+            }
+            Tally::Disk(runs, most) => self.write_from_disk(runs, most.max(BLOCK), room, &first, known),
+        }
+    }
+
+    /// The same for counts that do not fit into memory: ranked in runs, and merged while the vocabulary is written.
+    fn write_from_disk<K: Key + std::hash::Hash>(
+        mut self,
+        runs: Runs<(K, u64)>,
+        most: usize,
+        room: usize,
+        first: &[K],
+        mut known: HashMap<K, u64>,
+    ) -> Result<()>
+    where
+        (K, u64): Entry,
+    {
+        let mut in_rank = Runs::in_folder(self.folder);
+        let (mut frequent, mut rare, mut total) = (Vec::new(), Vec::new(), 0);
+        runs.totals(|key: K, count| {
+            if let Some(total) = known.get_mut(&key) {
+                *total += count;
+            } else if count < self.limits.min_count || room == 0 {
+                rare.push((key, count));
+                if rare.len() == BLOCK {
+                    self.spread(&std::mem::take(&mut rare))?;
+                }
+            } else {
+                total += 1;
+                frequent.push((key, count));
+                if frequent.len() == most {
+                    write_ranked(&mut in_rank, std::mem::take(&mut frequent))?;
+                }
+            }
+            Ok(())
+        })?;
+        write_ranked(&mut in_rank, frequent)?;
+        self.spread(&rare)?;
+        let ranked_runs = if total > room {
+            self.chosen(in_rank, most, room)?
+        } else {
+            in_rank
+        };
+        let mut writer = self.start(first, &known)?;
+        let mut block = Vec::with_capacity(BLOCK);
+        ranked(ranked_runs, |key: K, count| {
+            block.push((key, count));
+            if block.len() == BLOCK {
+                writer.block(&self.values, &std::mem::take(&mut block))?;
+            }
+            Ok(())
+        })?;
+        writer.block(&self.values, &block)?;
+        writer.finish()
+    }
+
+    /// The values that there is room for. The buckets' counts come first in the file, but only the whole ranking says what
+    /// does not get an id: a pass of its own counts what is beyond the room.
+    fn chosen<K: Key>(&mut self, in_rank: Runs<Ranked<K>>, most: usize, room: usize) -> Result<Runs<Ranked<K>>>
+    where
+        (K, u64): Entry,
+    {
+        let mut chosen = Runs::in_folder(self.folder);
+        let (mut place, mut block, mut beyond) = (0, Vec::new(), Vec::new());
+        ranked(in_rank, |key: K, count| {
+            let (list, full): (&mut Vec<_>, _) = if place < room {
+                (&mut block, most)
+            } else {
+                (&mut beyond, BLOCK)
+            };
+            list.push((key, count));
+            if list.len() == full {
+                let list = std::mem::take(list);
+                if place < room {
+                    write_ranked(&mut chosen, list)?;
+                } else {
+                    self.spread(&list)?;
+                }
+            }
+            place += 1;
+            Ok(())
+        })?;
+        write_ranked(&mut chosen, block)?;
+        self.spread(&beyond)?;
+        Ok(chosen)
+    }
+
+    /// Adds the occurrences of values without an id to those of their buckets.
+    fn spread<K: Key>(&mut self, rare: &[(K, u64)]) -> Result<()> {
+        for block in rare.chunks(BLOCK) {
+            let hashes = self.values.hashes(&K::collect(block))?;
+            for ((_, count), hash) in block.iter().zip(hashes) {
+                // Bucket b is id 2 + b, which is place 1 + b after the place of null.
+                self.reserved[1 + (hash % self.limits.oov_buckets) as usize] += count;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file with the reserved ids and the given values in it.
+    fn start<K: Key + std::hash::Hash>(&self, first: &[K], known: &HashMap<K, u64>) -> Result<Writer> {
+        let data_type = self.values.data_type();
+        let schema = Arc::new(ArrowSchema::new(vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("value", data_type.clone(), true),
+            Field::new("count", DataType::UInt64, false),
+        ]));
+        let mut writer = Writer {
+            file: TableWriter::create(self.path, Arc::clone(&schema))?,
+            schema,
+            next: NULL_ID,
+        };
+        for block in self.reserved.chunks(BLOCK) {
+            writer.rows(new_null_array(&data_type, block.len()), block.to_vec())?;
+        }
+        for block in first.chunks(BLOCK) {
+            let counted: Vec<(K, u64)> = block
+                .iter()
+                .map(|key| (key.clone(), known.get(key).copied().unwrap_or_default()))
+                .collect();
+            writer.block(&self.values, &counted)?;
+        }
+        Ok(writer)
+    }
+}
+
+fn take_known<K: Key + std::hash::Hash>(entries: Vec<(K, u64)>, known: &mut HashMap<K, u64>) -> Vec<(K, u64)> {
+    if known.is_empty() {
+        return entries;
+    }
+    let new = |(key, count): &(K, u64)| match known.get_mut(key) {
+        Some(total) => {
+            *total += count;
+            false
+        }
+        None => true,
+    };
+    let mut entries = entries;
+    entries.retain(new);
+    entries
+}
+
+struct Writer {
+    file: TableWriter,
+    schema: SchemaRef,
+    next: i64,
+}
+
+impl Writer {
+    fn block<K: Key>(&mut self, values: &Values, block: &[(K, u64)]) -> Result<()> {
+        if block.is_empty() {
+            return Ok(());
+        }
+        let counts = block.iter().map(|(_, count)| *count).collect();
+        self.rows(values.array(&K::collect(block))?, counts)
+    }
+
+    fn rows(&mut self, values: ArrayRef, counts: Vec<u64>) -> Result<()> {
+        if values.len() != counts.len() {
+            return Err(OperatorError::invalid("a vocabulary has as many counts as values"));
+        }
+        let ids = Int64Array::from_iter_values((self.next..).take(counts.len()));
+        self.next += counts.len() as i64;
+        let columns: Vec<ArrayRef> = vec![Arc::new(ids), values, Arc::new(UInt64Array::from(counts))];
+        self.file
+            .write(&RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    fn finish(self) -> Result<()> {
+        self.file.finish()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! The split that an operator learns from.
+
+pub(super) use towline_api::default_split;
+use towline_api::{Problem, suggest};
+
+/// The problem with `fit_on`, if the input has no such split.
+pub(crate) fn unknown_split(fit_on: &String, splits: &[String]) -> Option<Problem> {
+    if splits.contains(fit_on) {
+        return None;
+    }
+    let known: Vec<&str> = splits.iter().map(String::as_str).collect();
+    let problem = Problem::new("unknown-split", format!("there is no split `{fit_on}` to learn from"));
+    Some(problem.at("fit_on").help(suggest::sentence(fit_on, &known, "splits")))
+}

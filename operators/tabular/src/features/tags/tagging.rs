@@ -1,0 +1,51 @@
+//! What the operators that tag have in common.
+
+use std::collections::BTreeSet;
+
+use towline_api::{
+    Columns, DatasetType, Inputs, NamedExpr, NodeType, Problem, Result, Schema, Tag, contradiction, dataset_at,
+};
+
+/// `schema` with `tags` on every column, or what contradicts them.
+pub(crate) fn tagged(schema: &Schema, tags: &[Tag]) -> Result<Schema, Vec<Problem>> {
+    let mut schema = schema.clone();
+    let mut problems = Vec::new();
+    for column in &mut schema.columns {
+        column.tags.extend(tags);
+        if let Some((a, b)) = contradiction(&column.tags) {
+            let message = format!(
+                "column `{}` would be both {a} and {b}, which contradict each other",
+                column.name
+            );
+            problems.push(Problem::new("tag-conflict", message).help("select other columns, or tag them once"));
+        }
+    }
+    if problems.is_empty() { Ok(schema) } else { Err(problems) }
+}
+
+/// The output type of an operator that adds `tags` to every column on `input`.
+pub(crate) fn tagged_type(inputs: &Inputs<NodeType>, tags: &[Tag]) -> Result<NodeType, Vec<Problem>> {
+    let input = dataset_at(inputs, "input")?;
+    let schema = tagged(&input.schema, tags)?;
+    Ok(NodeType::Dataset(DatasetType {
+        schema,
+        splits: input.splits.clone(),
+    }))
+}
+
+/// The problem with a list of tags that no column can carry together.
+pub(crate) fn clash(tags: &[Tag]) -> Option<Problem> {
+    let set: BTreeSet<Tag> = tags.iter().copied().collect();
+    let (a, b) = contradiction(&set)?;
+    Some(Problem::new("tag-conflict", format!("no column can be both {a} and {b}")).at("tags"))
+}
+
+/// Leaves every column as it is: tags are known before anything runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unchanged;
+
+impl Columns for Unchanged {
+    fn project(&self, inputs: &[&[NamedExpr]]) -> Result<Vec<NamedExpr>> {
+        Ok(inputs.concat())
+    }
+}

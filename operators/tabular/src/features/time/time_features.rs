@@ -1,0 +1,304 @@
+//! `TimeFeatures`: what a point in time says.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
+use arrow::compute::{DatePart, cast, date_part};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use towline_api::{
+    Column, Columns, DatasetType, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port,
+    Problem, Purity, Result, Schema, Tag, TypeContext, dataset_at,
+};
+use towline_tables::array_function::array_function;
+
+/// Makes features of points in time, in UTC: for each column and feature one column `<column>_<feature>`, and nothing else.
+/// Columns hold timestamps, dates, or whole numbers of seconds since 1970. A missing time has missing features.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimeFeatures {
+    /// The features: `hour` (0 to 23), `weekday` (0 is Monday), `day` (1 to 31), `month` (1 to 12), tagged `categorical` with
+    /// their domains; `hour_cyclical` (minutes and seconds counted) and `weekday_cyclical` (two columns each, `_sin` and
+    /// `_cos`, between -1 and 1) and `recency` (days before `reference`), tagged `continuous`.
+    pub features: Vec<TimeFeature>,
+    /// For `recency`: the moment to count back from, for example `2024-05-01T00:00:00`.
+    #[serde(default)]
+    pub reference: Option<String>,
+}
+
+/// A feature of a point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeFeature {
+    /// Hour of the day.
+    Hour,
+    /// Day of the week, from Monday.
+    Weekday,
+    /// Day of the month.
+    Day,
+    /// Month of the year.
+    Month,
+    /// Hour of the day on a circle.
+    HourCyclical,
+    /// Day of the week on a circle.
+    WeekdayCyclical,
+    /// Days before the reference.
+    Recency,
+}
+
+/// A column of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Hour,
+    Weekday,
+    Day,
+    Month,
+    HourSin,
+    HourCos,
+    WeekdaySin,
+    WeekdayCos,
+    Recency,
+}
+
+impl Part {
+    /// Its ending, and the size of its domain if it has one.
+    fn describe(self) -> (&'static str, Option<u64>) {
+        match self {
+            Part::Hour => ("hour", Some(24)),
+            Part::Weekday => ("weekday", Some(7)),
+            Part::Day => ("day", Some(32)),
+            Part::Month => ("month", Some(13)),
+            Part::HourSin => ("hour_sin", None),
+            Part::HourCos => ("hour_cos", None),
+            Part::WeekdaySin => ("weekday_sin", None),
+            Part::WeekdayCos => ("weekday_cos", None),
+            Part::Recency => ("recency", None),
+        }
+    }
+}
+
+impl TimeFeature {
+    fn parts(self) -> &'static [Part] {
+        match self {
+            TimeFeature::Hour => &[Part::Hour],
+            TimeFeature::Weekday => &[Part::Weekday],
+            TimeFeature::Day => &[Part::Day],
+            TimeFeature::Month => &[Part::Month],
+            TimeFeature::HourCyclical => &[Part::HourSin, Part::HourCos],
+            TimeFeature::WeekdayCyclical => &[Part::WeekdaySin, Part::WeekdayCos],
+            TimeFeature::Recency => &[Part::Recency],
+        }
+    }
+}
+
+impl TimeFeatures {
+    fn parts(&self) -> impl Iterator<Item = Part> + '_ {
+        self.features.iter().flat_map(|feature| feature.parts().iter().copied())
+    }
+
+    /// The reference in microseconds since 1970.
+    fn reference(&self) -> Option<i64> {
+        let text: ArrayRef = Arc::new(arrow::array::StringArray::from(vec![self.reference.as_deref()?]));
+        let moment = micros(&cast(&text, &DataType::Timestamp(TimeUnit::Microsecond, None)).ok()?).ok()?;
+        moment.iter().next().flatten()
+    }
+}
+
+/// Microseconds since 1970, UTC.
+fn micros(array: &ArrayRef) -> Result<Int64Array> {
+    let time = match array.data_type() {
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Arc::clone(array),
+        data_type if data_type.is_integer() => {
+            let seconds = cast(array, &DataType::Int64)?;
+            cast(&seconds, &DataType::Timestamp(TimeUnit::Second, None))?
+        }
+        other => return Err(OperatorError::invalid(format!("{other} is no point in time"))),
+    };
+    let time = cast(&time, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+    Ok(cast(&time, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+}
+
+const HOUR: i64 = 3_600_000_000;
+const DAY: i64 = 24 * HOUR;
+
+fn feature(array: &ArrayRef, part: Part, reference: i64) -> Result<ArrayRef> {
+    let micros = micros(array)?;
+    // 1970 began on a Thursday, three days after a Monday.
+    let weekday = |v: i64| (v.div_euclid(DAY) + 3).rem_euclid(7);
+    let whole = |f: &dyn Fn(i64) -> i64| Arc::new(micros.unary::<_, Int64Type>(f)) as ArrayRef;
+    let real = |f: &dyn Fn(i64) -> f64| Arc::new(micros.iter().map(|v| v.map(f)).collect::<Float64Array>()) as ArrayRef;
+    let circle = |share: f64| share * std::f64::consts::TAU;
+    let hours = |v: i64| circle(v.rem_euclid(DAY) as f64 / DAY as f64);
+    Ok(match part {
+        Part::Hour => whole(&|v| v.rem_euclid(DAY) / HOUR),
+        Part::Weekday => whole(&weekday),
+        Part::Day | Part::Month => {
+            let part = if part == Part::Day {
+                DatePart::Day
+            } else {
+                DatePart::Month
+            };
+            let time = cast(&micros, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+            cast(date_part(&time, part)?.as_primitive::<Int32Type>(), &DataType::Int64)?
+        }
+        Part::HourSin => real(&|v| hours(v).sin()),
+        Part::HourCos => real(&|v| hours(v).cos()),
+        Part::WeekdaySin => real(&|v| circle(weekday(v) as f64 / 7.0).sin()),
+        Part::WeekdayCos => real(&|v| circle(weekday(v) as f64 / 7.0).cos()),
+        Part::Recency => real(&|v| (reference - v) as f64 / DAY as f64),
+    })
+}
+
+impl Describe for TimeFeatures {
+    const NAME: &'static str = "TimeFeatures";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of points in time.")];
+    const EXAMPLE: &'static str =
+        "op: TimeFeatures\ninput: ratings[timestamp]\nwith: { features: [hour, weekday_cyclical] }\n";
+
+    fn check(&self) -> Vec<Problem> {
+        let recency = self.features.contains(&TimeFeature::Recency);
+        match (&self.reference, recency) {
+            (None, true) => vec![
+                Problem::new("missing-key", "the parameter `reference` is missing")
+                    .help("`recency` counts back from it"),
+            ],
+            (Some(_), false) => vec![Problem::new("conflict", "`reference` goes with `recency` only").at("reference")],
+            (Some(text), true) if self.reference().is_none() => {
+                let help = "write it as in 2024-05-01T00:00:00";
+                vec![
+                    Problem::new("bad-config", format!("`{text}` is no point in time"))
+                        .at("reference")
+                        .help(help),
+                ]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Operator for TimeFeatures {
+    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let input = dataset_at(inputs, "input")?;
+        let (mut schema, mut problems) = (Schema::default(), Vec::new());
+        for column in &input.schema.columns {
+            let time = matches!(
+                column.data_type,
+                DataType::Timestamp(..) | DataType::Date32 | DataType::Date64
+            );
+            if !time && !column.data_type.is_integer() {
+                let message = format!(
+                    "column `{}` holds {}, which is no point in time",
+                    column.name, column.data_type
+                );
+                problems.push(Problem::new("wrong-type", message).at_port("input"));
+            }
+            for part in self.parts() {
+                let (ending, size) = part.describe();
+                let name = format!("{}_{ending}", column.name);
+                let data_type = if size.is_some() {
+                    DataType::Int64
+                } else {
+                    DataType::Float64
+                };
+                let mut out = Column::new(&name, data_type, true);
+                out.tags = column.tags.iter().copied().filter(|tag| tag.is_side()).collect();
+                out.tags.insert(if size.is_some() {
+                    Tag::Categorical
+                } else {
+                    Tag::Continuous
+                });
+                out.domain = size.map(|size| Domain {
+                    name,
+                    size: Some(size),
+                    ..Domain::default()
+                });
+                schema.columns.push(out);
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(NodeType::Dataset(DatasetType {
+            schema,
+            splits: input.splits.clone(),
+        }))
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Columns(self)
+    }
+}
+
+impl Columns for TimeFeatures {
+    fn project(&self, inputs: &[&[NamedExpr]]) -> Result<Vec<NamedExpr>> {
+        let reference = self.reference().unwrap_or_default();
+        let mut out = Vec::new();
+        for column in inputs.concat() {
+            for part in self.parts() {
+                let (ending, size) = part.describe();
+                let data_type = if size.is_some() {
+                    DataType::Int64
+                } else {
+                    DataType::Float64
+                };
+                let name = format!("time_{ending}({reference})");
+                let body = move |arrays: &[ArrayRef]| feature(&arrays[0], part, reference);
+                out.push(NamedExpr {
+                    name: format!("{}_{ending}", column.name),
+                    expr: array_function(name, data_type, true, vec![column.expr.clone()], body),
+                });
+            }
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::TimestampSecondArray;
+    use arrow::datatypes::Float64Type;
+    use serde_json::json;
+
+    use super::*;
+    use crate::harness::{Data, codes, run};
+
+    #[test]
+    fn features_of_timestamps_and_of_seconds() {
+        // Friday 2024-03-01 06:30:00, Wednesday 1969-12-31 23:00:00, nothing.
+        let times = vec![Some(1_709_274_600), Some(-3600), None];
+        let stamps: ArrayRef = Arc::new(TimestampSecondArray::from(times.clone()));
+        let seconds: ArrayRef = Arc::new(Int64Array::from(times));
+        let config = json!({"features": ["hour", "weekday", "day", "month"]});
+        let ran = run::<TimeFeatures>(config, &[("input", Data::of([("t", stamps), ("s", seconds)]))]);
+        assert_eq!(
+            ran.rows("train"),
+            format!("6 4 1 3 6 4 1 3; 23 2 31 12 23 2 31 12; {}", " ".repeat(7))
+        );
+        assert_eq!(
+            ran.schema.get("t_weekday").unwrap().domain.as_ref().unwrap().size,
+            Some(7)
+        );
+    }
+
+    #[test]
+    fn circles_and_recency() {
+        let seconds: ArrayRef = Arc::new(Int64Array::from(vec![6 * 3600]));
+        let data = Data::of([("t", seconds)]).tagged("t", &[Tag::User, Tag::Time]);
+        let config = json!({"features": ["hour_cyclical", "recency"], "reference": "1970-01-03T00:00:00"});
+        let ran = run::<TimeFeatures>(config, &[("input", data.clone())]);
+        let value = |name: &str| ran.column(name).as_primitive::<Float64Type>().value(0);
+        assert!((value("t_hour_sin") - 1.0).abs() < 1e-12 && value("t_hour_cos").abs() < 1e-12);
+        assert_eq!(value("t_recency"), 1.75);
+        assert_eq!(ran.tags("t_recency"), [Tag::User, Tag::Continuous]);
+        let code = |config| codes::<TimeFeatures>(config, &[("input", data.clone())]);
+        assert_eq!(code(json!({"features": ["recency"]})), ["missing-key"]);
+        assert_eq!(
+            code(json!({"features": ["recency"], "reference": "soon"})),
+            ["bad-config"]
+        );
+    }
+}

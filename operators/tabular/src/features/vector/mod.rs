@@ -1,0 +1,9 @@
+//! Vector columns: pretrained embeddings and similarities.
+
+pub(crate) mod pretrained_embedding;
+pub(crate) mod safe_tensors;
+pub(crate) mod similarity;
+pub(crate) mod vectors;
+
+pub use pretrained_embedding::PretrainedEmbedding;
+pub use similarity::{Metric, Similarity};

@@ -1,0 +1,114 @@
+//! `MerlinExport`: a dataset as Merlin and NVTabular keep it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::merlin::categories::{write_meta, write_unique};
+use crate::merlin::feature::Feature;
+use crate::merlin::{schema_json, schema_text};
+use towline_api::{
+    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
+    Receipt, Result, Task, TaskResult, TypeContext, dataset_at, file_dataset_at, target,
+};
+use towline_tables::AtomicFile;
+use towline_tables::TableWriter;
+
+/// Writes a dataset so that Merlin's and NVTabular's Python read it.
+///
+/// `<path>/<split>/part_0.parquet` has the rows of each split with their ids, beside it `.merlin/schema.json` and
+/// `schema.pbtxt` say what the columns are, and `<path>/categories` has `unique.<column>.parquet` and
+/// `meta.<column>.parquet` for every encoded column. Types that Merlin does not know (dates, Booleans) are whole numbers
+/// in its schema; `.merlin/towline.json` keeps them, and `MerlinSource` reads that first. Files appear whole, the schemas
+/// last.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MerlinExport {
+    /// The folder to write into, for example `output/merlin`; it is made if it is not there.
+    pub path: PathBuf,
+}
+
+impl Describe for MerlinExport {
+    const NAME: &'static str = "MerlinExport";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Effect;
+    const PORTS: &'static [Port] = &[Port::dataset("input", "The dataset to write.")];
+    const EXAMPLE: &'static str = "op: MerlinExport\ninput: features\nwith: { path: output/merlin }\n";
+    const NVTABULAR: &'static [&'static str] = &["Workflow.transform(...).to_parquet", "Schema.write"];
+}
+
+impl Operator for MerlinExport {
+    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        dataset_at(inputs, "input").map(|_| NodeType::Receipt)
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Task(self)
+    }
+
+    fn targets(&self) -> Vec<String> {
+        vec![target::path(&self.path)]
+    }
+}
+
+/// Writes a file that appears whole, and notes it.
+fn publish(files: &mut BTreeMap<PathBuf, u64>, target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let file = AtomicFile::create(target)?;
+    write(file.path())?;
+    let size = file.publish()?;
+    files.insert(std::path::absolute(target).map_err(OperatorError::io(target))?, size);
+    Ok(())
+}
+
+impl Task for MerlinExport {
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        let dataset = file_dataset_at(inputs, "input")?;
+        let mut files = BTreeMap::new();
+        let mut features = Vec::new();
+        for column in &dataset.schema.columns {
+            let vocabulary = dataset.vocabulary_of(&column.name);
+            features.push(Feature::of(column, vocabulary.is_some()));
+            let Some(vocabulary) = vocabulary else { continue };
+            let table = vocabulary.load()?;
+            let folder = self.path.join("categories");
+            let file = |kind: &str| folder.join(format!("{kind}.{}.parquet", column.name));
+            publish(&mut files, &file("unique"), |path| {
+                write_unique(path, &column.name, &table)
+            })?;
+            publish(&mut files, &file("meta"), |path| write_meta(path, &table))?;
+        }
+        context.progress.begin("rows", Some(dataset.rows()));
+        for (split, table) in &dataset.splits {
+            let folder = self.path.join(split);
+            publish(&mut files, &folder.join("part_0.parquet"), |path| {
+                let mut writer = TableWriter::create(path, dataset.schema.to_arrow())?;
+                for batch in table.batches(None)? {
+                    context.cancel.check()?;
+                    let batch = batch?;
+                    context.progress.advance(batch.num_rows() as u64);
+                    writer.write(&batch)?;
+                }
+                writer.finish().map(|_| ())
+            })?;
+            let own =
+                serde_json::to_string(&dataset.schema).map_err(|error| OperatorError::invalid(error.to_string()))?;
+            let schemas = [
+                (".merlin/towline.json", own),
+                ("schema.pbtxt", schema_text::write(&features)),
+                (".merlin/schema.json", schema_json::write(&features)),
+            ];
+            for (name, text) in schemas {
+                let write = |path: &Path| std::fs::write(path, &text).map_err(OperatorError::io(path));
+                publish(&mut files, &folder.join(name), write)?;
+            }
+        }
+        Ok(Output::new(TaskResult::Receipt(Receipt {
+            target: self.path.display().to_string(),
+            records: dataset.rows(),
+            files,
+            details: BTreeMap::new(),
+        })))
+    }
+}

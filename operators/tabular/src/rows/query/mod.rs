@@ -1,0 +1,7 @@
+//! Operators whose work the user writes: SQL and external programs.
+
+pub(crate) mod command;
+pub(crate) mod sql;
+
+pub use command::{Command, Format};
+pub use sql::Sql;

@@ -1,0 +1,140 @@
+//! `Sql`: any query over the inputs.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::dataframe::DataFrame;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use towline_api::{
+    DatasetType, Describe, Form, Input, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity,
+    Result, Schema, Table, TableContext, TypeContext,
+};
+use towline_tables::sql_planning::{duplicates, plan_query, problem_in, rowless};
+
+/// Runs an SQL query (DataFusion's dialect) over its inputs, which are tables under their own names, once for every split.
+///
+/// An input with a single split takes part in the query of every split of the others. Table and column names are
+/// case-sensitive. Columns that keep their name and type keep their tags. Without ORDER BY the order of rows is open.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sql {
+    /// The query: one SELECT, with or without WITH.
+    pub query: String,
+}
+
+/// The splits of the output: those of the inputs that have several, else that of the first input.
+fn output_splits<'a>(inputs: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<String>, Problem> {
+    let mut several = inputs.iter().filter(|(_, splits)| splits.len() != 1);
+    let Some((label, splits)) = several.next().or(inputs.first()) else {
+        return Err(Problem::new("bad-input", "nothing is connected to `inputs`"));
+    };
+    for (other_label, other) in several {
+        if other.len() != splits.len() || !splits.iter().all(|split| other.contains(split)) {
+            let message = format!(
+                "`{label}` has the splits {}, but `{other_label}` has {}",
+                splits.join(", "),
+                other.join(", ")
+            );
+            return Err(Problem::new("bad-input", message).help("only inputs with one split go with all others"));
+        }
+    }
+    Ok(splits.iter().map(|&split| split.to_owned()).collect())
+}
+
+impl Describe for Sql {
+    const NAME: &'static str = "Sql";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[Port::dataset("inputs", "The tables of the query, by name.")
+        .many()
+        .named()];
+    const EXAMPLE: &'static str = "op: Sql\ninputs: { ratings: ratings, movies: movies }\nwith:\n  query: |\n    SELECT \
+                                   r.*, m.title FROM ratings r JOIN movies m USING (movieId)\n";
+    const NVTABULAR: &'static [&'static str] = &["LambdaOp"];
+}
+
+impl Operator for Sql {
+    fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let mut tables: Vec<(&str, &DatasetType)> = Vec::new();
+        for Input { label, value, .. } in &inputs.0 {
+            if let NodeType::Dataset(dataset) = value {
+                tables.push((label, dataset));
+            }
+        }
+        let splits: Vec<_> = tables
+            .iter()
+            .map(|(label, t)| (*label, t.splits.iter().map(String::as_str).collect()))
+            .collect();
+        let splits = output_splits(&splits).map_err(|problem| vec![problem])?;
+        let schemas: Vec<&Schema> = tables.iter().map(|(_, table)| &table.schema).collect();
+        let providers = tables
+            .iter()
+            .map(|(label, table)| (*label, rowless(&table.schema)))
+            .collect();
+        let frame = plan_query(&context.session, providers, &self.query)
+            .map_err(|error| vec![problem_in(&error, &schemas, "query", &self.query)])?;
+        let schema = carried(&schemas, &frame);
+        let problems = duplicates(schema.names());
+        if problems.is_empty() {
+            Ok(NodeType::Dataset(DatasetType { schema, splits }))
+        } else {
+            Err(problems.into_iter().map(|problem| problem.at("query")).collect())
+        }
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Table(self)
+    }
+}
+
+/// The schema of the result, with the tags of the first input that has a column of the same name and type.
+fn carried(inputs: &[&Schema], frame: &DataFrame) -> Schema {
+    let mut output = Schema::from_arrow(frame.schema().as_arrow());
+    for column in &mut output.columns {
+        let same = |input: &&Schema| {
+            input
+                .get(&column.name)
+                .filter(|old| old.data_type == column.data_type)
+                .cloned()
+        };
+        if let Some(old) = inputs.iter().find_map(same) {
+            column.tags = old.tags;
+            column.domain = old.domain;
+        }
+    }
+    output
+}
+
+impl Table for Sql {
+    fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
+        let splits: Vec<_> = inputs
+            .0
+            .iter()
+            .map(|input| {
+                (
+                    input.label.as_str(),
+                    input.value.splits.iter().map(|(name, _)| name.as_str()).collect(),
+                )
+            })
+            .collect();
+        let splits = output_splits(&splits).map_err(|problem| OperatorError::invalid(problem.message))?;
+        let for_split = |split: String| {
+            let mut tables: Vec<(&str, Arc<dyn TableProvider>)> = Vec::new();
+            for Input { label, value, .. } in &inputs.0 {
+                let only = value
+                    .splits
+                    .first()
+                    .filter(|_| value.splits.len() == 1)
+                    .map(|(_, table)| table);
+                let table = only.or_else(|| value.split(&split));
+                let table = table.ok_or_else(|| OperatorError::invalid(format!("`{label}` has no split `{split}`")))?;
+                tables.push((label, table.to_frame()?.into_view()));
+            }
+            let frame = plan_query(&context.session, tables, &self.query)?;
+            Ok((split, frame))
+        };
+        splits.into_iter().map(for_split).collect()
+    }
+}

@@ -1,0 +1,305 @@
+//! `Split`: divides rows into splits.
+
+use std::collections::BTreeMap;
+
+use datafusion::common::Column as ColumnRef;
+use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::{Expr, ScalarUDF, lit};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::rows::sampling::split_hash::RowPlace;
+use towline_api::{
+    DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, PathSegment,
+    Port, Problem, Purity, Result, Schema, Site, Table, TableContext, TypeContext, dataset_at,
+};
+use towline_tables::sql_planning::{plan_query, problem, quoted, quoted_list, rowless};
+
+/// The split that holds what was set aside.
+const VALID: &str = "valid";
+
+/// Divides the rows of a dataset that has one split. Exactly one of `fraction`, `leave_last` and `time` says how; where a
+/// row goes depends on what is in it, never on its place in the file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// By chance: the share of each split, together 1, as in `{ train: 0.8, valid: 0.2 }`. Equal rows go together.
+    #[serde(default)]
+    pub fraction: Option<BTreeMap<String, f64>>,
+    /// For `fraction`: another seed, another division.
+    #[serde(default)]
+    pub seed: u64,
+    /// For `fraction`: rows with the same value in this column go together, for example all rows of a user.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// By order within a key: the last rows of each user to `valid`, the others to `train`.
+    #[serde(default)]
+    pub leave_last: Option<LeaveLast>,
+    /// By a point in time: what is before it to `train`, the rest to `valid`.
+    #[serde(default)]
+    pub time: Option<TimeSplit>,
+}
+
+/// Sets aside the last rows of each key. The rows of the output are ordered by key and time.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaveLast {
+    /// The column whose values are looked at one by one, for example `user_id`.
+    pub key: String,
+    /// The column that says what is last, for example `timestamp`; equal ones are ordered by the other
+    /// columns. Rows without it are the first ones.
+    pub order_by: String,
+    /// How many rows of each key to set aside; one always stays. Give this or `share`.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub n: Option<u64>,
+    /// Which share of the rows of each key to set aside, rounded to whole rows; one always stays. Give this or `n`.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub share: Option<f64>,
+    /// Keys with fewer rows than this stay in `train` as a whole.
+    #[serde(default = "two")]
+    #[schemars(range(min = 1))]
+    pub min_rows: u64,
+}
+
+fn two() -> u64 {
+    2
+}
+
+/// Divides at a point in time.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimeSplit {
+    /// The column with the time: a timestamp, a date or a number. Rows without it go to `train`.
+    pub column: String,
+    /// The first moment of `valid`: a number, or a text such as `2024-05-01T00:00:00`.
+    pub at: Value,
+}
+
+impl LeaveLast {
+    /// The queries for (`train`, `valid`).
+    fn queries(&self, schema: &Schema) -> [String; 2] {
+        let all = quoted_list(schema.names());
+        let key = quoted(&self.key);
+        let others = schema
+            .names()
+            .filter(|name| *name != self.key && *name != self.order_by);
+        let order: Vec<String> = std::iter::once(self.order_by.as_str())
+            .chain(others)
+            .map(quoted)
+            .collect();
+        let order = order.join(" DESC NULLS LAST, ");
+        let last = match (self.n, self.share) {
+            (Some(n), _) => n.to_string(),
+            (None, share) => format!("round({:?} * \"__rows\")", share.unwrap_or(0.0)),
+        };
+        let aside = format!(
+            "(\"__rows\" >= {} AND \"__rank\" < \"__rows\" AND \"__rank\" <= {last})",
+            self.min_rows
+        );
+        let select = |condition: String| {
+            format!(
+                "SELECT {all} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {order} DESC NULLS LAST) AS \
+                 \"__rank\", count(*) OVER (PARTITION BY {key}) AS \"__rows\" FROM input) WHERE {condition} ORDER BY \
+                 {key}, \"__rank\" DESC"
+            )
+        };
+        [select(format!("NOT {aside}")), select(aside)]
+    }
+}
+
+impl TimeSplit {
+    fn queries(&self, schema: &Schema) -> [String; 2] {
+        let at = match &self.at {
+            Value::String(text) => format!("'{}'", text.replace('\'', "''")),
+            other => other.to_string(),
+        };
+        let (all, column) = (quoted_list(schema.names()), quoted(&self.column));
+        [
+            format!("SELECT {all} FROM input WHERE {column} < {at} OR {column} IS NULL"),
+            format!("SELECT {all} FROM input WHERE {column} >= {at}"),
+        ]
+    }
+}
+
+impl Split {
+    /// The splits of `fraction` with the ends of their ranges: `train` first, the others by name.
+    fn ranges(fraction: &BTreeMap<String, f64>) -> Vec<(&str, f64, f64)> {
+        let train = fraction.iter().filter(|(name, _)| *name == DEFAULT_SPLIT);
+        let others = fraction.iter().filter(|(name, _)| *name != DEFAULT_SPLIT);
+        let mut start = 0.0;
+        let mut ranges: Vec<(&str, f64, f64)> = train
+            .chain(others)
+            .map(|(name, share)| {
+                let from = start;
+                start += share;
+                (name.as_str(), from, start)
+            })
+            .collect();
+        // The shares add up to 1 but for rounding; no row may fall out at the end.
+        if let Some(last) = ranges.last_mut() {
+            last.2 = 1.0;
+        }
+        ranges
+    }
+
+    fn queries(&self, schema: &Schema) -> Option<[String; 2]> {
+        match (&self.leave_last, &self.time) {
+            (Some(leave_last), _) => Some(leave_last.queries(schema)),
+            (None, Some(time)) => Some(time.queries(schema)),
+            (None, None) => None,
+        }
+    }
+
+    fn by_chance(
+        &self,
+        fraction: &BTreeMap<String, f64>,
+        schema: &Schema,
+        frame: &DataFrame,
+    ) -> Result<Vec<(String, DataFrame)>> {
+        let names: Vec<&str> = match &self.key {
+            Some(key) => vec![key.as_str()],
+            None => schema.names().collect(),
+        };
+        let columns = names
+            .into_iter()
+            .map(|name| Expr::Column(ColumnRef::new_unqualified(name)))
+            .collect();
+        let place = ScalarUDF::new_from_impl(RowPlace::new(self.seed)).call(columns);
+        Split::ranges(fraction)
+            .into_iter()
+            .map(|(name, from, to)| {
+                let inside = place.clone().gt_eq(lit(from)).and(place.clone().lt(lit(to)));
+                Ok((name.to_owned(), frame.clone().filter(inside)?))
+            })
+            .collect()
+    }
+
+    /// The names of the splits that rows with these columns are divided into, or everything that is wrong.
+    pub(crate) fn names_of_splits(&self, schema: &Schema, context: &TypeContext) -> Result<Vec<String>, Vec<Problem>> {
+        let mut named: Vec<(&String, Vec<&str>)> = self.key.iter().map(|key| (key, vec!["key"])).collect();
+        if let Some(leave_last) = &self.leave_last {
+            named.push((&leave_last.key, vec!["leave_last", "key"]));
+            named.push((&leave_last.order_by, vec!["leave_last", "order_by"]));
+        }
+        named.extend(self.time.iter().map(|time| (&time.column, vec!["time", "column"])));
+        let unknown = named.into_iter().filter(|(name, _)| schema.get(name).is_none());
+        let problems: Vec<Problem> = unknown
+            .map(|(name, path)| Problem {
+                site: Site::Config(path.into_iter().map(|key| PathSegment::Key(key.to_owned())).collect()),
+                ..Problem::unknown_column(name, schema)
+            })
+            .collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        for query in self.queries(schema).into_iter().flatten() {
+            let key = if self.time.is_some() { "time" } else { "leave_last" };
+            plan_query(&context.session, vec![("input", rowless(schema))], &query)
+                .map_err(|error| vec![problem(&error, &[schema], key)])?;
+        }
+        Ok(match &self.fraction {
+            Some(fraction) => Split::ranges(fraction)
+                .into_iter()
+                .map(|(name, ..)| name.to_owned())
+                .collect(),
+            None => vec![DEFAULT_SPLIT.to_owned(), VALID.to_owned()],
+        })
+    }
+
+    /// The rows, divided.
+    pub(crate) fn divide(
+        &self,
+        schema: &Schema,
+        frame: &DataFrame,
+        context: &TableContext,
+    ) -> Result<Vec<(String, DataFrame)>> {
+        if let Some(fraction) = &self.fraction {
+            return self.by_chance(fraction, schema, frame);
+        }
+        let queries = self.queries(schema).into_iter().flatten();
+        [DEFAULT_SPLIT, VALID]
+            .into_iter()
+            .zip(queries)
+            .map(|(name, query)| {
+                let frame = plan_query(&context.session, vec![("input", frame.clone().into_view())], &query)?;
+                Ok((name.to_owned(), frame))
+            })
+            .collect()
+    }
+}
+
+impl Describe for Split {
+    const NAME: &'static str = "Split";
+    const CODE_VERSION: u32 = 2;
+    const PURITY: Purity = Purity::Seeded;
+    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to divide; one split.")];
+    const EXAMPLE: &'static str =
+        "op: Split\ninput: ratings\nwith:\n  leave_last: { key: userId, order_by: timestamp, n: 2, min_rows: 5 }\n";
+
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let given = [self.fraction.is_some(), self.leave_last.is_some(), self.time.is_some()];
+        if given.into_iter().filter(|given| *given).count() != 1 {
+            let message = "exactly one of `fraction`, `leave_last` and `time` must say how to split";
+            problems.push(Problem::new("conflict", message));
+        }
+        if let Some(fraction) = &self.fraction {
+            let sum: f64 = fraction.values().sum();
+            if (sum - 1.0).abs() > 1e-6 || fraction.values().any(|share| *share <= 0.0) {
+                let message = format!("the shares must be positive and add up to 1, not to {sum}");
+                problems.push(Problem::new("out-of-range", message).at("fraction"));
+            }
+        } else if self.key.is_some() || self.seed != 0 {
+            let key = if self.key.is_some() { "key" } else { "seed" };
+            problems.push(Problem::new("conflict", format!("`{key}` goes with `fraction` only")).at(key));
+        }
+        if let Some(leave_last) = &self.leave_last
+            && leave_last.n.is_some() == leave_last.share.is_some()
+        {
+            problems.push(Problem::new("conflict", "give one of `n` and `share`").at("leave_last"));
+        }
+        if let Some(time) = &self.time
+            && !(time.at.is_string() || time.at.is_number())
+        {
+            problems.push(Problem::new("wrong-type", "`at` must be a number or a text").at("time"));
+        }
+        problems
+    }
+}
+
+impl Operator for Split {
+    fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let input = dataset_at(inputs, "input")?;
+        let splits = self.names_of_splits(&input.schema, context);
+        if input.splits.len() != 1 {
+            let message = format!("the input is split already: {}", input.splits.join(", "));
+            let already = Problem::new("bad-input", message).at_port("input");
+            return Err(std::iter::once(already)
+                .chain(splits.err().unwrap_or_default())
+                .collect());
+        }
+        Ok(NodeType::Dataset(DatasetType {
+            schema: input.schema.clone(),
+            splits: splits?,
+        }))
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Table(self)
+    }
+}
+
+impl Table for Split {
+    fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
+        let input = inputs
+            .get("input")
+            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+        let Some((_, table)) = input.splits.first() else {
+            return Err(OperatorError::invalid("the input has no splits"));
+        };
+        self.divide(&input.schema, &table.to_frame()?, context)
+    }
+}

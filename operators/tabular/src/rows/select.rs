@@ -1,0 +1,78 @@
+//! `Select`: keeps some columns.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use towline_api::{
+    Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem, Purity,
+    Result, Schema, TypeContext, dataset_at,
+};
+use towline_tables::sql_planning::duplicates;
+
+/// Keeps the named columns, in the order in which they are named. A chain without a step is a Select of what it names:
+/// `few: rows[a, b]`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Select {
+    /// The columns to keep; without it, all that are connected.
+    #[serde(default)]
+    pub columns: Option<Vec<String>>,
+}
+
+impl Describe for Select {
+    const NAME: &'static str = "Select";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to choose from.")];
+    const EXAMPLE: &'static str = "op: Select\ninput: interactions\nwith: { columns: [user_id, item_id] }\n";
+    const NVTABULAR: &'static [&'static str] = &["ColumnSelector"];
+
+    fn check(&self) -> Vec<Problem> {
+        let problems = duplicates(self.columns.iter().flatten().map(String::as_str));
+        problems.into_iter().map(|problem| problem.at("columns")).collect()
+    }
+}
+
+impl Operator for Select {
+    fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let input = dataset_at(inputs, "input")?;
+        let Some(wanted) = &self.columns else {
+            return Ok(NodeType::Dataset(input.clone()));
+        };
+        let mut columns = Vec::new();
+        let mut problems = Vec::new();
+        for (index, name) in wanted.iter().enumerate() {
+            match input.schema.get(name) {
+                Some(column) => columns.push(column.clone()),
+                None => problems.push(Problem::unknown_column(name, &input.schema).at_index("columns", index)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(NodeType::Dataset(DatasetType {
+            schema: Schema { columns },
+            splits: input.splits.clone(),
+        }))
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Columns(self)
+    }
+}
+
+impl Columns for Select {
+    fn project(&self, inputs: &[&[NamedExpr]]) -> Result<Vec<NamedExpr>> {
+        let all = || inputs.iter().flat_map(|columns| columns.iter());
+        let Some(wanted) = &self.columns else {
+            return Ok(all().cloned().collect());
+        };
+        let find = |name: &String| {
+            all()
+                .find(|column| column.name == *name)
+                .cloned()
+                .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+        };
+        wanted.iter().map(find).collect()
+    }
+}

@@ -1,0 +1,255 @@
+//! `History`: what came before a row, as lists.
+
+use datafusion::dataframe::DataFrame;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::rows::per_split::{INPUT, ROW, numbered, unknown, unknown_split};
+use towline_api::{
+    DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
+    Schema, Table, TableContext, TypeContext, dataset_at, default_split,
+};
+use towline_tables::sql_planning::{duplicates, plan_query, problem, quoted, quoted_list, rowless};
+
+/// Puts beside each row what its key has had before: the last values of a column as a list, oldest first, for example the
+/// last ten items of a user. Lists of several lengths are columns of their own, `<column>_last_<n>`.
+///
+/// Only the rows of `fit_on` are history, and of these only what lies before the row in the order of `order_by`: a row never
+/// sees itself, what came later, or what is held out. Among equal times the rows of `fit_on` come in their order, and before
+/// those of other splits; rows without a time come last. Without history, and without a key, lists are empty.
+///
+/// `next` adds a split with the last row of each key in any split, and lists of all that the key has had: what is known of a
+/// user now. They are the queries of `TopKEncode` (`split: next`), while training and evaluation see what was known then.
+/// Other columns and the order of the rows stay.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    /// The column whose values each have a history, for example `user_id`.
+    pub key: String,
+    /// The column that orders the rows of a key, for example `timestamp`.
+    pub order_by: String,
+    /// The columns whose values are listed, for example `[item_id]`.
+    pub columns: Vec<String>,
+    /// How many values a list has at most: one list for each number, for example `[2, 10]`.
+    pub last: Vec<u32>,
+    /// The split whose rows are history.
+    #[serde(default = "default_split")]
+    pub fit_on: String,
+    /// The name of a split to add, with a row for each key, for example `next`.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+/// The rows of `fit_on` in a query about another split.
+const KNOWN: &str = "known";
+/// The number of the table that a row is of; equal times go by it.
+const PART: &str = "\"__part\"";
+
+/// The rows of a table with their numbers and that of the table.
+fn part(number: usize, table: &str) -> String {
+    format!("SELECT *, {number} AS {PART}, row_number() OVER () AS {ROW} FROM {table}")
+}
+
+impl History {
+    /// The lists: name, column, length.
+    fn outputs(&self) -> impl Iterator<Item = (String, &String, u32)> {
+        let pairs = self
+            .columns
+            .iter()
+            .flat_map(|column| self.last.iter().map(move |last| (column, *last)));
+        pairs.map(|(column, last)| (format!("{column}_last_{last}"), column, last))
+    }
+
+    /// The same, with name and column as they are called in a query.
+    fn quoted_outputs(&self) -> impl Iterator<Item = (String, String, u32)> {
+        self.outputs()
+            .map(|(name, column, last)| (quoted(&name), quoted(column), last))
+    }
+
+    /// The lists as columns of a query; `list` makes one of a column and a length. An empty one is made of the column, since
+    /// `make_array()` has no type.
+    fn lists(&self, list: impl Fn(&str, &str, u32) -> String) -> String {
+        let key = quoted(&self.key);
+        let known = |(name, column, last): (String, String, u32)| {
+            let list = list(&name, &column, last);
+            format!(
+                "coalesce(CASE WHEN {key} IS NOT NULL THEN {list} END, array_pop_back(make_array({column}))) AS {name}"
+            )
+        };
+        self.quoted_outputs().map(known).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The query over `fit_on` itself: each row sees the rows before it.
+    fn own(&self, schema: &Schema) -> String {
+        let (key, time) = (quoted(&self.key), quoted(&self.order_by));
+        let lists = self.lists(|_, column, last| {
+            format!(
+                "array_agg({column}) OVER (PARTITION BY {key} ORDER BY {time}, {ROW} ROWS BETWEEN {last} PRECEDING AND 1 \
+                 PRECEDING)"
+            )
+        });
+        let all = quoted_list(schema.names());
+        let names = self.names();
+        format!(
+            "SELECT {all}, {names} FROM (SELECT {all}, {ROW}, {lists} FROM {}) ORDER BY {ROW}",
+            numbered()
+        )
+    }
+
+    fn names(&self) -> String {
+        self.quoted_outputs()
+            .map(|(name, ..)| name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// These rows, each with the lists that end with it, as columns called like the lists.
+    fn trails(&self, rows: &str) -> String {
+        let (key, time) = (quoted(&self.key), quoted(&self.order_by));
+        let trail = |(name, column, last): (String, String, u32)| {
+            let before = last - 1;
+            format!(
+                "array_agg({column}) OVER (PARTITION BY {key} ORDER BY {time}, {PART}, {ROW} ROWS BETWEEN {before} PRECEDING \
+                 AND CURRENT ROW) AS {name}"
+            )
+        };
+        let trails: Vec<String> = self.quoted_outputs().map(trail).collect();
+        format!("SELECT *, {} FROM ({rows})", trails.join(", "))
+    }
+
+    /// The query over another split: each row sees the last known row before it, and what that one's lists are.
+    fn other(&self, schema: &Schema) -> String {
+        let (key, time) = (quoted(&self.key), quoted(&self.order_by));
+        let all = quoted_list(schema.names());
+        let names = self.names();
+        let nothing: Vec<String> = self
+            .quoted_outputs()
+            .map(|(name, ..)| format!("NULL AS {name}"))
+            .collect();
+        let lists = self.lists(|name, _, _| {
+            format!(
+                "last_value({name}) IGNORE NULLS OVER (PARTITION BY {key} ORDER BY {time}, {PART}, {ROW} ROWS BETWEEN \
+                 UNBOUNDED PRECEDING AND 1 PRECEDING)"
+            )
+        });
+        format!(
+            "WITH both AS (SELECT {all}, {ROW}, {PART}, {names} FROM ({}) UNION ALL SELECT {all}, {ROW}, {PART}, {} FROM \
+             ({})) SELECT {all}, {names} FROM (SELECT {all}, {ROW}, {PART}, {lists} FROM both) WHERE {PART} = 1 ORDER BY {ROW}",
+            self.trails(&part(0, KNOWN)),
+            nothing.join(", "),
+            part(1, INPUT)
+        )
+    }
+
+    /// The query for the last row of each key in tables with these names.
+    fn latest(&self, schema: &Schema, tables: &[String]) -> String {
+        let (key, time) = (quoted(&self.key), quoted(&self.order_by));
+        let (all, names) = (quoted_list(schema.names()), self.names());
+        let rows: Vec<String> = tables
+            .iter()
+            .enumerate()
+            .map(|(number, name)| part(number, name))
+            .collect();
+        format!(
+            "SELECT {all}, {names} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {time} DESC NULLS FIRST, \
+             {PART} DESC, {ROW} DESC) AS \"__rank\" FROM ({})) WHERE \"__rank\" = 1 AND {key} IS NOT NULL ORDER BY {key}",
+            self.trails(&rows.join(" UNION ALL "))
+        )
+    }
+
+    fn problems(&self, input: &DatasetType) -> Vec<Problem> {
+        let mut problems = unknown([&self.key], &input.schema, "key");
+        problems.extend(unknown([&self.order_by], &input.schema, "order_by"));
+        problems.extend(unknown(&self.columns, &input.schema, "columns"));
+        let outputs: Vec<String> = self.outputs().map(|(name, ..)| name).collect();
+        let all = input.schema.names().chain(outputs.iter().map(String::as_str));
+        problems.extend(duplicates(all).into_iter().map(|problem| problem.at("last")));
+        problems.extend(unknown_split(&self.fit_on, &input.splits, "fit_on"));
+        if let Some(next) = self.next.as_ref().filter(|next| input.splits.contains(*next)) {
+            let message = format!("there is a split `{next}` already");
+            problems.push(Problem::new("conflict", message).at("next"));
+        }
+        problems
+    }
+}
+
+impl Describe for History {
+    const NAME: &'static str = "History";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with a key and a time, split already.")];
+    const EXAMPLE: &'static str = "op: History\ninput: split\nwith: { key: user_id, order_by: timestamp, columns: [item_id], last: [2, 10], next: next }\n";
+
+    fn check(&self) -> Vec<Problem> {
+        let empty = [("columns", self.columns.is_empty()), ("last", self.last.is_empty())];
+        let empty = empty.into_iter().filter(|(_, empty)| *empty);
+        let mut problems: Vec<Problem> = empty
+            .map(|(key, _)| Problem::new("bad-config", format!("`{key}` is empty")).at(key))
+            .collect();
+        if self.last.contains(&0) {
+            problems.push(Problem::new("out-of-range", "a list of at most 0 values is always empty").at("last"));
+        }
+        problems
+    }
+}
+
+impl Operator for History {
+    fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let input = dataset_at(inputs, "input")?;
+        let problems = self.problems(input);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let table = |name| (name, rowless(&input.schema));
+        let query = self.own(&input.schema);
+        let frame = plan_query(&context.session, vec![table(INPUT)], &query)
+            .map_err(|error| vec![problem(&error, &[&input.schema], "columns")])?;
+        Ok(NodeType::Dataset(DatasetType {
+            schema: input.schema.carried_to(frame.schema().as_arrow()),
+            splits: input.splits.iter().chain(&self.next).cloned().collect(),
+        }))
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Table(self)
+    }
+}
+
+impl Table for History {
+    fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
+        let input = inputs
+            .get("input")
+            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+        let view = |name: &str| {
+            let split = input.splits.iter().find(|(split, _)| split == name);
+            let (_, table) = split.ok_or_else(|| OperatorError::invalid(format!("there is no split `{name}`")))?;
+            Ok::<_, OperatorError>(table.to_frame()?.into_view())
+        };
+        let mut frames = Vec::new();
+        for (name, _) in &input.splits {
+            let mut tables = vec![(INPUT, view(name)?)];
+            let query = if *name == self.fit_on {
+                self.own(&input.schema)
+            } else {
+                tables.push((KNOWN, view(&self.fit_on)?));
+                self.other(&input.schema)
+            };
+            frames.push((name.clone(), plan_query(&context.session, tables, &query)?));
+        }
+        if let Some(next) = &self.next {
+            let names: Vec<String> = (0..input.splits.len())
+                .map(|number| format!("split_{number}"))
+                .collect();
+            let views = input.splits.iter().map(|(split, _)| view(split));
+            let views = views.collect::<Result<Vec<_>>>()?;
+            let tables = names.iter().map(String::as_str).zip(views).collect();
+            let query = self.latest(&input.schema, &names);
+            frames.push((next.clone(), plan_query(&context.session, tables, &query)?));
+        }
+        Ok(frames)
+    }
+}
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

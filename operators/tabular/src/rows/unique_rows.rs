@@ -1,0 +1,147 @@
+//! `UniqueRows`: one row per user or per item.
+
+use datafusion::dataframe::DataFrame;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::rows::per_split::unknown_split;
+use towline_api::{
+    Column, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port,
+    Problem, Purity, Result, Schema, Table, TableContext, Tag, TypeContext, dataset_at, default_split,
+};
+use towline_tables::sql_planning::{plan_query, problem, quoted, quoted_list, rowless};
+
+/// A side of an interaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Users.
+    User,
+    /// Items.
+    Item,
+}
+
+/// One row per user or per item out of interactions: the id and the features of that side, in order of the id.
+///
+/// Where rows of one id disagree, the latest by `order_by` wins; among equally late rows, and without `order_by`, the
+/// smallest by value, so that the result does not depend on the order of the rows. Rows without an id are left out.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UniqueRows {
+    /// `user` or `item`: the id is the column with this tag and `id`, the features are the others with this tag.
+    pub by: Side,
+    /// A column that says which row of an id is the latest, for example a timestamp. For example `timestamp`.
+    #[serde(default)]
+    pub order_by: Option<String>,
+    /// The split to take rows from; the output has one split, `train`.
+    #[serde(default = "default_split")]
+    pub split: String,
+}
+
+impl UniqueRows {
+    fn tag(&self) -> Tag {
+        match self.by {
+            Side::User => Tag::User,
+            Side::Item => Tag::Item,
+        }
+    }
+
+    fn id<'a>(&self, schema: &'a Schema) -> Result<&'a Column, Problem> {
+        let tag = self.tag();
+        let mut ids = schema.columns.iter().filter(|column| column.has(&[tag, Tag::Id]));
+        match (ids.next(), ids.next()) {
+            (Some(id), None) => Ok(id),
+            (None, _) => Err(Problem::new("bad-input", format!("no column is tagged {tag} and id"))
+                .at_port("input")
+                .help(format!(
+                    "tag one with TagAs{}ID",
+                    if self.by == Side::User { "User" } else { "Item" }
+                ))),
+            (Some(a), Some(b)) => Err(Problem::new(
+                "bad-input",
+                format!("`{}` and `{}` are both tagged {tag} and id", a.name, b.name),
+            )
+            .at_port("input")),
+        }
+    }
+
+    fn query(&self, schema: &Schema) -> Result<String, Problem> {
+        let id = self.id(schema)?;
+        let tags = [self.tag()];
+        let columns: Vec<&str> = schema.tagged(&tags).map(|column| column.name.as_str()).collect();
+        let all = quoted_list(columns.iter().copied());
+        let id_name = quoted(&id.name);
+        let mut order: Vec<String> = columns
+            .iter()
+            .filter(|name| **name != id.name)
+            .map(|name| quoted(name))
+            .collect();
+        let mut latest = String::new();
+        if let Some(by) = &self.order_by {
+            latest = format!(", max({}) AS \"__latest\"", quoted(by));
+            order.insert(0, "\"__latest\" DESC NULLS LAST".to_owned());
+        }
+        let order = if order.is_empty() {
+            String::new()
+        } else {
+            format!("ORDER BY {}", order.join(", "))
+        };
+        Ok(format!(
+            "SELECT {all} FROM (SELECT *, row_number() OVER (PARTITION BY {id_name} {order}) AS \"__rank\" FROM (SELECT \
+             {all}{latest} FROM input WHERE {id_name} IS NOT NULL GROUP BY {all})) WHERE \"__rank\" = 1 ORDER BY {id_name}"
+        ))
+    }
+}
+
+impl Describe for UniqueRows {
+    const NAME: &'static str = "UniqueRows";
+    const CODE_VERSION: u32 = 1;
+    const PURITY: Purity = Purity::Pure;
+    const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions with tagged columns.")];
+    const EXAMPLE: &'static str = "op: UniqueRows\ninput: features\nwith: { by: item }\n";
+}
+
+impl Operator for UniqueRows {
+    fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
+        let input = dataset_at(inputs, "input")?;
+        let unknown = unknown_split(&self.split, &input.splits, "split");
+        let mut problems: Vec<Problem> = unknown.into_iter().collect();
+        if let Some(name) = self.order_by.as_ref().filter(|name| input.schema.get(name).is_none()) {
+            problems.push(Problem::unknown_column(name, &input.schema).at("order_by"));
+        }
+        let query = self.query(&input.schema);
+        if let Err(problem) = &query {
+            problems.push(problem.clone());
+        }
+        let (Ok(query), true) = (query, problems.is_empty()) else {
+            return Err(problems);
+        };
+        let frame = plan_query(&context.session, vec![("input", rowless(&input.schema))], &query)
+            .map_err(|error| vec![problem(&error, &[&input.schema], "order_by")])?;
+        let schema = input.schema.carried_to(frame.schema().as_arrow());
+        Ok(NodeType::Dataset(DatasetType {
+            schema,
+            splits: vec![DEFAULT_SPLIT.to_owned()],
+        }))
+    }
+
+    fn form(&self) -> Form<'_> {
+        Form::Table(self)
+    }
+}
+
+impl Table for UniqueRows {
+    fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
+        let input = inputs
+            .get("input")
+            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+        let table = input
+            .split(&self.split)
+            .ok_or_else(|| OperatorError::invalid(format!("there is no split `{}`", self.split)))?;
+        let query = self
+            .query(&input.schema)
+            .map_err(|problem| OperatorError::invalid(problem.message))?;
+        let frame = plan_query(&context.session, vec![("input", table.to_frame()?.into_view())], &query)?;
+        Ok(vec![(DEFAULT_SPLIT.to_owned(), frame)])
+    }
+}

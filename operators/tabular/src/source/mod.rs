@@ -1,0 +1,8 @@
+//! Operators that read interactions from files.
+
+pub(crate) mod csv;
+pub(crate) mod location;
+pub(crate) mod parquet;
+
+pub use csv::CsvSource;
+pub use parquet::ParquetSource;

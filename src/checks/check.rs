@@ -1,0 +1,366 @@
+//! From a tree to a condition on facts, against what is known of a node without data.
+
+use std::collections::BTreeSet;
+
+use towline_api::{DatasetType, NodeType, suggest};
+
+use crate::checks::fact::{Fact, Measure};
+use crate::checks::measured_type::{Type, measured};
+use crate::config::expression::written;
+use crate::config::expression::{Binary, Complaint, Expr, ExprKind, Name, Place, Quality, Scalar, Word};
+use crate::config::yaml::Code;
+
+/// What an expectation may speak of: a node, its metrics, and what it puts out.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// The node's name.
+    pub node: &'a str,
+    /// The metrics that its operator leaves behind.
+    pub metrics: &'a [String],
+    /// The type of its output.
+    pub output: &'a NodeType,
+}
+
+/// An expression whose every name stands for a fact.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    /// The expression as it was written.
+    pub text: String,
+    pub(crate) root: Operand,
+}
+
+/// A part of a condition.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operand {
+    /// A number or a text of the expression's own.
+    Constant(Scalar),
+    /// Something to know of the output.
+    Fact(Fact),
+    /// `-x`.
+    Negate(Box<Operand>),
+    /// `not x`.
+    Not(Box<Operand>),
+    /// Two operands and what stands between them.
+    Binary {
+        /// What stands between them.
+        operator: Binary,
+        /// The left one.
+        left: Box<Operand>,
+        /// The right one.
+        right: Box<Operand>,
+        /// Where they stand.
+        place: Place,
+    },
+}
+
+impl Condition {
+    /// What must be known to tell whether it holds.
+    pub fn facts(&self) -> BTreeSet<Fact> {
+        let mut facts = BTreeSet::new();
+        self.root.collect(&mut facts);
+        facts
+    }
+}
+
+impl Operand {
+    fn collect(&self, facts: &mut BTreeSet<Fact>) {
+        match self {
+            Operand::Constant(_) => {}
+            Operand::Fact(fact) => {
+                facts.insert(fact.clone());
+            }
+            Operand::Negate(inner) | Operand::Not(inner) => inner.collect(facts),
+            Operand::Binary { left, right, .. } => {
+                left.collect(facts);
+                right.collect(facts);
+            }
+        }
+    }
+}
+
+/// The condition that `expression`, written as `text`, means in a scope; or everything that is wrong with it.
+pub fn check(text: &str, expression: &Expr, scope: &Scope<'_>) -> Result<Condition, Vec<Complaint>> {
+    let mut checker = Checker {
+        scope,
+        complaints: Vec::new(),
+    };
+    let (root, found) = checker.expression(expression);
+    checker.want(Type::Truth, found, expression.place, "compare it: `... > 0`");
+    if checker.complaints.is_empty() {
+        Ok(Condition {
+            text: text.to_owned(),
+            root,
+        })
+    } else {
+        Err(checker.complaints)
+    }
+}
+
+/// Finds what each part comes to: `None` where something was wrong and has been told.
+struct Checker<'a> {
+    scope: &'a Scope<'a>,
+    complaints: Vec<Complaint>,
+}
+
+/// Stands where a part is in error; it is never evaluated.
+fn nothing() -> (Operand, Option<Type>) {
+    (Operand::Constant(Scalar::Missing), None)
+}
+
+impl Checker<'_> {
+    fn complain(&mut self, complaint: Complaint) -> (Operand, Option<Type>) {
+        self.complaints.push(complaint);
+        nothing()
+    }
+
+    fn want(&mut self, wanted: Type, found: Option<Type>, place: Place, help: &str) {
+        if let Some(found) = found.filter(|found| *found != wanted) {
+            let message = format!("this is {}, not {}", found.describe(), wanted.describe());
+            self.complaints
+                .push(Complaint::new(Code::WrongType, place, message).help(help));
+        }
+    }
+
+    fn expression(&mut self, expression: &Expr) -> (Operand, Option<Type>) {
+        match &expression.kind {
+            ExprKind::Number(number) => (Operand::Constant(Scalar::Number(*number)), Some(Type::Number)),
+            ExprKind::Text(text) => (Operand::Constant(Scalar::Text(text.clone())), Some(Type::Text)),
+            ExprKind::Name(name) => self.name(name),
+            ExprKind::Call { function, column } => self.call(function, column),
+            ExprKind::Is { column, quality } => self.quality(column, *quality, expression.place),
+            ExprKind::Negate(inner) => {
+                let (operand, found) = self.expression(inner);
+                self.want(Type::Number, found, inner.place, "only a number can be negative");
+                (Operand::Negate(Box::new(operand)), Some(Type::Number))
+            }
+            ExprKind::Not(inner) => {
+                let (operand, found) = self.expression(inner);
+                self.want(Type::Truth, found, inner.place, "compare it: `not ... > 0`");
+                (Operand::Not(Box::new(operand)), Some(Type::Truth))
+            }
+            ExprKind::Binary { operator, left, right } => self.binary(*operator, left, right, expression.place),
+        }
+    }
+
+    fn binary(&mut self, operator: Binary, left: &Expr, right: &Expr, place: Place) -> (Operand, Option<Type>) {
+        let (left_operand, left_type) = self.expression(left);
+        let (right_operand, right_type) = self.expression(right);
+        let mut both = |wanted, help| {
+            self.want(wanted, left_type, left.place, help);
+            self.want(wanted, right_type, right.place, help);
+        };
+        let result = match operator {
+            Binary::Or | Binary::And => {
+                both(Type::Truth, "`and` and `or` join comparisons");
+                Type::Truth
+            }
+            Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide => {
+                both(Type::Number, "only numbers can be calculated with");
+                Type::Number
+            }
+            _ => {
+                self.comparable(left_type.map(|t| (t, left.place)), right_type.map(|t| (t, right.place)));
+                Type::Truth
+            }
+        };
+        let operand = Operand::Binary {
+            operator,
+            left: Box::new(left_operand),
+            right: Box::new(right_operand),
+            place,
+        };
+        (operand, Some(result))
+    }
+
+    fn comparable(&mut self, left: Option<(Type, Place)>, right: Option<(Type, Place)>) {
+        let (Some((left, left_place)), Some((right, right_place))) = (left, right) else {
+            return;
+        };
+        if let Some(place) = [(left, left_place), (right, right_place)]
+            .into_iter()
+            .find_map(|(found, place)| (found == Type::Truth).then_some(place))
+        {
+            let message = "this is true or false and cannot be compared";
+            let help = "join it with `and`, `or` and `not` instead";
+            self.complaints
+                .push(Complaint::new(Code::WrongType, place, message).help(help));
+        } else if left != right {
+            let message = format!(
+                "this is {}, but what it is compared with is {}",
+                right.describe(),
+                left.describe()
+            );
+            let help = "texts stand in single quotes, numbers in none; dates are texts: '2024-05-01'";
+            self.complaints
+                .push(Complaint::new(Code::WrongType, right_place, message).help(help));
+        }
+    }
+
+    fn dataset(&self) -> Option<&DatasetType> {
+        match self.scope.output {
+            NodeType::Dataset(dataset) => Some(dataset),
+            _ => None,
+        }
+    }
+
+    fn name(&mut self, name: &Name) -> (Operand, Option<Type>) {
+        let dotted = name.dotted();
+        let number = |fact| (Operand::Fact(fact), Some(Type::Number));
+        if let Some(dataset) = self.dataset() {
+            match name.words.as_slice() {
+                [rows] if rows.text == "rows" => return number(Fact::Rows { split: None }),
+                [split, rows] if rows.text == "rows" && !self.scope.metrics.contains(&dotted) => {
+                    return match unknown_split(split, dataset) {
+                        None => number(Fact::Rows {
+                            split: Some(split.text.clone()),
+                        }),
+                        Some(complaint) => self.complain(complaint),
+                    };
+                }
+                _ => {}
+            }
+        }
+        if self.scope.metrics.contains(&dotted) {
+            return number(Fact::Metric(dotted));
+        }
+        if dotted == "records" && *self.scope.output == NodeType::Receipt {
+            return number(Fact::Records);
+        }
+        let complaint = self.unknown_name(name, &dotted);
+        self.complain(complaint)
+    }
+
+    fn unknown_name(&self, name: &Name, dotted: &str) -> Complaint {
+        let column = name.words.last().map_or("", |word| word.text.as_str());
+        if let Some(dataset) = self.dataset()
+            && dataset.schema.get(column).is_some()
+        {
+            let message = format!("`{dotted}` is a column, not a number");
+            let help = format!("say what of it: `min({name})`, `null_share({name})`, `{name} is unique`");
+            return Complaint::new(Code::WrongType, name.place, message).help(help);
+        }
+        let mut known: Vec<&str> = self.scope.metrics.iter().map(String::as_str).collect();
+        let mut others = Vec::new();
+        match self.scope.output {
+            NodeType::Dataset(dataset) => {
+                known.push("rows");
+                others.extend(dataset.schema.names());
+            }
+            NodeType::Receipt => known.push("records"),
+            NodeType::Model(_) | NodeType::Metrics(_) => {}
+        }
+        let message = format!("the node `{}` has no metric `{dotted}`", self.scope.node);
+        let near = suggest::nearest(dotted, &known).or_else(|| suggest::nearest(dotted, &others));
+        let help = match (near, others.first()) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, Some(column)) => format!(
+                "a dataset has `rows`, and functions of its columns: `nulls({})`",
+                written(column)
+            ),
+            (None, None) => suggest::sentence(dotted, &known, "metrics"),
+        };
+        Complaint::new(Code::UnknownMetric, name.place, message).help(help)
+    }
+
+    fn call(&mut self, function: &Word, column: &Name) -> (Operand, Option<Type>) {
+        let measure = Measure::ALL.into_iter().find(|m| m.as_str() == function.text);
+        let Some(measure) = measure else {
+            if let (true, [split]) = (function.text == "rows", column.words.as_slice()) {
+                let message = "`rows` is no function";
+                let help = format!("write `{}.rows`", split.text);
+                return self.complain(Complaint::new(Code::UnknownFunction, function.place, message).help(help));
+            }
+            let known = Measure::ALL.map(Measure::as_str);
+            let message = format!("there is no function `{}`", function.text);
+            let help = suggest::sentence(&function.text, &known, "functions");
+            return self.complain(Complaint::new(Code::UnknownFunction, function.place, message).help(help));
+        };
+        match self.column(measure, column) {
+            Ok((fact, found)) => (Operand::Fact(fact), Some(found)),
+            Err(complaint) => self.complain(complaint),
+        }
+    }
+
+    fn quality(&mut self, column: &Name, quality: Quality, place: Place) -> (Operand, Option<Type>) {
+        let (measure, other) = match quality {
+            Quality::Unique => (Measure::Distinct, Some(Measure::Values)),
+            Quality::NotNull => (Measure::Nulls, None),
+        };
+        let left = match self.column(measure, column) {
+            Ok((fact, _)) => Operand::Fact(fact),
+            Err(complaint) => return self.complain(complaint),
+        };
+        let right = match other.map(|measure| self.column(measure, column)) {
+            Some(Ok((fact, _))) => Operand::Fact(fact),
+            Some(Err(complaint)) => return self.complain(complaint),
+            None => Operand::Constant(Scalar::Number(0.0)),
+        };
+        let operand = Operand::Binary {
+            operator: Binary::Equal,
+            left: Box::new(left),
+            right: Box::new(right),
+            place,
+        };
+        (operand, Some(Type::Truth))
+    }
+
+    /// The fact of a column in all splits or in one, and what it comes to.
+    fn column(&self, measure: Measure, name: &Name) -> Result<(Fact, Type), Complaint> {
+        let Some(dataset) = self.dataset() else {
+            let message = format!(
+                "the node `{}` has no columns: it puts out {}",
+                self.scope.node,
+                match self.scope.output {
+                    NodeType::Model(_) => "a model",
+                    NodeType::Metrics(_) => "metrics",
+                    _ => "a receipt",
+                }
+            );
+            return Err(Complaint::new(Code::UnknownColumn, name.place, message));
+        };
+        let (split, word) = match name.words.as_slice() {
+            [column] => (None, column),
+            [split, column] => (Some(split), column),
+            _ => {
+                let message = format!("`{}` is no column", name.dotted());
+                return Err(Complaint::new(Code::UnknownColumn, name.place, message)
+                    .help("a name with a dot stands in double quotes: \"a.b\"; before a dot stands a split"));
+            }
+        };
+        if let Some(complaint) = split.and_then(|split| unknown_split(split, dataset)) {
+            return Err(complaint);
+        }
+        let Some(column) = dataset.schema.get(&word.text) else {
+            let names: Vec<&str> = dataset.schema.names().collect();
+            let message = format!("the node `{}` has no column `{}`", self.scope.node, word.text);
+            let help = suggest::sentence(&word.text, &names, "columns");
+            return Err(Complaint::new(Code::UnknownColumn, word.place, message).help(help));
+        };
+        let Some(found) = measured(measure, &column.data_type) else {
+            let message = format!(
+                "there is no `{}` of `{}`, whose type is {}",
+                measure.as_str(),
+                column.name,
+                column.data_type
+            );
+            let help = "`min` and `max` take numbers, texts and times, `mean` numbers and truths; `nulls`, `null_share` and `values` take anything";
+            return Err(Complaint::new(Code::WrongType, name.place, message).help(help));
+        };
+        let fact = Fact::Column {
+            measure,
+            split: split.map(|split| split.text.clone()),
+            column: column.name.clone(),
+        };
+        Ok((fact, found))
+    }
+}
+
+fn unknown_split(split: &Word, dataset: &DatasetType) -> Option<Complaint> {
+    if dataset.splits.contains(&split.text) {
+        return None;
+    }
+    let known: Vec<&str> = dataset.splits.iter().map(String::as_str).collect();
+    let message = format!("there is no split `{}`", split.text);
+    let help = suggest::sentence(&split.text, &known, "splits");
+    Some(Complaint::new(Code::UnknownSplit, split.place, message).help(help))
+}

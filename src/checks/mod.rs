@@ -1,0 +1,27 @@
+//! Expectations: conditions on what a node produced, such as `rows > 0` or `user_id is unique`.
+//!
+//! ```text
+//! or         := and ('or' and)*
+//! and        := not ('and' not)*
+//! not        := 'not' not | comparison
+//! comparison := sum [('<' | '<=' | '>' | '>=' | '==' | '=' | '!=') sum]
+//!             | name 'is' ('unique' | 'not' 'null')
+//! sum        := product (('+' | '-') product)*
+//! product    := sign (('*' | '/') sign)*
+//! sign       := '-' sign | number | 'text' | name | function '(' name ')' | '(' or ')'
+//! name       := word ('.' word)*          a word with other characters stands in double quotes
+//! ```
+//!
+//! Text becomes a tree ([`parse()`]), the tree a condition on facts ([`check()`], against the static type of the node),
+//! and the condition an outcome ([`Condition::evaluate`]) once the facts are known ([`measurement()`]).
+
+mod check;
+mod evaluate;
+mod fact;
+mod measure;
+mod measured_type;
+
+pub use check::{Condition, Operand, Scope, check};
+pub use evaluate::{Outcome, Part};
+pub use fact::{Fact, Measure};
+pub use measure::{Measurement, measurement};

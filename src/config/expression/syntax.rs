@@ -1,0 +1,260 @@
+//! The tree of an expression, and its canonical text.
+
+use std::fmt;
+
+/// A place in the text of an expression, in bytes: `start..end`. Places do not count when trees are compared: two trees
+/// are equal if they say the same.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place {
+    /// The first byte.
+    pub start: usize,
+    /// The byte after the last.
+    pub end: usize,
+}
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Place {
+    /// From the start of this place to the end of the other.
+    #[must_use]
+    pub fn to(self, other: Place) -> Place {
+        Place {
+            start: self.start,
+            end: other.end,
+        }
+    }
+}
+
+/// An expression and its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expr {
+    /// What it is.
+    pub kind: ExprKind,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What an expression is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExprKind {
+    /// A number that is not negative.
+    Number(f64),
+    /// A text in single quotes.
+    Text(String),
+    /// A metric or a number of rows.
+    Name(Name),
+    /// A function of a column.
+    Call {
+        /// The function.
+        function: Word,
+        /// The column, with a split before it or not.
+        column: Name,
+    },
+    /// A column that is unique, or not null.
+    Is {
+        /// The column, with a split before it or not.
+        column: Name,
+        /// What it is said to be.
+        quality: Quality,
+    },
+    /// `-x`.
+    Negate(Box<Expr>),
+    /// `not x`.
+    Not(Box<Expr>),
+    /// Two expressions and what stands between them.
+    Binary {
+        /// What stands between them.
+        operator: Binary,
+        /// The left one.
+        left: Box<Expr>,
+        /// The right one.
+        right: Box<Expr>,
+    },
+}
+
+/// What a column can be said to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quality {
+    /// No value occurs twice; nulls do not count.
+    Unique,
+    /// No value is null.
+    NotNull,
+}
+
+/// What stands between two expressions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binary {
+    /// `or`
+    Or,
+    /// `and`
+    And,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+    /// `==`
+    Equal,
+    /// `!=`
+    Unequal,
+    /// `+`
+    Add,
+    /// `-`
+    Subtract,
+    /// `*`
+    Multiply,
+    /// `/`
+    Divide,
+}
+
+impl Binary {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Binary::Or => "or",
+            Binary::And => "and",
+            Binary::Less => "<",
+            Binary::LessOrEqual => "<=",
+            Binary::Greater => ">",
+            Binary::GreaterOrEqual => ">=",
+            Binary::Equal => "==",
+            Binary::Unequal => "!=",
+            Binary::Add => "+",
+            Binary::Subtract => "-",
+            Binary::Multiply => "*",
+            Binary::Divide => "/",
+        }
+    }
+
+    /// Whether it compares.
+    pub fn compares(self) -> bool {
+        self.strength() == COMPARISON
+    }
+
+    /// How tightly it binds.
+    fn strength(self) -> u8 {
+        match self {
+            Binary::Or => 1,
+            Binary::And => 2,
+            Binary::Add | Binary::Subtract => 5,
+            Binary::Multiply | Binary::Divide => 6,
+            _ => COMPARISON,
+        }
+    }
+}
+
+const NOT: u8 = 3;
+const COMPARISON: u8 = 4;
+const SIGN: u8 = 7;
+const ATOM: u8 = 8;
+
+/// Words in a row with dots between them: a metric, a column, or a split and what of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Name {
+    /// The words; at least one.
+    pub words: Vec<Word>,
+    /// Where the name stands.
+    pub place: Place,
+}
+
+impl Name {
+    /// The words joined with dots, as metrics are named.
+    pub fn dotted(&self) -> String {
+        let words: Vec<&str> = self.words.iter().map(|word| word.text.as_str()).collect();
+        words.join(".")
+    }
+}
+
+/// A word and its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Word {
+    /// The word without its quotes.
+    pub text: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// The words that no name can be without quotes, in any case.
+pub(crate) const RESERVED: [&str; 4] = ["and", "or", "not", "is"];
+
+pub(crate) fn is_reserved(word: &str) -> bool {
+    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(word))
+}
+
+/// The word as an expression has it: in double quotes where it needs them.
+pub(crate) fn written(word: &str) -> String {
+    let bare = word.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && word.chars().all(|c| c.is_alphanumeric() || c == '_')
+        && !is_reserved(word);
+    if bare {
+        word.to_owned()
+    } else {
+        format!("\"{}\"", word.replace('"', "\"\""))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> = self.words.iter().map(|word| written(&word.text)).collect();
+        f.write_str(&words.join("."))
+    }
+}
+
+impl Expr {
+    fn strength(&self) -> u8 {
+        match &self.kind {
+            ExprKind::Binary { operator, .. } => operator.strength(),
+            ExprKind::Not(_) => NOT,
+            ExprKind::Is { .. } => COMPARISON,
+            ExprKind::Negate(_) => SIGN,
+            _ => ATOM,
+        }
+    }
+
+    /// Writes the expression, in parentheses if it binds less tightly than its surroundings need.
+    fn write(&self, f: &mut fmt::Formatter<'_>, needed: u8) -> fmt::Result {
+        if self.strength() < needed {
+            f.write_str("(")?;
+            self.write(f, 0)?;
+            return f.write_str(")");
+        }
+        match &self.kind {
+            ExprKind::Number(number) => write!(f, "{}", crate::config::expression::scalar::number(*number)),
+            ExprKind::Text(text) => write!(f, "'{}'", text.replace('\'', "''")),
+            ExprKind::Name(name) => write!(f, "{name}"),
+            ExprKind::Call { function, column } => write!(f, "{}({column})", written(&function.text)),
+            ExprKind::Is { column, quality } => match quality {
+                Quality::Unique => write!(f, "{column} is unique"),
+                Quality::NotNull => write!(f, "{column} is not null"),
+            },
+            ExprKind::Negate(inner) => {
+                f.write_str("-")?;
+                inner.write(f, SIGN)
+            }
+            ExprKind::Not(inner) => {
+                f.write_str("not ")?;
+                inner.write(f, NOT)
+            }
+            ExprKind::Binary { operator, left, right } => {
+                let strength = operator.strength();
+                // A comparison takes no other beside it; all else leans to the left.
+                left.write(f, strength + u8::from(operator.compares()))?;
+                write!(f, " {} ", operator.as_str())?;
+                right.write(f, strength + 1)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, 0)
+    }
+}

@@ -1,0 +1,324 @@
+//! From a file to a pipeline, with everything that is wrong with it found in one pass.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use crate::config::expand::Drafter;
+use crate::config::interpolation::interpolate::Interpolator;
+use crate::config::interpolation::overrides::Override;
+use crate::config::interpolation::{overrides, secrets, variables};
+use crate::config::model::Pipeline;
+use crate::config::nodes::{unknown_key, wrong_type};
+use crate::config::resolve::{Tied, tie};
+use crate::config::yaml::{Code, Diagnostic, FileId, Mapping, SourceMap, Span, Value, ValueKind};
+use crate::config::{defaults, include, yaml};
+use crate::store::Address;
+
+const VERSION: i64 = 1;
+/// Nobody reads more, and to find the line and column of each takes time in a file of one long line.
+const MOST_FOUND: usize = 500;
+/// What a pipeline may hold: each key with its documentation and its JSON type (`texts` is a list of strings).
+pub(crate) const KEYS: [(&str, &str, &str); 9] = [
+    ("version", "The version of the format: 1.", ""),
+    (
+        "name",
+        "The name of the pipeline; without it, the name of the file.",
+        "string",
+    ),
+    ("description", "What the pipeline is for.", "string"),
+    (
+        "include",
+        "Files whose variables, defaults and nodes are put before those of this one; paths are relative to it.",
+        "texts",
+    ),
+    (
+        "vars",
+        "Variables: `${vars.x}` stands for the value of `x`, `--set vars.x=1` replaces it.",
+        "",
+    ),
+    (
+        "defaults",
+        "By operator, the parameters that its nodes have unless they say otherwise.",
+        "object",
+    ),
+    (
+        "store",
+        "A store that is shared with others: `s3://BUCKET/PREFIX`, `gs://...`, `az://...` or `file:///FOLDER`. What somebody \
+         has made is taken from it, what is made is given to it; credentials are taken from the environment.",
+        "string",
+    ),
+    ("nodes", "The nodes by name: a mapping with `op`, or a chain.", "object"),
+    (
+        "tests",
+        "Tests by name, which `towline test` runs: `given` has rows of nodes, `expect` rows or facts of others.",
+        "object",
+    ),
+];
+
+/// The operators behind the signs of the chain notation: only the registry of operators knows their names.
+#[derive(Debug, Clone, Copy)]
+pub struct ChainOperators<'a> {
+    /// What `a + b` means.
+    pub concat: &'a str,
+    /// What a chain without a step means.
+    pub select: &'a str,
+    /// What a sweep ends in: it takes `models`, and `evaluations` of them, and hands on the best.
+    pub best: &'a str,
+}
+
+/// What a pipeline is loaded with besides its text.
+#[derive(Clone, Copy)]
+pub struct LoadOptions<'a> {
+    /// The environment: the value of a variable, if it is set.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Values set on the command line, applied in order.
+    pub overrides: &'a [Override],
+    /// The operators behind the signs of the chain notation.
+    pub operators: ChainOperators<'a>,
+}
+
+impl std::fmt::Debug for LoadOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoadOptions")
+            .field("overrides", &self.overrides)
+            .field("operators", &self.operators)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What loading found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The texts that every span points into.
+    pub sources: SourceMap,
+    /// The pipeline, if enough of the file is sound to look for more mistakes in it: it may exist beside errors.
+    pub pipeline: Option<Pipeline>,
+    /// Errors and warnings, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Loads a pipeline from a file.
+pub fn load_file(path: &Path, options: &LoadOptions<'_>) -> Loaded {
+    let name = path.display().to_string();
+    let problem = match read(path) {
+        Ok(bytes) => return load_text(&name, &bytes, options),
+        Err(problem) => problem,
+    };
+    let mut sources = SourceMap::default();
+    sources.add(name.clone(), String::new());
+    let message = format!("cannot read the pipeline {name}: {problem}");
+    Loaded {
+        sources,
+        pipeline: None,
+        diagnostics: vec![Diagnostic::error(Code::BadYaml, message)],
+    }
+}
+
+/// The bytes of a file, or why there are none.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err("it is a directory".to_owned()),
+        // A pipe or a device may never end.
+        Ok(metadata) if !metadata.is_file() => Err("it is not a regular file".to_owned()),
+        Ok(metadata) if metadata.len() > yaml::MAX_BYTES as u64 => {
+            Err(format!("it has {} bytes: this is not a pipeline", metadata.len()))
+        }
+        Ok(_) => fs::read(path).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("there is no such file".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Loads a pipeline from its text; `name` is what diagnostics call it.
+pub fn load_text(name: &str, text: &[u8], options: &LoadOptions<'_>) -> Loaded {
+    let mut sources = SourceMap::default();
+    let parsed = yaml::parse(&mut sources, name, text);
+    let mut diagnostics = parsed.diagnostics;
+    let mut pipeline = None;
+    if let Some(root) = parsed.value {
+        let (built, found) = build(&mut sources, parsed.file, root, options);
+        diagnostics.extend(found);
+        pipeline = built;
+    }
+    tidy(&mut diagnostics);
+    Loaded {
+        sources,
+        pipeline,
+        diagnostics,
+    }
+}
+
+/// Sorts by place, and drops repetitions: a value that several aliases stand for is read several times.
+fn tidy(diagnostics: &mut Vec<Diagnostic>) {
+    let mut seen = HashSet::new();
+    diagnostics.retain(|diagnostic| seen.insert((diagnostic.code, diagnostic.span, diagnostic.message.clone())));
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.severity));
+    diagnostics.truncate(MOST_FOUND);
+}
+
+fn build(
+    sources: &mut SourceMap,
+    file: FileId,
+    root: Value,
+    options: &LoadOptions<'_>,
+) -> (Option<Pipeline>, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let span = root.span;
+    let ValueKind::Mapping(mut root) = root.kind else {
+        diagnostics.push(wrong_type("a pipeline must be a mapping", &root));
+        return (None, diagnostics);
+    };
+    let known = KEYS.map(|(key, ..)| key);
+    for (key, _) in &root.entries {
+        if !known.contains(&key.value.as_str()) {
+            diagnostics.push(unknown_key(key, "a pipeline", &known));
+        }
+    }
+    check_version(&root, span, &mut diagnostics);
+    let path = sources.name(file).to_owned();
+    root = include::merge(sources, &path, root, &mut diagnostics);
+    check_nodes(&root, span, &mut diagnostics);
+    let mut found = Vec::new();
+    for (_, value) in &root.entries {
+        secrets::find(sources, value, &mut found);
+    }
+    for span in found.iter().filter_map(|diagnostic| diagnostic.span) {
+        sources.hide(span);
+    }
+    diagnostics.append(&mut found);
+    overrides::apply(sources, &mut root, options.overrides, &mut diagnostics);
+    let name = text(&root, "name", &mut diagnostics).unwrap_or_else(|| stem(sources.name(file)));
+    let description = text(&root, "description", &mut diagnostics);
+
+    let mut interpolator = Interpolator::new(sources, options.env);
+    interpolator.diagnostics = diagnostics;
+    let unused = root
+        .get("vars")
+        .map_or_else(Vec::new, |vars| variables::resolve(&mut interpolator, vars, &root));
+    let tests = root.get("tests").and_then(|tests| interpolator.value(tests));
+    let store = shared_store(&mut interpolator, root.get("store"));
+    let defaults = defaults::read(&mut interpolator, root.get("defaults"));
+    let mut drafter = Drafter {
+        interpolator,
+        operators: options.operators,
+        defaults,
+        drafts: Vec::new(),
+    };
+    let entries = root.get("nodes").and_then(Value::as_mapping);
+    if let Some(entries) = entries {
+        drafter.nodes(entries);
+    }
+    let Drafter {
+        interpolator,
+        defaults,
+        drafts,
+        ..
+    } = drafter;
+    let mut diagnostics = interpolator.diagnostics;
+    // A misspelt use would also leave the variable that was meant unused.
+    if diagnostics.iter().all(|found| found.code != Code::UndefinedVariable) {
+        diagnostics.extend(unused);
+    }
+    let empty = Mapping::default();
+    let Tied { nodes, graph, order } = tie(drafts, entries.unwrap_or(&empty), &mut diagnostics);
+    let pipeline = Pipeline {
+        name,
+        description,
+        tests,
+        file,
+        store,
+        defaults: defaults.into_values().map(|(op, _)| op).collect(),
+        nodes,
+        graph,
+        order,
+        env_read: interpolator.env_read,
+    };
+    (Some(pipeline), diagnostics)
+}
+
+pub(crate) fn check_version(root: &Mapping, span: Span, diagnostics: &mut Vec<Diagnostic>) {
+    match root.get("version") {
+        None => {
+            let diagnostic = Diagnostic::error(Code::MissingKey, "the file does not say which version it is");
+            diagnostics.push(
+                diagnostic
+                    .at(span.head())
+                    .help(format!("begin it with `version: {VERSION}`")),
+            );
+        }
+        Some(value) => match value.kind {
+            ValueKind::Int(VERSION) => {}
+            ValueKind::Int(_) | ValueKind::UInt(_) => {
+                let message = format!("this program reads version {VERSION} of pipelines only");
+                diagnostics.push(Diagnostic::error(Code::UnsupportedVersion, message).at(value.span));
+            }
+            _ => diagnostics.push(wrong_type("`version` must be an integer", value)),
+        },
+    }
+}
+
+fn check_nodes(root: &Mapping, span: Span, diagnostics: &mut Vec<Diagnostic>) {
+    match root.get("nodes") {
+        None => {
+            let diagnostic = Diagnostic::error(Code::MissingKey, "the pipeline has no `nodes`");
+            diagnostics.push(diagnostic.at(span.head()).help("add `nodes:` with at least one node"));
+        }
+        Some(value) => match &value.kind {
+            ValueKind::Mapping(nodes) if !nodes.entries.is_empty() => {}
+            ValueKind::Mapping(_) | ValueKind::Null => {
+                let diagnostic = Diagnostic::error(Code::OutOfRange, "`nodes` is empty").at(value.span);
+                diagnostics.push(diagnostic.help("a pipeline has at least one node"));
+            }
+            _ => diagnostics.push(wrong_type("`nodes` must be a mapping", value)),
+        },
+    }
+}
+
+fn text(root: &Mapping, key: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<String> {
+    let value = root.get(key)?;
+    match value.as_str() {
+        Some(text) if !text.trim().is_empty() => Some(text.to_owned()),
+        Some(_) => {
+            diagnostics.push(Diagnostic::error(Code::OutOfRange, format!("`{key}` is empty")).at(value.span));
+            None
+        }
+        None => {
+            diagnostics.push(wrong_type(&format!("`{key}` must be a text"), value));
+            None
+        }
+    }
+}
+
+/// The address of the shared store. An empty one is none, so that the environment can name it or not.
+fn shared_store(interpolator: &mut Interpolator<'_>, value: Option<&Value>) -> Option<Address> {
+    let value = interpolator.value(value?)?;
+    let text = match &value.kind {
+        ValueKind::Null => return None,
+        ValueKind::String(text) => text.trim(),
+        _ => {
+            interpolator
+                .diagnostics
+                .push(wrong_type("`store` must be the address of a shared store", &value));
+            return None;
+        }
+    };
+    if text.is_empty() {
+        return None;
+    }
+    let address = text.parse::<Address>();
+    address
+        .map_err(|message| {
+            let diagnostic = Diagnostic::error(Code::OutOfRange, message).at(value.span);
+            interpolator
+                .diagnostics
+                .push(diagnostic.help("a folder for this machine alone is named with --store"));
+        })
+        .ok()
+}
+
+fn stem(name: &str) -> String {
+    Path::new(name)
+        .file_stem()
+        .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned())
+}

@@ -1,0 +1,181 @@
+//! Drafts, tied together into a graph.
+
+use std::collections::{HashMap, HashSet};
+
+use petgraph::graph::{DiGraph, NodeIndex};
+use towline_api::suggest;
+
+use crate::config::cycle::{cycles, order};
+use crate::config::expand::{Draft, DraftInputs, DraftReference, Target};
+use crate::config::model::{Connections, Node, Pipeline, Reference};
+use crate::config::yaml::{Code, Diagnostic, HINTED, Mapping, Span, Spanned};
+
+/// How many nodes of a circle are marked; all of them are named.
+const SHOWN: usize = 8;
+
+/// The nodes and how they hang together; what can't be tied is reported and left out.
+pub(crate) struct Tied {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) graph: DiGraph<usize, ()>,
+    pub(crate) order: Vec<usize>,
+}
+
+/// Resolves every name. `entries` is the mapping of the file: a node in it that could not be read at all is not unknown.
+pub(crate) fn tie(drafts: Vec<Draft>, entries: &Mapping, diagnostics: &mut Vec<Diagnostic>) -> Tied {
+    let mut resolver = Resolver {
+        by_name: entries.keys().map(|name| (name.to_owned(), None)).collect(),
+        entries,
+        diagnostics,
+    };
+    for (at, draft) in drafts.iter().enumerate() {
+        if !draft.generated {
+            resolver.by_name.insert(draft.name.clone(), Some(at));
+        }
+    }
+    let nodes: Vec<Node> = drafts.into_iter().map(|draft| resolver.node(draft)).collect();
+    let graph = graph(&nodes);
+    report_cycles(&nodes, &graph, diagnostics);
+    let order = order(&graph);
+    Tied { nodes, graph, order }
+}
+
+impl Pipeline {
+    /// A pipeline like `like` of other nodes, which need only each other and in no circle.
+    pub(crate) fn of_nodes(like: &Pipeline, nodes: Vec<Node>) -> Pipeline {
+        let graph = graph(&nodes);
+        let order = order(&graph);
+        Pipeline {
+            name: like.name.clone(),
+            description: None,
+            tests: None,
+            file: like.file,
+            store: None,
+            defaults: Vec::new(),
+            nodes,
+            graph,
+            order,
+            env_read: like.env_read.clone(),
+        }
+    }
+}
+
+struct Resolver<'a> {
+    by_name: HashMap<String, Option<usize>>,
+    entries: &'a Mapping,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+impl Resolver<'_> {
+    fn node(&mut self, draft: Draft) -> Node {
+        let mut holes = draft.holes;
+        let mut tied = |one: DraftReference| {
+            let reference = self.reference(one);
+            holes.inputs |= reference.is_none();
+            reference
+        };
+        let inputs = match draft.inputs {
+            DraftInputs::None => Connections::None,
+            DraftInputs::One(one) => tied(one).map_or(Connections::None, Connections::One),
+            DraftInputs::List(list) => Connections::List(list.into_iter().filter_map(tied).collect()),
+            DraftInputs::Named(named) => {
+                let tied = |(port, one)| Some((port, tied(one)?));
+                Connections::Named(named.into_iter().filter_map(tied).collect())
+            }
+        };
+        let mut after: Vec<(usize, Span)> = Vec::new();
+        let mut seen = HashSet::new();
+        for name in &draft.after {
+            if let Some(node) = self.find(name)
+                && seen.insert(node)
+            {
+                after.push((node, name.span));
+            }
+        }
+        Node {
+            name: draft.name,
+            span: draft.span,
+            op: draft.op,
+            config: draft.config,
+            inputs,
+            after,
+            settings: draft.settings,
+            holes,
+            generated: draft.generated,
+            chain_text: draft.chain_text,
+        }
+    }
+
+    fn reference(&mut self, draft: DraftReference) -> Option<Reference> {
+        let node = match &draft.target {
+            Target::Made(node) => *node,
+            Target::Named(name) => self.find(name)?,
+        };
+        Some(Reference {
+            node,
+            columns: draft.columns,
+            split: draft.split,
+            span: draft.span,
+        })
+    }
+
+    fn find(&mut self, name: &Spanned<String>) -> Option<usize> {
+        if let Some(&found) = self.by_name.get(&name.value) {
+            return found;
+        }
+        let message = format!("there is no node `{}`", name.value);
+        let mut diagnostic = Diagnostic::error(Code::UnknownNode, message)
+            .at(name.span)
+            .label("unknown node");
+        if self.diagnostics.len() < HINTED {
+            let known: Vec<&str> = self.entries.keys().collect();
+            diagnostic.help = Some(suggest::sentence(&name.value, &known, "nodes"));
+        }
+        self.diagnostics.push(diagnostic);
+        None
+    }
+}
+
+fn graph(nodes: &[Node]) -> DiGraph<usize, ()> {
+    let mut graph = DiGraph::with_capacity(nodes.len(), nodes.len());
+    for at in 0..nodes.len() {
+        graph.add_node(at);
+    }
+    for (at, node) in nodes.iter().enumerate() {
+        let data = node.inputs.references().into_iter().map(|reference| reference.node);
+        let mut needed: Vec<usize> = data.chain(node.after.iter().map(|(other, _)| *other)).collect();
+        needed.sort_unstable();
+        needed.dedup();
+        for other in needed {
+            graph.add_edge(NodeIndex::new(other), NodeIndex::new(at), ());
+        }
+    }
+    graph
+}
+
+fn report_cycles(nodes: &[Node], graph: &DiGraph<usize, ()>, diagnostics: &mut Vec<Diagnostic>) {
+    for circle in cycles(graph) {
+        // Steps inside a chain have no name that a reader would look for; a circle always passes a named node.
+        let mut named: Vec<&Node> = circle
+            .iter()
+            .map(|&at| &nodes[at])
+            .filter(|node| !node.generated)
+            .collect();
+        let first = named
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, node)| node.span)
+            .map_or(0, |(at, _)| at);
+        named.rotate_left(first);
+        let Some(&start) = named.first() else { continue };
+        named.push(start);
+        let path: Vec<&str> = named.iter().map(|node| node.name.as_str()).collect();
+        let message = format!("nodes need each other in a circle: {}", path.join(" -> "));
+        let mut diagnostic = Diagnostic::error(Code::Cycle, message)
+            .at(start.span)
+            .label("the circle begins here");
+        for node in named[1..named.len() - 1].iter().take(SHOWN) {
+            diagnostic = diagnostic.related(node.span, "and passes here");
+        }
+        diagnostics.push(diagnostic.help("data flows one way: take one of these connections out"));
+    }
+}

@@ -1,0 +1,277 @@
+//! `sweep:`: one node, tried with several values of its parameters, as nodes of their own and one that takes the best.
+
+mod space;
+
+use crate::config::defaults;
+use crate::config::expand::{Draft, DraftInputs, DraftReference, Drafter, Owner, Target};
+use crate::config::model::Holes;
+use crate::config::nodes::unknown_key;
+use crate::config::settings::Settings;
+use crate::config::yaml::{Code, Diagnostic, Key, Mapping, Span, Spanned, Value, ValueKind};
+use space::{Settle, Space};
+
+/// The keys of a sweep, each with its documentation and its JSON type.
+pub(crate) const KEYS: [(&str, &str, &str); 6] = [
+    (
+        "over",
+        "The parameters to try: each with a list of values, or with a range `{ min: 0.0001, max: 0.1, scale: log }`. A dot \
+         leads into a parameter that is a mapping.",
+        "object",
+    ),
+    (
+        "metric",
+        "What the trials are compared by: a metric of the judge or, without one, of the node itself.",
+        "string",
+    ),
+    (
+        "goal",
+        "Whether more of it is better: `max`, as by default, or `min`.",
+        "string",
+    ),
+    (
+        "judge",
+        "The node that measures a trial: `{ op: Evaluate, inputs: { model: NAME, data: features.valid } }`, where NAME is \
+         the name of the node itself and stands for the trial.",
+        "object",
+    ),
+    (
+        "trials",
+        "How many combinations are tried, drawn at random; without it every combination of the lists is.",
+        "integer",
+    ),
+    (
+        "seed",
+        "For drawing at random: another seed, other combinations.",
+        "integer",
+    ),
+];
+
+/// A node that measures a trial, as far as it is the same for all of them.
+struct Judge {
+    op: Spanned<String>,
+    config: Value,
+    inputs: DraftInputs,
+    holes: Holes,
+}
+
+impl Drafter<'_> {
+    /// Puts in place of a node its trials, what measures them, and under its own name the node that takes the best; or
+    /// the node itself, if what is swept cannot be read.
+    pub(crate) fn swept(&mut self, mut node: Draft, sweep: &Value, owner: &mut Owner<'_>) {
+        let before = self.interpolator.diagnostics.len();
+        let read = self.read_sweep(sweep, &node, owner);
+        let (Some((trials, choice, judge)), true) = (read, self.interpolator.diagnostics.len() == before) else {
+            node.holes.config = true;
+            self.drafts.push(node);
+            return;
+        };
+        let place = node.op.span;
+        let expect = std::mem::take(&mut node.settings.expect);
+        let (mut models, mut evaluations) = (Vec::new(), Vec::new());
+        for trial in &trials {
+            let mut own = node.config.clone();
+            defaults::apply(&self.defaults, &node.op.value, &mut own);
+            for (path, value) in trial {
+                space::set(&mut own, path, value.clone());
+            }
+            let model = self.trial(&node, own, owner);
+            models.push(made(model, place));
+            if let Some(judge) = &judge {
+                let evaluation = self.evaluation(judge, &node, model, owner);
+                evaluations.push(made(evaluation, place));
+            }
+        }
+        let named = |port: &str, references: Vec<DraftReference>| {
+            let key = Key::new(port.to_owned(), place);
+            references.into_iter().map(move |reference| (key.clone(), reference))
+        };
+        let inputs = named("models", models)
+            .chain(named("evaluations", evaluations))
+            .collect();
+        self.drafts.push(Draft {
+            op: Spanned::new(self.operators.best.to_owned(), place),
+            config: best_config(choice, &trials, sweep.span),
+            inputs: DraftInputs::Named(inputs),
+            after: Vec::new(),
+            settings: Settings {
+                expect,
+                ..Settings::default()
+            },
+            holes: Holes::default(),
+            ..node
+        });
+    }
+
+    /// The trials; the keys that say which is the best; and the judge.
+    #[expect(clippy::type_complexity, reason = "read once, and taken apart at once")]
+    fn read_sweep(
+        &mut self,
+        sweep: &Value,
+        node: &Draft,
+        owner: &mut Owner<'_>,
+    ) -> Option<(Vec<Settle>, Vec<(Key, Value)>, Option<Judge>)> {
+        let ValueKind::Mapping(mapping) = &sweep.kind else {
+            self.wrong_type("`sweep` must be a mapping", sweep);
+            return None;
+        };
+        let known: Vec<&str> = KEYS.iter().map(|(key, ..)| *key).collect();
+        for (key, _) in mapping
+            .entries
+            .iter()
+            .filter(|(key, _)| !known.contains(&key.value.as_str()))
+        {
+            self.report(unknown_key(key, "a sweep", &known));
+        }
+        let mut choice = Vec::new();
+        for key in ["metric", "goal"] {
+            if let Some((key, value)) = mapping.entry(key) {
+                choice.push((key.clone(), self.interpolate(value, owner)?));
+            }
+        }
+        for key in ["over", "metric"].into_iter().filter(|key| mapping.get(key).is_none()) {
+            let missing = Diagnostic::error(Code::MissingKey, format!("the sweep has no `{key}`")).at(sweep.span);
+            let help = KEYS.iter().find(|(name, ..)| *name == key).map(|(_, doc, _)| *doc);
+            self.report(missing.help(format!("add `{key}:`. {}", help.unwrap_or_default())));
+        }
+        let over = mapping.get("over")?;
+        let over = self.interpolate(over, owner)?;
+        let number = |drafter: &mut Self, key: &str| {
+            let value = mapping.get(key).and_then(|value| drafter.interpolate(value, owner));
+            value.and_then(|value| space::whole(drafter, key, &value))
+        };
+        let (trials, seed) = (number(self, "trials"), number(self, "seed"));
+        let space = Space::read(self, &over, node)?;
+        let judge = match mapping.get("judge") {
+            Some(judge) => Some(self.judge(judge, owner)?),
+            None => None,
+        };
+        let trials = space
+            .trials(trials, seed.unwrap_or(0))
+            .map_err(|diagnostic| self.report(*diagnostic))
+            .ok()?;
+        Some((trials, choice, judge))
+    }
+
+    fn judge(&mut self, value: &Value, owner: &mut Owner<'_>) -> Option<Judge> {
+        let ValueKind::Mapping(mapping) = &value.kind else {
+            self.wrong_type("`judge` must be a node: a mapping with `op` and `inputs`", value);
+            return None;
+        };
+        let known = ["op", "input", "inputs", "with"];
+        for (key, _) in mapping
+            .entries
+            .iter()
+            .filter(|(key, _)| !known.contains(&key.value.as_str()))
+        {
+            self.report(unknown_key(key, "a judge", &known));
+        }
+        let (op, mut config, inputs, holes) = self.work(mapping, owner, &[]);
+        defaults::apply(&self.defaults, &op.value, &mut config);
+        let own = |reference: &DraftReference| is_named(reference, &owner.key.value);
+        if !holes.inputs && !inputs.references().into_iter().any(own) {
+            let name = &owner.key.value;
+            let message = format!("this does not look at the trials: none of its inputs is `{name}`");
+            let help = format!("connect `{name}`, which stands for the trial: `inputs: {{ model: {name}, ... }}`");
+            self.report(Diagnostic::error(Code::BadInput, message).at(value.span).help(help));
+        }
+        Some(Judge {
+            op,
+            config,
+            inputs,
+            holes,
+        })
+    }
+
+    fn trial(&mut self, node: &Draft, config: Value, owner: &mut Owner<'_>) -> usize {
+        self.generated(
+            Draft {
+                op: node.op.clone(),
+                config,
+                inputs: node.inputs.clone(),
+                after: node.after.clone(),
+                settings: node.settings.clone(),
+                holes: node.holes,
+                ..blank(node)
+            },
+            owner,
+        )
+    }
+
+    fn evaluation(&mut self, judge: &Judge, node: &Draft, model: usize, owner: &mut Owner<'_>) -> usize {
+        let mut inputs = judge.inputs.clone();
+        for reference in inputs.references_mut() {
+            if is_named(reference, &owner.key.value) {
+                reference.target = Target::Made(model);
+            }
+        }
+        self.generated(
+            Draft {
+                span: judge.op.span,
+                op: judge.op.clone(),
+                config: judge.config.clone(),
+                inputs,
+                holes: judge.holes,
+                ..blank(node)
+            },
+            owner,
+        )
+    }
+
+    /// Names a node that nobody has written, and puts it down.
+    fn generated(&mut self, draft: Draft, owner: &mut Owner<'_>) -> usize {
+        owner.made += 1;
+        self.drafts.push(Draft {
+            name: format!("{}.{}:{}", owner.key.value, owner.made, draft.op.value),
+            generated: true,
+            ..draft
+        });
+        self.drafts.len() - 1
+    }
+}
+
+/// A node at the place of another, which does nothing yet.
+fn blank(node: &Draft) -> Draft {
+    Draft {
+        name: String::new(),
+        span: node.op.span,
+        op: node.op.clone(),
+        config: Value::empty_mapping(node.op.span),
+        inputs: DraftInputs::None,
+        after: Vec::new(),
+        settings: Settings::default(),
+        holes: Holes::default(),
+        generated: true,
+        chain_text: None,
+    }
+}
+
+fn made(node: usize, span: Span) -> DraftReference {
+    DraftReference {
+        target: Target::Made(node),
+        columns: None,
+        split: None,
+        span,
+    }
+}
+
+fn is_named(reference: &DraftReference, name: &str) -> bool {
+    matches!(&reference.target, Target::Named(target) if target.value == name)
+}
+
+/// The configuration of the node that takes the best: how it is found, and what tells the trials apart.
+fn best_config(choice: Vec<(Key, Value)>, trials: &[Settle], span: Span) -> Value {
+    let trial = |trial: &Settle| Value {
+        kind: ValueKind::Mapping(Mapping { entries: trial.clone() }),
+        span,
+    };
+    let trials = Value {
+        kind: ValueKind::Sequence(trials.iter().map(trial).collect()),
+        span,
+    };
+    let mut entries = choice;
+    entries.push((Key::new("trials".to_owned(), span), trials));
+    Value {
+        kind: ValueKind::Mapping(Mapping { entries }),
+        span,
+    }
+}

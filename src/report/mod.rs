@@ -1,0 +1,100 @@
+//! What validation and tests found, written for machines; for people see [`render`](crate::config::yaml::render).
+
+mod github;
+mod json;
+mod junit;
+mod sarif;
+
+use crate::config::yaml::{Diagnostic, SourceMap, Span};
+use crate::pipeline_tests::{TestFailure, Tested};
+use crate::typing::TypedPipeline;
+
+/// A form that machines read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MachineFormat {
+    /// One JSON object: every finding, and the type of every node.
+    Json,
+    /// Workflow commands of GitHub Actions, which become annotations of the lines.
+    Github,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// JUnit XML: a suite for each file.
+    Junit,
+}
+
+/// What was found in one file and those it includes.
+#[derive(Clone, Copy)]
+pub struct Findings<'a> {
+    /// The file, as it was named.
+    pub file: &'a str,
+    /// The texts that the findings point into.
+    pub sources: &'a SourceMap,
+    /// Errors and warnings, in the order of the text.
+    pub diagnostics: &'a [Diagnostic],
+    /// The pipeline and the types of its nodes, as far as they are known.
+    pub typed: Option<&'a TypedPipeline>,
+    /// What became of the pipeline's tests, where they were run.
+    pub tests: Option<&'a [Tested]>,
+    /// Whether warnings count as errors.
+    pub deny_warnings: bool,
+}
+
+impl Findings<'_> {
+    /// Whether the file is as good as asked for.
+    pub fn passes(&self) -> bool {
+        let tests = self.tests.unwrap_or_default();
+        !self.diagnostics.iter().any(|diagnostic| self.fails(diagnostic)) && tests.iter().all(Tested::passed)
+    }
+
+    /// Every failure of a test, with the test's name.
+    fn test_failures(&self) -> impl Iterator<Item = (&str, &TestFailure)> {
+        let tests = self.tests.unwrap_or_default().iter();
+        tests.flat_map(|test| test.failures.iter().map(|failure| (test.name.as_str(), failure)))
+    }
+
+    fn fails(&self, diagnostic: &Diagnostic) -> bool {
+        diagnostic.is_error() || self.deny_warnings
+    }
+}
+
+/// The findings of all files as one text.
+pub fn write(format: MachineFormat, findings: &[Findings<'_>]) -> String {
+    match format {
+        MachineFormat::Json => json::write(findings),
+        MachineFormat::Github => github::write(findings),
+        MachineFormat::Sarif => sarif::write(findings),
+        MachineFormat::Junit => junit::write(findings),
+    }
+}
+
+/// A span as people count: lines and columns from 1, columns in characters, the end behind the last character.
+struct Region<'a> {
+    file: &'a str,
+    start: (usize, usize),
+    end: (usize, usize),
+}
+
+impl<'a> Region<'a> {
+    fn new(sources: &'a SourceMap, span: Span) -> Self {
+        Region {
+            file: sources.name(span.file),
+            start: sources.line_col(span.file, span.start),
+            end: sources.line_col(span.file, span.end),
+        }
+    }
+}
+
+/// What is said of a failure of a test, for forms that have one text.
+fn failure_text(failure: &TestFailure) -> String {
+    format!("{}\n{}", failure.message, failure.details)
+        .trim_end()
+        .to_owned()
+}
+
+/// The message with the help, for forms that have one text.
+fn whole_text(diagnostic: &Diagnostic) -> String {
+    match &diagnostic.help {
+        Some(help) => format!("{}\nhelp: {help}", diagnostic.message),
+        None => diagnostic.message.clone(),
+    }
+}

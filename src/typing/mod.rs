@@ -1,0 +1,12 @@
+//! Static analysis: columns, types, tags and domains through the graph, and diagnostics, with no data read.
+
+mod bind;
+mod expectations;
+mod selected_type;
+mod targets;
+mod types;
+mod unused;
+
+pub use bind::Binding;
+pub(crate) use selected_type::selected_names;
+pub use types::{CheckedExpectation, Rows, TypedNode, TypedPipeline, propagate};

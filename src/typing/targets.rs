@@ -1,0 +1,37 @@
+//! Nodes that would write over each other.
+
+use std::collections::BTreeMap;
+
+use crate::config::Pipeline;
+use crate::config::yaml::{Code, Diagnostic};
+use crate::typing::types::TypedNode;
+
+/// An error for each node that writes what an earlier one of the file writes.
+pub(crate) fn find(pipeline: &Pipeline, nodes: &[Option<TypedNode>]) -> Vec<Diagnostic> {
+    let mut writers: BTreeMap<String, usize> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (index, node) in nodes.iter().enumerate() {
+        let Some(typed) = node else { continue };
+        let mut told = false;
+        for target in typed.built.operator.targets() {
+            if let Some(&first) = writers.get(&target) {
+                // Two nodes may meet in several places, of which one is enough to be told.
+                if std::mem::replace(&mut told, true) {
+                    continue;
+                }
+                let (first, node) = (&pipeline.nodes[first], &pipeline.nodes[index]);
+                let message = format!("the nodes `{}` and `{}` both write {target}", first.name, node.name);
+                found.push(
+                    Diagnostic::error(Code::SameTarget, message)
+                        .at(node.span)
+                        .label("writes it as well")
+                        .related(first.span, "writes it first")
+                        .help("give each a place of its own"),
+                );
+            } else {
+                writers.insert(target, index);
+            }
+        }
+    }
+    found
+}
