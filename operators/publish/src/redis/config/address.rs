@@ -272,7 +272,7 @@ mod tests {
     fn escapes_secrets_and_nothing_else() {
         // Cargo sets this variable for every test.
         let url = revealed("redis://u%40:${secret.CARGO_PKG_NAME}@host/0").unwrap();
-        assert_eq!(url, "redis://u%40:towline%2Doperators@host/0");
+        assert_eq!(url, "redis://u%40:towline%2Dpublish@host/0");
         assert_eq!(
             revealed("redis://${secret.CARGO_PKG_NAME}").unwrap(),
             "redis://towline-operators"
