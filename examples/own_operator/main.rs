@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use towline::Engine;
 use towline::cli::Exit;
 use towline_api::{
-    Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
+    Code, Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
     dataset_at,
 };
 
@@ -37,7 +37,7 @@ impl Operator for TidyText {
                 None => problems.push(Problem::unknown_column(name, &output.schema).at("columns")),
                 Some(column) if !column.data_type.is_string() => {
                     let text = format!("`{name}` is {}, and only texts can be tidied", column.data_type);
-                    problems.push(Problem::new("wrong-type", text).at("columns"));
+                    problems.push(Problem::new(Code::WrongType, text).at("columns"));
                 }
                 Some(_) => {}
             }

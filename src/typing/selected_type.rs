@@ -4,7 +4,6 @@ use towline_api::{DatasetType, NodeType, Problem, Schema, Tag, suggest};
 
 use crate::config::yaml::{Code, Diagnostic};
 use crate::config::{Reference, Selection};
-use crate::typing::types::code;
 
 /// The type of what a reference takes of a node's output.
 pub(crate) fn selected(output: &NodeType, reference: &Reference) -> Result<NodeType, Vec<Diagnostic>> {
@@ -51,7 +50,7 @@ fn select(dataset: &DatasetType, selection: &Selection, out: &mut DatasetType, e
             }
             None => {
                 let problem = Problem::unknown_column(&name.value, &dataset.schema);
-                let mut diagnostic = Diagnostic::error(code(problem.code), problem.message).at(name.span);
+                let mut diagnostic = Diagnostic::error(problem.code, problem.message).at(name.span);
                 diagnostic.help = problem.help;
                 errors.push(diagnostic);
             }

@@ -318,12 +318,7 @@ fn place(sources: &SourceMap, node: &Node, bindings: &[Binding], problem: Proble
             .map_or(node.op.span, |binding| binding.span),
     };
     let message = format!("in the node `{}`, {}: {}", node.name, node.op.value, problem.message);
-    let mut diagnostic = Diagnostic::error(code(problem.code), message).at(span);
+    let mut diagnostic = Diagnostic::error(problem.code, message).at(span);
     diagnostic.help = problem.help;
     diagnostic
-}
-
-/// The code of a problem. An operator of a user's own program may use names that are not in the list.
-pub(crate) fn code(name: &str) -> Code {
-    Code::named(name).unwrap_or(Code::BadConfig)
 }

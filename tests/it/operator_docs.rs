@@ -1,7 +1,5 @@
 //! What operators must say of themselves.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 /// A parameter: where it is, and its schema with references followed.
@@ -66,36 +64,4 @@ fn every_parameter_has_a_documentation_an_example_and_a_range_where_one_is_due()
         }
     }
     assert_eq!(lacking, Vec::<String>::new());
-}
-
-#[test]
-fn every_code_that_an_operator_uses_is_in_the_list() {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("operators")];
-    let mut seen = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("the folder is there") {
-            let path = entry.expect("it can be read").path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).expect("it is text");
-            for part in text.split("Problem::new(").skip(1) {
-                let Some(code) = part
-                    .trim_start()
-                    .strip_prefix('"')
-                    .and_then(|rest| rest.split('"').next())
-                else {
-                    continue;
-                };
-                seen += 1;
-                assert!(
-                    towline::config::yaml::Code::named(code).is_some(),
-                    "{}: `{code}` is not a code",
-                    path.display()
-                );
-            }
-        }
-    }
-    assert!(seen > 30, "{seen}");
 }

@@ -1,5 +1,6 @@
 //! Errors: problems found before a run, and failures during one.
 
+use crate::Code;
 use std::path::PathBuf;
 
 /// A step on the way to a value inside an operator's configuration.
@@ -30,8 +31,8 @@ pub enum Site {
 /// Something wrong with a node that is known without reading data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Stable code, kebab-case (`unknown-column`); the engine knows the list.
-    pub code: &'static str,
+    /// Which kind of problem.
+    pub code: Code,
     /// Where.
     pub site: Site,
     /// What is wrong.
@@ -42,7 +43,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of the node as a whole.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Problem {
             code,
             site: Site::Node,
@@ -102,7 +103,7 @@ impl Problem {
     /// The column is not in the schema; the help names the nearest one, or all there are.
     pub fn unknown_column(name: &str, schema: &crate::Schema) -> Self {
         let names: Vec<&str> = schema.names().collect();
-        Problem::new("unknown-column", format!("there is no column `{name}`"))
+        Problem::new(Code::UnknownColumn, format!("there is no column `{name}`"))
             .help(crate::suggest::sentence(name, &names, "columns"))
     }
 }

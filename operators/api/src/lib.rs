@@ -2,6 +2,7 @@
 
 mod artifact;
 pub mod byte_size;
+mod code;
 mod config;
 mod context;
 mod error;
@@ -19,6 +20,7 @@ mod types;
 mod vocabulary;
 
 pub use artifact::{Artifact, ModelFiles, Output, Receipt, Report, ReportTable, State, StateTable, TaskResult};
+pub use code::Code;
 pub use config::parse;
 pub use context::{Cancel, Context, FitContext, ProgressSink, TableContext, TypeContext};
 pub use error::{OperatorError, PathSegment, Problem, Result, Site};

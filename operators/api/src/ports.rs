@@ -1,7 +1,7 @@
 //! Typed access to what is connected to an operator's ports.
 
 use crate::{
-    Artifact, DatasetFiles, DatasetType, Inputs, ModelFiles, ModelType, NodeType, OperatorError, Problem, Result,
+    Artifact, Code, DatasetFiles, DatasetType, Inputs, ModelFiles, ModelType, NodeType, OperatorError, Problem, Result,
 };
 
 /// The dataset type on `port`.
@@ -55,7 +55,7 @@ pub fn model_files_at<'a>(inputs: &'a Inputs<Artifact>, port: &str) -> Result<&'
 fn wrong_kind(port: &str, wanted: &str, found: &NodeType) -> Vec<Problem> {
     vec![
         Problem::new(
-            "bad-input",
+            Code::BadInput,
             format!("`{port}` takes a {wanted}, not a {}", found.kind()),
         )
         .at_port(port),
@@ -64,7 +64,7 @@ fn wrong_kind(port: &str, wanted: &str, found: &NodeType) -> Vec<Problem> {
 
 fn unconnected(port: &str, wanted: &str) -> Vec<Problem> {
     vec![Problem::new(
-        "bad-input",
+        Code::BadInput,
         format!("nothing is connected to `{port}`, which takes a {wanted}"),
     )]
 }

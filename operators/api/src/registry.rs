@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 use crate::config::parse_by_schema;
-use crate::{Describe, Inputs, NodeType, Operator, Port, Problem, Purity};
+use crate::{Code, Describe, Inputs, NodeType, Operator, Port, Problem, Purity};
 
 /// What is known of an operator without an instance of it.
 #[derive(Clone)]
@@ -97,7 +97,7 @@ fn build<T: Describe>(schema: &Value, config: &Value) -> Result<Built, Vec<Probl
     }
     let mut cache_config = serde_json::to_value(&operator).map_err(|error| {
         vec![Problem::new(
-            "bad-config",
+            Code::BadConfig,
             format!("cannot be written as JSON: {error}"),
         )]
     })?;

@@ -14,8 +14,8 @@ use serde_json::json;
 
 use crate::batch::decode::Decoder;
 use towline_api::{
-    Artifact, Context, DatasetFiles, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
-    Port, Problem, Purity, Receipt, Report, Result, TableFile, Task, TaskResult, TypeContext, dataset_at,
+    Artifact, Code, Context, DatasetFiles, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError,
+    Output, Port, Problem, Purity, Receipt, Report, Result, TableFile, Task, TaskResult, TypeContext, dataset_at,
     file_dataset_at, suggest, target,
 };
 use towline_tables::AtomicFile;
@@ -89,7 +89,7 @@ impl ParquetExport {
             Some(split) if !names.contains(&split.as_str()) => {
                 let help = suggest::sentence(split, &names, "splits");
                 vec![
-                    Problem::new("bad-config", format!("there is no split `{split}`"))
+                    Problem::new(Code::BadConfig, format!("there is no split `{split}`"))
                         .at("split")
                         .help(help),
                 ]
@@ -97,7 +97,7 @@ impl ParquetExport {
             None if self.single_file() && names.len() != 1 => {
                 let message = format!("one file cannot hold {} splits ({})", names.len(), names.join(", "));
                 let help = "name a folder to get one file per split, or choose a split with `split`";
-                vec![Problem::new("bad-config", message).at("path").help(help)]
+                vec![Problem::new(Code::BadConfig, message).at("path").help(help)]
             }
             _ => Vec::new(),
         }
@@ -384,7 +384,7 @@ mod tests {
             splits: vec!["train".into(), "valid".into()],
         };
         let problems = export(Path::new("a.parquet"), None, true).problems(&dataset);
-        assert_eq!(problems[0].code, "bad-config");
+        assert_eq!(problems[0].code, Code::BadConfig);
         let problems = export(Path::new("a"), Some("vald"), true).problems(&dataset);
         assert_eq!(problems[0].help.as_deref(), Some("did you mean `valid`?"));
         assert!(

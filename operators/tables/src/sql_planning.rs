@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use futures::FutureExt;
 
-use towline_api::{Problem, Schema, suggest};
+use towline_api::{Code, Problem, Schema, suggest};
 
 /// A session like `session` in which names keep their case and nothing is registered yet: nodes do not see each other's
 /// tables.
@@ -117,7 +117,7 @@ fn explained(error: &DataFusionError, schemas: &[&Schema]) -> (Problem, Option<C
         let message = format!("there is no column `{}`", field.flat_name());
         let help = suggest::sentence(&field.name, &names, "columns");
         return (
-            Problem::new("unknown-column", message).help(help),
+            Problem::new(Code::UnknownColumn, message).help(help),
             Some((**field).clone()),
         );
     }
@@ -127,7 +127,7 @@ fn explained(error: &DataFusionError, schemas: &[&Schema]) -> (Problem, Option<C
         let message = format!("the column `{}` is in more than one table", field.name);
         let help = format!("say which one is meant: `TABLE.{}`", field.name);
         return (
-            Problem::new("ambiguous-column", message).help(help),
+            Problem::new(Code::AmbiguousColumn, message).help(help),
             Some((**field).clone()),
         );
     }
@@ -138,7 +138,7 @@ fn explained(error: &DataFusionError, schemas: &[&Schema]) -> (Problem, Option<C
         },
         other => other.strip_backtrace(),
     };
-    (Problem::new("bad-sql", message), None)
+    (Problem::new(Code::BadSql, message), None)
 }
 
 /// The words and signs of a query, each with its range of bytes.
@@ -217,7 +217,7 @@ pub fn duplicates<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Problem> 
     twice
         .map(|(name, _)| {
             Problem::new(
-                "duplicate-column",
+                Code::DuplicateColumn,
                 format!("there would be more than one column `{name}`"),
             )
             .help("rename or leave out all but one")

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use towline_api::{Column, Problem, Schema};
+use towline_api::{Code, Column, Problem, Schema};
 
 /// The type that `word` means.
 pub(crate) fn data_type(word: &str) -> Option<DataType> {
@@ -31,7 +31,7 @@ pub(crate) fn check(schema: Option<&BTreeMap<String, String>>) -> Vec<Problem> {
         .map(|(column, word)| {
             let message = format!("`{word}`, given for column `{column}`, is not a type");
             let help = "the types are `int64`, `float64`, `string`, `bool`, `date`, `timestamp` and Arrow's own";
-            Problem::new("bad-config", message).at("schema").help(help)
+            Problem::new(Code::BadConfig, message).at("schema").help(help)
         })
         .collect()
 }
@@ -41,7 +41,7 @@ pub(crate) fn only(schema: Option<&BTreeMap<String, String>>) -> Result<Schema, 
     let Some(schema) = schema else {
         let message = "the source does not declare its columns, and nothing may be read";
         let help = "declare them with `schema: { column: type }`, or validate without --offline";
-        return Err(vec![Problem::new("bad-source", message).help(help)]);
+        return Err(vec![Problem::new(Code::BadSource, message).help(help)]);
     };
     let columns = schema
         .iter()

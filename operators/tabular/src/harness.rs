@@ -164,7 +164,7 @@ pub(crate) fn run<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Ran {
 /// The codes of what is wrong without data.
 pub(crate) fn codes<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Vec<&'static str> {
     let problems = typed::<T>(config, inputs).map(|_| ()).expect_err("something is wrong");
-    problems.into_iter().map(|problem| problem.code).collect()
+    problems.into_iter().map(|problem| problem.code.as_str()).collect()
 }
 
 fn typed<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Result<(towline_api::Built, NodeType), Vec<Problem>> {

@@ -1,6 +1,5 @@
 //! YAML text, read into a tree in which every value keeps its place, and the diagnostics that point back into it.
 
-mod codes;
 mod compose;
 mod diagnostic;
 mod load;
@@ -13,7 +12,6 @@ mod source;
 mod tests;
 mod value;
 
-pub use codes::Code;
 pub use diagnostic::{Diagnostic, HINTED, Severity};
 pub use load::{Parsed, load, parse};
 pub use placement::Placement;
@@ -21,6 +19,7 @@ pub use render::{Style, render, summary};
 pub(crate) use scalar::shorten;
 pub use scalar::{IntegerTooLarge, resolve as resolve_scalar};
 pub use source::{FileId, SourceMap, Span, Spanned};
+pub use towline_api::Code;
 pub use value::{Key, Mapping, Value, ValueKind};
 
 /// How large a file may be.

@@ -21,7 +21,7 @@ use crate::redis::publish::task::receipt;
 use crate::redis::redis_sink::{default_chunk, default_connections, default_in_flight, default_patience, is_false};
 use crate::redis::verify::receipt_check::Claim;
 use towline_api::{
-    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Artifact, Code, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
     Purity, Receipt, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
 };
 
@@ -152,17 +152,18 @@ impl Describe for VectorSink {
     fn check(&self) -> Vec<Problem> {
         let mut problems = self.reach().problems();
         if self.url == address::EMBEDDED {
-            let problem = Problem::new("bad-config", "the embedded store searches no vectors").at("url");
+            let problem = Problem::new(Code::BadConfig, "the embedded store searches no vectors").at("url");
             problems.push(problem.help("name a server with the search module"));
         }
         if address::shape(&self.url) == Some(Shape::Cluster) {
-            problems.push(Problem::new("bad-config", "the index of a cluster is not supported").at("url"));
+            problems.push(Problem::new(Code::BadConfig, "the index of a cluster is not supported").at("url"));
         }
         if self.index.is_empty() {
-            problems.push(Problem::new("bad-config", "the index needs a name").at("index"));
+            problems.push(Problem::new(Code::BadConfig, "the index needs a name").at("index"));
         }
         if self.key.starts_with('{') && !self.key.starts_with("{{") {
-            let problem = Problem::new("bad-config", "the index finds its keys by the text they begin with").at("key");
+            let problem =
+                Problem::new(Code::BadConfig, "the index finds its keys by the text they begin with").at("key");
             problems.push(problem.help("write a text in front, as in `ITEM:{item_id}`"));
         }
         problems.extend(check_namespace(&self.namespace));
@@ -184,7 +185,7 @@ impl Operator for VectorSink {
             Some(column) if !(column.is_list() && column.element_type().is_floating()) => {
                 let message = format!("`{EMBEDDING}` holds {}, not vectors", column.data_type);
                 problems.push(
-                    Problem::new("bad-input", message)
+                    Problem::new(Code::BadInput, message)
                         .at_port("input")
                         .help("use the output of Encode"),
                 );
@@ -293,7 +294,7 @@ impl VectorSink {
 /// The one column with the item's id.
 fn item_column(schema: &Schema) -> Result<&Column, Problem> {
     schema.tagged(&[Tag::Item, Tag::Id]).next().ok_or_else(|| {
-        Problem::new("bad-input", "no column has the tags item and id")
+        Problem::new(Code::BadInput, "no column has the tags item and id")
             .help("tag the item's id column with TagAsItemID")
     })
 }

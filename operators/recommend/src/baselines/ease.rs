@@ -7,7 +7,7 @@ use towline_kernels::{Isa, invert};
 use crate::model::interactions::{Interactions, interactions_type};
 use crate::model::item_weights::{Description, FILE, ItemWeights, KIND, Weights};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
+    Artifact, Code, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
     Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 
@@ -48,7 +48,7 @@ impl Describe for Ease {
         if self.regularization.is_finite() && self.regularization > 0.0 {
             return Vec::new();
         }
-        vec![Problem::new("out-of-range", "the regularisation must be more than 0").at("regularization")]
+        vec![Problem::new(Code::OutOfRange, "the regularisation must be more than 0").at("regularization")]
     }
 }
 

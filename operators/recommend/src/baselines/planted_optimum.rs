@@ -11,7 +11,7 @@ use crate::model::embedding_model;
 use crate::model::interactions::{Interactions, interactions_type};
 use crate::synthetic::planted_rule::{PlantedRule, TASTES, suits, taste};
 use towline_api::{
-    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Artifact, Code, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
     Purity, Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 
@@ -76,7 +76,7 @@ fn foreign(column: &Column) -> Option<Problem> {
         column.name
     );
     let help = "encode the ids of the source as they are, with Categorify";
-    Some(Problem::new("bad-input", text).help(help).at_port("input"))
+    Some(Problem::new(Code::BadInput, text).help(help).at_port("input"))
 }
 
 impl Task for PlantedOptimum {

@@ -7,7 +7,7 @@ use crate::data::time_decay::Recency;
 use crate::model::embedding_model;
 use crate::model::interactions::{Interactions, interactions_type};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
+    Artifact, Code, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
     Result, Tag, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 
@@ -52,7 +52,7 @@ impl Operator for Popularity {
             };
             if !column.has(&[Tag::User]) || column.has(&[Tag::Id]) || column.is_list() || column.domain.is_none() {
                 let text = format!("`{segment}` is not an encoded column of the users with one value a row");
-                return Err(vec![Problem::new("bad-input", text).at("segment")]);
+                return Err(vec![Problem::new(Code::BadInput, text).at("segment")]);
             }
         }
         if let Some(problem) = self

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, Kind, ModelFiles, ModelType, NodeType, Operator, OperatorError, Output,
-    Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext, suggest,
+    Artifact, Code, Context, Describe, Form, Inputs, Kind, ModelFiles, ModelType, NodeType, Operator, OperatorError,
+    Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext, suggest,
 };
 
 /// Hands on the best of several models of one kind, by a metric: the metric of an evaluation of each, or, without
@@ -164,14 +164,14 @@ type Contestant<'a> = Result<(&'a ModelFiles, &'a BTreeMap<String, f64>), &'a st
 fn common(models: &[&ModelType], metrics: Vec<String>) -> Result<ModelType, Vec<Problem>> {
     let Some(first) = models.first() else {
         return Err(vec![
-            Problem::new("bad-input", "there is no model to choose from").at_port(MODELS),
+            Problem::new(Code::BadInput, "there is no model to choose from").at_port(MODELS),
         ]);
     };
     let mut common = (*first).clone();
     for model in &models[1..] {
         let like = |m: &ModelType| (m.query.clone(), m.item.clone(), m.user_id.clone(), m.item_id.clone());
         if like(model) != like(first) {
-            let problem = Problem::new("bad-input", "these models are not of the same columns").at_port(MODELS);
+            let problem = Problem::new(Code::BadInput, "these models are not of the same columns").at_port(MODELS);
             return Err(vec![
                 problem.help("only models that can stand for each other are compared"),
             ]);
@@ -199,11 +199,11 @@ impl Operator for BestModel {
         let evaluations = inputs.0.iter().filter(|input| input.port == EVALUATIONS).count();
         if evaluations > 0 && evaluations != models.len() {
             let text = format!("{} models, but {evaluations} evaluations", models.len());
-            return Err(vec![Problem::new("bad-input", text).at_port(EVALUATIONS)]);
+            return Err(vec![Problem::new(Code::BadInput, text).at_port(EVALUATIONS)]);
         }
         if !self.trials.is_empty() && self.trials.len() != models.len() {
             let text = format!("{} models, but {} trials", models.len(), self.trials.len());
-            return Err(vec![Problem::new("bad-config", text).at("trials")]);
+            return Err(vec![Problem::new(Code::BadConfig, text).at("trials")]);
         }
         let mut known = Self::known(inputs);
         if !known.contains(&self.metric) {
@@ -215,7 +215,7 @@ impl Operator for BestModel {
                 suggest::sentence(&self.metric, &names, "metrics")
             };
             let text = format!("there is no metric `{}` of every model", self.metric);
-            return Err(vec![Problem::new("unknown-metric", text).at("metric").help(help)]);
+            return Err(vec![Problem::new(Code::UnknownMetric, text).at("metric").help(help)]);
         }
         known.extend([COUNT, FAILED, BEST].map(str::to_owned));
         Ok(NodeType::Model(common(&models, known)?))

@@ -10,8 +10,8 @@ use crate::model::stored_model::LoadedModel;
 use crate::towers::tower_shape::WEIGHTS;
 use crate::towers::towers::Towers;
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, ModelFiles, ModelType, NodeType, Operator, OperatorError, Output, Port,
-    Problem, Purity, Report, Result, Score, Task, TaskResult, TypeContext,
+    Artifact, Code, Context, Describe, Form, Inputs, ModelFiles, ModelType, NodeType, Operator, OperatorError, Output,
+    Port, Problem, Purity, Report, Result, Score, Task, TaskResult, TypeContext,
 };
 
 /// One model out of several of the same columns, such as some that `TwoTowerTrain` made with different seeds: its score is
@@ -56,7 +56,7 @@ impl Operator for Ensemble {
             _ => None,
         });
         let models: Vec<&ModelType> = models.collect();
-        let problem = |text: &str| Problem::new("bad-input", text).at_port(MEMBERS);
+        let problem = |text: &str| Problem::new(Code::BadInput, text).at_port(MEMBERS);
         let [first, others @ ..] = models.as_slice() else {
             return Err(vec![problem("there are no models")]);
         };

@@ -5,7 +5,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type};
 use arrow::error::ArrowError;
 
-use towline_api::{OperatorError, Problem, Result, Schema, TableFile, Tag};
+use towline_api::{Code, OperatorError, Problem, Result, Schema, TableFile, Tag};
 
 /// What stands against the column `name` as weights.
 pub(crate) fn problem(name: &str, schema: &Schema) -> Option<Problem> {
@@ -19,7 +19,7 @@ pub(crate) fn problem(name: &str, schema: &Schema) -> Option<Problem> {
     } else {
         return None;
     };
-    Some(Problem::new("bad-input", text).at("sample_weight"))
+    Some(Problem::new(Code::BadInput, text).at("sample_weight"))
 }
 
 /// The weights of the rows of some tables, batch by batch.

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use towline_api::{Cancel, OperatorError, Problem, Result, Schema, TableFile};
+use towline_api::{Cancel, Code, OperatorError, Problem, Result, Schema, TableFile};
 
 /// What an interaction counts for by its age: `0.5 ^ (age / half_life)`, where the latest interaction has age 0.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -24,14 +24,14 @@ impl Recency {
     /// What stands against these columns.
     pub(crate) fn problem(&self, schema: &Schema) -> Option<Problem> {
         if !(self.half_life.is_finite() && self.half_life > 0.0) {
-            return Some(Problem::new("out-of-range", "the half-life must be more than 0").at("recency"));
+            return Some(Problem::new(Code::OutOfRange, "the half-life must be more than 0").at("recency"));
         }
         let Some(column) = schema.get(&self.column) else {
             return Some(Problem::unknown_column(&self.column, schema).at("recency"));
         };
         let time = column.data_type.is_numeric() || column.data_type.is_temporal();
         let text = format!("`{}` ({}) is no time", column.name, column.data_type);
-        (!time).then(|| Problem::new("bad-input", text).at("recency"))
+        (!time).then(|| Problem::new(Code::BadInput, text).at("recency"))
     }
 
     /// What the rows of these tables count for.

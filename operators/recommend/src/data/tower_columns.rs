@@ -1,7 +1,7 @@
 //! Which columns belong to which tower.
 
 use crate::data::feature_column::Kind;
-use towline_api::{Column, DatasetFiles, ModelType, OperatorError, Problem, Result, Schema, Score, Tag};
+use towline_api::{Code, Column, DatasetFiles, ModelType, OperatorError, Problem, Result, Schema, Score, Tag};
 
 /// The columns of the two towers.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl Sides {
                         column.name
                     );
                     let help = format!("leave it out, or do not tag it {tag}");
-                    problems.push(Problem::new("tag-conflict", message).help(help));
+                    problems.push(Problem::new(Code::TagConflict, message).help(help));
                 } else {
                     problems.extend(unusable(column));
                 }
@@ -40,13 +40,13 @@ impl Sides {
                 [] => {
                     let message = format!("no column is tagged {tag} and id");
                     let help = format!("the id column of the {tag}s needs the tags [{tag}, id]");
-                    problems.push(Problem::new("bad-input", message).help(help));
+                    problems.push(Problem::new(Code::BadInput, message).help(help));
                     String::new()
                 }
                 many => {
                     let names: Vec<&str> = many.iter().map(|column| column.name.as_str()).collect();
                     let message = format!("several columns are tagged {tag} and id: {}", names.join(", "));
-                    problems.push(Problem::new("bad-input", message).help("tag only one of them as the id"));
+                    problems.push(Problem::new(Code::BadInput, message).help("tag only one of them as the id"));
                     String::new()
                 }
             };
@@ -88,7 +88,7 @@ fn unusable(column: &Column) -> Option<Problem> {
     let (kind, id) = (Kind::of(column), column.has(&[Tag::Id]));
     if id && kind == Some(Kind::Ids) && column.is_list() {
         return Some(Problem::new(
-            "bad-input",
+            Code::BadInput,
             format!("the id column `{}` holds lists", column.name),
         ));
     }
@@ -103,7 +103,7 @@ fn unusable(column: &Column) -> Option<Problem> {
     } else {
         "encode it with Categorify, bucket it first, or leave it out"
     };
-    Some(Problem::new("bad-input", message).help(help))
+    Some(Problem::new(Code::BadInput, message).help(help))
 }
 
 /// What stands between the dataset on `port` and the columns `wanted` of a model.
@@ -123,7 +123,7 @@ pub(crate) fn mismatches(wanted: &[&Column], schema: &Schema, port: &str) -> Vec
                 "`{name}` is {}, but the model was trained on {}",
                 found.data_type, column.data_type
             );
-            problems.push(Problem::new("bad-input", message).at_port(port));
+            problems.push(Problem::new(Code::BadInput, message).at_port(port));
         } else if let (Some(a), Some(b)) = (domain, other)
             && a.vocabulary.is_some()
             && b.vocabulary.is_some()
@@ -131,7 +131,7 @@ pub(crate) fn mismatches(wanted: &[&Column], schema: &Schema, port: &str) -> Vec
         {
             let message = format!("`{name}` was encoded with another vocabulary than the model's");
             let help = "encode it with the operator that encoded the training data";
-            problems.push(Problem::new("bad-input", message).help(help).at_port(port));
+            problems.push(Problem::new(Code::BadInput, message).help(help).at_port(port));
         }
     }
     problems

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, Kind, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Report, ReportTable, Result, Task, TaskResult, TypeContext, suggest,
+    Artifact, Code, Context, Describe, Form, Inputs, Kind, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext, suggest,
 };
 
 /// Puts the metrics of several nodes into one table: a row per input, under the name that the pipeline gives it.
@@ -40,7 +40,7 @@ impl Describe for CompareMetrics {
 
     fn check(&self) -> Vec<Problem> {
         if self.metrics.is_empty() {
-            return vec![Problem::new("out-of-range", "there is nothing to compare").at("metrics")];
+            return vec![Problem::new(Code::OutOfRange, "there is nothing to compare").at("metrics")];
         }
         Vec::new()
     }
@@ -69,7 +69,7 @@ impl Operator for CompareMetrics {
         for input in &inputs.0 {
             let NodeType::Metrics(known) = &input.value else {
                 let text = format!("`{}` is a {}, not metrics", input.label, input.value.kind());
-                problems.push(Problem::new("bad-input", text).at_port(input.port));
+                problems.push(Problem::new(Code::BadInput, text).at_port(input.port));
                 continue;
             };
             for (index, metric) in self
@@ -81,7 +81,7 @@ impl Operator for CompareMetrics {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 let help = suggest::sentence(metric, &known, "metrics");
                 let text = format!("`{}` has no metric `{metric}`", input.label);
-                problems.push(Problem::new("bad-input", text).at_index("metrics", index).help(help));
+                problems.push(Problem::new(Code::BadInput, text).at_index("metrics", index).help(help));
             }
         }
         if !problems.is_empty() {

@@ -12,7 +12,7 @@ use crate::evaluate::metrics::{Average, NAMES, OF_QUERY};
 use crate::evaluate::ranked_lists::{Ranked, longest};
 use crate::model::distinct_users::unknown_split;
 use towline_api::{
-    Artifact, Context, DEFAULT_SPLIT, DatasetFiles, Describe, Form, Inputs, ModelType, NodeType, Operator,
+    Artifact, Code, Context, DEFAULT_SPLIT, DatasetFiles, Describe, Form, Inputs, ModelType, NodeType, Operator,
     OperatorError, Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext,
     dataset_at, file_dataset_at, model_at,
 };
@@ -128,12 +128,12 @@ impl Describe for Evaluate {
 
     fn check(&self) -> Vec<Problem> {
         if self.k.is_empty() || self.k.contains(&0) {
-            return vec![Problem::new("out-of-range", "`k` needs at least one length, none of them 0").at("k")];
+            return vec![Problem::new(Code::OutOfRange, "`k` needs at least one length, none of them 0").at("k")];
         }
         if self.bootstrap != 0 && !RESAMPLES.contains(&self.bootstrap) {
             let (least, most) = (RESAMPLES.start(), RESAMPLES.end());
             let text = format!("an interval of 95 % takes {least} to {most} resamples; 0 is for none");
-            return vec![Problem::new("out-of-range", text).at("bootstrap")];
+            return vec![Problem::new(Code::OutOfRange, text).at("bootstrap")];
         }
         Vec::new()
     }
@@ -159,7 +159,7 @@ impl Operator for Evaluate {
                 None => problems.push(Problem::unknown_column(segment, &model.query).at_index("segments", index)),
                 Some(column) if column.is_list() => {
                     let text = format!("`{segment}` holds lists: its rows belong to no one segment");
-                    problems.push(Problem::new("bad-input", text).at_index("segments", index));
+                    problems.push(Problem::new(Code::BadInput, text).at_index("segments", index));
                 }
                 Some(_) => {}
             }

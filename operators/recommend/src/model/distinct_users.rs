@@ -7,7 +7,7 @@ use arrow::array::ArrayRef;
 use crate::data::feature_table::EncodedTable;
 use crate::data::tower_columns::columns_of;
 use crate::model::stored_model::{LoadedModel, tables};
-use towline_api::{BATCH_ROWS, Cancel, Column, DatasetFiles, Problem, Result};
+use towline_api::{BATCH_ROWS, Cancel, Code, Column, DatasetFiles, Problem, Result};
 
 /// Distinct users with their features, by original id.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(crate) fn unknown_split(split: Option<&str>, splits: &[String], key: &str) -
     let known: Vec<&str> = splits.iter().map(String::as_str).collect();
     let help = towline_api::suggest::sentence(split, &known, "splits");
     Some(
-        Problem::new("bad-input", format!("there is no split `{split}`"))
+        Problem::new(Code::BadInput, format!("there is no split `{split}`"))
             .at(key)
             .help(help),
     )

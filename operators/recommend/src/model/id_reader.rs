@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use crate::data::id_mapping::{Originals, original_type};
 use crate::data::tower_columns::mismatches;
 use crate::model::stored_model::tables;
-use towline_api::{Cancel, Column, DatasetFiles, OperatorError, Problem, Result, Schema};
+use towline_api::{Cancel, Code, Column, DatasetFiles, OperatorError, Problem, Result, Schema};
 
 /// What stands between the dataset on `port` and ids of `wanted`, a column of the model: the column of that name holds ids
 /// encoded like the model's, or original ids of any whole-number or text type.
@@ -22,7 +22,7 @@ pub(crate) fn id_problem(wanted: Option<&Column>, schema: &Schema, port: &str) -
             return None;
         }
         let message = format!("`{}` is {found}, but the ids of the model are {original}", wanted.name);
-        return Some(Problem::new("bad-input", message).at_port(port));
+        return Some(Problem::new(Code::BadInput, message).at_port(port));
     }
     mismatches(&[wanted], schema, port).into_iter().next()
 }

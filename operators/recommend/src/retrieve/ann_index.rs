@@ -18,7 +18,7 @@ use crate::model::distinct_users::Users;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
 use towline_api::{
-    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Artifact, Code, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
     Purity, Receipt, Report, Result, Schema, Score, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
     model_at, model_files_at,
 };
@@ -140,7 +140,7 @@ impl Operator for AnnIndex {
         match (model.score, self.metric) {
             (None, _) => {
                 let message = "this model has no embeddings that could be indexed";
-                problems.push(Problem::new("bad-input", message).at_port("model"));
+                problems.push(Problem::new(Code::BadInput, message).at_port("model"));
             }
             (Some(score), Some(metric)) if metric != of_score(score) => {
                 let (own, name) = match score {
@@ -149,7 +149,7 @@ impl Operator for AnnIndex {
                 };
                 let message = format!("the model scores by {own}: an index by another metric would find other items");
                 let help = format!("leave `metric` out, or write `metric: {name}`");
-                problems.push(Problem::new("index-metric", message).at("metric").help(help));
+                problems.push(Problem::new(Code::IndexMetric, message).at("metric").help(help));
             }
             _ => {}
         }

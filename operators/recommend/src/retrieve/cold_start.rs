@@ -11,7 +11,7 @@ use crate::model::stored_model::LoadedModel;
 use crate::retrieve::item_filter::ItemChoice;
 use crate::retrieve::target_users::{column_of, decoded};
 use crate::towers::scoring::Scored;
-use towline_api::{Cancel, Column, DatasetFiles, OperatorError, Problem, Result, Schema};
+use towline_api::{Cancel, Code, Column, DatasetFiles, OperatorError, Problem, Result, Schema};
 
 /// What users without history get.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,7 +43,7 @@ pub(crate) fn segment_problem(column: &str, schema: &Schema, port: &str) -> Opti
             "`{column}` is {}, which does not put a user into one segment",
             found.data_type
         );
-        Problem::new("bad-input", message).at("cold_start")
+        Problem::new(Code::BadInput, message).at("cold_start")
     })
 }
 

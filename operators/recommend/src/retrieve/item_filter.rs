@@ -16,8 +16,8 @@ use crate::model::id_reader::{IdReader, id_problem};
 use crate::model::stored_model::LoadedModel;
 use crate::towers::scoring::Scored;
 use towline_api::{
-    Artifact, Cancel, Column, DatasetFiles, Inputs, ModelFiles, ModelType, NodeType, OperatorError, Problem, Result,
-    Schema, dataset_at, file_dataset_at,
+    Artifact, Cancel, Code, Column, DatasetFiles, Inputs, ModelFiles, ModelType, NodeType, OperatorError, Problem,
+    Result, Schema, dataset_at, file_dataset_at,
 };
 use towline_tables::sql_planning::{private_session, problem_in, steady};
 
@@ -73,12 +73,12 @@ impl ItemRules<'_> {
             let groups = &found.data_type;
             if found.is_list() || groups.is_floating() {
                 let message = format!("`{column}` is {groups}, which does not put an item into one group");
-                problems.push(Problem::new("bad-input", message).at("max_per"));
+                problems.push(Problem::new(Code::BadInput, message).at("max_per"));
             }
             if *most == 0 {
                 let message = format!("no item could have a `{column}`");
                 let help = "a cap is at least 1; to leave items out use `exclude`";
-                problems.push(Problem::new("out-of-range", message).at("max_per").help(help));
+                problems.push(Problem::new(Code::OutOfRange, message).at("max_per").help(help));
             }
         }
         Ok(problems)

@@ -13,7 +13,7 @@ use crate::model::distinct_users::Users;
 use crate::model::id_reader::{IdReader, Lookup, is_text};
 use crate::model::interaction_history::Seen;
 use crate::model::stored_model::LoadedModel;
-use towline_api::{Cancel, DatasetFiles, OperatorError, Problem, Result};
+use towline_api::{Cancel, Code, DatasetFiles, OperatorError, Problem, Result};
 
 /// An original id of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,7 +36,7 @@ pub(crate) fn mismatched(ids: &[UserId], original: &DataType) -> Vec<Problem> {
     let places = ids.iter().enumerate().filter(|(_, id)| wrong(id));
     let problem = |(place, _)| {
         let message = format!("the ids of the users are {original}");
-        Problem::new("wrong-type", message).at_index("users", place)
+        Problem::new(Code::WrongType, message).at_index("users", place)
     };
     places.map(problem).collect()
 }

@@ -16,7 +16,7 @@ use crate::retrieve::cold_start::{ColdStart, segment_problem};
 use crate::retrieve::item_filter::{EXCLUDE, ITEMS, ItemRules, ONLY};
 use crate::retrieve::target_users::{UserId, mismatched};
 use towline_api::{
-    Artifact, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, ModelType, NodeType, Operator,
+    Artifact, Code, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, ModelType, NodeType, Operator,
     Output, Port, Problem, Purity, Result, Schema, Tag, Task, TypeContext, byte_size, dataset_at, model_at,
 };
 
@@ -145,7 +145,11 @@ impl TopKEncode {
             ));
             if self.users.is_some() {
                 let message = "users are listed, and a table of users is connected";
-                problems.push(Problem::new("conflict", message).at("users").help("use one of the two"));
+                problems.push(
+                    Problem::new(Code::Conflict, message)
+                        .at("users")
+                        .help("use one of the two"),
+                );
             }
         }
         if let Some(users) = &self.users {
@@ -223,7 +227,7 @@ fn beyond_catalogue(k: u64, item: Option<&Column>) -> Option<Problem> {
     let most = domain.size.or(domain.at_most)?.saturating_sub(2);
     (k > most).then(|| {
         Problem::new(
-            "out-of-range",
+            Code::OutOfRange,
             format!("{k} items are asked for, of at most {most} in the catalogue"),
         )
         .at("k")

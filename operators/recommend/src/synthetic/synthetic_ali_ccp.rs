@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::synthetic::planted_rule::{MAX_ITEM_ID, MAX_USER_ID, PlantedRule, suited, taste};
 use towline_api::{
-    Artifact, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError,
-    Output, Port, Problem, Purity, Report, Result, Schema, Task, TaskResult, TypeContext,
+    Artifact, Code, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator,
+    OperatorError, Output, Port, Problem, Purity, Report, Result, Schema, Task, TaskResult, TypeContext,
 };
 use towline_tables::TableWriter;
 
@@ -253,7 +253,7 @@ impl Describe for SyntheticAliCcp {
             return Vec::new();
         }
         let message = format!("the shares must be positive and add up to 1, not to {sum}");
-        vec![Problem::new("out-of-range", message).at("splits")]
+        vec![Problem::new(Code::OutOfRange, message).at("splits")]
     }
 }
 

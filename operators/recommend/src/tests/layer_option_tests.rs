@@ -79,7 +79,7 @@ fn what_cannot_be_is_refused() {
             Ok(operator) => operator.check(),
             Err(problems) => problems,
         };
-        problems.into_iter().map(|problem| problem.code).collect()
+        problems.into_iter().map(|problem| problem.code.as_str()).collect()
     };
     for bad in [
         json!({ "dropout": 1.0 }),

@@ -1,6 +1,7 @@
 //! Training data that does not fit into memory.
 
 use std::sync::Arc;
+use towline_api::Code;
 
 use arrow::array::{Float32Array, Int64Array};
 use arrow::datatypes::DataType;
@@ -138,5 +139,5 @@ fn a_limit_that_no_window_keeps_to_is_refused() {
         "{text}"
     );
     let operator: TwoTowerTrain = parse(&settings(&json!({ "memory_limit": "much" }))).unwrap();
-    assert_eq!(operator.check()[0].code, "bad-config");
+    assert_eq!(operator.check()[0].code, Code::BadConfig);
 }

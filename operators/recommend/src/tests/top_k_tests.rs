@@ -57,7 +57,7 @@ fn problems<T: Describe>(fixture: &Fixture, config: Value, ports: &[(&'static st
     let built = Descriptor::of::<T>().build(&config);
     let found = built.and_then(|built| built.operator.output_type(&inputs(types), &fixture.types()));
     found.map_or_else(
-        |found| found.into_iter().map(|problem| problem.code).collect(),
+        |found| found.into_iter().map(|problem| problem.code.as_str()).collect(),
         |_| Vec::new(),
     )
 }

@@ -325,7 +325,7 @@ fn popularity_by_recency_prefers_what_is_recent() {
         let problems = operator
             .output_type(&inputs(vec![("input", dataset)]), &fixture.types())
             .unwrap_err();
-        assert_eq!(problems[0].code, told);
+        assert_eq!(problems[0].code.as_str(), told);
     }
 }
 

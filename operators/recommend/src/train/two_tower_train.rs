@@ -16,8 +16,8 @@ use crate::train::config::training_options::{
 };
 use crate::train::validation::{METRICS, metric};
 use towline_api::{
-    Describe, Form, Inputs, ModelType, NodeType, Operator, Port, Problem, Purity, Result, TypeContext, dataset_at,
-    default_split,
+    Code, Describe, Form, Inputs, ModelType, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
+    dataset_at, default_split,
 };
 
 /// Trains a two-tower retrieval model on positive interactions: one tower embeds the user, one the item, and the dot
@@ -280,7 +280,7 @@ impl Operator for TwoTowerTrain {
         if self.early_stopping.is_some() && validation.is_none() {
             let text = "there is no split to validate on";
             problems.push(
-                Problem::new("bad-input", text)
+                Problem::new(Code::BadInput, text)
                     .at("early_stopping")
                     .help("name one with `validate_on`"),
             );

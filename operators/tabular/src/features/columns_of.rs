@@ -3,7 +3,8 @@
 use arrow::datatypes::DataType;
 
 use towline_api::{
-    Column, DatasetType, Inputs, NamedExpr, NodeType, OperatorError, Problem, Result, Schema, contradiction, dataset_at,
+    Code, Column, DatasetType, Inputs, NamedExpr, NodeType, OperatorError, Problem, Result, Schema, contradiction,
+    dataset_at,
 };
 
 /// The output type of an operator that turns every column of `input` into the one that `change` makes of it.
@@ -22,7 +23,8 @@ pub(crate) fn each_column(
                         "column `{}` would be both {a} and {b}, which contradict each other",
                         column.name
                     );
-                    problems.push(Problem::new("tag-conflict", message).help("select other columns, or tag them once"));
+                    problems
+                        .push(Problem::new(Code::TagConflict, message).help("select other columns, or tag them once"));
                 }
                 schema.columns.push(column);
             }
@@ -44,7 +46,7 @@ pub(crate) fn number(column: &Column, what: &str) -> Result<(), Problem> {
         return Ok(());
     }
     let message = format!("column `{}` holds {}, which {what}", column.name, column.data_type);
-    Err(Problem::new("wrong-type", message).help("select columns of numbers"))
+    Err(Problem::new(Code::WrongType, message).help("select columns of numbers"))
 }
 
 /// Names in a setting that are no columns of the input.

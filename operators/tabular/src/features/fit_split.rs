@@ -1,7 +1,7 @@
 //! The split that an operator learns from.
 
 pub(super) use towline_api::default_split;
-use towline_api::{Problem, suggest};
+use towline_api::{Code, Problem, suggest};
 
 /// The problem with `fit_on`, if the input has no such split.
 pub(crate) fn unknown_split(fit_on: &String, splits: &[String]) -> Option<Problem> {
@@ -9,6 +9,9 @@ pub(crate) fn unknown_split(fit_on: &String, splits: &[String]) -> Option<Proble
         return None;
     }
     let known: Vec<&str> = splits.iter().map(String::as_str).collect();
-    let problem = Problem::new("unknown-split", format!("there is no split `{fit_on}` to learn from"));
+    let problem = Problem::new(
+        Code::UnknownSplit,
+        format!("there is no split `{fit_on}` to learn from"),
+    );
     Some(problem.at("fit_on").help(suggest::sentence(fit_on, &known, "splits")))
 }

@@ -11,7 +11,7 @@ use crate::merlin::feature::Feature;
 use crate::merlin::{schema_json, schema_text};
 use crate::source::parquet::ParquetSource;
 use towline_api::{
-    Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
+    Code, Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
     TableContext, TypeContext, contradiction,
 };
 
@@ -123,14 +123,15 @@ impl Operator for MerlinSource {
         if context.offline {
             let message = "its columns are in the files of Merlin, and nothing may be read";
             return Err(vec![
-                Problem::new("bad-source", message).help("validate without --offline"),
+                Problem::new(Code::BadSource, message).help("validate without --offline"),
             ]);
         }
         let NodeType::Dataset(mut dataset) = self.files_source().output_type(inputs, context)? else {
-            return Err(vec![Problem::new("bad-source", "the files hold no table")]);
+            return Err(vec![Problem::new(Code::BadSource, "the files hold no table")]);
         };
         let described = self.described(dataset.schema);
-        dataset.schema = described.map_err(|error| vec![Problem::new("bad-source", error.to_string()).at("splits")])?;
+        dataset.schema =
+            described.map_err(|error| vec![Problem::new(Code::BadSource, error.to_string()).at("splits")])?;
         Ok(NodeType::Dataset(dataset))
     }
 

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, Schema,
-    TypeContext, datasets,
+    Code, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result,
+    Schema, TypeContext, datasets,
 };
 use towline_tables::sql_planning::duplicates;
 
@@ -28,12 +28,12 @@ impl Operator for Concat {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let inputs = datasets(inputs);
         let Some(first) = inputs.first() else {
-            return Err(vec![Problem::new("bad-input", "nothing is connected to `inputs`")]);
+            return Err(vec![Problem::new(Code::BadInput, "nothing is connected to `inputs`")]);
         };
         if let Some(other) = inputs.iter().find(|input| input.splits != first.splits) {
             let (a, b) = (first.splits.join(", "), other.splits.join(", "));
             return Err(vec![Problem::new(
-                "unrelated-rows",
+                Code::UnrelatedRows,
                 format!("one input has the splits {a}, another {b}"),
             )]);
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
+    Code, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
     TableContext, Tag, TypeContext, dataset_at,
 };
 use towline_tables::sql_planning::{duplicates, quoted, quoted_list};
@@ -80,12 +80,16 @@ impl Describe for GroupBy {
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.by.is_empty() {
-            problems.push(Problem::new("bad-config", "`by` is empty").at("by"));
+            problems.push(Problem::new(Code::BadConfig, "`by` is empty").at("by"));
         }
         let word = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         for (_, _, aggregate) in self.outputs().filter(|(_, _, aggregate)| !word(aggregate)) {
             problems.push(
-                Problem::new("bad-config", format!("`{aggregate}` is not the name of an aggregate")).at("aggregate"),
+                Problem::new(
+                    Code::BadConfig,
+                    format!("`{aggregate}` is not the name of an aggregate"),
+                )
+                .at("aggregate"),
             );
         }
         problems

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::ROW;
 use towline_api::{
-    DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
-    Schema, Table, TableContext, TypeContext, dataset_at,
+    Code, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity,
+    Result, Schema, Table, TableContext, TypeContext, dataset_at,
 };
 use towline_tables::array_function::array_function;
 use towline_tables::sql_planning::{duplicates, plan_query, problem, quoted, quoted_list, rowless};
@@ -128,7 +128,7 @@ impl Describe for Join {
 
     fn check(&self) -> Vec<Problem> {
         if self.on.is_empty() {
-            return vec![Problem::new("bad-config", "`on` is empty").at("on")];
+            return vec![Problem::new(Code::BadConfig, "`on` is empty").at("on")];
         }
         Vec::new()
     }
@@ -145,7 +145,7 @@ impl Operator for Join {
                 right.splits.join(", "),
                 left.splits.join(", ")
             );
-            problems.push(Problem::new("bad-input", message).at_port("right"));
+            problems.push(Problem::new(Code::BadInput, message).at_port("right"));
         }
         let new = self.new_columns(&right.schema);
         problems.extend(

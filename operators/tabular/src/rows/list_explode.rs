@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::unknown;
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, LazyTable, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
-    Table, TableContext, Tag, TypeContext, dataset_at,
+    Code, Describe, Form, Inputs, LazyDataset, LazyTable, NodeType, Operator, OperatorError, Port, Problem, Purity,
+    Result, Table, TableContext, Tag, TypeContext, dataset_at,
 };
 use towline_tables::array_function::same_type;
 
@@ -51,7 +51,7 @@ impl Operator for ListExplode {
         {
             if !column.is_list() {
                 let message = format!("column `{}` holds {}, not lists", column.name, column.data_type);
-                return Err(vec![Problem::new("wrong-type", message).at("column")]);
+                return Err(vec![Problem::new(Code::WrongType, message).at("column")]);
             }
             column.data_type = column.element_type().clone();
             column.nullable = true;

@@ -3,8 +3,8 @@
 use datafusion::dataframe::DataFrame;
 
 use towline_api::{
-    DatasetType, Inputs, LazyDataset, NodeType, OperatorError, Problem, Result, Schema, TableContext, TypeContext,
-    dataset_at, suggest,
+    Code, DatasetType, Inputs, LazyDataset, NodeType, OperatorError, Problem, Result, Schema, TableContext,
+    TypeContext, dataset_at, suggest,
 };
 use towline_tables::sql_planning::{plan_query, problem, rowless};
 
@@ -58,7 +58,7 @@ pub(crate) fn unknown_split(split: &str, splits: &[String], key: &str) -> Option
         return None;
     }
     let known: Vec<&str> = splits.iter().map(String::as_str).collect();
-    let problem = Problem::new("unknown-split", format!("there is no split `{split}`"));
+    let problem = Problem::new(Code::UnknownSplit, format!("there is no split `{split}`"));
     Some(problem.at(key).help(suggest::sentence(split, &known, "splits")))
 }
 

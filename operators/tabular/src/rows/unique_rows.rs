@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::unknown_split;
 use towline_api::{
-    Column, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port,
-    Problem, Purity, Result, Schema, Table, TableContext, Tag, TypeContext, dataset_at, default_split,
+    Code, Column, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError,
+    Port, Problem, Purity, Result, Schema, Table, TableContext, Tag, TypeContext, dataset_at, default_split,
 };
 use towline_tables::sql_planning::{plan_query, problem, quoted, quoted_list, rowless};
 
@@ -51,14 +51,16 @@ impl UniqueRows {
         let mut ids = schema.columns.iter().filter(|column| column.has(&[tag, Tag::Id]));
         match (ids.next(), ids.next()) {
             (Some(id), None) => Ok(id),
-            (None, _) => Err(Problem::new("bad-input", format!("no column is tagged {tag} and id"))
-                .at_port("input")
-                .help(format!(
-                    "tag one with TagAs{}ID",
-                    if self.by == Side::User { "User" } else { "Item" }
-                ))),
+            (None, _) => Err(
+                Problem::new(Code::BadInput, format!("no column is tagged {tag} and id"))
+                    .at_port("input")
+                    .help(format!(
+                        "tag one with TagAs{}ID",
+                        if self.by == Side::User { "User" } else { "Item" }
+                    )),
+            ),
             (Some(a), Some(b)) => Err(Problem::new(
-                "bad-input",
+                Code::BadInput,
                 format!("`{}` and `{}` are both tagged {tag} and id", a.name, b.name),
             )
             .at_port("input")),

@@ -17,7 +17,7 @@ use crate::source::location::{
     SplitFiles, all_files, check, common_schema, dataset_type, divided, locate, run_time, table, without_files,
 };
 use towline_api::{
-    Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
+    Code, Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
     TableContext, TypeContext,
 };
 
@@ -115,7 +115,7 @@ impl Describe for CsvSource {
     fn check(&self) -> Vec<Problem> {
         let mut problems = check(self.path.as_ref(), self.splits.as_ref(), self.split.as_ref());
         if self.delimiter_byte().is_none() {
-            problems.push(Problem::new("bad-config", "the delimiter must be one ASCII character").at("delimiter"));
+            problems.push(Problem::new(Code::BadConfig, "the delimiter must be one ASCII character").at("delimiter"));
         }
         problems.extend(declared_type::check(self.schema.as_ref()));
         problems

@@ -12,8 +12,8 @@ use datafusion::prelude::SessionContext;
 
 use crate::rows::sampling::split::Split;
 use towline_api::{
-    DEFAULT_SPLIT, DatasetType, Describe, OperatorError, PathSegment, Problem, Result, Schema, Site, TableContext,
-    TypeContext,
+    Code, DEFAULT_SPLIT, DatasetType, Describe, OperatorError, PathSegment, Problem, Result, Schema, Site,
+    TableContext, TypeContext,
 };
 
 /// The files of one split, in order.
@@ -35,7 +35,7 @@ pub(crate) fn check(
         if splits.is_some() {
             let message = "`splits` says which files each split has, so that there is nothing left to split";
             problems.push(
-                Problem::new("conflict", message)
+                Problem::new(Code::Conflict, message)
                     .at("split")
                     .help("give `path` with `split`"),
             );
@@ -47,13 +47,15 @@ pub(crate) fn check(
 
 fn check_place(path: Option<&String>, splits: Option<&BTreeMap<String, String>>) -> Vec<Problem> {
     match (path, splits) {
-        (Some(_), Some(_)) => vec![Problem::new("conflict", "give one of `path` and `splits`, not both").at("splits")],
+        (Some(_), Some(_)) => {
+            vec![Problem::new(Code::Conflict, "give one of `path` and `splits`, not both").at("splits")]
+        }
         (None, None) => vec![Problem::new(
-            "missing-key",
+            Code::MissingKey,
             "give `path`, or `splits` with a path for each split",
         )],
         (None, Some(splits)) if splits.is_empty() => {
-            vec![Problem::new("bad-config", "`splits` names no split").at("splits")]
+            vec![Problem::new(Code::BadConfig, "`splits` names no split").at("splits")]
         }
         _ => Vec::new(),
     }
@@ -100,7 +102,7 @@ pub(crate) fn locate(
             }),
             Err(message) => problems.push(Problem {
                 site,
-                ..Problem::new("bad-source", message)
+                ..Problem::new(Code::BadSource, message)
             }),
         }
     }
@@ -164,7 +166,7 @@ pub(crate) fn common_schema(
         for file in &split.files {
             let complain = |message: String| Problem {
                 site: split.site.clone(),
-                ..Problem::new("bad-source", message)
+                ..Problem::new(Code::BadSource, message)
             };
             let schema = match schema_of(file) {
                 Ok(schema) => schema,

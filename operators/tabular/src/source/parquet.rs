@@ -18,7 +18,7 @@ use crate::source::location::{
     SplitFiles, all_files, check, common_schema, dataset_type, divided, locate, run_time, table, without_files,
 };
 use towline_api::{
-    Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
+    Code, Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
     TableContext, TypeContext,
 };
 
@@ -55,7 +55,7 @@ impl ParquetSource {
                     None => Some(Problem::unknown_column(name, found).at("schema")),
                     Some(column) if column.data_type != promised => {
                         let message = format!("the column `{name}` is {}, not {promised}", column.data_type);
-                        Some(Problem::new("bad-source", message).at("schema"))
+                        Some(Problem::new(Code::BadSource, message).at("schema"))
                     }
                     Some(_) => None,
                 }
@@ -158,7 +158,7 @@ mod tests {
             offline: false,
         };
         let problems = source.output_type(&Inputs(Vec::new()), &context).unwrap_err();
-        assert_eq!(problems[0].code, "bad-source");
+        assert_eq!(problems[0].code, Code::BadSource);
         assert_eq!(
             ParquetSource {
                 path: None,
@@ -168,7 +168,7 @@ mod tests {
             }
             .check()[0]
                 .code,
-            "missing-key"
+            Code::MissingKey
         );
     }
 

@@ -7,7 +7,7 @@ use crate::redis::config::address;
 use crate::redis::config::address::Shape;
 use crate::redis::config::settings::{Document, Encoding, Publish, Stale};
 use crate::redis::redis_sink::RedisSink;
-use towline_api::{Column, Problem, Result, Schema, Tag};
+use towline_api::{Code, Column, Problem, Result, Schema, Tag};
 
 pub(crate) fn check_namespace(namespace: &str) -> Option<Problem> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -36,7 +36,7 @@ pub(crate) fn check_key(key: &str, namespace: &str) -> Option<Problem> {
 }
 
 pub(crate) fn bad(at: &str, message: &str, help: Option<&str>) -> Problem {
-    let problem = Problem::new("bad-config", message).at(at);
+    let problem = Problem::new(Code::BadConfig, message).at(at);
     match help {
         Some(help) => problem.help(help),
         None => problem,
@@ -165,7 +165,7 @@ impl RedisSink {
             let unfit = |column: &&Column| !fits_a_field(column);
             problems.extend(schema.columns.iter().filter(unfit).map(|column| {
                 let message = format!("`{}` holds {}, which no field can hold", column.name, column.data_type);
-                Problem::new("bad-input", message)
+                Problem::new(Code::BadInput, message)
                     .at_port("input")
                     .help("leave the column out with a selection")
             }));
@@ -192,12 +192,13 @@ fn fits_a_field(column: &Column) -> bool {
 fn list_problems(schema: &Schema, name: &str, numbers: bool) -> Option<Problem> {
     let problem = match schema.get(name) {
         None => Problem::unknown_column(name, schema),
-        Some(column) if !column.is_list() => {
-            Problem::new("bad-input", format!("`{name}` holds {}, not lists", column.data_type))
-        }
+        Some(column) if !column.is_list() => Problem::new(
+            Code::BadInput,
+            format!("`{name}` holds {}, not lists", column.data_type),
+        ),
         Some(column) if numbers && column.element_type().is_floating() => return None,
         Some(column) if numbers => Problem::new(
-            "bad-input",
+            Code::BadInput,
             format!("`{name}` holds {}, not scores", column.element_type()),
         ),
         Some(column) => unusable(column)?,
@@ -212,7 +213,7 @@ pub(crate) fn key_problems(key: &str, schema: &Schema, has_user: bool) -> Vec<Pr
         Err(reason) => {
             let message = format!("`{key}` is not a pattern for keys: {reason}");
             let help = "name the user's id column in braces, as in `USER:{user_id}`";
-            return vec![Problem::new("bad-config", message).at("key").help(help)];
+            return vec![Problem::new(Code::BadConfig, message).at("key").help(help)];
         }
     };
     let mut problems = Vec::new();
@@ -228,7 +229,7 @@ pub(crate) fn key_problems(key: &str, schema: &Schema, has_user: bool) -> Vec<Pr
             }
             Some(column) if column.is_list() => {
                 let message = format!("`{field}` holds lists, which cannot stand in a key");
-                problems.push(Problem::new("bad-config", message).at("key"));
+                problems.push(Problem::new(Code::BadConfig, message).at("key"));
             }
             Some(column) if has_user && column.has(&[Tag::User, Tag::Id]) => {}
             Some(column) => problems.extend(unusable(column).map(|problem| problem.at("key"))),
@@ -242,12 +243,12 @@ pub(crate) fn user_column(schema: &Schema) -> Result<&Column, Problem> {
     let users: Vec<&Column> = schema.tagged(&[Tag::User, Tag::Id]).collect();
     match users.as_slice() {
         [user] => Ok(user),
-        [] => Err(Problem::new("bad-input", "no column has the tags user and id")
+        [] => Err(Problem::new(Code::BadInput, "no column has the tags user and id")
             .help("tag the user's id column with TagAsUserID")),
         several => {
             let names: Vec<String> = several.iter().map(|column| format!("`{}`", column.name)).collect();
             Err(Problem::new(
-                "bad-input",
+                Code::BadInput,
                 format!("several columns have the tags user and id: {}", names.join(", ")),
             ))
         }
@@ -258,7 +259,7 @@ pub(crate) fn unusable(column: &Column) -> Option<Problem> {
     let data_type = column.element_type();
     (!Cells::takes(data_type)).then(|| {
         Problem::new(
-            "bad-input",
+            Code::BadInput,
             format!(
                 "`{}` holds {data_type}; it must hold whole numbers or text",
                 column.name

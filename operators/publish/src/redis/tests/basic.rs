@@ -16,7 +16,7 @@ use crate::redis::redis_sink::RedisSink;
 use crate::redis::tests::servers::{Redis, ask, free_port};
 use crate::redis::tests::{dataset, expected, sink, users};
 use crate::testing::{inputs, receipt, test_context, write_table};
-use towline_api::{Column, Descriptor, Domain, OperatorError, Schema, Tag, Task, Vocabulary};
+use towline_api::{Code, Column, Descriptor, Domain, OperatorError, Schema, Tag, Task, Vocabulary};
 
 /// Everything in an embedded store, in order of the keys.
 fn stored(path: &Path) -> Vec<(String, String)> {
@@ -255,7 +255,7 @@ fn the_cache_key_has_no_password() {
         .build(&json!({ "url": "http://me:hunter2@host" }))
         .err()
         .unwrap();
-    assert_eq!(problems[0].code, "bad-config");
+    assert_eq!(problems[0].code, Code::BadConfig);
     assert!(!format!("{problems:?}").contains("hunter2"));
 }
 
@@ -272,7 +272,7 @@ fn slips_are_found_without_a_run() {
         let problems = sink(&json!({ "key": key })).problems(schema);
         problems
             .into_iter()
-            .map(|problem| (problem.code, problem.help.unwrap_or_default()))
+            .map(|problem| (problem.code.as_str(), problem.help.unwrap_or_default()))
             .collect::<Vec<_>>()
     };
     assert!(codes("USER:{user_id}", &good).is_empty());

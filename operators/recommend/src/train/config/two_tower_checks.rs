@@ -7,7 +7,7 @@ use crate::train::config::two_tower_shape::one_domain;
 use crate::train::network::temperature::LEAST;
 use crate::train::two_tower_train::TwoTowerTrain;
 use crate::train::validation::METRICS;
-use towline_api::{Column, ModelType, Problem, byte_size};
+use towline_api::{Code, Column, ModelType, Problem, byte_size};
 
 /// Beyond these a slip would take all memory, and with it the process.
 const WIDEST_LAYER: usize = 65_536;
@@ -19,7 +19,7 @@ impl TwoTowerTrain {
         let mut problems = Vec::new();
         let mut range = |key: &str, bad: bool, text: &str| {
             if bad {
-                problems.push(Problem::new("out-of-range", text).at(key));
+                problems.push(Problem::new(Code::OutOfRange, text).at(key));
             }
         };
         let positive = |x: f64| x.is_finite() && x > 0.0;
@@ -106,7 +106,7 @@ impl TwoTowerTrain {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 let help = towline_api::suggest::sentence(&early.metric, &known, "metrics");
                 let text = format!("there is no metric `{}`", early.metric);
-                problems.push(Problem::new("bad-config", text).at("early_stopping").help(help));
+                problems.push(Problem::new(Code::BadConfig, text).at("early_stopping").help(help));
             }
         }
         problems
@@ -119,7 +119,7 @@ impl TwoTowerTrain {
         for (side, columns) in [("user", &query), ("item", &item)] {
             if columns.is_empty() {
                 let text = format!("the {side} tower would have no column, for only the id is tagged {side}");
-                problems.push(Problem::new("bad-input", text).at("id_embedding"));
+                problems.push(Problem::new(Code::BadInput, text).at("id_embedding"));
             }
         }
         let all: Vec<&Column> = query.iter().chain(&item).collect();
@@ -130,7 +130,7 @@ impl TwoTowerTrain {
         {
             let text = format!("the numbers of `{}` cannot be added to embeddings", column.name);
             let help = "give the towers `layers`, or leave the column out";
-            problems.push(Problem::new("bad-input", text).at("layers").help(help));
+            problems.push(Problem::new(Code::BadInput, text).at("layers").help(help));
         }
         problems
     }
@@ -147,7 +147,7 @@ impl TwoTowerTrain {
             for name in names.into_iter().filter(|name| !known.contains(&name.as_str())) {
                 let help = towline_api::suggest::sentence(name, known, "columns");
                 let text = format!("no tower has {what} `{name}`");
-                problems.push(Problem::new("unknown-column", text).at(key).help(help));
+                problems.push(Problem::new(Code::UnknownColumn, text).at(key).help(help));
             }
         };
         known(
@@ -167,7 +167,7 @@ impl TwoTowerTrain {
                         "`{}` and `{}` share a vocabulary and so a table, which is not both {of_b} and {of_a} wide",
                         b.name, a.name
                     );
-                    problems.push(Problem::new("conflict", text).at("embedding_dims"));
+                    problems.push(Problem::new(Code::Conflict, text).at("embedding_dims"));
                 }
             }
         }
@@ -182,7 +182,7 @@ impl TwoTowerTrain {
             Some(dim) => format!("the embeddings of `warm_start` are {dim} wide, those of this model {wanted}"),
             None => "`warm_start` has no embeddings".to_owned(),
         };
-        Some(Problem::new("bad-input", text).at_port("warm_start"))
+        Some(Problem::new(Code::BadInput, text).at_port("warm_start"))
     }
 
     /// The metrics of a validation without the name of its split.

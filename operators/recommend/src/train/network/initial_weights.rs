@@ -7,7 +7,7 @@ use crate::data::feature_table::EncodedTable;
 use crate::data::tower_columns::Sides;
 use crate::towers::towers::Towers;
 use crate::train::two_tower_train::TwoTowerTrain;
-use towline_api::{OperatorError, PADDING_ID, Problem, Result, suggest};
+use towline_api::{Code, OperatorError, PADDING_ID, Problem, Result, suggest};
 
 impl TwoTowerTrain {
     /// Whether this column only says where the embeddings of another one begin.
@@ -36,12 +36,12 @@ impl TwoTowerTrain {
                 if !known.contains(&name.as_str()) {
                     let text = format!("the items have no `{name}` that is {what}");
                     let help = suggest::sentence(name, known, "columns");
-                    problems.push(Problem::new("unknown-column", text).at("initial").help(help));
+                    problems.push(Problem::new(Code::UnknownColumn, text).at("initial").help(help));
                 }
             }
             if self.embedding_dims.contains_key(of) {
                 let text = format!("the embeddings of `{of}` are as wide as the vectors of `{from}`");
-                problems.push(Problem::new("conflict", text).at("embedding_dims"));
+                problems.push(Problem::new(Code::Conflict, text).at("embedding_dims"));
             }
         }
         problems

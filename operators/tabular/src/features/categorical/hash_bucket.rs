@@ -13,7 +13,7 @@ use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
 use crate::features::columns_of::each_column;
 use crate::features::per_column::{PerColumn, many_buckets};
 use towline_api::{
-    Column, Columns, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
+    Code, Column, Columns, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
     Purity, Result, Tag, TypeContext, dataset_at,
 };
 use towline_tables::array_function::{ColumnType, typed_function};
@@ -69,11 +69,11 @@ impl Operator for HashBucket {
                     "column `{}` holds {}, which cannot be hashed",
                     column.name, column.data_type
                 );
-                return Err(Problem::new("wrong-type", message));
+                return Err(Problem::new(Code::WrongType, message));
             }
             let Some(buckets) = self.buckets.of(&column.name) else {
                 let message = format!("column `{}` has no number of buckets", column.name);
-                return Err(Problem::new("missing-key", message));
+                return Err(Problem::new(Code::MissingKey, message));
             };
             let mut out = column.clone();
             hashed(&mut out, buckets);

@@ -13,8 +13,8 @@ use crate::features::categorical::hash_bucket::{hashed, to_buckets};
 use crate::features::columns_of::unknown;
 use crate::features::per_column::{PerColumn, many_buckets};
 use towline_api::{
-    Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
-    Purity, Result, Schema, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port,
+    Problem, Purity, Result, Schema, TypeContext, dataset_at,
 };
 use towline_tables::array_function::array_function;
 
@@ -46,14 +46,16 @@ impl Describe for HashedCross {
         let mut problems = Vec::new();
         for (name, columns) in &self.crosses {
             if columns.len() < 2 {
-                problems.push(Problem::new("bad-config", format!("`{name}` needs at least two columns")).at("crosses"));
+                problems
+                    .push(Problem::new(Code::BadConfig, format!("`{name}` needs at least two columns")).at("crosses"));
             }
             if self.buckets.of(name).is_none() {
-                problems.push(Problem::new("missing-key", format!("`{name}` has no number of buckets")).at("buckets"));
+                problems
+                    .push(Problem::new(Code::MissingKey, format!("`{name}` has no number of buckets")).at("buckets"));
             }
         }
         if self.crosses.is_empty() {
-            problems.push(Problem::new("bad-config", "nothing is crossed").at("crosses"));
+            problems.push(Problem::new(Code::BadConfig, "nothing is crossed").at("crosses"));
         }
         problems
     }
@@ -75,7 +77,7 @@ impl HashedCross {
                             "column `{}` holds {}, which cannot be crossed",
                             column.name, column.data_type
                         );
-                        problems.push(Problem::new("wrong-type", message).at("crosses"));
+                        problems.push(Problem::new(Code::WrongType, message).at("crosses"));
                     }
                 }
             }

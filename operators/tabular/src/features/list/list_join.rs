@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::categorical::categorify::count::{as_list, is_list};
 use towline_api::{
-    Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result,
-    Schema, Tag, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity,
+    Result, Schema, Tag, TypeContext, dataset_at,
 };
 use towline_tables::array_function::{ColumnType, typed_function};
 
@@ -39,7 +39,7 @@ impl Operator for ListJoin {
         let input = dataset_at(inputs, "input")?;
         let Some(first) = input.schema.columns.first() else {
             return Err(vec![
-                Problem::new("bad-input", "there is no column to join").at_port("input"),
+                Problem::new(Code::BadInput, "there is no column to join").at_port("input"),
             ]);
         };
         let element = first.element_type();
@@ -55,7 +55,7 @@ impl Operator for ListJoin {
                     column.name,
                     column.element_type()
                 );
-                Problem::new("wrong-type", message).at_port("input")
+                Problem::new(Code::WrongType, message).at_port("input")
             })
             .collect();
         if !others.is_empty() {

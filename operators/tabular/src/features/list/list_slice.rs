@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::features::categorical::categorify::count::as_list;
 use crate::features::columns_of::each_column;
 use towline_api::{
-    Column, Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
+    Code, Column, Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result,
+    TypeContext,
 };
 use towline_tables::array_function::{ColumnType, typed_function};
 
@@ -78,7 +79,7 @@ impl Describe for ListSlice {
         if self.pad && self.length().is_none() {
             let message = "`start` and `end` do not say how long a list is to be";
             return vec![
-                Problem::new("conflict", message)
+                Problem::new(Code::Conflict, message)
                     .at("pad")
                     .help("use `start: 0, end: 20` or `start: -20`"),
             ];
@@ -92,7 +93,7 @@ impl Operator for ListSlice {
         each_column(inputs, |column| {
             if !column.is_list() {
                 let message = format!("column `{}` holds {}, not lists", column.name, column.data_type);
-                return Err(Problem::new("wrong-type", message));
+                return Err(Problem::new(Code::WrongType, message));
             }
             let mut out: Column = column.clone();
             out.data_type = list_of(column.element_type());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::columns_of::{each_column, number, unknown};
 use towline_api::{
-    Columns, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, Tag,
+    Code, Columns, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, Tag,
     TypeContext, dataset_at,
 };
 use towline_tables::array_function::array_function;
@@ -60,7 +60,7 @@ impl Describe for Bucketize {
         if lists.iter().all(ascending) {
             return Vec::new();
         }
-        vec![Problem::new("out-of-range", "boundaries must be there, and ascend").at("boundaries")]
+        vec![Problem::new(Code::OutOfRange, "boundaries must be there, and ascend").at("boundaries")]
     }
 }
 
@@ -80,7 +80,7 @@ impl Operator for Bucketize {
             number(column, "lies in no range")?;
             let Some(boundaries) = self.of(&column.name) else {
                 let message = format!("column `{}` has no boundaries", column.name);
-                return Err(Problem::new("missing-key", message));
+                return Err(Problem::new(Code::MissingKey, message));
             };
             let mut out = column.clone().with_tag(Tag::Categorical);
             out.tags.remove(&Tag::Continuous);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::columns_of::{each_column, unknown};
 use towline_api::{
-    Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
+    Code, Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
     TypeContext, dataset_at,
 };
 use towline_tables::array_function::array_function;
@@ -51,7 +51,7 @@ impl Describe for CastSmallest {
         let turned = self.ranges.iter().filter(|(_, [low, high])| low > high);
         turned
             .map(|(name, _)| {
-                Problem::new("out-of-range", format!("the range of `{name}` ends before it begins")).at("ranges")
+                Problem::new(Code::OutOfRange, format!("the range of `{name}` ends before it begins")).at("ranges")
             })
             .collect()
     }
@@ -72,7 +72,7 @@ impl Operator for CastSmallest {
             if let Some(range) = self.ranges.get(&column.name) {
                 if !column.data_type.is_integer() {
                     let message = format!("column `{}` holds {}, not whole numbers", column.name, column.data_type);
-                    return Err(Problem::new("wrong-type", message));
+                    return Err(Problem::new(Code::WrongType, message));
                 }
                 out.data_type = smallest(*range);
             }

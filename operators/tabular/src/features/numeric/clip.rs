@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::columns_of::{each_column, number};
 use towline_api::{
-    Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
+    Code, Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
 };
 use towline_tables::array_function::same_type;
 
@@ -45,11 +45,11 @@ impl Describe for Clip {
 
     fn check(&self) -> Vec<Problem> {
         match (self.min, self.max) {
-            (None, None) => vec![Problem::new("missing-key", "give `min`, `max` or both")],
+            (None, None) => vec![Problem::new(Code::MissingKey, "give `min`, `max` or both")],
             (Some(min), Some(max)) if min > max => {
                 vec![
                     Problem::new(
-                        "out-of-range",
+                        Code::OutOfRange,
                         format!("`min` is {min}, more than `max`, which is {max}"),
                     )
                     .at("min"),
@@ -92,7 +92,7 @@ impl Operator for Clip {
                     "column `{}` holds {}, which has no number from {min} to {max}",
                     column.name, column.data_type
                 );
-                return Err(Problem::new("out-of-range", message).help("give other bounds, or cast the column"));
+                return Err(Problem::new(Code::OutOfRange, message).help("give other bounds, or cast the column"));
             }
             Ok(column.clone())
         })

@@ -15,8 +15,8 @@ use crate::features::columns_of::each_column;
 use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::numeric::quantile::{Bins, exact};
 use towline_api::{
-    Column, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port,
-    Problem, Purity, Result, Schema, State, Stateful, TypeContext, dataset_at,
+    Code, Column, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError,
+    Port, Problem, Purity, Result, Schema, State, Stateful, TypeContext, dataset_at,
 };
 use towline_tables::array_function::array_function;
 
@@ -71,7 +71,7 @@ impl FillMissing {
                         "{value} is no value of column `{}`, which holds {}",
                         column.name, column.data_type
                     );
-                    return Err(Problem::new("wrong-type", message));
+                    return Err(Problem::new(Code::WrongType, message));
                 }
                 out.nullable = false;
             }
@@ -82,7 +82,7 @@ impl FillMissing {
                         "column `{}` holds {}, which has no mode here",
                         column.name, column.data_type
                     );
-                    return Err(Problem::new("wrong-type", message));
+                    return Err(Problem::new(Code::WrongType, message));
                 }
             }
             Filler::Mean | Filler::Median | Filler::ApproximateMedian => {
@@ -144,11 +144,11 @@ impl Describe for FillMissing {
     fn check(&self) -> Vec<Problem> {
         match (self.with, &self.value) {
             (Filler::Constant, None) => vec![
-                Problem::new("missing-key", "the parameter `value` is missing")
+                Problem::new(Code::MissingKey, "the parameter `value` is missing")
                     .help("give the constant, as in `value: 0`, or another `with`"),
             ],
             (Filler::Constant, Some(_)) | (_, None) => Vec::new(),
-            (_, Some(_)) => vec![Problem::new("conflict", "`value` goes with `with: constant` only").at("value")],
+            (_, Some(_)) => vec![Problem::new(Code::Conflict, "`value` goes with `with: constant` only").at("value")],
         }
     }
 }
@@ -165,7 +165,7 @@ impl Operator for FillMissing {
                 let name = format!("{}_filled", column.name);
                 if dataset.schema.get(&name).is_some() {
                     let message = format!("there is a column `{name}` already");
-                    return Err(vec![Problem::new("duplicate-column", message).at("indicator")]);
+                    return Err(vec![Problem::new(Code::DuplicateColumn, message).at("indicator")]);
                 }
                 let mut flag = Column::new(name, DataType::Boolean, false);
                 flag.tags = column.tags.iter().copied().filter(|tag| tag.is_side()).collect();

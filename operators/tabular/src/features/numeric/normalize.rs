@@ -14,8 +14,8 @@ use crate::features::columns_of::{each_column, number};
 use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::numeric::quantile::exact;
 use towline_api::{
-    Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
-    Purity, Result, Schema, State, Stateful, Tag, TypeContext, dataset_at,
+    Code, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port,
+    Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext, dataset_at,
 };
 use towline_tables::array_function::array_function;
 
@@ -61,7 +61,7 @@ impl Describe for Normalize {
 
     fn check(&self) -> Vec<Problem> {
         if self.clip && self.method != Method::MinMax {
-            return vec![Problem::new("conflict", "`clip` goes with `method: min_max` only").at("clip")];
+            return vec![Problem::new(Code::Conflict, "`clip` goes with `method: min_max` only").at("clip")];
         }
         Vec::new()
     }

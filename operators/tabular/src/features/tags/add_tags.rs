@@ -41,13 +41,13 @@ impl Operator for AddTags {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use towline_api::{Descriptor, Site};
+    use towline_api::{Code, Descriptor, Site};
 
     #[test]
     fn tags_that_contradict_each_other_are_refused_before_any_input() {
         let config = serde_json::json!({ "tags": ["user", "item"] });
         let problems = Descriptor::of::<AddTags>().build(&config).map(|_| ()).unwrap_err();
-        assert_eq!(problems[0].code, "tag-conflict");
+        assert_eq!(problems[0].code, Code::TagConflict);
         assert!(matches!(problems[0].site, Site::Config(_)));
     }
 }

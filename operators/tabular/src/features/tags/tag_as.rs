@@ -108,7 +108,7 @@ mod tests {
     use datafusion::prelude::SessionContext;
 
     use super::*;
-    use towline_api::{Column, DatasetType, Input, Schema};
+    use towline_api::{Code, Column, DatasetType, Input, Schema};
 
     fn typed(operator: &dyn Operator, tags: &[Tag]) -> Result<NodeType, Vec<Problem>> {
         let mut column = Column::new("x", DataType::Int64, false);
@@ -147,7 +147,7 @@ mod tests {
             (&TagAsUserFeatures {}, Tag::Item),
             (&TagAsItemFeatures {}, Tag::User),
         ] {
-            assert_eq!(typed(operator, &[tag]).unwrap_err()[0].code, "tag-conflict");
+            assert_eq!(typed(operator, &[tag]).unwrap_err()[0].code, Code::TagConflict);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use towline_api::{
-    Columns, DatasetType, Inputs, NamedExpr, NodeType, Problem, Result, Schema, Tag, contradiction, dataset_at,
+    Code, Columns, DatasetType, Inputs, NamedExpr, NodeType, Problem, Result, Schema, Tag, contradiction, dataset_at,
 };
 
 /// `schema` with `tags` on every column, or what contradicts them.
@@ -17,7 +17,7 @@ pub(crate) fn tagged(schema: &Schema, tags: &[Tag]) -> Result<Schema, Vec<Proble
                 "column `{}` would be both {a} and {b}, which contradict each other",
                 column.name
             );
-            problems.push(Problem::new("tag-conflict", message).help("select other columns, or tag them once"));
+            problems.push(Problem::new(Code::TagConflict, message).help("select other columns, or tag them once"));
         }
     }
     if problems.is_empty() { Ok(schema) } else { Err(problems) }
@@ -37,7 +37,7 @@ pub(crate) fn tagged_type(inputs: &Inputs<NodeType>, tags: &[Tag]) -> Result<Nod
 pub(crate) fn clash(tags: &[Tag]) -> Option<Problem> {
     let set: BTreeSet<Tag> = tags.iter().copied().collect();
     let (a, b) = contradiction(&set)?;
-    Some(Problem::new("tag-conflict", format!("no column can be both {a} and {b}")).at("tags"))
+    Some(Problem::new(Code::TagConflict, format!("no column can be both {a} and {b}")).at("tags"))
 }
 
 /// Leaves every column as it is: tags are known before anything runs.

@@ -15,7 +15,7 @@ use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::target::group_summaries::Summaries;
 use crate::features::target::groups::{GroupTable, Groups};
 use towline_api::{
-    Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
+    Code, Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
     OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext, dataset_at,
 };
 use towline_tables::array_function::array_function;
@@ -128,7 +128,7 @@ impl Describe for JoinGroupStats {
         ];
         let empty = lists.into_iter().filter(|(_, empty)| *empty);
         empty
-            .map(|(key, _)| Problem::new("bad-config", format!("`{key}` is empty")).at(key))
+            .map(|(key, _)| Problem::new(Code::BadConfig, format!("`{key}` is empty")).at(key))
             .collect()
     }
 }
@@ -158,7 +158,7 @@ impl Operator for JoinGroupStats {
                 "column `{}` holds {}, which cannot be a key",
                 column.name, column.data_type
             );
-            problems.push(Problem::new("wrong-type", message).at("by"));
+            problems.push(Problem::new(Code::WrongType, message).at("by"));
         }
         let numbers = self.stats.iter().any(|stat| !stat.counts());
         for column in known(&self.columns) {
@@ -168,7 +168,7 @@ impl Operator for JoinGroupStats {
                     column.name, column.data_type
                 );
                 problems.push(
-                    Problem::new("wrong-type", message)
+                    Problem::new(Code::WrongType, message)
                         .at("columns")
                         .help("of values that are no numbers there are `count` and `nunique`"),
                 );

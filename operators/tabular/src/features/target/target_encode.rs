@@ -18,7 +18,7 @@ use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::target::groups::{GroupTable, Groups};
 use crate::features::target::target_means::{LeftOut, Means, Sum, fold, sums_of};
 use towline_api::{
-    Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
+    Code, Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
     OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext, dataset_at,
 };
 use towline_tables::array_function::array_function;
@@ -101,7 +101,7 @@ impl Describe for TargetEncode {
 
     fn check(&self) -> Vec<Problem> {
         if self.target.is_empty() {
-            return vec![Problem::new("bad-config", "there is no target").at("target")];
+            return vec![Problem::new(Code::BadConfig, "there is no target").at("target")];
         }
         Vec::new()
     }
@@ -120,7 +120,7 @@ impl Operator for TargetEncode {
         for target in self.target.iter().filter_map(|name| input.schema.get(name)) {
             if !target.data_type.is_numeric() && target.data_type != DataType::Boolean {
                 let message = format!("column `{}` holds {}, which has no mean", target.name, target.data_type);
-                problems.push(Problem::new("wrong-type", message).at("target"));
+                problems.push(Problem::new(Code::WrongType, message).at("target"));
             }
         }
         let categories = self.categories(&input.schema);
@@ -134,11 +134,11 @@ impl Operator for TargetEncode {
                     "column `{}` holds {}, which is no category",
                     column.name, column.data_type
                 );
-                problems.push(Problem::new("wrong-type", message).at_port("input"));
+                problems.push(Problem::new(Code::WrongType, message).at_port("input"));
             }
         }
         if categories.is_empty() {
-            problems.push(Problem::new("bad-input", "there is no column but the targets").at_port("input"));
+            problems.push(Problem::new(Code::BadInput, "there is no column but the targets").at_port("input"));
         }
         if !problems.is_empty() {
             return Err(problems);

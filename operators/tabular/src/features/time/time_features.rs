@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Column, Columns, DatasetType, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port,
-    Problem, Purity, Result, Schema, Tag, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetType, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError,
+    Port, Problem, Purity, Result, Schema, Tag, TypeContext, dataset_at,
 };
 use towline_tables::array_function::array_function;
 
@@ -163,14 +163,16 @@ impl Describe for TimeFeatures {
         let recency = self.features.contains(&TimeFeature::Recency);
         match (&self.reference, recency) {
             (None, true) => vec![
-                Problem::new("missing-key", "the parameter `reference` is missing")
+                Problem::new(Code::MissingKey, "the parameter `reference` is missing")
                     .help("`recency` counts back from it"),
             ],
-            (Some(_), false) => vec![Problem::new("conflict", "`reference` goes with `recency` only").at("reference")],
+            (Some(_), false) => {
+                vec![Problem::new(Code::Conflict, "`reference` goes with `recency` only").at("reference")]
+            }
             (Some(text), true) if self.reference().is_none() => {
                 let help = "write it as in 2024-05-01T00:00:00";
                 vec![
-                    Problem::new("bad-config", format!("`{text}` is no point in time"))
+                    Problem::new(Code::BadConfig, format!("`{text}` is no point in time"))
                         .at("reference")
                         .help(help),
                 ]
@@ -194,7 +196,7 @@ impl Operator for TimeFeatures {
                     "column `{}` holds {}, which is no point in time",
                     column.name, column.data_type
                 );
-                problems.push(Problem::new("wrong-type", message).at_port("input"));
+                problems.push(Problem::new(Code::WrongType, message).at_port("input"));
             }
             for part in self.parts() {
                 let (ending, size) = part.describe();

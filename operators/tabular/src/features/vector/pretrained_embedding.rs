@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
 use crate::features::vector::vectors::{Vectors, width};
 use towline_api::{
-    Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Outside, Port,
-    Problem, Purity, Result, Schema, Tag, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Outside,
+    Port, Problem, Purity, Result, Schema, Tag, TypeContext, dataset_at,
 };
 use towline_tables::array_function::array_function;
 
@@ -59,7 +59,7 @@ impl Describe for PretrainedEmbedding {
             .is_some_and(|extension| extension == "safetensors");
         if self.tensor.is_some() && !tensors {
             return vec![
-                Problem::new("conflict", "only a `.safetensors` file has tensors to choose from").at("tensor"),
+                Problem::new(Code::Conflict, "only a `.safetensors` file has tensors to choose from").at("tensor"),
             ];
         }
         Vec::new()
@@ -75,14 +75,14 @@ impl Operator for PretrainedEmbedding {
         let input = dataset_at(inputs, "input")?;
         let [id] = input.schema.columns.as_slice() else {
             let message = format!("it takes one column, not {}", input.schema.columns.len());
-            return Err(vec![Problem::new("bad-input", message).at_port("input")]);
+            return Err(vec![Problem::new(Code::BadInput, message).at_port("input")]);
         };
         if value_type(&id.data_type).is_none() {
             let message = format!("column `{}` holds {}, which is no id", id.name, id.data_type);
-            return Err(vec![Problem::new("wrong-type", message).at_port("input")]);
+            return Err(vec![Problem::new(Code::WrongType, message).at_port("input")]);
         }
         let width = width(&self.path, self.tensor.as_deref())
-            .map_err(|error| vec![Problem::new("bad-source", error.to_string()).at("path")])?;
+            .map_err(|error| vec![Problem::new(Code::BadSource, error.to_string()).at("path")])?;
         let mut column = Column::new(&self.name, vector_type(width), false).with_tag(Tag::Embedding);
         column.tags.extend(id.tags.iter().copied().filter(|tag| tag.is_side()));
         Ok(NodeType::Dataset(DatasetType {

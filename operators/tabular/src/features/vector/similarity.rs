@@ -17,7 +17,7 @@ use crate::features::columns_of::{column, unknown};
 use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::vector::vectors::doubles;
 use towline_api::{
-    Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
+    Code, Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
     OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, TableFile, Tag, TypeContext, dataset_at,
 };
 use towline_tables::TableWriter;
@@ -91,7 +91,7 @@ impl Operator for Similarity {
                     "column `{}` holds {}, not lists of values",
                     column.name, column.data_type
                 );
-                problems.push(Problem::new("wrong-type", message).at_port("input"));
+                problems.push(Problem::new(Code::WrongType, message).at_port("input"));
             }
         }
         if let [left, right] = found.as_slice() {
@@ -99,10 +99,10 @@ impl Operator for Similarity {
             let same = value_type(left.element_type()) == value_type(right.element_type());
             if vectors != right.element_type().is_floating() || (!vectors && !same) {
                 let message = format!("`{}` and `{}` hold different kinds of values", left.name, right.name);
-                problems.push(Problem::new("wrong-type", message).at_port("input"));
+                problems.push(Problem::new(Code::WrongType, message).at_port("input"));
             }
             if vectors && self.metric == Metric::TfIdf {
-                problems.push(Problem::new("conflict", "`tf_idf` is for words, not for vectors").at("metric"));
+                problems.push(Problem::new(Code::Conflict, "`tf_idf` is for words, not for vectors").at("metric"));
             }
         }
         if !problems.is_empty() {

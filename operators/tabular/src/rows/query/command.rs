@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::declared_type::data_type;
 use towline_api::{
-    Artifact, Column, Context, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Outside,
-    Port, Problem, Purity, Result, Schema, TableFile, Task, TaskResult, TypeContext,
+    Artifact, Code, Column, Context, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
+    Outside, Port, Problem, Purity, Result, Schema, TableFile, Task, TaskResult, TypeContext,
 };
 use towline_tables::TableWriter;
 use towline_tables::sql_planning::duplicates;
@@ -134,14 +134,14 @@ impl Describe for Command {
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.command.is_empty() {
-            problems.push(Problem::new("bad-config", "there is no program").at("command"));
+            problems.push(Problem::new(Code::BadConfig, "there is no program").at("command"));
         }
         if self.schema.is_empty() {
-            problems.push(Problem::new("bad-config", "there are no columns").at("schema"));
+            problems.push(Problem::new(Code::BadConfig, "there are no columns").at("schema"));
         }
         for (column, word) in self.schema.iter().filter(|(_, word)| data_type(word).is_none()) {
             let message = format!("`{word}`, given for column `{column}`, is not a type");
-            problems.push(Problem::new("bad-config", message).at("schema"));
+            problems.push(Problem::new(Code::BadConfig, message).at("schema"));
         }
         problems.extend(
             duplicates(self.splits.iter().map(String::as_str))
@@ -161,14 +161,14 @@ impl Operator for Command {
         let splits = match first {
             _ if !self.splits.is_empty() => self.splits.clone(),
             Some(dataset) => dataset.splits.clone(),
-            None => return Err(vec![Problem::new("bad-input", "nothing is connected to `inputs`")]),
+            None => return Err(vec![Problem::new(Code::BadInput, "nothing is connected to `inputs`")]),
         };
         let gone = self
             .files
             .iter()
             .filter(|path| !context.offline && !Path::new(path).is_file());
         let problems: Vec<Problem> = gone
-            .map(|path| Problem::new("bad-source", format!("there is no file `{path}`")).at("files"))
+            .map(|path| Problem::new(Code::BadSource, format!("there is no file `{path}`")).at("files"))
             .collect();
         if !problems.is_empty() {
             return Err(problems);

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    DatasetType, Describe, Form, Input, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity,
-    Result, Schema, Table, TableContext, TypeContext,
+    Code, DatasetType, Describe, Form, Input, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem,
+    Purity, Result, Schema, Table, TableContext, TypeContext,
 };
 use towline_tables::sql_planning::{duplicates, plan_query, problem_in, rowless};
 
@@ -28,7 +28,7 @@ pub struct Sql {
 fn output_splits<'a>(inputs: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<String>, Problem> {
     let mut several = inputs.iter().filter(|(_, splits)| splits.len() != 1);
     let Some((label, splits)) = several.next().or(inputs.first()) else {
-        return Err(Problem::new("bad-input", "nothing is connected to `inputs`"));
+        return Err(Problem::new(Code::BadInput, "nothing is connected to `inputs`"));
     };
     for (other_label, other) in several {
         if other.len() != splits.len() || !splits.iter().all(|split| other.contains(split)) {
@@ -37,7 +37,7 @@ fn output_splits<'a>(inputs: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<String>, 
                 splits.join(", "),
                 other.join(", ")
             );
-            return Err(Problem::new("bad-input", message).help("only inputs with one split go with all others"));
+            return Err(Problem::new(Code::BadInput, message).help("only inputs with one split go with all others"));
         }
     }
     Ok(splits.iter().map(|&split| split.to_owned()).collect())

@@ -13,7 +13,7 @@ use crate::rows::per_split::unknown;
 use crate::rows::row_numbers::{MISSING, Numbers};
 use crate::rows::task_rows::{dataset, write_split};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result, Task,
+    Artifact, Code, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result, Task,
     TypeContext, byte_size, dataset_at, file_dataset_at,
 };
 
@@ -47,7 +47,7 @@ impl Describe for KCore {
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.min_count.is_empty() {
-            problems.push(Problem::new("bad-config", "no column is named").at("min_count"));
+            problems.push(Problem::new(Code::BadConfig, "no column is named").at("min_count"));
         }
         problems.extend(byte_size::problem(self.memory_limit.as_deref(), "memory_limit"));
         problems

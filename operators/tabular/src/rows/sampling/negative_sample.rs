@@ -14,7 +14,7 @@ use crate::rows::sampling::negative_draws::{Candidates, Drawing, Draws};
 use crate::rows::sampling::random_rows::RandomRows;
 use crate::rows::task_rows::{dataset, write_split};
 use towline_api::{
-    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Artifact, Code, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
     Purity, Result, Schema, TableFile, Tag, Task, TypeContext, byte_size, dataset_at, default_split, file_dataset_at,
 };
 
@@ -68,7 +68,7 @@ fn id(schema: &Schema, side: Tag) -> Result<&Column, Problem> {
         (Some(column), None) => Ok(column),
         _ => {
             let message = format!("exactly one column must be tagged {side} and id");
-            Err(Problem::new("bad-input", message).at_port("input"))
+            Err(Problem::new(Code::BadInput, message).at_port("input"))
         }
     }
 }
@@ -106,7 +106,7 @@ impl Operator for NegativeSample {
         if !output.splits.contains(&self.from) {
             problems.push(
                 Problem::new(
-                    "unknown-split",
+                    Code::UnknownSplit,
                     format!("there is no split `{}` to draw from", self.from),
                 )
                 .at("from"),
@@ -114,7 +114,7 @@ impl Operator for NegativeSample {
         }
         if output.schema.get(&self.name).is_some() {
             let message = format!("there is a column `{}` already", self.name);
-            problems.push(Problem::new("duplicate-column", message).at("name"));
+            problems.push(Problem::new(Code::DuplicateColumn, message).at("name"));
         }
         if !problems.is_empty() {
             return Err(problems);

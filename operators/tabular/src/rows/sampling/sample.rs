@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::rows::per_split::unknown;
 use crate::rows::sampling::split_hash::RowPlace;
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Table,
+    Code, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Table,
     TableContext, TypeContext, dataset_at,
 };
 
@@ -46,7 +46,7 @@ impl Describe for Sample {
         }
         vec![
             Problem::new(
-                "out-of-range",
+                Code::OutOfRange,
                 format!("`fraction` must be more than 0, not {}", self.fraction),
             )
             .at("fraction"),

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::{INPUT, ROW, numbered, unknown, unknown_split};
 use towline_api::{
-    DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
-    Schema, Table, TableContext, TypeContext, dataset_at, default_split,
+    Code, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity,
+    Result, Schema, Table, TableContext, TypeContext, dataset_at, default_split,
 };
 use towline_tables::sql_planning::{duplicates, plan_query, problem, quoted, quoted_list, rowless};
 
@@ -167,7 +167,7 @@ impl History {
         problems.extend(unknown_split(&self.fit_on, &input.splits, "fit_on"));
         if let Some(next) = self.next.as_ref().filter(|next| input.splits.contains(*next)) {
             let message = format!("there is a split `{next}` already");
-            problems.push(Problem::new("conflict", message).at("next"));
+            problems.push(Problem::new(Code::Conflict, message).at("next"));
         }
         problems
     }
@@ -184,10 +184,10 @@ impl Describe for History {
         let empty = [("columns", self.columns.is_empty()), ("last", self.last.is_empty())];
         let empty = empty.into_iter().filter(|(_, empty)| *empty);
         let mut problems: Vec<Problem> = empty
-            .map(|(key, _)| Problem::new("bad-config", format!("`{key}` is empty")).at(key))
+            .map(|(key, _)| Problem::new(Code::BadConfig, format!("`{key}` is empty")).at(key))
             .collect();
         if self.last.contains(&0) {
-            problems.push(Problem::new("out-of-range", "a list of at most 0 values is always empty").at("last"));
+            problems.push(Problem::new(Code::OutOfRange, "a list of at most 0 values is always empty").at("last"));
         }
         problems
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::rows::difference::difference;
 use crate::rows::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
+    Code, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
     TableContext, Tag, TypeContext, dataset_at,
 };
 use towline_tables::sql_planning::{duplicates, quoted, quoted_list};
@@ -93,10 +93,10 @@ impl Describe for LagDiff {
         ];
         let empty = empty.into_iter().filter(|(_, empty)| *empty);
         let mut problems: Vec<Problem> = empty
-            .map(|(key, _)| Problem::new("bad-config", format!("`{key}` is empty")).at(key))
+            .map(|(key, _)| Problem::new(Code::BadConfig, format!("`{key}` is empty")).at(key))
             .collect();
         if self.lags.contains(&0) {
-            problems.push(Problem::new("out-of-range", "a lag of 0 compares a row with itself").at("lags"));
+            problems.push(Problem::new(Code::OutOfRange, "a lag of 0 compares a row with itself").at("lags"));
         }
         problems
     }
@@ -117,7 +117,7 @@ impl Operator for LagDiff {
                         "column `{}` holds {}, which has no difference",
                         column.name, column.data_type
                     );
-                    Problem::new("wrong-type", message)
+                    Problem::new(Code::WrongType, message)
                         .at("columns")
                         .help("compare numbers, dates or timestamps")
                 }),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::rows::difference::difference;
 use crate::rows::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
+    Code, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
     TableContext, Tag, TypeContext, dataset_at,
 };
 use towline_tables::sql_planning::{quoted, quoted_list};
@@ -79,7 +79,7 @@ impl Operator for Session {
         problems.extend(unknown([&self.order_by], schema, "order_by"));
         if schema.get(&self.name).is_some() {
             let message = format!("there is a column `{}` already", self.name);
-            problems.push(Problem::new("duplicate-column", message).at("name"));
+            problems.push(Problem::new(Code::DuplicateColumn, message).at("name"));
         }
         if !problems.is_empty() {
             return Err(problems);

@@ -26,7 +26,7 @@ use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::per_column::{PerColumn, few_buckets, occurrences, sizes};
 use crate::features::tags::tagging::tagged;
 use towline_api::{
-    Column, DatasetType, Describe, Domain, FitContext, Form, Inputs, NodeType, OOV_ID, Operator, OperatorError,
+    Code, Column, DatasetType, Describe, Domain, FitContext, Form, Inputs, NodeType, OOV_ID, Operator, OperatorError,
     Outside, Port, Problem, Purity, Result, Schema, Tag, TypeContext, byte_size, dataset_at,
 };
 
@@ -125,7 +125,7 @@ impl Describe for Categorify {
         if let Some(size) = smallest.filter(|size| *size < least) {
             problems.push(
                 Problem::new(
-                    "out-of-range",
+                    Code::OutOfRange,
                     format!("{size} ids leave none for values: {} are reserved", least - 1),
                 )
                 .at("max_size")
@@ -133,7 +133,7 @@ impl Describe for Categorify {
             );
         }
         if self.optional && !self.grow {
-            problems.push(Problem::new("conflict", "`optional` goes with `grow` only").at("optional"));
+            problems.push(Problem::new(Code::Conflict, "`optional` goes with `grow` only").at("optional"));
         }
         problems.extend(byte_size::problem(self.memory_limit.as_deref(), "memory_limit"));
         problems
@@ -177,7 +177,7 @@ impl Categorify {
                             "column `{name}` has no vocabulary of its own: it is part of `{}`",
                             unit.name
                         );
-                        Problem::new("conflict", message)
+                        Problem::new(Code::Conflict, message)
                             .at(key)
                             .help(format!("give it for `{}`", unit.name))
                     }
@@ -273,7 +273,7 @@ impl Operator for Categorify {
             .filter(|_| !self.optional && !context.offline)
         {
             let message = format!("there is no file `{}`", self.vocabulary[&unit.name]);
-            problems.push(Problem::new("bad-source", message).at("vocabulary"));
+            problems.push(Problem::new(Code::BadSource, message).at("vocabulary"));
         }
         let others = match inputs.get("vocabulary") {
             Some(NodeType::Dataset(dataset)) => Some(&dataset.schema),
@@ -285,7 +285,7 @@ impl Operator for Categorify {
                 .any(|unit| others.get(&unit.name).is_some_and(|column| column.domain.is_some()))
         {
             let message = "no column on `vocabulary` has the name of one to encode and is encoded itself";
-            problems.push(Problem::new("bad-input", message).at_port("vocabulary"));
+            problems.push(Problem::new(Code::BadInput, message).at_port("vocabulary"));
         }
         if !problems.is_empty() {
             return Err(problems);
