@@ -1,6 +1,6 @@
 //! `towline rollback FILE [NODE]`
 
-use towline_api::{Registry, Result, suggest};
+use towline_api::{Form, Registry, Result, suggest};
 
 use crate::cli::{Exit, PipelineArguments, load};
 use crate::config::Pipeline;
@@ -38,7 +38,10 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
 
 /// What came of it, by node; nodes that keep nothing are left out.
 fn roll_back(nodes: &[TypedNode], chosen: Vec<usize>) -> Vec<(usize, Result<String>)> {
-    let back = |index: usize| Some((index, nodes[index].built.operator.roll_back()?));
+    let back = |index: usize| match nodes[index].built.operator.form() {
+        Form::Sink(sink) => Some((index, sink.roll_back()?)),
+        _ => None,
+    };
     chosen.into_iter().filter_map(back).collect()
 }
 

@@ -63,7 +63,7 @@ fn placement(pipeline: &Pipeline, nodes: &[TypedNode], index: usize) -> Placemen
     };
     let all = names(&|_| true);
     match nodes[index].built.operator.form() {
-        Form::Task(_) => Placement::Stored("the work of a task".to_owned()),
+        Form::Task(_) | Form::Sink(_) => Placement::Stored("the work of a task".to_owned()),
         _ if pipeline.nodes[index].settings.cache == CacheMode::Always => {
             Placement::Stored("`cache: always`".to_owned())
         }
@@ -81,7 +81,7 @@ fn placement(pipeline: &Pipeline, nodes: &[TypedNode], index: usize) -> Placemen
             _ => Placement::Stored(format!("new rows that {all} {}", reads(&readers))),
         },
         Form::Columns(_) | Form::Stateful(_) => {
-            let task = |reader: &Reader<'_>| reader.whole && matches!(reader.form, Form::Task(_));
+            let task = |reader: &Reader<'_>| reader.whole && matches!(reader.form, Form::Task(_) | Form::Sink(_));
             if readers.is_empty() {
                 Placement::Stored("nothing reads it, it is a result".to_owned())
             } else if readers.iter().any(task) {

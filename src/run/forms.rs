@@ -42,7 +42,8 @@ impl Runner {
                 Some(state) => self.applied(index, stateful, &state, &inputs, job),
                 None => Err(OperatorError::invalid("the fit of this node did not run").into()),
             },
-            Form::Task(task) => self.task(index, task, &inputs, job),
+            Form::Task(task) => self.task(index, &|inputs, context| task.run(inputs, context), &inputs, job),
+            Form::Sink(sink) => self.task(index, &|inputs, context| sink.run(inputs, context), &inputs, job),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use towline_api::{OperatorError, Purity, Report};
+use towline_api::{Form, OperatorError, Report, Sink};
 
 use crate::config::CacheMode;
 use crate::plan::{Explanation, Step, changes, compare};
@@ -189,12 +189,20 @@ impl Runner {
         }
     }
 
-    /// The place outside the store that a piece of work writes to, if it is an effect: the digest of what says where, or
+    /// The sink whose work a piece is, if it is one's.
+    pub(super) fn sink(&self, piece: &Piece) -> Option<&dyn Sink> {
+        match self.nodes[piece.node].built.operator.form() {
+            Form::Sink(sink) if piece.role == Role::Task => Some(sink),
+            _ => None,
+        }
+    }
+
+    /// The place outside the store that a piece of work writes to, if it is a sink's: the digest of what says where, or
     /// of its whole configuration if it does not say.
     fn place(&self, piece: &Piece) -> Option<String> {
         let typed = &self.nodes[piece.node];
-        let effect = piece.role == Role::Task && typed.descriptor.purity == Purity::Effect;
-        effect.then(|| match typed.built.operator.targets() {
+        let sink = self.sink(piece)?;
+        Some(match sink.targets() {
             targets if targets.is_empty() => {
                 digest_json(&json!({ "operator": typed.descriptor.name, "with": typed.built.cache_config }))
             }
@@ -250,11 +258,13 @@ impl Runner {
 
     /// The entry, if what an effect published still stands.
     fn still_there(&self, piece: &Piece, entry: Entry) -> Result<Entry, String> {
-        let (Some(place), Content::Receipt { receipt }) = (self.place(piece), &entry.content) else {
+        let (Some(sink), Some(place)) = (self.sink(piece), self.place(piece)) else {
             return Ok(entry);
         };
-        let operator = &self.nodes[piece.node].built.operator;
-        if !operator.still_published(receipt) {
+        let Content::Receipt { receipt } = &entry.content else {
+            return Ok(entry);
+        };
+        if !sink.still_published(receipt) {
             Err(format!(
                 "what it published is gone or has another size: {}",
                 receipt.target

@@ -2,10 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
-use towline_api::Purity;
-
 use crate::config::CacheMode;
-use crate::run::reuse::{Piece, Role};
+use crate::run::reuse::Piece;
 use crate::run::runner::Runner;
 use crate::store::{Entry, Shared, SharedError, Want};
 
@@ -16,9 +14,8 @@ impl Runner {
     /// The shared store, if this piece of work is one to share. What a sink has published is not: it is there or not,
     /// whoever published something under the same key elsewhere.
     fn shared_for(&self, piece: &Piece) -> Option<&Arc<Shared>> {
-        let effect = piece.role == Role::Task && self.nodes[piece.node].descriptor.purity == Purity::Effect;
         let never = self.pipeline.nodes[piece.node].settings.cache == CacheMode::Never;
-        self.store.shared().filter(|_| !effect && !never)
+        self.store.shared().filter(|_| self.sink(piece).is_none() && !never)
     }
 
     /// The entry of a piece of work from the shared store, with what it needs in the local one; nothing, if there is

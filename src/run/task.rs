@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use towline_api::{Artifact, Context, Inputs, ModelFiles, Output, TableFile, Task, TaskResult};
+use towline_api::{Artifact, Context, Inputs, ModelFiles, Output, TableFile, TaskResult};
 
 use crate::plan::{Origin, Step};
 use crate::run::attempts::Job;
@@ -13,11 +13,14 @@ use crate::run::runner::{Failure, Runner};
 use crate::run::value::NodeValue;
 use crate::store::{Blob, Content, Entry, StoredSplit, digest_json};
 
+/// The work of a task or a sink.
+type Work<'a> = dyn Fn(&Inputs<Artifact>, &Context) -> towline_api::Result<Output> + 'a;
+
 impl Runner {
     pub(super) fn task(
         &self,
         index: usize,
-        task: &dyn Task,
+        work: &Work<'_>,
         inputs: &[NodeValue],
         job: &Job,
     ) -> Result<NodeValue, Failure> {
@@ -48,7 +51,7 @@ impl Runner {
                 result,
                 metrics,
                 report,
-            } = task.run(&connected, &self.context(temp.path(), scratch.path(), job))?;
+            } = work(&connected, &self.context(temp.path(), scratch.path(), job))?;
             let content = self.content(result)?;
             Ok(Made {
                 content,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use towline_api::Form;
+
 use crate::config::Pipeline;
 use crate::config::yaml::{Code, Diagnostic};
 use crate::typing::types::TypedNode;
@@ -12,8 +14,11 @@ pub(crate) fn find(pipeline: &Pipeline, nodes: &[Option<TypedNode>]) -> Vec<Diag
     let mut found = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         let Some(typed) = node else { continue };
+        let Form::Sink(sink) = typed.built.operator.form() else {
+            continue;
+        };
         let mut told = false;
-        for target in typed.built.operator.targets() {
+        for target in sink.targets() {
             if let Some(&first) = writers.get(&target) {
                 // Two nodes may meet in several places, of which one is enough to be told.
                 if std::mem::replace(&mut told, true) {

@@ -27,7 +27,7 @@ pub use error::{OperatorError, PathSegment, Problem, Result, Site};
 pub use files::{BATCH_ROWS, DatasetFiles, TableFile};
 pub use lazy::{LazyDataset, LazyTable, NamedExpr, Rows};
 pub use operator::{
-    Columns, Describe, FitOutput, Fitter, Form, Input, Inputs, Operator, Outside, Port, Purity, Source, Stateful,
+    Columns, Describe, FitOutput, Fitter, Form, Input, Inputs, Operator, Outside, Port, Purity, Sink, Source, Stateful,
     Table, Task,
 };
 pub use ports::{dataset_at, datasets, file_dataset_at, model_at, model_files_at};

@@ -161,8 +161,10 @@ pub enum Form<'a> {
     Table(&'a dyn Table),
     /// Learns from the rows of one split, then changes columns and keeps rows.
     Stateful(&'a dyn Stateful),
-    /// Anything else.
+    /// Anything else whose output goes into the store.
     Task(&'a dyn Task),
+    /// Publishes outside the store.
+    Sink(&'a dyn Sink),
 }
 
 /// An operator with its configuration, as the engine holds it.
@@ -187,26 +189,6 @@ pub trait Operator: Debug + Send + Sync {
     /// What decides its output beside its inputs and its configuration. For sources, [`Source::files`] says it.
     fn outside(&self) -> Result<Outside> {
         Ok(Outside::default())
-    }
-
-    /// For effects: the places outside the store that a run would write, in words that are equal for equal places
-    /// ([`target`](crate::target)). Two nodes of a pipeline must not write the same.
-    fn targets(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// For effects: whether what an earlier run published is still there, as far as can be told cheaply.
-    fn still_published(&self, receipt: &Receipt) -> bool {
-        receipt
-            .files
-            .iter()
-            .all(|(path, size)| std::fs::metadata(path).is_ok_and(|meta| meta.len() == *size))
-    }
-
-    /// For effects that keep what they published before: puts it back in the place of what they published last, and says
-    /// so in a sentence. `None` if they keep nothing.
-    fn roll_back(&self) -> Option<Result<String>> {
-        None
     }
 }
 
@@ -306,8 +288,30 @@ pub struct FitOutput {
     pub facts: std::collections::BTreeMap<String, serde_json::Value>,
 }
 
-/// Anything that is neither a plan nor a fit: training, encoding, publishing. Runs on a thread of its own.
+/// Anything that is neither a plan nor a fit: training, encoding, measuring. Runs on a thread of its own.
 pub trait Task: Send + Sync {
     /// Does the work.
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output>;
+}
+
+/// Publishes outside the store: files, keys of a server. Runs on a thread of its own; its output is a receipt, and its
+/// [`Describe::PURITY`] is [`Purity::Effect`].
+pub trait Sink: Send + Sync {
+    /// Publishes. What was published before must stay in place if this fails.
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output>;
+
+    /// The places that a run writes, in words that are equal for equal places ([`target`](crate::target)). Two nodes of a
+    /// pipeline must not write the same.
+    fn targets(&self) -> Vec<String>;
+
+    /// Whether what an earlier run published is still there, as far as can be told cheaply.
+    fn still_published(&self, receipt: &Receipt) -> bool {
+        receipt.has_its_files()
+    }
+
+    /// Puts what was published before the last run back in place, and says so in a sentence. `None` if the sink keeps
+    /// nothing.
+    fn roll_back(&self) -> Option<Result<String>> {
+        None
+    }
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::batch::decode::Decoder;
 use towline_api::{
     Artifact, Code, Context, DatasetFiles, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError,
-    Output, Port, Problem, Purity, Receipt, Report, Result, TableFile, Task, TaskResult, TypeContext, dataset_at,
+    Output, Port, Problem, Purity, Receipt, Report, Result, Sink, TableFile, TaskResult, TypeContext, dataset_at,
     file_dataset_at, suggest, target,
 };
 use towline_tables::AtomicFile;
@@ -66,15 +66,7 @@ impl Operator for ParquetExport {
     }
 
     fn form(&self) -> Form<'_> {
-        Form::Task(self)
-    }
-
-    fn targets(&self) -> Vec<String> {
-        let folder = self.path.extension().is_none_or(|extension| extension != "parquet");
-        match &self.split {
-            Some(split) if folder => vec![target::path(&self.path.join(format!("{split}.parquet")))],
-            _ => vec![target::path(&self.path)],
-        }
+        Form::Sink(self)
     }
 }
 
@@ -112,7 +104,7 @@ impl ParquetExport {
     }
 }
 
-impl Task for ParquetExport {
+impl Sink for ParquetExport {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let dataset = file_dataset_at(inputs, "input")?;
         let splits: Vec<&(String, TableFile)> = dataset
@@ -162,6 +154,14 @@ impl Task for ParquetExport {
             metrics: BTreeMap::new(),
             report,
         })
+    }
+
+    fn targets(&self) -> Vec<String> {
+        let folder = self.path.extension().is_none_or(|extension| extension != "parquet");
+        match &self.split {
+            Some(split) if folder => vec![target::path(&self.path.join(format!("{split}.parquet")))],
+            _ => vec![target::path(&self.path)],
+        }
     }
 }
 

@@ -249,7 +249,7 @@ pub(crate) fn try_run<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Re
             };
             fit(&mut ran).map_err(|error| error.to_string())?
         }
-        Form::Task(task) => {
+        form @ (Form::Task(_) | Form::Sink(_)) => {
             let artifacts = labelled::<T, _>(inputs, |data| {
                 Artifact::Dataset(files(data, &ran.folder.path().join("in")))
             });
@@ -264,7 +264,12 @@ pub(crate) fn try_run<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Re
                 runtime: runtime.handle().clone(),
                 threads: 2,
             };
-            let Output { result, metrics, .. } = task.run(&artifacts, &context).map_err(|error| error.to_string())?;
+            let output = match form {
+                Form::Sink(sink) => sink.run(&artifacts, &context),
+                Form::Task(task) => task.run(&artifacts, &context),
+                _ => unreachable!("the arm is for these two"),
+            };
+            let Output { result, metrics, .. } = output.map_err(|error| error.to_string())?;
             ran.metrics = metrics;
             if let TaskResult::Dataset { schema, splits, .. } = result {
                 assert_eq!(

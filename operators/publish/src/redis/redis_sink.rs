@@ -10,7 +10,8 @@ use crate::redis::config::connection_config::Reach;
 use crate::redis::config::settings::{Document, Encoding, Gates, Publish, Stale};
 use crate::redis::config::{address, targets};
 use towline_api::{
-    Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Receipt, Result, TypeContext, dataset_at, target,
+    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Receipt, Result,
+    Sink, TypeContext, dataset_at, target,
 };
 
 /// Publishes recommendations for an online service: one key per user, in a Redis server or in a file.
@@ -222,7 +223,13 @@ impl Operator for RedisSink {
     }
 
     fn form(&self) -> Form<'_> {
-        Form::Task(self)
+        Form::Sink(self)
+    }
+}
+
+impl Sink for RedisSink {
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        self.publish(inputs, context)
     }
 
     fn targets(&self) -> Vec<String> {
@@ -234,11 +241,7 @@ impl Operator for RedisSink {
     }
 
     fn still_published(&self, receipt: &Receipt) -> bool {
-        let there = receipt
-            .files
-            .iter()
-            .all(|(path, size)| std::fs::metadata(path).is_ok_and(|meta| meta.len() == *size));
-        there && (self.is_file() || self.stands(receipt))
+        receipt.has_its_files() && (self.is_file() || self.stands(receipt))
     }
 
     fn roll_back(&self) -> Option<Result<String>> {

@@ -22,7 +22,7 @@ use crate::redis::redis_sink::{default_chunk, default_connections, default_in_fl
 use crate::redis::verify::receipt_check::Claim;
 use towline_api::{
     Artifact, Code, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Receipt, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
+    Purity, Receipt, Result, Schema, Sink, Tag, TaskResult, TypeContext, dataset_at, file_dataset_at,
 };
 
 /// The column of vectors.
@@ -200,32 +200,11 @@ impl Operator for VectorSink {
     }
 
     fn form(&self) -> Form<'_> {
-        Form::Task(self)
-    }
-
-    fn targets(&self) -> Vec<String> {
-        let mut targets = targets::targets(&self.url, &self.key, &self.namespace, |_| None);
-        targets.push(format!(
-            "the index `{}` in {}",
-            self.index,
-            address::redacted(&self.url)
-        ));
-        targets
-    }
-
-    fn still_published(&self, receipt: &Receipt) -> bool {
-        match (
-            self.reach().target(),
-            Claim::of(receipt, &self.key, Publish::Overwrite, None),
-        ) {
-            (Ok(target), Some(claim)) => claim.stands(target),
-            (Err(_), _) => true,
-            (_, None) => false,
-        }
+        Form::Sink(self)
     }
 }
 
-impl Task for VectorSink {
+impl Sink for VectorSink {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let dataset = file_dataset_at(inputs, "input")?;
         let pattern = KeyPattern::parse(&self.key).map_err(OperatorError::invalid)?;
@@ -271,6 +250,27 @@ impl Task for VectorSink {
             metrics: BTreeMap::new(),
             report,
         })
+    }
+
+    fn targets(&self) -> Vec<String> {
+        let mut targets = targets::targets(&self.url, &self.key, &self.namespace, |_| None);
+        targets.push(format!(
+            "the index `{}` in {}",
+            self.index,
+            address::redacted(&self.url)
+        ));
+        targets
+    }
+
+    fn still_published(&self, receipt: &Receipt) -> bool {
+        match (
+            self.reach().target(),
+            Claim::of(receipt, &self.key, Publish::Overwrite, None),
+        ) {
+            (Ok(target), Some(claim)) => claim.stands(target),
+            (Err(_), _) => true,
+            (_, None) => false,
+        }
     }
 }
 

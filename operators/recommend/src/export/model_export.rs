@@ -14,7 +14,7 @@ use crate::towers::Side;
 use crate::train::torch::torch_script::{Shape, write_script};
 use towline_api::{
     Artifact, Context, Describe, Form, Inputs, ModelFiles, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Receipt, Report, Result, Schema, Task, TaskResult, TypeContext, model_at, model_files_at,
+    Purity, Receipt, Report, Result, Schema, Sink, TaskResult, TypeContext, model_at, model_files_at,
 };
 
 /// Writes a model into a folder, for use outside Towline.
@@ -56,11 +56,7 @@ impl Operator for ModelExport {
     }
 
     fn form(&self) -> Form<'_> {
-        Form::Task(self)
-    }
-
-    fn targets(&self) -> Vec<String> {
-        vec![towline_api::target::path(&self.path)]
+        Form::Sink(self)
     }
 }
 
@@ -156,7 +152,7 @@ fn replace(new: &Path, target: &Path, spare: &Path) -> Result<()> {
     Ok(())
 }
 
-impl Task for ModelExport {
+impl Sink for ModelExport {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let model = model_files_at(inputs, "input")?;
         let target = std::path::absolute(&self.path).map_err(OperatorError::io(&self.path))?;
@@ -206,5 +202,9 @@ impl Task for ModelExport {
             metrics: BTreeMap::new(),
             report,
         })
+    }
+
+    fn targets(&self) -> Vec<String> {
+        vec![towline_api::target::path(&self.path)]
     }
 }

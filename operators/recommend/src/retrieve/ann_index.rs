@@ -19,7 +19,7 @@ use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
 use towline_api::{
     Artifact, Code, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Receipt, Report, Result, Schema, Score, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
+    Purity, Receipt, Report, Result, Schema, Score, Sink, TaskResult, TypeContext, dataset_at, file_dataset_at,
     model_at, model_files_at,
 };
 use towline_tables::TableWriter;
@@ -165,11 +165,7 @@ impl Operator for AnnIndex {
     }
 
     fn form(&self) -> Form<'_> {
-        Form::Task(self)
-    }
-
-    fn targets(&self) -> Vec<String> {
-        vec![towline_api::target::path(&self.path)]
+        Form::Sink(self)
     }
 }
 
@@ -301,7 +297,7 @@ fn write_ids(path: &Path, item_id: &str, original: &ArrayRef) -> Result<()> {
     writer.finish().map(|_| ())
 }
 
-impl Task for AnnIndex {
+impl Sink for AnnIndex {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let files = model_files_at(inputs, "model")?;
         let model = LoadedModel::load(files, &context.cancel)?;
@@ -356,5 +352,9 @@ impl Task for AnnIndex {
                 ..Report::default()
             },
         })
+    }
+
+    fn targets(&self) -> Vec<String> {
+        vec![towline_api::target::path(&self.path)]
     }
 }

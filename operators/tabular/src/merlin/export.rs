@@ -11,7 +11,7 @@ use crate::merlin::feature::Feature;
 use crate::merlin::{schema_json, schema_text};
 use towline_api::{
     Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Receipt, Result, Task, TaskResult, TypeContext, dataset_at, file_dataset_at, target,
+    Receipt, Result, Sink, TaskResult, TypeContext, dataset_at, file_dataset_at, target,
 };
 use towline_tables::AtomicFile;
 use towline_tables::TableWriter;
@@ -45,11 +45,7 @@ impl Operator for MerlinExport {
     }
 
     fn form(&self) -> Form<'_> {
-        Form::Task(self)
-    }
-
-    fn targets(&self) -> Vec<String> {
-        vec![target::path(&self.path)]
+        Form::Sink(self)
     }
 }
 
@@ -62,7 +58,7 @@ fn publish(files: &mut BTreeMap<PathBuf, u64>, target: &Path, write: impl FnOnce
     Ok(())
 }
 
-impl Task for MerlinExport {
+impl Sink for MerlinExport {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let dataset = file_dataset_at(inputs, "input")?;
         let mut files = BTreeMap::new();
@@ -110,5 +106,9 @@ impl Task for MerlinExport {
             files,
             details: BTreeMap::new(),
         })))
+    }
+
+    fn targets(&self) -> Vec<String> {
+        vec![target::path(&self.path)]
     }
 }

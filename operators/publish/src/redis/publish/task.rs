@@ -23,7 +23,7 @@ use crate::redis::publish::{gates, pointer, resp_file, swap};
 use crate::redis::redis_sink::RedisSink;
 use crate::redis::verify::receipt_check::Claim;
 use towline_api::{
-    Artifact, Cancel, Context, Inputs, OperatorError, Output, Receipt, Report, Result, Schema, Task, TaskResult,
+    Artifact, Cancel, Context, Inputs, OperatorError, Output, Receipt, Report, Result, Schema, TaskResult,
     file_dataset_at,
 };
 
@@ -32,8 +32,9 @@ const CANCEL_POLL: Duration = Duration::from_millis(100);
 /// How often a batch is begun anew because the server was.
 const RESTARTS: usize = 2;
 
-impl Task for RedisSink {
-    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+impl RedisSink {
+    /// Publishes one batch: to a server, or into a file.
+    pub(crate) fn publish(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let dataset = file_dataset_at(inputs, "input")?;
         let pattern = KeyPattern::parse(&self.key).map_err(OperatorError::invalid)?;
         let user = self.user(&dataset.schema, &pattern)?;

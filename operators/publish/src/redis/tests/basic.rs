@@ -16,7 +16,7 @@ use crate::redis::redis_sink::RedisSink;
 use crate::redis::tests::servers::{Redis, ask, free_port};
 use crate::redis::tests::{dataset, expected, sink, users};
 use crate::testing::{inputs, receipt, test_context, write_table};
-use towline_api::{Code, Column, Descriptor, Domain, OperatorError, Schema, Tag, Task, Vocabulary};
+use towline_api::{Code, Column, Descriptor, Domain, OperatorError, Schema, Sink, Tag, Vocabulary};
 
 /// Everything in an embedded store, in order of the keys.
 fn stored(path: &Path) -> Vec<(String, String)> {

@@ -10,7 +10,7 @@ use crate::redis::tests::proxy::{Fault, Proxy};
 use crate::redis::tests::servers::Redis;
 use crate::redis::tests::{expected, publish, sink, users, users_of};
 use crate::testing::{inputs, receipt, test_context};
-use towline_api::{Cancel, Context, OperatorError, Task};
+use towline_api::{Cancel, Context, OperatorError, Sink};
 
 /// Waits until a server holds at least so many keys.
 fn wait_for_keys(server: &Redis, database: i64, least: u64) {

@@ -10,7 +10,7 @@ use tempfile::tempdir;
 use crate::redis::tests::servers::Redis;
 use crate::redis::tests::{dataset, publish, sink, table, users};
 use crate::testing::{inputs, receipt, test_context};
-use towline_api::Task;
+use towline_api::Sink;
 
 #[test]
 fn nothing_does_not_take_the_place_of_something() {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::redis::redis_sink::RedisSink;
 use crate::redis::tests::sink;
 use crate::redis::vector_sink::VectorSink;
-use towline_api::{Descriptor, Operator, PathSegment, Site};
+use towline_api::{Descriptor, PathSegment, Sink, Site};
 
 fn found(descriptor: &Descriptor, config: &Value) -> Vec<(String, String)> {
     let problems = descriptor.build(config).err().unwrap_or_default();

@@ -9,7 +9,7 @@ use tempfile::tempdir;
 
 use crate::redis::tests::servers::Redis;
 use crate::redis::tests::{expected, publish, scored, sink, table, users, users_of};
-use towline_api::Operator;
+use towline_api::Sink;
 
 fn meta(server: &Redis, database: i64) -> Value {
     let text: String = server.ask_in(database, &["GET", "RECS:META"]);

@@ -5,7 +5,7 @@ use tempfile::tempdir;
 
 use crate::redis::tests::servers::Redis;
 use crate::redis::tests::{expected, publish, sink, users};
-use towline_api::Operator;
+use towline_api::Sink;
 
 /// A server with a generation of five users that is kept, and one of four that counts, and what publishes to it.
 fn two_generations(mode: &str, encoding: &str) -> (Redis, serde_json::Value) {
