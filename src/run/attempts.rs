@@ -102,10 +102,10 @@ pub(super) async fn wait(cancel: &Cancel, pause: Duration) -> Result<(), Operato
     cancel.check()
 }
 
-/// Whether another attempt may succeed. Interruptions, defects and a store that fails are not such reasons.
+/// Whether another attempt may succeed. Mistakes of the user, defects and a store that fails are not such reasons.
 pub(super) fn may_pass(failure: &Failure) -> bool {
     match failure {
-        Failure::Operator(error) => !matches!(error, OperatorError::Cancelled),
+        Failure::Operator(error) => error.is_transient(),
         Failure::Store(_) | Failure::WouldRun(_) | Failure::Unmet { .. } | Failure::Panic(_) => false,
     }
 }

@@ -40,7 +40,7 @@ impl Runner {
             Form::Table(_) => self.table(index, &inputs, job),
             Form::Stateful(stateful) => match state {
                 Some(state) => self.applied(index, stateful, &state, &inputs, job),
-                None => Err(OperatorError::invalid("the fit of this node did not run").into()),
+                None => Err(OperatorError::internal("the fit of this node did not run").into()),
             },
             Form::Task(task) => self.task(index, &|inputs, context| task.run(inputs, context), &inputs, job),
             Form::Sink(sink) => self.task(index, &|inputs, context| sink.run(inputs, context), &inputs, job),
@@ -151,7 +151,7 @@ impl Runner {
         let rows = Rows::of_splits(&dataset.splits, move || {
             // A step that is a part of another's plan fails there: the error has to say whose it is.
             make(operator.form()).map_err(|error| match &part {
-                Some(name) => OperatorError::invalid(format!("in `{name}`, which is a part of its plan: {error}")),
+                Some(name) => error.reworded(|text| format!("in `{name}`, which is a part of its plan: {text}")),
                 None => error,
             })
         });
@@ -305,5 +305,5 @@ pub(super) fn with_known_domains<'a>(schema: &Schema, inputs: impl Iterator<Item
 }
 
 fn unconnected() -> OperatorError {
-    OperatorError::invalid("nothing is connected")
+    OperatorError::internal("nothing is connected")
 }

@@ -43,9 +43,8 @@ impl Failure {
     /// The same failure for another node; what cannot be copied is told by its text.
     pub(super) fn copy(&self) -> Failure {
         match self {
-            Failure::Operator(OperatorError::Cancelled) => OperatorError::Cancelled.into(),
-            Failure::Operator(OperatorError::TimedOut(limit)) => OperatorError::TimedOut(*limit).into(),
-            Failure::Operator(error) => OperatorError::invalid(error.to_string()).into(),
+            Failure::Operator(error) => error.reworded(|text| text).into(),
+            // Not one to retry, as the original is not.
             Failure::Store(error) => OperatorError::invalid(error.to_string()).into(),
             Failure::WouldRun(reason) => Failure::WouldRun(reason.clone()),
             Failure::Unmet { unmet, of } => Failure::Unmet { unmet: *unmet, of: *of },

@@ -60,6 +60,8 @@ enum Act {
     Nothing,
     Panic,
     FailTwice,
+    RefuseTheData,
+    BreakThePromise,
     WaitForCancel,
     IgnoreCancel,
     CountInMetrics,
@@ -77,7 +79,9 @@ impl Act {
         let mut output = Output::new(TaskResult::Metrics);
         match self {
             Act::Panic => panic!("a wheel came off"),
-            Act::FailTwice if before < 2 => return Err(OperatorError::Server("not now".to_owned())),
+            Act::FailTwice if before < 2 => return Err(OperatorError::transient("not now")),
+            Act::RefuseTheData => return Err(OperatorError::invalid("column `x` has a null")),
+            Act::BreakThePromise => return Err(OperatorError::internal("there is no column `x`")),
             Act::Nothing | Act::FailTwice => {}
             Act::WaitForCancel => loop {
                 context.cancel.check()?;
@@ -165,6 +169,17 @@ fn what_may_pass_is_tried_again_as_often_as_the_node_says() {
         start.elapsed() >= Duration::from_secs(3),
         "a pause of one second, then of two"
     );
+}
+
+#[test]
+fn bad_data_and_defects_are_not_tried_again() {
+    let place = Place::new();
+    let nodes = ["refuse_the_data", "break_the_promise"].map(|act| place.probe(act, ", retries: 2"));
+    let record = run(&registry(), &nodes.concat(), &place.store(), options());
+    for act in ["refuse_the_data", "break_the_promise"] {
+        assert_eq!(node(&record, act).status, NodeStatus::Failed);
+        assert_eq!(place.count(act), 1, "{act}");
+    }
 }
 
 #[test]

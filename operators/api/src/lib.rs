@@ -6,6 +6,7 @@ mod code;
 mod config;
 mod context;
 mod error;
+mod fault;
 mod files;
 mod lazy;
 mod operator;
@@ -24,6 +25,7 @@ pub use code::Code;
 pub use config::parse;
 pub use context::{Cancel, Context, FitContext, ProgressSink, TableContext, TypeContext};
 pub use error::{OperatorError, PathSegment, Problem, Result, Site};
+pub use fault::Fault;
 pub use files::{BATCH_ROWS, DatasetFiles, TableFile};
 pub use lazy::{LazyDataset, LazyTable, NamedExpr, Rows};
 pub use operator::{

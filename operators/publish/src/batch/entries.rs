@@ -263,7 +263,7 @@ impl<'a> Entries<'a> {
     fn column(&self, batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
         let column = batch
             .column_by_name(name)
-            .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}` in the stored table")))?;
+            .ok_or_else(|| OperatorError::internal(format!("there is no column `{name}` in the stored table")))?;
         match self.decoders.get(name) {
             Some(decoder) => Ok(decoder.decode(column)?.values),
             None => Ok(std::sync::Arc::clone(column)),

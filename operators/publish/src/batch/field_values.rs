@@ -140,7 +140,7 @@ pub(crate) fn one_layout(name: &str, array: &ArrayRef) -> Result<ListArray> {
         DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
             cast(array, &DataType::List(Arc::clone(field)))?
         }
-        other => return Err(OperatorError::invalid(format!("`{name}` holds {other}, not lists"))),
+        other => return Err(OperatorError::internal(format!("`{name}` holds {other}, not lists"))),
     };
     Ok(lists.as_list::<i32>().clone())
 }

@@ -157,7 +157,7 @@ impl Task for Als {
         }
         let model_type = &interactions.model_type;
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid("there are no id columns"));
+            return Err(OperatorError::internal("there are no id columns"));
         };
         let mut user_table = vec![0.0; interactions.size(user)? * width];
         for ((id, _), factors) in histories.iter().zip(users.chunks_exact(width)) {

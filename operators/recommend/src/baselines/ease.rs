@@ -110,6 +110,6 @@ pub(crate) fn stored(model: &ItemWeights, interactions: Interactions<'_>, contex
     let path = context.temp_file(FILE);
     model.write(&path)?;
     let description = serde_json::to_value(Description { kind: KIND.to_owned() });
-    let description = description.map_err(|error| OperatorError::invalid(error.to_string()))?;
+    let description = description.map_err(|error| OperatorError::internal(error.to_string()))?;
     interactions.stored(description, (FILE, path), context)
 }

@@ -86,7 +86,7 @@ impl Task for PlantedOptimum {
         let interactions = Interactions::read(dataset, &self.fit_on, &[], Some(dim), context)?;
         let model_type = &interactions.model_type;
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid("there are no id columns"));
+            return Err(OperatorError::internal("there are no id columns"));
         };
         let (user, item) = (user.clone(), item.clone());
         let users = source_ids(&interactions.users, interactions.size(&user)?)?;

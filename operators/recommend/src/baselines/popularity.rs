@@ -84,7 +84,7 @@ impl Task for Popularity {
         let mut interactions = Interactions::read(dataset, &self.fit_on, &self.columns(), dim, context)?;
         let model_type = interactions.model_type.clone();
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid("there are no id columns"));
+            return Err(OperatorError::internal("there are no id columns"));
         };
         let (users, items) = (interactions.size(user)?, interactions.size(item)?);
         let table = &interactions.table;
@@ -106,7 +106,7 @@ impl Task for Popularity {
             return embedding_model::stored(interactions, 1, query, (item.name.clone(), counts), context);
         };
         let column = model_type.query.get(segment);
-        let segments = interactions.size(column.ok_or_else(|| OperatorError::invalid("the segment is gone"))?)?;
+        let segments = interactions.size(column.ok_or_else(|| OperatorError::internal("the segment is gone"))?)?;
         if segments > MOST_SEGMENTS {
             let text = format!("`{segment}` has {segments} values; a segment of at most {MOST_SEGMENTS} is wanted");
             return Err(OperatorError::invalid(text));

@@ -99,7 +99,7 @@ impl Task for Ensemble {
             }
         }
         let Some((first_name, first)) = members.first().copied() else {
-            return Err(OperatorError::invalid("there are no models"));
+            return Err(OperatorError::internal("there are no models"));
         };
         let mut towers: Vec<Towers> = Vec::with_capacity(members.len());
         let known = items_of(first)?;
@@ -118,7 +118,7 @@ impl Task for Ensemble {
         let catalogue = file(first, ITEMS)?;
         std::fs::copy(catalogue, &items).map_err(OperatorError::io(catalogue))?;
         let description = serde_json::to_value(joined.architecture());
-        let description = description.map_err(|error| OperatorError::invalid(error.to_string()))?;
+        let description = description.map_err(|error| OperatorError::internal(error.to_string()))?;
         let result = TaskResult::Model {
             model_type: ModelType {
                 dim: Some(joined.dim()),
@@ -147,7 +147,7 @@ impl Task for Ensemble {
 
 fn file<'a>(model: &'a ModelFiles, name: &str) -> Result<&'a std::path::PathBuf> {
     let file = model.files.get(name);
-    file.ok_or_else(|| OperatorError::invalid(format!("a member has no file `{name}`")))
+    file.ok_or_else(|| OperatorError::internal(format!("a member has no file `{name}`")))
 }
 
 /// The bytes of a model's catalogue: equal ones hold the same items by the same ids.

@@ -89,7 +89,7 @@ impl Ids {
                 offsets.extend(more_offsets[1..].iter().map(|offset| before + offset));
                 values.extend_from_slice(more);
             }
-            _ => return Err(OperatorError::invalid("a column of lists meets one without")),
+            _ => return Err(OperatorError::internal("a column of lists meets one without")),
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Cells {
         match (self, other) {
             (Cells::Ids(ids), Cells::Ids(more)) => ids.extend(more),
             (Cells::Numbers(numbers), Cells::Numbers(more)) => numbers.extend(more, name),
-            _ => Err(OperatorError::invalid(format!(
+            _ => Err(OperatorError::internal(format!(
                 "`{name}` holds ids, and numbers elsewhere"
             ))),
         }

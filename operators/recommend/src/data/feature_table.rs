@@ -42,7 +42,7 @@ impl EncodedTable {
                 encoded.rows = batch.num_rows();
                 for (column, (name, cells)) in columns.iter().zip(&mut encoded.columns) {
                     let array = batch.column_by_name(name);
-                    let array = array.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+                    let array = array.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
                     cells.append(array, column)?;
                 }
                 each(encoded)?;
@@ -84,14 +84,14 @@ impl EncodedTable {
         let found = self.columns.iter().find(|(column, _)| column == name);
         found
             .map(|(_, cells)| cells)
-            .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+            .ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))
     }
 
     /// The ids of a column.
     pub(crate) fn get(&self, name: &str) -> Result<&Ids> {
         match self.cells(name)? {
             Cells::Ids(ids) => Ok(ids),
-            Cells::Numbers(_) => Err(OperatorError::invalid(format!("`{name}` holds numbers, not ids"))),
+            Cells::Numbers(_) => Err(OperatorError::internal(format!("`{name}` holds numbers, not ids"))),
         }
     }
 
@@ -103,7 +103,7 @@ impl EncodedTable {
                 "`{name}` holds {} numbers a row; the model was trained on {width}",
                 numbers.width
             ))),
-            Cells::Ids(_) => Err(OperatorError::invalid(format!("`{name}` holds ids, not numbers"))),
+            Cells::Ids(_) => Err(OperatorError::internal(format!("`{name}` holds ids, not numbers"))),
         }
     }
 
@@ -111,7 +111,7 @@ impl EncodedTable {
     pub(crate) fn single(&self, name: &str) -> Result<&[i64]> {
         match self.get(name)? {
             Ids::Single(ids) => Ok(ids),
-            Ids::Lists { .. } => Err(OperatorError::invalid(format!(
+            Ids::Lists { .. } => Err(OperatorError::internal(format!(
                 "`{name}` holds lists; an id column cannot"
             ))),
         }

@@ -21,7 +21,7 @@ impl Originals {
             return Ok(Originals(None));
         };
         let vocabulary = vocabularies.get(digest).ok_or_else(|| {
-            OperatorError::invalid(format!("the vocabulary of `{}` did not come with its ids", column.name))
+            OperatorError::internal(format!("the vocabulary of `{}` did not come with its ids", column.name))
         })?;
         Ok(Originals(Some(vocabulary.load()?)))
     }
@@ -86,7 +86,7 @@ pub(crate) fn numbers(original: &ArrayRef) -> Result<Vec<u64>> {
     let text = cast(original, &DataType::Utf8)?;
     let text = text
         .as_string_opt::<i32>()
-        .ok_or_else(|| OperatorError::invalid("the ids have no text"))?;
+        .ok_or_else(|| OperatorError::internal("the ids have no text"))?;
     Ok(text
         .iter()
         .map(|id| id.map_or(0, |id| xxh3_64(id.as_bytes())))

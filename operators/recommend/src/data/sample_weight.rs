@@ -46,13 +46,13 @@ impl<'a> Weights<'a> {
     pub(crate) fn take(&mut self, rows: usize) -> Result<Vec<f32>> {
         let name = self.name;
         let Some(batch) = self.batches.next() else {
-            return Err(OperatorError::invalid(format!(
+            return Err(OperatorError::internal(format!(
                 "`{name}` has fewer rows than the other columns"
             )));
         };
         let batch = batch?;
         let column = batch.column_by_name(name).filter(|column| column.len() == rows);
-        let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+        let column = column.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
         let numbers = cast(column, &DataType::Float32)?;
         let numbers = numbers.as_primitive::<Float32Type>().iter();
         let weights: Vec<f32> = numbers.map(|weight| weight.unwrap_or(f32::NAN)).collect();

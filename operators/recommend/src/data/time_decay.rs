@@ -47,7 +47,7 @@ impl Recency {
                 let batch = batch?;
                 let column = batch.column_by_name(&self.column);
                 let column =
-                    column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{}`", self.column)))?;
+                    column.ok_or_else(|| OperatorError::internal(format!("there is no column `{}`", self.column)))?;
                 let first = times.len();
                 times.extend(seconds(column)?);
                 if let Some(row) = times[first..].iter().position(|time| !time.is_finite()) {

@@ -325,7 +325,7 @@ impl Evaluate {
         let model = &ranked.model;
         let k = self.k.first().copied().unwrap_or(1);
         let column = model.model_type.query.get(segment);
-        let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{segment}`")))?;
+        let column = column.ok_or_else(|| OperatorError::internal(format!("there is no column `{segment}`")))?;
         let mut found: Vec<(i64, Average)> = ranked
             .cases
             .by_column(&ranked.lists, k, model.catalogue.len(), segment)?

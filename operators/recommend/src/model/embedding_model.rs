@@ -46,6 +46,6 @@ pub(crate) fn stored(
     let weights = context.temp_file(WEIGHTS);
     towers.write(&weights)?;
     let description = serde_json::to_value(towers.architecture());
-    let description = description.map_err(|error| OperatorError::invalid(error.to_string()))?;
+    let description = description.map_err(|error| OperatorError::internal(error.to_string()))?;
     interactions.stored(description, (WEIGHTS, weights), context)
 }

@@ -106,7 +106,7 @@ fn whole_numbers(values: &ArrayRef) -> Result<Vec<Option<i128>>> {
 pub(crate) fn texts(values: &ArrayRef) -> Result<Vec<Option<String>>> {
     let values = cast(values, &DataType::Utf8)?;
     let values = values.as_string_opt::<i32>();
-    let values = values.ok_or_else(|| OperatorError::invalid("the values have no text"))?;
+    let values = values.ok_or_else(|| OperatorError::internal("the values have no text"))?;
     Ok(values.iter().map(|value| value.map(str::to_owned)).collect())
 }
 
@@ -136,7 +136,7 @@ impl<'a> IdReader<'a> {
     /// Reads this column of the model too.
     pub(crate) fn column(&mut self, wanted: Option<&Column>, originals: &Originals) -> Result<()> {
         let wanted =
-            wanted.ok_or_else(|| OperatorError::invalid("the model does not say which columns hold its ids"))?;
+            wanted.ok_or_else(|| OperatorError::internal("the model does not say which columns hold its ids"))?;
         if let Some(problem) = id_problem(Some(wanted), &self.dataset.schema, self.port) {
             return Err(OperatorError::invalid(format!("{}: {}", self.port, problem.message)));
         }
@@ -169,7 +169,7 @@ impl<'a> IdReader<'a> {
                 cancel.check()?;
                 let batch = batch?;
                 let ids = self.columns.iter().map(|(name, lookup)| {
-                    let missing = || OperatorError::invalid(format!("there is no column `{name}`"));
+                    let missing = || OperatorError::internal(format!("there is no column `{name}`"));
                     let array = batch.column_by_name(name).ok_or_else(missing)?;
                     lookup.as_ref().unwrap_or(&Lookup::Same).encode(array)
                 });

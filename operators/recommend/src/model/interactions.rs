@@ -93,7 +93,7 @@ impl<'a> Interactions<'a> {
             &context.cancel,
         )?;
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid("there are no id columns"));
+            return Err(OperatorError::internal("there are no id columns"));
         };
         let users = Originals::of(user, &dataset.vocabularies)?;
         let items = Items::collect(&table, &model_type.item, &model_type.item_id)?;
@@ -125,7 +125,7 @@ impl<'a> Interactions<'a> {
     pub(crate) fn size(&self, column: &Column) -> Result<usize> {
         let size = column.domain.as_ref().and_then(|domain| domain.size);
         size.map(|size| size as usize)
-            .ok_or_else(|| OperatorError::invalid(format!("`{}` does not say how many ids it can hold", column.name)))
+            .ok_or_else(|| OperatorError::internal(format!("`{}` does not say how many ids it can hold", column.name)))
     }
 
     /// The stored model, whose weights are in the file of that name.

@@ -38,11 +38,11 @@ impl LoadedModel {
             files
                 .files
                 .get(name)
-                .ok_or_else(|| OperatorError::invalid(format!("the model has no file `{name}`")))
+                .ok_or_else(|| OperatorError::internal(format!("the model has no file `{name}`")))
         };
         let model_type = files.model_type.clone();
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid(
+            return Err(OperatorError::internal(
                 "the model does not say which columns hold its ids",
             ));
         };
@@ -76,7 +76,7 @@ impl LoadedModel {
     pub(crate) fn towers(&self) -> Result<&Towers> {
         match &self.scorer {
             Scorer::Towers(towers) => Ok(towers),
-            Scorer::ItemWeights(_) => Err(OperatorError::invalid("this model has no embeddings")),
+            Scorer::ItemWeights(_) => Err(OperatorError::internal("this model has no embeddings")),
         }
     }
 }
@@ -87,7 +87,7 @@ pub(crate) fn tables<'a>(dataset: &'a DatasetFiles, split: Option<&str>) -> Resu
         None => Ok(dataset.splits.iter().map(|(_, table)| table).collect()),
         Some(name) => match dataset.split(name) {
             Some(table) => Ok(vec![table]),
-            None => Err(OperatorError::invalid(format!("there is no split `{name}`"))),
+            None => Err(OperatorError::internal(format!("there is no split `{name}`"))),
         },
     }
 }

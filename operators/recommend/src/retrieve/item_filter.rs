@@ -122,7 +122,7 @@ impl ItemRules<'_> {
             }
         }
         let caps = self.max_per.iter().map(|(column, most)| {
-            let missing = || OperatorError::invalid(format!("there is no column `{column}`"));
+            let missing = || OperatorError::internal(format!("there is no column `{column}`"));
             let values = features.column_by_name(column).ok_or_else(missing)?;
             Ok(Cap {
                 most: *most,
@@ -159,7 +159,8 @@ fn of_catalogue(model: &LoadedModel, files: &ModelFiles) -> Result<RecordBatch> 
     let schema = of_model(&model.model_type);
     let columns = schema.columns.iter().map(|column| {
         let encoded = model.model_type.item.get(&column.name);
-        let encoded = encoded.ok_or_else(|| OperatorError::invalid(format!("there is no column `{}`", column.name)))?;
+        let encoded =
+            encoded.ok_or_else(|| OperatorError::internal(format!("there is no column `{}`", column.name)))?;
         let ids = model.catalogue.table.single(&column.name)?;
         let original = Originals::of(encoded, &files.vocabularies)?.decode(ids)?;
         Ok(cast(&original, &column.data_type)?)
@@ -205,7 +206,7 @@ fn of_table(dataset: &DatasetFiles, model: &LoadedModel, cancel: &Cancel) -> Res
     let all = concat_batches(&batches[0].schema(), &batches)?;
     let place = UInt32Array::from(place);
     let columns = schema.fields().iter().map(|field| {
-        let missing = || OperatorError::invalid(format!("there is no column `{}`", field.name()));
+        let missing = || OperatorError::internal(format!("there is no column `{}`", field.name()));
         Ok(take(
             all.column_by_name(field.name()).ok_or_else(missing)?,
             &place,

@@ -153,7 +153,7 @@ impl Audience {
         let mut strangers = Vec::new();
         reader.scan(None, cancel, |batch, ids| {
             let values = batch.column_by_name(&model.model_type.user_id);
-            let values = values.ok_or_else(|| OperatorError::invalid("the table has no ids of users"))?;
+            let values = values.ok_or_else(|| OperatorError::internal("the table has no ids of users"))?;
             let mut rows = Vec::new();
             for (row, id) in (0_u32..).zip(&ids[0]) {
                 match id.filter(|id| !model.users.is_reserved(*id)) {
@@ -306,7 +306,7 @@ pub(crate) fn last_values(
 
 pub(crate) fn column_of(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
     let column = batch.column_by_name(name).map(Arc::clone);
-    column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+    column.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))
 }
 
 /// The values of a column of a dataset as texts; encoded ones as what they stand for.
@@ -314,7 +314,7 @@ pub(crate) fn decoded(dataset: &DatasetFiles, name: &str, values: &ArrayRef) -> 
     let original = match dataset.vocabulary_of(name) {
         Some(vocabulary) => {
             let ids = values.as_primitive_opt::<arrow::datatypes::Int64Type>();
-            let ids = ids.ok_or_else(|| OperatorError::invalid(format!("`{name}` does not hold encoded ids")))?;
+            let ids = ids.ok_or_else(|| OperatorError::internal(format!("`{name}` does not hold encoded ids")))?;
             vocabulary
                 .load()?
                 .decode(&ids.iter().map(Option::unwrap_or_default).collect::<Vec<_>>())?

@@ -233,7 +233,7 @@ fn in_waves<T: Send>(
                 .collect::<Vec<_>>()
         });
         for result in results {
-            take(result.map_err(|_| OperatorError::invalid("a thread that makes rows came to a sudden end"))?)?;
+            take(result.map_err(|_| OperatorError::internal("a thread that makes rows came to a sudden end"))?)?;
         }
     }
     Ok(())

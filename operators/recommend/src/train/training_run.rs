@@ -102,7 +102,7 @@ impl TwoTowerTrain {
         let validation = self.validation(dataset.splits.iter().map(|(name, _)| name.as_str()));
         let model_type = self.model_type(&sides, validation);
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid("there are no id columns"));
+            return Err(OperatorError::internal("there are no id columns"));
         };
         let users = Originals::of(user, &dataset.vocabularies)?;
         let Survey {
@@ -345,7 +345,7 @@ impl TwoTowerTrain {
         trained.towers.write(&weights)?;
         items.write(&catalogue_file)?;
         let description = serde_json::to_value(trained.towers.architecture());
-        let description = description.map_err(|error| OperatorError::invalid(error.to_string()))?;
+        let description = description.map_err(|error| OperatorError::internal(error.to_string()))?;
         let files = [(WEIGHTS.to_owned(), weights), (ITEMS.to_owned(), catalogue_file)].into();
         let columns = model_type.query.columns.iter().chain(&model_type.item.columns);
         let digests = columns.filter_map(|column| column.domain.as_ref()?.vocabulary.as_ref());

@@ -60,12 +60,12 @@ pub(crate) fn unknown<'a>(names: impl IntoIterator<Item = &'a str>, schema: &Sch
 /// The expression of the column `name`.
 pub(crate) fn column<'a>(columns: &'a [NamedExpr], name: &str) -> Result<&'a NamedExpr> {
     let column = columns.iter().find(|column| column.name == name);
-    column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+    column.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))
 }
 
 /// The type of the column `name`.
 pub(crate) fn type_of<'a>(schema: &'a Schema, name: &str) -> Result<&'a DataType> {
     let column = schema.get(name);
-    let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+    let column = column.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
     Ok(&column.data_type)
 }

@@ -89,7 +89,7 @@ impl Sink for MerlinExport {
                 writer.finish().map(|_| ())
             })?;
             let own =
-                serde_json::to_string(&dataset.schema).map_err(|error| OperatorError::invalid(error.to_string()))?;
+                serde_json::to_string(&dataset.schema).map_err(|error| OperatorError::internal(error.to_string()))?;
             let schemas = [
                 (".merlin/towline.json", own),
                 ("schema.pbtxt", schema_text::write(&features)),

@@ -143,7 +143,7 @@ fn query(table: &TableFile, statistics: &[(&str, String)], context: &Context) ->
     let frame = towline_tables::sql_planning::plan_query(&context.session, vec![("input", frame.into_view())], &sql)?;
     let batches = context.runtime.block_on(frame.collect())?;
     let schema = batches.first().map(RecordBatch::schema);
-    let schema = schema.ok_or_else(|| towline_api::OperatorError::invalid("the profile has no rows"))?;
+    let schema = schema.ok_or_else(|| towline_api::OperatorError::internal("the profile has no rows"))?;
     Ok(arrow::compute::concat_batches(&schema, &batches)?)
 }
 

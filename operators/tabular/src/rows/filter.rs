@@ -68,7 +68,7 @@ impl Table for Filter {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
         let input = inputs
             .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+            .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
         input
             .splits
             .iter()

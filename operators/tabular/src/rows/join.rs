@@ -176,7 +176,7 @@ impl Table for Join {
         let at = |port| {
             inputs
                 .get(port)
-                .ok_or_else(|| OperatorError::invalid(format!("nothing is connected to `{port}`")))
+                .ok_or_else(|| OperatorError::internal(format!("nothing is connected to `{port}`")))
         };
         let (left, right) = (at("input")?, at("right")?);
         let query = self.query(&left.schema, &right.schema);

@@ -69,7 +69,7 @@ impl Table for ListExplode {
     fn apply(&self, inputs: &Inputs<LazyDataset>, _: &TableContext) -> Result<Vec<(String, DataFrame)>> {
         let input = inputs
             .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+            .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
         let options = UnnestOptions::new().with_preserve_nulls(self.keep_empty);
         let exploded = |(name, table): &(String, LazyTable)| {
             let mut table = table.clone();

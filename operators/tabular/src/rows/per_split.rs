@@ -43,7 +43,7 @@ pub(crate) fn query_splits(
 ) -> Result<Vec<(String, DataFrame)>> {
     let input = inputs
         .get("input")
-        .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+        .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
     let query = query(&input.schema);
     let planned = |(name, table): &(String, towline_api::LazyTable)| {
         let view = table.to_frame()?.into_view();

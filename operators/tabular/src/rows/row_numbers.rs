@@ -200,7 +200,7 @@ impl AtRandom {
             AtRandom::Memory(numbers) => numbers
                 .get(row)
                 .copied()
-                .ok_or_else(|| OperatorError::invalid(format!("there is no row {row}"))),
+                .ok_or_else(|| OperatorError::internal(format!("there is no row {row}"))),
             AtRandom::Disk(file, folder) => {
                 let mut bytes = [0; NUMBER_BYTES];
                 file.read_exact_at(&mut bytes, (row * NUMBER_BYTES) as u64)
@@ -291,6 +291,6 @@ fn with_nulls(input: &DatasetFiles, name: &str, column: &ArrayRef) -> Result<Arr
 
 fn data_type<'a>(input: &'a DatasetFiles, name: &str) -> Result<&'a DataType> {
     let column = input.schema.get(name);
-    let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+    let column = column.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
     Ok(&column.data_type)
 }

@@ -71,7 +71,7 @@ impl Columns for Select {
             all()
                 .find(|column| column.name == *name)
                 .cloned()
-                .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+                .ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))
         };
         wanted.iter().map(find).collect()
     }

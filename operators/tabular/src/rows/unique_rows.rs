@@ -136,10 +136,10 @@ impl Table for UniqueRows {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
         let input = inputs
             .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+            .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
         let table = input
             .split(&self.split)
-            .ok_or_else(|| OperatorError::invalid(format!("there is no split `{}`", self.split)))?;
+            .ok_or_else(|| OperatorError::internal(format!("there is no split `{}`", self.split)))?;
         let query = self
             .query(&input.schema)
             .map_err(|problem| OperatorError::invalid(problem.message))?;

@@ -44,8 +44,8 @@ impl Failure {
     pub(crate) fn into_error(self) -> OperatorError {
         match self {
             Failure::Final(error) => error,
-            Failure::Loading => OperatorError::Server(self.to_string()),
-            Failure::Passing(text) | Failure::Moved(text) | Failure::Restarted(text) => OperatorError::Server(text),
+            Failure::Loading => OperatorError::transient(self.to_string()),
+            Failure::Passing(text) | Failure::Moved(text) | Failure::Restarted(text) => OperatorError::transient(text),
         }
     }
 }

@@ -247,7 +247,7 @@ impl Publisher<'_> {
 
 /// A meta as it is stored.
 pub(crate) fn json(meta: &Meta) -> Result<String> {
-    serde_json::to_string(meta).map_err(|error| OperatorError::invalid(error.to_string()))
+    serde_json::to_string(meta).map_err(|error| OperatorError::internal(error.to_string()))
 }
 
 /// The error of a publication that another one has overtaken.

@@ -74,7 +74,7 @@ impl Journal {
     /// A file that appears whole, but is not made durable: to wait for the disk several times a second would take longer
     /// than the publication. After a crash of the machine it may be gone, and the batch begins anew.
     fn write(&mut self) -> Result<()> {
-        let text = serde_json::to_vec(&self.progress).map_err(|error| OperatorError::invalid(error.to_string()))?;
+        let text = serde_json::to_vec(&self.progress).map_err(|error| OperatorError::internal(error.to_string()))?;
         let new = self.path.with_extension("tmp");
         std::fs::write(&new, text).map_err(OperatorError::io(&new))?;
         std::fs::rename(&new, &self.path).map_err(OperatorError::io(&self.path))?;

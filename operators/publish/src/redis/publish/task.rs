@@ -219,7 +219,9 @@ impl Target {
     /// An error that names the server.
     pub(crate) fn told(&self, failure: Failure) -> OperatorError {
         match failure.into_error() {
-            OperatorError::Server(text) => OperatorError::Server(format!("{}: {text}", self.shown)),
+            error @ (OperatorError::Server(_) | OperatorError::Transient(_)) => {
+                error.reworded(|text| format!("{}: {text}", self.shown))
+            }
             other => other,
         }
     }

@@ -111,9 +111,9 @@ impl TwoTowerTrain {
         widths: &BTreeMap<&str, usize>,
     ) -> Result<EmbeddingShape> {
         let rows = column.domain.as_ref().and_then(|domain| domain.size);
-        let rows = rows
-            .ok_or_else(|| OperatorError::invalid(format!("`{}` does not say how many ids it can hold", column.name)))?
-            as usize;
+        let rows = rows.ok_or_else(|| {
+            OperatorError::internal(format!("`{}` does not say how many ids it can hold", column.name))
+        })? as usize;
         let rule = ((2.0 * (rows as f64).powf(0.25)).ceil() as usize)
             .next_multiple_of(8)
             .min(64);

@@ -117,7 +117,7 @@ fn hash(array: &ArrayRef, buckets: u64) -> Result<ArrayRef> {
         return Ok(Arc::new(ListArray::try_new(field, offsets, ids, nulls)?));
     }
     let found = array.data_type();
-    let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} cannot be hashed")))?;
+    let kept = value_type(found).ok_or_else(|| OperatorError::internal(format!("{found} cannot be hashed")))?;
     let values = Values::of(&kept);
     Ok(Arc::new(to_buckets(
         &values,

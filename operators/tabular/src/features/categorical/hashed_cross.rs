@@ -143,7 +143,7 @@ impl Columns for HashedCross {
 fn cross(arrays: &[ArrayRef], buckets: u64) -> Result<ArrayRef> {
     let kept = arrays.iter().enumerate().map(|(place, array)| {
         let found = array.data_type();
-        let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} cannot be crossed")))?;
+        let kept = value_type(found).ok_or_else(|| OperatorError::internal(format!("{found} cannot be crossed")))?;
         Ok((place.to_string(), kept))
     });
     let values = Values::tuple(&kept.collect::<Result<Vec<_>>>()?)?;

@@ -375,7 +375,7 @@ impl Fitter for Fit {
         let facts = self.0.into_iter().map(|(name, learner)| {
             let value = learner
                 .value()
-                .map_err(|error| OperatorError::invalid(format!("column `{name}`: {error}")))?;
+                .map_err(|error| error.reworded(|text| format!("column `{name}`: {text}")))?;
             Ok((name, value))
         });
         Ok(FitOutput {

@@ -144,7 +144,7 @@ impl Summaries {
 
     fn distinct(&mut self, groups: &[u32], array: &ArrayRef) -> Result<()> {
         let found = array.data_type();
-        let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} cannot be told apart")))?;
+        let kept = value_type(found).ok_or_else(|| OperatorError::internal(format!("{found} cannot be told apart")))?;
         let keys = Values::of(&kept).keys(std::slice::from_ref(array))?;
         for (row, group) in groups.iter().enumerate() {
             let distinct = &mut self.groups[*group as usize].distinct;
@@ -160,7 +160,7 @@ impl Summaries {
     /// A statistic, by group.
     pub(crate) fn column(&self, stat: Stat) -> Result<ArrayRef> {
         let groups = self.groups.iter();
-        let named = |error| OperatorError::invalid(format!("column `{}`: {error}", self.name));
+        let named = |error: OperatorError| error.reworded(|text| format!("column `{}`: {text}", self.name));
         Ok(match stat.data_type(&self.data_type) {
             DataType::Float64 => Arc::new(groups.map(|group| group.real(stat)).collect::<Float64Array>()),
             DataType::UInt64 => {

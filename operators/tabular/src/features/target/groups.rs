@@ -26,7 +26,7 @@ pub(crate) struct Groups {
 fn row_keys(values: &Values, columns: &[ArrayRef]) -> Result<BinaryArray> {
     match values.keys(columns)? {
         Keys::Bytes(bytes) => Ok(bytes),
-        Keys::Numbers(_) => Err(OperatorError::invalid("the key of a group is a tuple")),
+        Keys::Numbers(_) => Err(OperatorError::internal("the key of a group is a tuple")),
     }
 }
 
@@ -37,7 +37,7 @@ impl Groups {
             let found = crate::features::columns_of::type_of(schema, name)?;
             let kept = value_type(found);
             let kept = kept.ok_or_else(|| {
-                OperatorError::invalid(format!("column `{name}` holds {found}, which cannot be a key"))
+                OperatorError::internal(format!("column `{name}` holds {found}, which cannot be a key"))
             })?;
             Ok((name.clone(), kept))
         });

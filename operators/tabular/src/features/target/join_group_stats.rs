@@ -230,7 +230,7 @@ impl Stateful for JoinGroupStats {
         let table = state
             .tables
             .get("groups")
-            .ok_or_else(|| OperatorError::invalid("the fit left no groups"))?;
+            .ok_or_else(|| OperatorError::internal("the fit left no groups"))?;
         let groups = table.vocabulary.derived(|file| GroupTable::read(file.path()))?;
         let keys = self
             .by

@@ -206,7 +206,7 @@ impl Stateful for TargetEncode {
         for (index, (name, parts)) in self.categories(input).into_iter().enumerate() {
             let table = state.tables.get(&format!("{index}"));
             let table =
-                table.ok_or_else(|| OperatorError::invalid(format!("`{name}` was not there when the fit ran")))?;
+                table.ok_or_else(|| OperatorError::internal(format!("`{name}` was not there when the fit ran")))?;
             let groups = table.vocabulary.derived(|file| GroupTable::read(file.path()))?;
             for target in &self.target {
                 let mut arguments = parts
@@ -349,7 +349,7 @@ impl Fitter for Fit {
             category
                 .groups
                 .write(&path, columns)
-                .map_err(|error| OperatorError::invalid(format!("`{}`: {error}", category.name)))?;
+                .map_err(|error| error.reworded(|text| format!("`{}`: {text}", category.name)))?;
             output.tables.insert(format!("{index}"), path);
         }
         for ((name, _), sums) in self.targets.iter().zip(&self.all) {

@@ -114,7 +114,7 @@ fn micros(array: &ArrayRef) -> Result<Int64Array> {
             let seconds = cast(array, &DataType::Int64)?;
             cast(&seconds, &DataType::Timestamp(TimeUnit::Second, None))?
         }
-        other => return Err(OperatorError::invalid(format!("{other} is no point in time"))),
+        other => return Err(OperatorError::internal(format!("{other} is no point in time"))),
     };
     let time = cast(&time, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
     Ok(cast(&time, &DataType::Int64)?.as_primitive::<Int64Type>().clone())

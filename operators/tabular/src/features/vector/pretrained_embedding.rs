@@ -108,7 +108,7 @@ impl Columns for PretrainedEmbedding {
         let columns = inputs.concat();
         let id = columns
             .first()
-            .ok_or_else(|| OperatorError::invalid("there is no column of ids"))?;
+            .ok_or_else(|| OperatorError::internal("there is no column of ids"))?;
         let digest = file_digest(&self.path)?;
         let table = Arc::new(Table::of(Vectors::read(&self.path, self.tensor.as_deref())?)?);
         let name = match &self.tensor {

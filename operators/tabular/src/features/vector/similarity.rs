@@ -123,7 +123,7 @@ impl Operator for Similarity {
 /// The published hash of every element, none where it is missing; equal words have equal ones.
 fn words(elements: &ArrayRef) -> Result<Vec<Option<u64>>> {
     let found = elements.data_type();
-    let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} is no word")))?;
+    let kept = value_type(found).ok_or_else(|| OperatorError::internal(format!("{found} is no word")))?;
     let values = Values::of(&kept);
     let keys: Keys = values.keys(std::slice::from_ref(elements))?;
     let nulls = match &keys {
@@ -160,7 +160,7 @@ impl Stateful for Similarity {
         let table = state
             .tables
             .get("words")
-            .ok_or_else(|| OperatorError::invalid("the fit left no words"))?;
+            .ok_or_else(|| OperatorError::internal("the fit left no words"))?;
         let weights = Arc::new(if self.metric == Metric::TfIdf {
             weights(table.vocabulary.path(), state)?
         } else {

@@ -271,7 +271,8 @@ impl Command {
         let said = std::fs::read_to_string(&said).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
         let last = lines[lines.len().saturating_sub(5)..].join("\n");
-        Err(OperatorError::invalid(format!(
+        // Only the program knows whether the next attempt may succeed, and an exit status does not say it.
+        Err(OperatorError::transient(format!(
             "`{}` ended with {status}; its last words:\n{last}",
             self.program()
         )))

@@ -140,7 +140,7 @@ impl Task for NegativeSample {
         let mut users = Numbers::read(input, &name(Tag::User)?.name, limit / 2, folder, cancel)?;
         let mut items = Numbers::read(input, &name(Tag::Item)?.name, limit / 2, folder, cancel)?;
         let table = input.split(&self.from);
-        let table = table.ok_or_else(|| OperatorError::invalid(format!("there is no split `{}`", self.from)))?;
+        let table = table.ok_or_else(|| OperatorError::internal(format!("there is no split `{}`", self.from)))?;
         let features: Vec<&str> = input
             .schema
             .tagged(&[Tag::Item])

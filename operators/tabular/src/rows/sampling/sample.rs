@@ -74,7 +74,7 @@ impl Table for Sample {
     fn apply(&self, inputs: &Inputs<LazyDataset>, _: &TableContext) -> Result<Vec<(String, DataFrame)>> {
         let input = inputs
             .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+            .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
         let names: Vec<&str> = match &self.key {
             Some(key) => vec![key],
             None => input.schema.names().collect(),

@@ -296,9 +296,9 @@ impl Table for Split {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
         let input = inputs
             .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+            .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
         let Some((_, table)) = input.splits.first() else {
-            return Err(OperatorError::invalid("the input has no splits"));
+            return Err(OperatorError::internal("the input has no splits"));
         };
         self.divide(&input.schema, &table.to_frame()?, context)
     }

@@ -219,10 +219,10 @@ impl Table for History {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
         let input = inputs
             .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+            .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
         let view = |name: &str| {
             let split = input.splits.iter().find(|(split, _)| split == name);
-            let (_, table) = split.ok_or_else(|| OperatorError::invalid(format!("there is no split `{name}`")))?;
+            let (_, table) = split.ok_or_else(|| OperatorError::internal(format!("there is no split `{name}`")))?;
             Ok::<_, OperatorError>(table.to_frame()?.into_view())
         };
         let mut frames = Vec::new();

@@ -135,7 +135,7 @@ impl Counter {
                 }
             }
             _ => {
-                return Err(OperatorError::invalid(
+                return Err(OperatorError::internal(
                     "the column changed its type between two batches",
                 ));
             }
@@ -193,7 +193,7 @@ pub(crate) fn as_list(array: &ArrayRef) -> Result<ArrayRef> {
     let field = match array.data_type() {
         DataType::List(_) => return Ok(Arc::clone(array)),
         DataType::LargeList(field) | DataType::FixedSizeList(field, _) => Arc::clone(field),
-        other => return Err(OperatorError::invalid(format!("{other} is not a list"))),
+        other => return Err(OperatorError::internal(format!("{other} is not a list"))),
     };
     Ok(cast(array, &DataType::List(field))?)
 }

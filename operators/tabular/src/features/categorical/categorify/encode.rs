@@ -86,7 +86,7 @@ impl Lookup {
                 let known = |key: Option<&[u8]>| key.and_then(|key| ids.get(key).copied()).unwrap_or(PADDING_ID);
                 bytes.iter().map(known).collect()
             }
-            _ => return Err(OperatorError::invalid("these values are not those of the vocabulary")),
+            _ => return Err(OperatorError::internal("these values are not those of the vocabulary")),
         };
         let nulls = match &keys {
             Keys::Numbers(keys) => keys.nulls().cloned(),

@@ -33,7 +33,7 @@ impl Counting {
         }
         let named = |names: &[(usize, String)], error: OperatorError| {
             let names: Vec<&str> = names.iter().map(|(_, name)| name.as_str()).collect();
-            OperatorError::invalid(format!("column `{}`: {error}", names.join("`, `")))
+            error.reworded(|text| format!("column `{}`: {text}", names.join("`, `")))
         };
         if self.combo {
             let columns: Vec<ArrayRef> = self
@@ -88,11 +88,11 @@ impl Worker {
     fn join(&mut self) -> Written {
         self.batches = None;
         let Some(thread) = self.thread.take() else {
-            return Err(OperatorError::invalid("the fit has ended already"));
+            return Err(OperatorError::internal("the fit has ended already"));
         };
         thread
             .join()
-            .unwrap_or_else(|_| Err(OperatorError::invalid("a thread of the fit broke down")))
+            .unwrap_or_else(|_| Err(OperatorError::internal("a thread of the fit broke down")))
     }
 }
 
@@ -135,7 +135,7 @@ impl Fitter for Fit {
                 .is_some_and(|batches| batches.send(batch.clone()).is_ok());
             if !sent {
                 worker.join()?;
-                return Err(OperatorError::invalid("a thread of the fit ended early"));
+                return Err(OperatorError::internal("a thread of the fit ended early"));
             }
         }
         Ok(())

@@ -105,7 +105,7 @@ impl Values {
             return Self::tuple(&columns);
         }
         let kept =
-            value_type(stored).ok_or_else(|| OperatorError::invalid(format!("a vocabulary cannot hold {stored}")))?;
+            value_type(stored).ok_or_else(|| OperatorError::internal(format!("a vocabulary cannot hold {stored}")))?;
         Ok(Self::of(&kept))
     }
 
@@ -159,7 +159,7 @@ impl Values {
                 let (offsets, values, _) = bytes.into_parts();
                 Ok(Keys::Bytes(BinaryArray::try_new(offsets, values, Some(nulls))?))
             }
-            _ => Err(OperatorError::invalid("a vocabulary of one column takes one column")),
+            _ => Err(OperatorError::internal("a vocabulary of one column takes one column")),
         }
     }
 
@@ -173,7 +173,7 @@ impl Values {
                 let columns = converter.convert_rows(bytes.iter().flatten().map(|row| parser.parse(row)))?;
                 Ok(Arc::new(StructArray::try_new(fields.clone(), columns, None)?))
             }
-            _ => Err(OperatorError::invalid("these keys are not those of the vocabulary")),
+            _ => Err(OperatorError::internal("these keys are not those of the vocabulary")),
         }
     }
 
@@ -206,7 +206,7 @@ impl Values {
                 };
                 Ok((0..rows.len()).filter_map(of).collect())
             }
-            _ => Err(OperatorError::invalid("these keys are not those of the vocabulary")),
+            _ => Err(OperatorError::internal("these keys are not those of the vocabulary")),
         }
     }
 }

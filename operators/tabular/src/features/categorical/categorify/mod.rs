@@ -235,7 +235,7 @@ impl Categorify {
         let taken = found.and_then(|found| found.own).filter(|_| !self.grow);
         let place = |name: &String| {
             let place = input.columns.iter().position(|column| column.name == *name);
-            let place = place.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+            let place = place.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
             Ok((place, name.clone()))
         };
         Ok(Counting {

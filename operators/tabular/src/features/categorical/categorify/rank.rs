@@ -273,7 +273,7 @@ impl Writer {
 
     fn rows(&mut self, values: ArrayRef, counts: Vec<u64>) -> Result<()> {
         if values.len() != counts.len() {
-            return Err(OperatorError::invalid("a vocabulary has as many counts as values"));
+            return Err(OperatorError::internal("a vocabulary has as many counts as values"));
         }
         let ids = Int64Array::from_iter_values((self.next..).take(counts.len()));
         self.next += counts.len() as i64;
