@@ -1,7 +1,7 @@
 //! The JSON Schema of pipeline files: the operators' own schemas, and the keys around them.
 
 use serde_json::{Map, Value, json};
-use towline_api::{Descriptor, Registry};
+use towline_api::{CACHE_IGNORED, Descriptor, Registry};
 
 use crate::config::{load, nodes, settings, sweep};
 
@@ -117,9 +117,11 @@ fn parameters(operator: &Descriptor, definitions: &mut Map<String, Value>) -> Va
     schema
 }
 
-/// Turns references to the operator's definitions, and lets an interpolation stand for every value inside.
+/// Turns references to the operator's definitions into those of the pipeline's, and lets an interpolation stand for every value inside.
 fn adapt(schema: &mut Value, operator: &str) {
     let Some(object) = schema.as_object_mut() else { return };
+    // Of interest to the cache alone, not to editors.
+    object.remove(CACHE_IGNORED);
     if let Some(Value::String(reference)) = object.get_mut("$ref")
         && let Some(name) = reference.strip_prefix("#/$defs/")
     {

@@ -65,3 +65,64 @@ fn every_parameter_has_a_documentation_an_example_and_a_range_where_one_is_due()
     }
     assert_eq!(lacking, Vec::<String>::new());
 }
+
+/// The operator of its own example.
+fn example(operator: &towline_api::Descriptor) -> towline_api::Built {
+    let mut sources = towline::config::yaml::SourceMap::default();
+    let node = towline::config::yaml::load(&mut sources, "example", operator.example.as_bytes()).expect("it is YAML");
+    let with = node
+        .to_json()
+        .get("with")
+        .cloned()
+        .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    operator.build(&with).expect("it is valid")
+}
+
+#[test]
+fn sinks_are_the_effects() {
+    for operator in towline_operators::builtin().iter() {
+        let sink = matches!(example(operator).operator.form(), towline_api::Form::Sink(_));
+        assert_eq!(
+            sink,
+            operator.purity == towline_api::Purity::Effect,
+            "{}",
+            operator.name
+        );
+    }
+}
+
+#[test]
+fn marked_parameters_stay_out_of_cache_keys() {
+    /// Where `key` stands in a schema, at any depth.
+    fn count(schema: &Value, key: &str) -> usize {
+        match schema {
+            Value::Object(map) => {
+                usize::from(map.contains_key(key)) + map.values().map(|v| count(v, key)).sum::<usize>()
+            }
+            Value::Array(items) => items.iter().map(|item| count(item, key)).sum(),
+            _ => 0,
+        }
+    }
+    let mut ignored = Vec::new();
+    for operator in towline_operators::builtin().iter() {
+        let key = towline_api::CACHE_IGNORED;
+        let properties = operator.schema()["properties"].as_object().cloned().unwrap_or_default();
+        let marked: Vec<&String> = properties
+            .iter()
+            .filter(|(_, p)| p.get(key).is_some())
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(
+            marked.len(),
+            count(operator.schema(), key),
+            "{}: a mark inside a parameter has no effect",
+            operator.name
+        );
+        let built = example(operator);
+        for name in marked {
+            assert!(built.cache_config.get(name).is_none(), "{}.{name}", operator.name);
+            ignored.push(format!("{}.{name}", operator.name));
+        }
+    }
+    insta::assert_snapshot!(ignored.join("\n"));
+}

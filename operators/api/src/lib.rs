@@ -2,6 +2,7 @@
 
 mod artifact;
 pub mod byte_size;
+mod cache_ignored;
 mod code;
 mod config;
 mod context;
@@ -21,6 +22,7 @@ mod types;
 mod vocabulary;
 
 pub use artifact::{Artifact, ModelFiles, Output, Receipt, Report, ReportTable, State, StateTable, TaskResult};
+pub use cache_ignored::{CACHE_IGNORED, cache_ignored};
 pub use code::Code;
 pub use config::parse;
 pub use context::{Cancel, Context, FitContext, ProgressSink, TableContext, TypeContext};

@@ -193,7 +193,8 @@ pub trait Operator: Debug + Send + Sync {
 }
 
 /// What the registry needs to know of an operator's type. The configuration struct is the operator: its doc comment is
-/// the operator's documentation, and the doc comments of its fields are those of its parameters.
+/// the operator's documentation, and the doc comments of its fields are those of its parameters. A parameter that cannot
+/// change the output is marked with [`cache_ignored`](crate::cache_ignored).
 pub trait Describe: Operator + Serialize + DeserializeOwned + JsonSchema + Sized + 'static {
     /// The name in pipelines.
     const NAME: &'static str;
@@ -203,8 +204,6 @@ pub trait Describe: Operator + Serialize + DeserializeOwned + JsonSchema + Sized
     const PURITY: Purity;
     /// Its inputs; empty for sources.
     const PORTS: &'static [Port];
-    /// Parameters that cannot change the output (parallelism, logging) and stay out of cache keys.
-    const CACHE_IGNORE: &'static [&'static str] = &[];
     /// A node as one writes it: the YAML below a node's name. It is parsed in a test.
     const EXAMPLE: &'static str;
     /// What does the same in NVTabular or Merlin, under its name there; for the table in the documentation.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use crate::cache_ignored::is_cache_ignored;
 use crate::config::parse_by_schema;
 use crate::{Code, Describe, Inputs, NodeType, Operator, Port, Problem, Purity};
 
@@ -102,9 +103,7 @@ fn build<T: Describe>(schema: &Value, config: &Value) -> Result<Built, Vec<Probl
         )]
     })?;
     if let Value::Object(map) = &mut cache_config {
-        for key in T::CACHE_IGNORE {
-            map.remove(*key);
-        }
+        map.retain(|key, _| !is_cache_ignored(schema, key));
     }
     Ok(Built {
         operator: Arc::new(operator),

@@ -54,6 +54,7 @@ pub struct RedisSink {
     /// The user that the sentinels know, where they ask for one: `sentinel_user: watcher`. The credentials in `url` are those of
     /// the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub sentinel_user: Option<String>,
     /// The password that the sentinels ask for, as in `sentinel_password: "${secret.SENTINEL}"`.
     #[serde(
@@ -61,6 +62,7 @@ pub struct RedisSink {
         skip_serializing_if = "Option::is_none",
         serialize_with = "address::serialize_password"
     )]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub sentinel_password: Option<String>,
     /// The key of a row: `{column}` stands for the row's value in that column, `{{` and `}}` for the braces themselves.
     #[serde(default = "default_key")]
@@ -100,18 +102,22 @@ pub struct RedisSink {
     /// least (`docs/publishing.md`).
     #[serde(default = "default_chunk")]
     #[schemars(range(min = 1, max = 100_000))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub chunk: usize,
     /// How many pipelines may wait for the server's answers at once.
     #[serde(default = "default_in_flight")]
     #[schemars(range(min = 1, max = 256))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub in_flight: usize,
     /// How many connections to open to each server for the keys; one more is for what is asked and noted meanwhile.
     #[serde(default = "default_connections")]
     #[schemars(range(min = 1, max = 64))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub connections: usize,
     /// The most keys to write in a second, as in `rate_limit: 20000`; by default as many as the server takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub rate_limit: Option<u64>,
     /// Whether an input without a single user may take the place of keys that are published; by default it is an error, for
     /// it is mostly a slip further up. As in `allow_empty: true`.
@@ -121,6 +127,7 @@ pub struct RedisSink {
     /// server that is not there at the beginning is an error at once.
     #[serde(default = "default_patience")]
     #[schemars(range(min = 0, max = 86_400))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub patience: u64,
 }
 
@@ -187,15 +194,6 @@ impl Describe for RedisSink {
             "The model that made the lists; its digest goes into `RECS:META`.",
         )
         .optional(),
-    ];
-    const CACHE_IGNORE: &'static [&'static str] = &[
-        "chunk",
-        "in_flight",
-        "connections",
-        "rate_limit",
-        "patience",
-        "sentinel_user",
-        "sentinel_password",
     ];
     const EXAMPLE: &'static str =
         "op: RedisSink\ninput: recommendations\nwith: { url: embedded, key: \"USER:{user_id}\" }\n";

@@ -59,6 +59,7 @@ pub struct VectorSink {
     /// The user that the sentinels know, where they ask for one: `sentinel_user: watcher`. The credentials in `url` are those of
     /// the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub sentinel_user: Option<String>,
     /// The password that the sentinels ask for, as in `sentinel_password: "${secret.SENTINEL}"`.
     #[serde(
@@ -66,6 +67,7 @@ pub struct VectorSink {
         skip_serializing_if = "Option::is_none",
         serialize_with = "address::serialize_password"
     )]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub sentinel_password: Option<String>,
     /// The key of a row: `{column}` stands for the row's value in that column. It must begin with a text, by which the index
     /// finds the keys.
@@ -91,10 +93,12 @@ pub struct VectorSink {
     /// How many keys are sent to the server in one pipeline.
     #[serde(default = "default_chunk")]
     #[schemars(range(min = 1, max = 100_000))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub chunk: usize,
     /// How many pipelines may wait for the server's answers at once.
     #[serde(default = "default_in_flight")]
     #[schemars(range(min = 1, max = 256))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub in_flight: usize,
     /// Whether an input without a single item may take the place of keys that are published; by default it is an error. As
     /// in `allow_empty: true`.
@@ -103,6 +107,7 @@ pub struct VectorSink {
     /// How many seconds to try again after a connection broke.
     #[serde(default = "default_patience")]
     #[schemars(range(min = 0, max = 86_400))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub patience: u64,
 }
 
@@ -145,8 +150,6 @@ impl Describe for VectorSink {
         "input",
         "One row per item: the item's id and the column `embedding`, as `Encode` makes it.",
     )];
-    const CACHE_IGNORE: &'static [&'static str] =
-        &["chunk", "in_flight", "patience", "sentinel_user", "sentinel_password"];
     const EXAMPLE: &'static str = "op: VectorSink\ninput: item_embeddings\nwith: { url: \"redis://localhost:6379\", key: \"ITEM:{item_id}\", index: items }\n";
 
     fn check(&self) -> Vec<Problem> {

@@ -66,6 +66,7 @@ pub struct TopKEncode {
     /// How much memory the items, the users and their lists may take, for example `512MB`. It changes no result; what
     /// cannot be done within it is an error.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub memory_limit: Option<String>,
 }
 
@@ -107,7 +108,6 @@ impl Describe for TopKEncode {
         Port::dataset(EXCLUDE, "Items not to recommend.").optional(),
         Port::dataset(ONLY, "Recommend only these items.").optional(),
     ];
-    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
     const EXAMPLE: &'static str = "op: TopKEncode\ninputs: { model: model, queries: features }\nwith: { k: 20, exclude_seen: true, max_per: { item_brand: 3 } }\n";
 
     fn check(&self) -> Vec<Problem> {

@@ -168,6 +168,7 @@ pub struct TwoTowerTrain {
     /// How many threads to train with, for example `1`; by default as many as the processor has. It changes no result.
     #[serde(default)]
     #[schemars(range(min = 1))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub threads: Option<usize>,
     /// Rows that are shuffled together. Of a larger split each epoch visits blocks of a 64th of that in a random order, and
     /// shuffles the rows of 64 blocks at a time.
@@ -178,6 +179,7 @@ pub struct TwoTowerTrain {
     /// and only those that are shuffled together are in memory. It changes no result. Embedding tables, a row for each item
     /// and the validation split come on top.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub memory_limit: Option<String>,
     /// Decides the initial weights and the order of the rows.
     #[serde(default)]
@@ -244,7 +246,6 @@ impl Describe for TwoTowerTrain {
     const NAME: &'static str = "TwoTowerTrain";
     const CODE_VERSION: u32 = 5;
     const PURITY: Purity = Purity::Seeded;
-    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit", "threads"];
     const PORTS: &'static [Port] = &[
         Port::dataset("input", "Positive interactions: encoded columns with their tags."),
         Port::dataset(

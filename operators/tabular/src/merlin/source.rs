@@ -24,9 +24,11 @@ use towline_api::{
 #[serde(deny_unknown_fields)]
 pub struct MerlinSource {
     /// The folder with the files of each split: `{ train: processed/train, valid: processed/valid }`.
+    #[schemars(transform = towline_api::cache_ignored)]
     pub splits: BTreeMap<String, String>,
     /// The schema, where it is not in the folder of the first split: a `.json` or a `.pbtxt` file.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub schema: Option<String>,
 }
 
@@ -108,7 +110,6 @@ impl Describe for MerlinSource {
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
-    const CACHE_IGNORE: &'static [&'static str] = &["splits", "schema"];
     const EXAMPLE: &'static str =
         "op: MerlinSource\nwith: { splits: { train: processed/train, valid: processed/valid } }\n";
     const NVTABULAR: &'static [&'static str] = &["merlin.io.Dataset"];

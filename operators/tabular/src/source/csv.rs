@@ -32,9 +32,11 @@ const INFER_ROWS: usize = 10_000;
 pub struct CsvSource {
     /// Where the rows are, if there is one split; it is called `train`.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub path: Option<String>,
     /// Where the rows of each split are: `{ train: data/train.csv, valid: data/valid.csv }`.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub splits: Option<BTreeMap<String, String>>,
     /// With `path`: how to divide its rows into splits, in the words of the operator Split: by `fraction` (with `seed` and
     /// `key`), by `time`, or with `leave_last` by order within a key.
@@ -109,7 +111,6 @@ impl Describe for CsvSource {
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
-    const CACHE_IGNORE: &'static [&'static str] = &["path", "splits"];
     const EXAMPLE: &'static str = "op: CsvSource\nwith: { path: data/ratings.csv, schema: { movieId: int64 } }\n";
 
     fn check(&self) -> Vec<Problem> {

@@ -29,9 +29,11 @@ use towline_api::{
 pub struct ParquetSource {
     /// Where the rows are, if there is one split; it is called `train`.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub path: Option<String>,
     /// Where the rows of each split are: `{ train: data/train.parquet, valid: data/valid.parquet }`.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub splits: Option<BTreeMap<String, String>>,
     /// With `path`: how to divide its rows into splits, in the words of the operator Split: by `fraction` (with `seed` and
     /// `key`), by `time`, or with `leave_last` by order within a key.
@@ -41,6 +43,7 @@ pub struct ParquetSource {
     /// `UInt32`), as far as they are promised: files that have them not, or otherwise, are refused. For
     /// `validate --offline` it names all columns.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub schema: Option<BTreeMap<String, String>>,
 }
 
@@ -80,7 +83,6 @@ impl Describe for ParquetSource {
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
-    const CACHE_IGNORE: &'static [&'static str] = &["path", "splits", "schema"];
     const EXAMPLE: &'static str =
         "op: ParquetSource\nwith: { splits: { train: data/train.parquet, valid: data/valid.parquet } }\n";
 

@@ -29,6 +29,7 @@ use towline_tables::array_function::array_function;
 #[serde(deny_unknown_fields)]
 pub struct PretrainedEmbedding {
     /// The file, for example `data/item_vectors.npy`.
+    #[schemars(transform = towline_api::cache_ignored)]
     pub path: PathBuf,
     /// The name of the new column.
     #[serde(default = "embedding")]
@@ -47,7 +48,6 @@ impl Describe for PretrainedEmbedding {
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "One column of original ids.")];
-    const CACHE_IGNORE: &'static [&'static str] = &["path"];
     const EXAMPLE: &'static str =
         "op: PretrainedEmbedding\ninput: clicks[item_id]\nwith: { path: data/item_vectors.npy }\n";
     const NVTABULAR: &'static [&'static str] = &["EmbeddingOperator"];

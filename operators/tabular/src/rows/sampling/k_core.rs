@@ -29,6 +29,7 @@ pub struct KCore {
     /// remains in memory is one bit for each row and eight bytes for each different value; if that is more than the limit,
     /// the run stops before it begins. It changes no result.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub memory_limit: Option<String>,
 }
 
@@ -37,7 +38,6 @@ impl Describe for KCore {
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions.")];
-    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
     const EXAMPLE: &'static str = "op: KCore\ninput: clicks\nwith: { min_count: { user_id: 5, item_id: 5 } }\n";
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {

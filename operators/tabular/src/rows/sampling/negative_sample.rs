@@ -43,6 +43,7 @@ pub struct NegativeSample {
     /// How much memory it may take, for example `512MB`: the users and items, the pairs of them that occur, and the columns
     /// of the items in the split `from`. What is more goes to temporary files. It changes no result.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub memory_limit: Option<String>,
 }
 
@@ -88,7 +89,6 @@ impl Describe for NegativeSample {
     const CODE_VERSION: u32 = 3;
     const PURITY: Purity = Purity::Seeded;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions with tagged columns.")];
-    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
     const EXAMPLE: &'static str = "op: NegativeSample\ninput: features\nwith: { n: 4, by: popularity }\n";
 
     fn check(&self) -> Vec<Problem> {

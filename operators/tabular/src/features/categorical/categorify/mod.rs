@@ -74,6 +74,7 @@ pub struct Categorify {
     pub optional: bool,
     /// How much memory counting may take, for example `512MB`; what is more goes to temporary files. It changes no result.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub memory_limit: Option<String>,
     /// The split that vocabularies are learnt from.
     #[serde(default = "default_split")]
@@ -113,7 +114,6 @@ impl Describe for Categorify {
         )
         .optional(),
     ];
-    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
     const EXAMPLE: &'static str = "op: Categorify\ninput: clicks[item_brand]\nwith: { min_count: 2 }\n";
     const NVTABULAR: &'static [&'static str] = &["Categorify"];
 
