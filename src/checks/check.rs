@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use towline_api::{DatasetType, NodeType, suggest};
 
 use crate::checks::fact::{Fact, Measure};
-use crate::checks::measured_type::{Type, measured};
-use crate::config::expression::written;
-use crate::config::expression::{Binary, Complaint, Expr, ExprKind, Name, Place, Quality, Scalar, Word};
+use crate::checks::result_type::{Type, result_type};
+use crate::config::expression::quoted;
+use crate::config::expression::{
+    Binary, ColumnProperty, Expr, ExprKind, ExpressionError, Name, Scalar, TextRange, Word,
+};
 use crate::config::yaml::Code;
 
 /// What an expectation may speak of: a node, its metrics, and what it puts out.
@@ -49,7 +51,7 @@ pub enum Operand {
         /// The right one.
         right: Box<Operand>,
         /// Where they stand.
-        place: Place,
+        range: TextRange,
     },
 }
 
@@ -79,45 +81,45 @@ impl Operand {
 }
 
 /// The condition that `expression`, written as `text`, means in a scope; or everything that is wrong with it.
-pub fn check(text: &str, expression: &Expr, scope: &Scope<'_>) -> Result<Condition, Vec<Complaint>> {
+pub fn check(text: &str, expression: &Expr, scope: &Scope<'_>) -> Result<Condition, Vec<ExpressionError>> {
     let mut checker = Checker {
         scope,
-        complaints: Vec::new(),
+        errors: Vec::new(),
     };
     let (root, found) = checker.expression(expression);
-    checker.want(Type::Truth, found, expression.place, "compare it: `... > 0`");
-    if checker.complaints.is_empty() {
+    checker.expect_type(Type::Boolean, found, expression.range, "compare it: `... > 0`");
+    if checker.errors.is_empty() {
         Ok(Condition {
             text: text.to_owned(),
             root,
         })
     } else {
-        Err(checker.complaints)
+        Err(checker.errors)
     }
 }
 
 /// Finds what each part comes to: `None` where something was wrong and has been told.
 struct Checker<'a> {
     scope: &'a Scope<'a>,
-    complaints: Vec<Complaint>,
+    errors: Vec<ExpressionError>,
 }
 
 /// Stands where a part is in error; it is never evaluated.
-fn nothing() -> (Operand, Option<Type>) {
+fn error_operand() -> (Operand, Option<Type>) {
     (Operand::Constant(Scalar::Missing), None)
 }
 
 impl Checker<'_> {
-    fn complain(&mut self, complaint: Complaint) -> (Operand, Option<Type>) {
-        self.complaints.push(complaint);
-        nothing()
+    fn report(&mut self, error: ExpressionError) -> (Operand, Option<Type>) {
+        self.errors.push(error);
+        error_operand()
     }
 
-    fn want(&mut self, wanted: Type, found: Option<Type>, place: Place, help: &str) {
+    fn expect_type(&mut self, wanted: Type, found: Option<Type>, range: TextRange, help: &str) {
         if let Some(found) = found.filter(|found| *found != wanted) {
             let message = format!("this is {}, not {}", found.describe(), wanted.describe());
-            self.complaints
-                .push(Complaint::new(Code::WrongType, place, message).help(help));
+            self.errors
+                .push(ExpressionError::new(Code::WrongType, range, message).help(help));
         }
     }
 
@@ -127,63 +129,63 @@ impl Checker<'_> {
             ExprKind::Text(text) => (Operand::Constant(Scalar::Text(text.clone())), Some(Type::Text)),
             ExprKind::Name(name) => self.name(name),
             ExprKind::Call { function, column } => self.call(function, column),
-            ExprKind::Is { column, quality } => self.quality(column, *quality, expression.place),
+            ExprKind::Is { column, property } => self.property(column, *property, expression.range),
             ExprKind::Negate(inner) => {
                 let (operand, found) = self.expression(inner);
-                self.want(Type::Number, found, inner.place, "only a number can be negative");
+                self.expect_type(Type::Number, found, inner.range, "only a number can be negative");
                 (Operand::Negate(Box::new(operand)), Some(Type::Number))
             }
             ExprKind::Not(inner) => {
                 let (operand, found) = self.expression(inner);
-                self.want(Type::Truth, found, inner.place, "compare it: `not ... > 0`");
-                (Operand::Not(Box::new(operand)), Some(Type::Truth))
+                self.expect_type(Type::Boolean, found, inner.range, "compare it: `not ... > 0`");
+                (Operand::Not(Box::new(operand)), Some(Type::Boolean))
             }
-            ExprKind::Binary { operator, left, right } => self.binary(*operator, left, right, expression.place),
+            ExprKind::Binary { operator, left, right } => self.binary(*operator, left, right, expression.range),
         }
     }
 
-    fn binary(&mut self, operator: Binary, left: &Expr, right: &Expr, place: Place) -> (Operand, Option<Type>) {
+    fn binary(&mut self, operator: Binary, left: &Expr, right: &Expr, range: TextRange) -> (Operand, Option<Type>) {
         let (left_operand, left_type) = self.expression(left);
         let (right_operand, right_type) = self.expression(right);
         let mut both = |wanted, help| {
-            self.want(wanted, left_type, left.place, help);
-            self.want(wanted, right_type, right.place, help);
+            self.expect_type(wanted, left_type, left.range, help);
+            self.expect_type(wanted, right_type, right.range, help);
         };
         let result = match operator {
             Binary::Or | Binary::And => {
-                both(Type::Truth, "`and` and `or` join comparisons");
-                Type::Truth
+                both(Type::Boolean, "`and` and `or` join comparisons");
+                Type::Boolean
             }
             Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide => {
                 both(Type::Number, "only numbers can be calculated with");
                 Type::Number
             }
             _ => {
-                self.comparable(left_type.map(|t| (t, left.place)), right_type.map(|t| (t, right.place)));
-                Type::Truth
+                self.comparable(left_type.map(|t| (t, left.range)), right_type.map(|t| (t, right.range)));
+                Type::Boolean
             }
         };
         let operand = Operand::Binary {
             operator,
             left: Box::new(left_operand),
             right: Box::new(right_operand),
-            place,
+            range,
         };
         (operand, Some(result))
     }
 
-    fn comparable(&mut self, left: Option<(Type, Place)>, right: Option<(Type, Place)>) {
+    fn comparable(&mut self, left: Option<(Type, TextRange)>, right: Option<(Type, TextRange)>) {
         let (Some((left, left_place)), Some((right, right_place))) = (left, right) else {
             return;
         };
-        if let Some(place) = [(left, left_place), (right, right_place)]
+        if let Some(range) = [(left, left_place), (right, right_place)]
             .into_iter()
-            .find_map(|(found, place)| (found == Type::Truth).then_some(place))
+            .find_map(|(found, range)| (found == Type::Boolean).then_some(range))
         {
             let message = "this is true or false and cannot be compared";
             let help = "join it with `and`, `or` and `not` instead";
-            self.complaints
-                .push(Complaint::new(Code::WrongType, place, message).help(help));
+            self.errors
+                .push(ExpressionError::new(Code::WrongType, range, message).help(help));
         } else if left != right {
             let message = format!(
                 "this is {}, but what it is compared with is {}",
@@ -191,8 +193,8 @@ impl Checker<'_> {
                 left.describe()
             );
             let help = "texts stand in single quotes, numbers in none; dates are texts: '2024-05-01'";
-            self.complaints
-                .push(Complaint::new(Code::WrongType, right_place, message).help(help));
+            self.errors
+                .push(ExpressionError::new(Code::WrongType, right_place, message).help(help));
         }
     }
 
@@ -214,7 +216,7 @@ impl Checker<'_> {
                         None => number(Fact::Rows {
                             split: Some(split.text.clone()),
                         }),
-                        Some(complaint) => self.complain(complaint),
+                        Some(error) => self.report(error),
                     };
                 }
                 _ => {}
@@ -226,18 +228,18 @@ impl Checker<'_> {
         if dotted == "records" && *self.scope.output == NodeType::Receipt {
             return number(Fact::Records);
         }
-        let complaint = self.unknown_name(name, &dotted);
-        self.complain(complaint)
+        let error = self.unknown_name(name, &dotted);
+        self.report(error)
     }
 
-    fn unknown_name(&self, name: &Name, dotted: &str) -> Complaint {
+    fn unknown_name(&self, name: &Name, dotted: &str) -> ExpressionError {
         let column = name.words.last().map_or("", |word| word.text.as_str());
         if let Some(dataset) = self.dataset()
             && dataset.schema.get(column).is_some()
         {
             let message = format!("`{dotted}` is a column, not a number");
             let help = format!("say what of it: `min({name})`, `null_share({name})`, `{name} is unique`");
-            return Complaint::new(Code::WrongType, name.place, message).help(help);
+            return ExpressionError::new(Code::WrongType, name.range, message).help(help);
         }
         let mut known: Vec<&str> = self.scope.metrics.iter().map(String::as_str).collect();
         let mut others = Vec::new();
@@ -255,11 +257,11 @@ impl Checker<'_> {
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, Some(column)) => format!(
                 "a dataset has `rows`, and functions of its columns: `nulls({})`",
-                written(column)
+                quoted(column)
             ),
             (None, None) => suggest::sentence(dotted, &known, "metrics"),
         };
-        Complaint::new(Code::UnknownMetric, name.place, message).help(help)
+        ExpressionError::new(Code::UnknownMetric, name.range, message).help(help)
     }
 
     fn call(&mut self, function: &Word, column: &Name) -> (Operand, Option<Type>) {
@@ -268,44 +270,44 @@ impl Checker<'_> {
             if let (true, [split]) = (function.text == "rows", column.words.as_slice()) {
                 let message = "`rows` is no function";
                 let help = format!("write `{}.rows`", split.text);
-                return self.complain(Complaint::new(Code::UnknownFunction, function.place, message).help(help));
+                return self.report(ExpressionError::new(Code::UnknownFunction, function.range, message).help(help));
             }
             let known = Measure::ALL.map(Measure::as_str);
             let message = format!("there is no function `{}`", function.text);
             let help = suggest::sentence(&function.text, &known, "functions");
-            return self.complain(Complaint::new(Code::UnknownFunction, function.place, message).help(help));
+            return self.report(ExpressionError::new(Code::UnknownFunction, function.range, message).help(help));
         };
         match self.column(measure, column) {
             Ok((fact, found)) => (Operand::Fact(fact), Some(found)),
-            Err(complaint) => self.complain(complaint),
+            Err(error) => self.report(error),
         }
     }
 
-    fn quality(&mut self, column: &Name, quality: Quality, place: Place) -> (Operand, Option<Type>) {
-        let (measure, other) = match quality {
-            Quality::Unique => (Measure::Distinct, Some(Measure::Values)),
-            Quality::NotNull => (Measure::Nulls, None),
+    fn property(&mut self, column: &Name, property: ColumnProperty, range: TextRange) -> (Operand, Option<Type>) {
+        let (measure, other) = match property {
+            ColumnProperty::Unique => (Measure::Distinct, Some(Measure::Values)),
+            ColumnProperty::NotNull => (Measure::Nulls, None),
         };
         let left = match self.column(measure, column) {
             Ok((fact, _)) => Operand::Fact(fact),
-            Err(complaint) => return self.complain(complaint),
+            Err(error) => return self.report(error),
         };
         let right = match other.map(|measure| self.column(measure, column)) {
             Some(Ok((fact, _))) => Operand::Fact(fact),
-            Some(Err(complaint)) => return self.complain(complaint),
+            Some(Err(error)) => return self.report(error),
             None => Operand::Constant(Scalar::Number(0.0)),
         };
         let operand = Operand::Binary {
             operator: Binary::Equal,
             left: Box::new(left),
             right: Box::new(right),
-            place,
+            range,
         };
-        (operand, Some(Type::Truth))
+        (operand, Some(Type::Boolean))
     }
 
     /// The fact of a column in all splits or in one, and what it comes to.
-    fn column(&self, measure: Measure, name: &Name) -> Result<(Fact, Type), Complaint> {
+    fn column(&self, measure: Measure, name: &Name) -> Result<(Fact, Type), ExpressionError> {
         let Some(dataset) = self.dataset() else {
             let message = format!(
                 "the node `{}` has no columns: it puts out {}",
@@ -316,27 +318,27 @@ impl Checker<'_> {
                     _ => "a receipt",
                 }
             );
-            return Err(Complaint::new(Code::UnknownColumn, name.place, message));
+            return Err(ExpressionError::new(Code::UnknownColumn, name.range, message));
         };
         let (split, word) = match name.words.as_slice() {
             [column] => (None, column),
             [split, column] => (Some(split), column),
             _ => {
                 let message = format!("`{}` is no column", name.dotted());
-                return Err(Complaint::new(Code::UnknownColumn, name.place, message)
+                return Err(ExpressionError::new(Code::UnknownColumn, name.range, message)
                     .help("a name with a dot stands in double quotes: \"a.b\"; before a dot stands a split"));
             }
         };
-        if let Some(complaint) = split.and_then(|split| unknown_split(split, dataset)) {
-            return Err(complaint);
+        if let Some(error) = split.and_then(|split| unknown_split(split, dataset)) {
+            return Err(error);
         }
         let Some(column) = dataset.schema.get(&word.text) else {
             let names: Vec<&str> = dataset.schema.names().collect();
             let message = format!("the node `{}` has no column `{}`", self.scope.node, word.text);
             let help = suggest::sentence(&word.text, &names, "columns");
-            return Err(Complaint::new(Code::UnknownColumn, word.place, message).help(help));
+            return Err(ExpressionError::new(Code::UnknownColumn, word.range, message).help(help));
         };
-        let Some(found) = measured(measure, &column.data_type) else {
+        let Some(found) = result_type(measure, &column.data_type) else {
             let message = format!(
                 "there is no `{}` of `{}`, whose type is {}",
                 measure.as_str(),
@@ -344,7 +346,7 @@ impl Checker<'_> {
                 column.data_type
             );
             let help = "`min` and `max` take numbers, texts and times, `mean` numbers and truths; `nulls`, `null_share` and `values` take anything";
-            return Err(Complaint::new(Code::WrongType, name.place, message).help(help));
+            return Err(ExpressionError::new(Code::WrongType, name.range, message).help(help));
         };
         let fact = Fact::Column {
             measure,
@@ -355,12 +357,12 @@ impl Checker<'_> {
     }
 }
 
-fn unknown_split(split: &Word, dataset: &DatasetType) -> Option<Complaint> {
+fn unknown_split(split: &Word, dataset: &DatasetType) -> Option<ExpressionError> {
     if dataset.splits.contains(&split.text) {
         return None;
     }
     let known: Vec<&str> = dataset.splits.iter().map(String::as_str).collect();
     let message = format!("there is no split `{}`", split.text);
     let help = suggest::sentence(&split.text, &known, "splits");
-    Some(Complaint::new(Code::UnknownSplit, split.place, message).help(help))
+    Some(ExpressionError::new(Code::UnknownSplit, split.range, message).help(help))
 }

@@ -31,7 +31,7 @@ pub struct Part {
 enum Value {
     Scalar(Scalar),
     /// `None` where it cannot be said, since something is undefined.
-    Truth(Option<bool>),
+    Boolean(Option<bool>),
 }
 
 impl Condition {
@@ -42,7 +42,7 @@ impl Condition {
             facts,
             parts: Vec::new(),
         };
-        let met = matches!(evaluation.value(&self.root), Value::Truth(Some(true)));
+        let met = matches!(evaluation.value(&self.root), Value::Boolean(Some(true)));
         Outcome {
             met,
             parts: evaluation.parts,
@@ -69,7 +69,7 @@ impl Evaluation<'_> {
                 Some(number) => Scalar::Number(-number),
                 None => Scalar::Missing,
             }),
-            Operand::Not(inner) => Value::Truth(self.truth(inner).map(|truth| !truth)),
+            Operand::Not(inner) => Value::Boolean(self.truth(inner).map(|truth| !truth)),
             Operand::Binary {
                 operator, left, right, ..
             } => self.binary(*operator, left, right),
@@ -82,7 +82,7 @@ impl Evaluation<'_> {
                 // Both sides are looked at, so that a failure shows the values of all parts.
                 let (left, right) = (self.truth(left), self.truth(right));
                 let decisive = operator == Binary::Or;
-                Value::Truth(match (left, right) {
+                Value::Boolean(match (left, right) {
                     (Some(truth), _) | (_, Some(truth)) if truth == decisive => Some(decisive),
                     (Some(_), Some(_)) => Some(!decisive),
                     _ => None,
@@ -108,7 +108,7 @@ impl Evaluation<'_> {
                     (Scalar::Text(left), Scalar::Text(right)) => Some(left.cmp(right)),
                     _ => None,
                 };
-                Value::Truth(order.map(|order| compare(comparison, order)))
+                Value::Boolean(order.map(|order| compare(comparison, order)))
             }
         }
     }
@@ -118,8 +118,8 @@ impl Evaluation<'_> {
         let Value::Scalar(value) = self.value(operand) else {
             return Scalar::Missing;
         };
-        if let Operand::Binary { place, .. } = operand {
-            let text = self.text.get(place.start..place.end).unwrap_or_default();
+        if let Operand::Binary { range, .. } = operand {
+            let text = self.text.get(range.start..range.end).unwrap_or_default();
             self.note(text.to_owned(), &value);
         }
         value
@@ -141,7 +141,7 @@ impl Evaluation<'_> {
 
     fn truth(&mut self, operand: &Operand) -> Option<bool> {
         match self.value(operand) {
-            Value::Truth(truth) => truth,
+            Value::Boolean(truth) => truth,
             Value::Scalar(_) => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::expression::written;
+use crate::config::expression::quoted;
 
 /// A single thing to know of a node's output.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,17 +85,17 @@ impl fmt::Display for Fact {
         let within = |split: &Option<String>| {
             split
                 .as_ref()
-                .map_or_else(String::new, |split| format!("{}.", written(split)))
+                .map_or_else(String::new, |split| format!("{}.", quoted(split)))
         };
         match self {
             Fact::Metric(name) => {
-                let words: Vec<String> = name.split('.').map(written).collect();
+                let words: Vec<String> = name.split('.').map(quoted).collect();
                 f.write_str(&words.join("."))
             }
             Fact::Records => f.write_str("records"),
             Fact::Rows { split } => write!(f, "{}rows", within(split)),
             Fact::Column { measure, split, column } => {
-                write!(f, "{}({}{})", measure.as_str(), within(split), written(column))
+                write!(f, "{}({}{})", measure.as_str(), within(split), quoted(column))
             }
         }
     }

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Expr, cast, lit, when};
 use towline_api::{LazyDataset, LazyTable, OperatorError};
 
 use crate::checks::fact::{Fact, Measure};
-use crate::checks::measured_type::Values;
+use crate::checks::result_type::ValueClass;
 use crate::config::expression::Scalar;
 
 /// The column that says which split a row comes from.
@@ -152,7 +152,7 @@ impl Query<'_> {
         ) else {
             return Ok(());
         };
-        let values = Values::of(&field.data_type);
+        let values = ValueClass::of(&field.data_type);
         let value = value_at(place, &field.data_type)?;
         let name = |part: &str| column_name(part, split, column);
         match measure {
@@ -208,10 +208,10 @@ fn value_at(place: usize, data_type: &DataType) -> Result<Expr> {
 }
 
 /// A value in a form whose least and greatest are known as a number, a text or a time.
-fn ordered(value: Expr, values: Values) -> Expr {
+fn ordered(value: Expr, values: ValueClass) -> Expr {
     match values {
-        Values::Number => cast(value, DataType::Float64),
-        Values::Text => cast(value, DataType::Utf8),
+        ValueClass::Number => cast(value, DataType::Float64),
+        ValueClass::Text => cast(value, DataType::Utf8),
         _ => value,
     }
 }

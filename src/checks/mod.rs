@@ -19,7 +19,7 @@ mod check;
 mod evaluate;
 mod fact;
 mod measure;
-mod measured_type;
+mod result_type;
 
 pub use check::{Condition, Operand, Scope, check};
 pub use evaluate::{Outcome, Part};

@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     match load::pipeline(&arguments.pipeline, registry) {
         Ok((pipeline, _)) => {
             print!("{}", draw(&pipeline, arguments.format));
-            Exit::Fine
+            Exit::Success
         }
         Err(exit) => exit,
     }

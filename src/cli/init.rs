@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
     println!("  towline run pipeline.yaml");
     println!("  towline show pipeline.yaml named");
-    Exit::Fine
+    Exit::Success
 }
 
 /// Never replaces a file, not even one that appeared since somebody looked.

@@ -160,7 +160,11 @@ pub fn main(registry: &Registry) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let code = if error.use_stderr() { Exit::Invalid } else { Exit::Fine };
+            let code = if error.use_stderr() {
+                Exit::Invalid
+            } else {
+                Exit::Success
+            };
             // Where even the usage cannot be printed there is nobody to tell.
             let _ = error.print();
             return code;
@@ -187,7 +191,7 @@ pub fn main(registry: &Registry) -> Exit {
         Command::Schema => schema::run(registry),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "towline", &mut std::io::stdout());
-            Exit::Fine
+            Exit::Success
         }
     }
 }
@@ -198,7 +202,7 @@ fn end_with_the_reader() {
     std::panic::set_hook(Box::new(move |panic| {
         let text = panic.payload_as_str().unwrap_or_default();
         if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
-            std::process::exit(i32::from(Exit::Closed.code()));
+            std::process::exit(i32::from(Exit::BrokenPipe.code()));
         }
         before(panic);
     }));

@@ -26,7 +26,7 @@ enum OpsFormat {
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     if arguments.format == OpsFormat::Md {
         print!("{}", operators_markdown::page(registry));
-        return Exit::Fine;
+        return Exit::Success;
     }
     let Some(name) = &arguments.name else {
         let rows = registry
@@ -40,11 +40,11 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
             })
             .collect();
         print!("{}", tables::table(&["operator", "what it does"], rows));
-        return Exit::Fine;
+        return Exit::Success;
     };
     if let Some(operator) = registry.get(name) {
         print!("{}", document(operator));
-        return Exit::Fine;
+        return Exit::Success;
     }
     eprintln!(
         "error: there is no operator `{name}`: {}",

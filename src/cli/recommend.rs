@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     let checked = load::check(&arguments.pipeline.file, &arguments.pipeline.overrides, registry, false);
     let broken = checked.diagnostics.iter().any(Diagnostic::is_error);
     let invalid = || {
-        checked.tell(&file);
+        checked.print_diagnostics(&file);
         Exit::Invalid
     };
     let Some(typed) = &checked.typed else {
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
         let why = first.map_or("", |diagnostic| diagnostic.message.as_str());
         eprintln!("note: {file} could not run now ({why}); this is what the last run made");
     } else {
-        checked.tell(&file);
+        checked.print_diagnostics(&file);
     }
     let answer = Answer {
         pipeline: &typed.pipeline,
@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
         index,
     };
     match answer.print(&arguments.user, arguments.k) {
-        Ok(()) => Exit::Fine,
+        Ok(()) => Exit::Success,
         Err(error) => {
             eprintln!("error: {error}");
             Exit::Failed

@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
             }
         },
     };
-    tell(&pipeline, roll_back(&nodes, chosen))
+    print_results(&pipeline, roll_back(&nodes, chosen))
 }
 
 /// What came of it, by node; nodes that keep nothing are left out.
@@ -42,12 +42,12 @@ fn roll_back(nodes: &[TypedNode], chosen: Vec<usize>) -> Vec<(usize, Result<Stri
     chosen.into_iter().filter_map(back).collect()
 }
 
-fn tell(pipeline: &Pipeline, results: Vec<(usize, Result<String>)>) -> Exit {
+fn print_results(pipeline: &Pipeline, results: Vec<(usize, Result<String>)>) -> Exit {
     if results.is_empty() {
         eprintln!("error: no node keeps what it published before (RedisSink does with `publish: swap` or `pointer`)");
         return Exit::Invalid;
     }
-    let mut exit = Exit::Fine;
+    let mut exit = Exit::Success;
     for (index, result) in results {
         let name = &pipeline.nodes[index].name;
         match result {

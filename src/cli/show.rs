@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
             println!("\n{}", why.as_deref().unwrap_or(nothing));
         }
     }
-    Exit::Fine
+    Exit::Success
 }
 
 /// The records of a pipeline's runs, the latest first.

@@ -1,8 +1,8 @@
 //! What is expected of a node, as its file has it.
 
-use crate::config::expression::{Complaint, Expr, parse};
-use crate::config::nodes::wrong_type;
-use crate::config::yaml::{Code, Diagnostic, Placement, SourceMap, Span, Value, ValueKind};
+use crate::config::expression::{Expr, ExpressionError, parse};
+use crate::config::key_errors::wrong_type;
+use crate::config::yaml::{Code, Diagnostic, SourceMap, Span, SpanMap, Value, ValueKind};
 
 /// An expectation of a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Expectation {
     /// The same as `file:line:column`.
     pub location: String,
     expression: Expr,
-    placement: Placement,
+    span_map: SpanMap,
 }
 
 impl Expectation {
@@ -24,8 +24,8 @@ impl Expectation {
     }
 
     /// The diagnostic for what is wrong with a part of the expression, at its place in the file.
-    pub(crate) fn diagnostic(&self, complaint: Complaint) -> Diagnostic {
-        placed(complaint, &self.placement)
+    pub(crate) fn diagnostic(&self, error: ExpressionError) -> Diagnostic {
+        placed(error, &self.span_map)
     }
 }
 
@@ -42,28 +42,28 @@ pub(crate) fn read_expectations(sources: &SourceMap, value: &Value) -> (Vec<Expe
             diagnostics.push(diagnostic.help("write a condition such as `rows > 0`, in quotes where it has any"));
             continue;
         };
-        let placement = sources.placement(item.span, text);
+        let span_map = sources.span_map(item.span, text);
         match parse(text) {
             Ok(expression) => expectations.push(Expectation {
                 text: text.to_owned(),
                 span: item.span,
                 location: sources.location(item.span),
                 expression,
-                placement,
+                span_map,
             }),
-            Err(complaint) => diagnostics.push(placed(complaint, &placement)),
+            Err(error) => diagnostics.push(placed(error, &span_map)),
         }
     }
     (expectations, diagnostics)
 }
 
-fn placed(complaint: Complaint, placement: &Placement) -> Diagnostic {
-    let span = placement.range(complaint.place.start..complaint.place.end);
-    let message = match complaint.code {
-        Code::BadExpectation => format!("in this expectation: {}", complaint.message),
-        _ => complaint.message,
+fn placed(error: ExpressionError, span_map: &SpanMap) -> Diagnostic {
+    let span = span_map.range(error.range.start..error.range.end);
+    let message = match error.code {
+        Code::BadExpectation => format!("in this expectation: {}", error.message),
+        _ => error.message,
     };
-    let mut diagnostic = Diagnostic::error(complaint.code, message).at(span);
-    diagnostic.help = complaint.help;
+    let mut diagnostic = Diagnostic::error(error.code, message).at(span);
+    diagnostic.help = error.help;
     diagnostic
 }

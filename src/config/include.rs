@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use crate::config::load::{check_version, read};
-use crate::config::nodes::{unknown_key, wrong_type};
+use crate::config::file::read;
+use crate::config::key_errors::{unknown_key, wrong_type};
+use crate::config::version::check_version;
 use crate::config::yaml;
 use crate::config::yaml::{Code, Diagnostic, Key, Mapping, SourceMap, Span, Value, ValueKind};
 
@@ -13,7 +14,7 @@ const KEYS: [&str; 5] = ["version", "include", "vars", "defaults", "nodes"];
 /// The sections that are put together.
 const SECTIONS: [&str; 3] = ["vars", "defaults", "nodes"];
 /// More files than anybody divides a pipeline into.
-const MOST_FILES: usize = 100;
+const MAX_INCLUDED_FILES: usize = 100;
 
 /// The file's own mapping with everything that it includes. A file that is reached on several ways is there once.
 pub(crate) fn merge(sources: &mut SourceMap, name: &str, root: Mapping, diagnostics: &mut Vec<Diagnostic>) -> Mapping {
@@ -89,8 +90,8 @@ impl Includer<'_> {
         if !self.seen.insert(known.clone()) {
             return None;
         }
-        if self.seen.len() > MOST_FILES {
-            return self.refuse(span, &format!("more than {MOST_FILES} files are included"));
+        if self.seen.len() > MAX_INCLUDED_FILES {
+            return self.refuse(span, &format!("more than {MAX_INCLUDED_FILES} files are included"));
         }
         let bytes = match read(&path) {
             Ok(bytes) => bytes,

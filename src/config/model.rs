@@ -7,7 +7,6 @@ use petgraph::graph::DiGraph;
 
 use crate::config::settings::Settings;
 use crate::config::yaml::{FileId, Span, Spanned, Value};
-use crate::store::Address;
 
 /// A pipeline, as far as its file could be read. Without errors its structure is sound: names exist, nothing goes in
 /// circles, every interpolation is done. Beside errors it has what they left, so that the rest can be checked as well.
@@ -21,8 +20,8 @@ pub struct Pipeline {
     pub tests: Option<Value>,
     /// The text of the pipeline, in the source map it was loaded with.
     pub file: FileId,
-    /// The store that is shared with others, if one is named.
-    pub store: Option<Address>,
+    /// The address of the shared store, as it is written, if one is named.
+    pub store: Option<Spanned<String>>,
     /// The operators that have defaults, each where it is named.
     pub defaults: Vec<Spanned<String>>,
     /// Every node, in the order of the file; those that a chain makes stand before the one that takes its name.
@@ -62,7 +61,7 @@ pub struct Node {
     /// How it is run.
     pub settings: Settings,
     /// What could not be read of it and has been reported: what is wrong because of that is no news.
-    pub holes: Holes,
+    pub invalid: InvalidParts,
     /// Whether it is a step inside a chain, without a name of its own in the file.
     pub generated: bool,
     /// The text of the chain that it comes from, if it comes from one; all its nodes share it.
@@ -71,7 +70,7 @@ pub struct Node {
 
 /// Which parts of a node could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Holes {
+pub struct InvalidParts {
     /// The name of its operator.
     pub op: bool,
     /// Its configuration, as a whole or in part.

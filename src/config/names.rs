@@ -3,12 +3,12 @@
 use crate::config::yaml::{Code, Diagnostic, Spanned, shorten};
 
 /// More bytes than anybody types as a name, and few enough to repeat it in messages.
-pub(crate) const LONGEST_NAME: usize = 128;
+pub(crate) const MAX_NAME_LENGTH: usize = 128;
 
 /// Whether a text can name a node, a variable or a split: a letter or underscore, then letters, digits, `_` and `-`.
 pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && text.len() <= LONGEST_NAME
+        && text.len() <= MAX_NAME_LENGTH
         && text.bytes().all(is_name_byte)
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn is_env_name(text: &str) -> bool {
 pub(crate) fn bad_name(what: &str, name: &Spanned<String>) -> Diagnostic {
     let message = format!("`{}` can't be the name of a {what}", shorten(&name.value));
     let help = format!(
-        "a name begins with a letter or `_`, goes on with letters, digits, `_` and `-`, and is at most {LONGEST_NAME} long"
+        "a name begins with a letter or `_`, goes on with letters, digits, `_` and `-`, and is at most {MAX_NAME_LENGTH} long"
     );
     Diagnostic::error(Code::BadName, message)
         .at(name.span)

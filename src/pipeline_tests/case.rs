@@ -39,12 +39,12 @@ pub struct Expected {
     /// The reference as it is written.
     pub text: String,
     /// What must come out.
-    pub body: Body,
+    pub output: ExpectedOutput,
 }
 
 /// What must come out.
 #[derive(Debug, Clone)]
-pub enum Body {
+pub enum ExpectedOutput {
     /// These rows, by the columns that they name.
     Rows {
         /// The rows.
@@ -53,5 +53,5 @@ pub enum Body {
         order: Order,
     },
     /// Whatever these expectations hold of.
-    Facts(Vec<Expectation>),
+    Expectations(Vec<Expectation>),
 }

@@ -12,15 +12,15 @@ use arrow::datatypes::{DataType, Field};
 use crate::config::yaml::{Code, Diagnostic, Value, ValueKind};
 
 /// What does not fit.
-pub(super) type Misfit = Box<Diagnostic>;
+pub(super) type ValueMismatch = Box<Diagnostic>;
 
 /// The values of a column of this type. Where there is none, or `null`, the array is null.
-pub(super) fn array(values: &[Option<&Value>], data_type: &DataType) -> Result<ArrayRef, Misfit> {
+pub(super) fn array(values: &[Option<&Value>], data_type: &DataType) -> Result<ArrayRef, ValueMismatch> {
     let plain: ArrayRef = match data_type {
-        DataType::Boolean => Arc::new(BooleanArray::from(each(values, data_type, truth)?)),
-        DataType::UInt64 => Arc::new(UInt64Array::from(each(values, data_type, natural)?)),
-        other if other.is_integer() => Arc::new(Int64Array::from(each(values, data_type, whole)?)),
-        other if other.is_numeric() => Arc::new(Float64Array::from(each(values, data_type, number)?)),
+        DataType::Boolean => Arc::new(BooleanArray::from(each(values, data_type, boolean)?)),
+        DataType::UInt64 => Arc::new(UInt64Array::from(each(values, data_type, unsigned)?)),
+        other if other.is_integer() => Arc::new(Int64Array::from(each(values, data_type, signed)?)),
+        other if other.is_numeric() => Arc::new(Float64Array::from(each(values, data_type, float)?)),
         DataType::Dictionary(_, inner) => array(values, inner)?,
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             lists(values, data_type, item)?
@@ -31,7 +31,7 @@ pub(super) fn array(values: &[Option<&Value>], data_type: &DataType) -> Result<A
     let cast = cast(&plain, data_type).unwrap_or_else(|_| new_null_array(data_type, plain.len()));
     let lost = (0..plain.len()).find(|&row| plain.is_valid(row) && cast.is_null(row));
     match lost.and_then(|row| values[row]) {
-        Some(value) => Err(misfit(value, data_type)),
+        Some(value) => Err(mismatch(value, data_type)),
         None => Ok(cast),
     }
 }
@@ -41,17 +41,17 @@ fn each<'v, T>(
     values: &[Option<&'v Value>],
     data_type: &DataType,
     read: impl Fn(&'v Value) -> Option<T>,
-) -> Result<Vec<Option<T>>, Misfit> {
+) -> Result<Vec<Option<T>>, ValueMismatch> {
     values
         .iter()
         .map(|value| match value.filter(|value| value.kind != ValueKind::Null) {
-            Some(value) => read(value).map(Some).ok_or_else(|| misfit(value, data_type)),
+            Some(value) => read(value).map(Some).ok_or_else(|| mismatch(value, data_type)),
             None => Ok(None),
         })
         .collect()
 }
 
-fn lists(values: &[Option<&Value>], data_type: &DataType, item: &Field) -> Result<ArrayRef, Misfit> {
+fn lists(values: &[Option<&Value>], data_type: &DataType, item: &Field) -> Result<ArrayRef, ValueMismatch> {
     let lists = each(values, data_type, Value::as_sequence)?;
     let items: Vec<Option<&Value>> = lists
         .iter()
@@ -65,14 +65,14 @@ fn lists(values: &[Option<&Value>], data_type: &DataType, item: &Field) -> Resul
     Ok(Arc::new(ListArray::new(field, offsets, inner, Some(nulls))))
 }
 
-fn truth(value: &Value) -> Option<bool> {
+fn boolean(value: &Value) -> Option<bool> {
     match value.kind {
         ValueKind::Bool(flag) => Some(flag),
         _ => None,
     }
 }
 
-fn natural(value: &Value) -> Option<u64> {
+fn unsigned(value: &Value) -> Option<u64> {
     match value.kind {
         ValueKind::UInt(number) => Some(number),
         ValueKind::Int(number) => u64::try_from(number).ok(),
@@ -80,14 +80,14 @@ fn natural(value: &Value) -> Option<u64> {
     }
 }
 
-fn whole(value: &Value) -> Option<i64> {
+fn signed(value: &Value) -> Option<i64> {
     match value.kind {
         ValueKind::Int(number) => Some(number),
         _ => None,
     }
 }
 
-fn number(value: &Value) -> Option<f64> {
+fn float(value: &Value) -> Option<f64> {
     match value.kind {
         ValueKind::Float(number) => Some(number),
         ValueKind::Int(number) => Some(number as f64),
@@ -96,7 +96,7 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-fn misfit(value: &Value, data_type: &DataType) -> Misfit {
+fn mismatch(value: &Value, data_type: &DataType) -> ValueMismatch {
     let found = value
         .to_text()
         .map_or_else(|| value.kind_name().to_owned(), |text| format!("`{text}`"));
@@ -127,7 +127,7 @@ mod tests {
     fn read(text: &str, data_type: &DataType) -> Result<ArrayRef, String> {
         let values = values(text);
         let values: Vec<Option<&Value>> = values.iter().map(Some).collect();
-        array(&values, data_type).map_err(|misfit| misfit.message)
+        array(&values, data_type).map_err(|mismatch| mismatch.message)
     }
 
     #[test]

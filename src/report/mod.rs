@@ -6,7 +6,7 @@ mod junit;
 mod sarif;
 
 use crate::config::yaml::{Diagnostic, SourceMap, Span};
-use crate::pipeline_tests::{TestFailure, Tested};
+use crate::pipeline_tests::{TestFailure, TestReport};
 use crate::typing::TypedPipeline;
 
 /// A form that machines read.
@@ -24,26 +24,26 @@ pub enum MachineFormat {
 
 /// What was found in one file and those it includes.
 #[derive(Clone, Copy)]
-pub struct Findings<'a> {
+pub struct FileReport<'a> {
     /// The file, as it was named.
     pub file: &'a str,
-    /// The texts that the findings point into.
+    /// The texts that the spans point into.
     pub sources: &'a SourceMap,
     /// Errors and warnings, in the order of the text.
     pub diagnostics: &'a [Diagnostic],
     /// The pipeline and the types of its nodes, as far as they are known.
     pub typed: Option<&'a TypedPipeline>,
     /// What became of the pipeline's tests, where they were run.
-    pub tests: Option<&'a [Tested]>,
+    pub tests: Option<&'a [TestReport]>,
     /// Whether warnings count as errors.
     pub deny_warnings: bool,
 }
 
-impl Findings<'_> {
+impl FileReport<'_> {
     /// Whether the file is as good as asked for.
     pub fn passes(&self) -> bool {
         let tests = self.tests.unwrap_or_default();
-        !self.diagnostics.iter().any(|diagnostic| self.fails(diagnostic)) && tests.iter().all(Tested::passed)
+        !self.diagnostics.iter().any(|diagnostic| self.fails(diagnostic)) && tests.iter().all(TestReport::passed)
     }
 
     /// Every failure of a test, with the test's name.
@@ -57,13 +57,13 @@ impl Findings<'_> {
     }
 }
 
-/// The findings of all files as one text.
-pub fn write(format: MachineFormat, findings: &[Findings<'_>]) -> String {
+/// Serialises the reports of all files as one text.
+pub fn write(format: MachineFormat, reports: &[FileReport<'_>]) -> String {
     match format {
-        MachineFormat::Json => json::write(findings),
-        MachineFormat::Github => github::write(findings),
-        MachineFormat::Sarif => sarif::write(findings),
-        MachineFormat::Junit => junit::write(findings),
+        MachineFormat::Json => json::write(reports),
+        MachineFormat::Github => github::write(reports),
+        MachineFormat::Sarif => sarif::write(reports),
+        MachineFormat::Junit => junit::write(reports),
     }
 }
 

@@ -19,10 +19,10 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(30);
 
 /// A lock that is held; dropping it gives it back.
 #[derive(Debug)]
-pub struct Lock(Held);
+pub struct Lock(Guard);
 
 #[derive(Debug)]
-enum Held {
+enum Guard {
     File { file: File, path: PathBuf },
     Lease(#[expect(dead_code, reason = "the lease is held until it is dropped")] Lease),
 }
@@ -39,14 +39,13 @@ impl Lock {
                     return Ok(None);
                 }
                 let path = path.to_owned();
-                Ok(Some(Lock(Held::File { file, path })))
+                Ok(Some(Lock(Guard::File { file, path })))
             }
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) if cannot_lock(&error) => Ok(Lease::try_take(
-                &path.with_extension("lease"),
-                EXPIRES_AFTER,
-            )?
-            .map(|lease| Lock(Held::Lease(lease)))),
+            Err(TryLockError::Error(error)) if cannot_lock(&error) => {
+                Ok(Lease::try_take(&path.with_extension("lease"), EXPIRES_AFTER)?
+                    .map(|lease| Lock(Guard::Lease(lease))))
+            }
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
@@ -55,7 +54,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // What cannot be removed or unlocked here is dropped with the process at the latest.
-        if let Held::File { file, path } = &self.0 {
+        if let Guard::File { file, path } = &self.0 {
             let _ = fs::remove_file(path);
             let _ = file.unlock();
         }
@@ -141,7 +140,7 @@ impl StoreLock {
     }
 
     /// The store for oneself, or `None` while a run uses it.
-    pub(super) fn alone(path: &Path) -> io::Result<Option<StoreLock>> {
+    pub(super) fn exclusive(path: &Path) -> io::Result<Option<StoreLock>> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(StoreLock(file))),
@@ -198,8 +197,8 @@ mod tests {
         let path = folder.path().join("lock");
         let one = StoreLock::shared(&path).unwrap();
         let other = StoreLock::shared(&path).unwrap();
-        assert!(StoreLock::alone(&path).unwrap().is_none());
+        assert!(StoreLock::exclusive(&path).unwrap().is_none());
         drop((one, other));
-        assert!(StoreLock::alone(&path).unwrap().is_some());
+        assert!(StoreLock::exclusive(&path).unwrap().is_some());
     }
 }

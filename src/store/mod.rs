@@ -37,12 +37,12 @@ use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use towline_api::{State, StateTable, Vocabulary};
 
-pub use collect::{Bound, Collected, Held, Survey};
+pub use collect::{CollectionReport, RetentionPolicy, StoreContents, StoredEntry};
 pub use entry::{Blob, Content, Entry, StoredSplit};
 pub use lock::{Lock, StoreLock};
 pub use lookup::Lookup;
 pub use scratch::Scratch;
-pub use shared::{Address, Shared, SharedError, Want};
+pub use shared::{Address, FetchScope, SharedError, SharedStore};
 pub use sources::SourceFile;
 pub use stamp::Stamp;
 
@@ -131,7 +131,7 @@ const FOLDERS: [&str; 10] = [
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<SharedStore>>,
 }
 
 impl Store {
@@ -167,13 +167,13 @@ impl Store {
 
     /// The same store beside one that is shared with others.
     #[must_use]
-    pub fn beside(mut self, shared: Arc<Shared>) -> Self {
+    pub fn beside(mut self, shared: Arc<SharedStore>) -> Self {
         self.shared = Some(shared);
         self
     }
 
     /// The store that is shared with others.
-    pub fn shared(&self) -> Option<&Arc<Shared>> {
+    pub fn shared(&self) -> Option<&Arc<SharedStore>> {
         self.shared.as_ref()
     }
 
@@ -184,9 +184,9 @@ impl Store {
 
     /// Takes part in the use of the store: while this is held, nothing is collected. What a run that was killed left
     /// unfinished, and its locks, are removed if no other run uses the store.
-    pub fn use_it(&self) -> Result<StoreLock> {
+    pub fn lock_shared(&self) -> Result<StoreLock> {
         let path = self.root.join("lock");
-        if let Ok(Some(_alone)) = StoreLock::alone(&path) {
+        if let Ok(Some(_exclusive)) = StoreLock::exclusive(&path) {
             for folder in ["tmp", "locks"].map(|name| self.root.join(name)) {
                 for left in fs::read_dir(&folder).map_err(at(&folder))?.flatten() {
                     // What cannot be removed wastes space and nothing else.
@@ -241,7 +241,7 @@ impl Store {
     }
 
     /// Publishes an entry whose blobs are published already; `why` explains its key.
-    pub fn publish_entry(&self, entry: &Entry, why: &impl Serialize) -> Result<()> {
+    pub fn publish_entry(&self, entry: &Entry, fingerprint: &impl Serialize) -> Result<()> {
         let mut entry = entry.clone();
         let mut stamps = BTreeMap::new();
         for blob in entry.blobs() {
@@ -250,7 +250,7 @@ impl Store {
             stamps.insert(blob.digest.clone(), stamp);
         }
         entry.stamps = stamps;
-        self.write_json(&self.why_path(&entry.key), why)?;
+        self.write_json(&self.fingerprint_path(&entry.key), fingerprint)?;
         self.write_json(&self.entry_path(&entry.key), &entry)
     }
 
@@ -266,15 +266,15 @@ impl Store {
     }
 
     /// What was hashed into a key, with what the digests in it stand for.
-    pub fn why<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        read_json(&self.why_path(key))
+    pub fn fingerprint<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        read_json(&self.fingerprint_path(key))
     }
 
     fn entry_path(&self, key: &str) -> PathBuf {
         self.root.join("entries").join(format!("{key}.json"))
     }
 
-    fn why_path(&self, key: &str) -> PathBuf {
+    fn fingerprint_path(&self, key: &str) -> PathBuf {
         self.root.join("why").join(format!("{key}.json"))
     }
 

@@ -6,8 +6,8 @@ use crate::config::yaml::Diagnostic;
 
 /// The condition that an expectation means for a node; or everything that is wrong with it.
 pub(crate) fn condition(expectation: &Expectation, scope: &Scope<'_>) -> Result<Condition, Vec<Diagnostic>> {
-    check(&expectation.text, expectation.expression(), scope).map_err(|complaints| {
-        let placed = |complaint| expectation.diagnostic(complaint);
-        complaints.into_iter().map(placed).collect()
+    check(&expectation.text, expectation.expression(), scope).map_err(|errors| {
+        let placed = |error| expectation.diagnostic(error);
+        errors.into_iter().map(placed).collect()
     })
 }

@@ -4,7 +4,7 @@ use towline_api::{DatasetType, NodeType, Problem, Schema, Tag, suggest};
 
 use crate::config::yaml::{Code, Diagnostic};
 use crate::config::{Reference, Selection};
-use crate::typing::types::code;
+use crate::typing::problems::code;
 
 /// The type of what a reference takes of a node's output.
 pub(crate) fn selected(output: &NodeType, reference: &Reference) -> Result<NodeType, Vec<Diagnostic>> {
@@ -86,7 +86,7 @@ fn select(dataset: &DatasetType, selection: &Selection, out: &mut DatasetType, e
     }
 }
 
-/// The names that a reference selects from a schema that [`propagate`] has checked.
+/// The names that a reference selects from a schema that propagation has checked.
 pub(crate) fn selected_names(schema: &Schema, reference: &Reference) -> Option<Vec<String>> {
     let columns = reference.columns.as_ref()?;
     let mut out: Vec<String> = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::Pipeline;
 use crate::config::yaml::{Code, Diagnostic};
-use crate::typing::types::TypedNode;
+use crate::typing::typed_pipeline::TypedNode;
 
 /// An error for each node that writes what an earlier one of the file writes.
 pub(crate) fn find(pipeline: &Pipeline, nodes: &[Option<TypedNode>]) -> Vec<Diagnostic> {
@@ -12,11 +12,11 @@ pub(crate) fn find(pipeline: &Pipeline, nodes: &[Option<TypedNode>]) -> Vec<Diag
     let mut found = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         let Some(typed) = node else { continue };
-        let mut told = false;
+        let mut reported = false;
         for target in typed.built.operator.targets() {
             if let Some(&first) = writers.get(&target) {
-                // Two nodes may meet in several places, of which one is enough to be told.
-                if std::mem::replace(&mut told, true) {
+                // Two nodes may meet in several places, of which one is enough to be reported.
+                if std::mem::replace(&mut reported, true) {
                     continue;
                 }
                 let (first, node) = (&pipeline.nodes[first], &pipeline.nodes[index]);

@@ -6,7 +6,7 @@ use towline_api::suggest;
 
 use crate::config::interpolation::template::{Fault, Piece, is_template, pieces};
 use crate::config::yaml::{
-    Code, Diagnostic, HINTED, MAX_DEPTH, MAX_EXPANSION, SourceMap, Span, Value, ValueKind, resolve_scalar,
+    Code, Diagnostic, MAX_DEPTH, MAX_EXPANSION, MAX_HINTS, SourceMap, Span, Value, ValueKind, resolve_scalar,
 };
 
 /// How far the value of a variable is known.
@@ -33,7 +33,7 @@ pub(crate) struct Interpolator<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     expanded: usize,
     depth: usize,
-    holes: usize,
+    failures: usize,
 }
 
 impl<'a> Interpolator<'a> {
@@ -47,19 +47,19 @@ impl<'a> Interpolator<'a> {
             env,
             expanded: 0,
             depth: 0,
-            holes: 0,
+            failures: 0,
         }
     }
 
     /// Counts up with everything that can't be read, reported here or where it came from.
-    pub(crate) fn trouble(&self) -> usize {
-        self.diagnostics.len() + self.holes
+    pub(crate) fn error_count(&self) -> usize {
+        self.diagnostics.len() + self.failures
     }
 
     /// The value with every string in it resolved, or nothing if any of them can't be.
     pub(crate) fn whole(&mut self, value: &Value) -> Option<Value> {
-        let before = self.holes;
-        self.value(value).filter(|_| self.holes == before)
+        let before = self.failures;
+        self.value(value).filter(|_| self.failures == before)
     }
 
     /// The value with every string in it resolved. What can't be resolved is reported and left out.
@@ -67,7 +67,7 @@ impl<'a> Interpolator<'a> {
         let kind = match &value.kind {
             ValueKind::String(text) => {
                 let kind = self.string(text, value.span);
-                self.holes += usize::from(kind.is_none());
+                self.failures += usize::from(kind.is_none());
                 kind?
             }
             ValueKind::Sequence(items) => {
@@ -99,18 +99,18 @@ impl<'a> Interpolator<'a> {
         if !is_template(text) {
             return Some(ValueKind::String(text.to_owned()));
         }
-        let placement = self.sources.placement(span, text);
+        let span_map = self.sources.span_map(span, text);
         let mut pieces = pieces(text);
         if pieces.len() == 1
             && let Some((range, piece)) = pieces.pop()
         {
-            let place = placement.range(range);
+            let place = span_map.range(range);
             return self.piece(&piece, place);
         }
         let mut whole = String::new();
         let mut sound = true;
         for (range, piece) in pieces {
-            match self.part(&piece, placement.range(range)) {
+            match self.part(&piece, span_map.range(range)) {
                 Some(part) => whole.push_str(&part),
                 None => sound = false,
             }
@@ -244,7 +244,7 @@ impl<'a> Interpolator<'a> {
     }
 
     fn hint<'n>(&self, word: &str, what: &str, names: impl FnOnce() -> Vec<&'n str>) -> Option<String> {
-        (self.diagnostics.len() < HINTED).then(|| suggest::sentence(word, &names(), what))
+        (self.diagnostics.len() < MAX_HINTS).then(|| suggest::sentence(word, &names(), what))
     }
 
     /// Whether there is still room for so much more; reports once that there is none.

@@ -20,7 +20,7 @@ pub(crate) fn find(sources: &SourceMap, value: &Value, diagnostics: &mut Vec<Dia
     match &value.kind {
         ValueKind::String(text) => {
             if let Some(password) = password(text) {
-                let place = sources.placement(value.span, text).range(password);
+                let place = sources.span_map(value.span, text).range(password);
                 diagnostics.push(warning("an address has a password in plain text", place));
             }
         }

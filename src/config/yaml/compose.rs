@@ -183,8 +183,8 @@ impl Composer<'_> {
         }) = self.stack.last_mut()
             && open.needs_key()
         {
-            let taken = open.key(text, style == ScalarStyle::Plain && tag.is_none(), span);
-            self.settle(taken);
+            let result = open.key(text, style == ScalarStyle::Plain && tag.is_none(), span);
+            self.record(result);
             if anchor != 0 {
                 let kind = ValueKind::String(text.to_owned());
                 self.remember(anchor, &Value { kind, span });
@@ -201,8 +201,8 @@ impl Composer<'_> {
         self.push(Value { kind, span }, anchor);
     }
 
-    fn settle(&mut self, taken: Result<(), Box<Diagnostic>>) {
-        if let Err(diagnostic) = taken {
+    fn record(&mut self, result: Result<(), Box<Diagnostic>>) {
+        if let Err(diagnostic) = result {
             // The first of two equal keys is in the tree: what follows from it is as it should be.
             self.broken |= diagnostic.code != Code::DuplicateKey;
             self.diagnostics.push(*diagnostic);
@@ -270,8 +270,8 @@ impl Composer<'_> {
             None => self.root = Some(value),
             Some(Content::Sequence(items)) => items.push(value),
             Some(Content::Mapping(open)) => {
-                let taken = open.value(value);
-                self.settle(taken);
+                let result = open.value(value);
+                self.record(result);
             }
         }
     }

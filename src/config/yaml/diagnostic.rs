@@ -3,7 +3,7 @@
 use crate::config::yaml::{Code, Span};
 
 /// After so many diagnostics about one file, further ones need no hint: looking for it could take longer than reading.
-pub const HINTED: usize = 500;
+pub const MAX_HINTS: usize = 500;
 
 /// Whether a diagnostic keeps the pipeline from being used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

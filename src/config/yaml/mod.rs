@@ -5,22 +5,22 @@ mod compose;
 mod diagnostic;
 mod load;
 mod open_mapping;
-mod placement;
 mod render;
 mod scalar;
 mod source;
+mod span_map;
 #[cfg(test)]
 mod tests;
 mod value;
 
 pub use codes::Code;
-pub use diagnostic::{Diagnostic, HINTED, Severity};
+pub use diagnostic::{Diagnostic, MAX_HINTS, Severity};
 pub use load::{Parsed, load, parse};
-pub use placement::Placement;
 pub use render::{Style, render, summary};
 pub(crate) use scalar::shorten;
 pub use scalar::{IntegerTooLarge, resolve as resolve_scalar};
 pub use source::{FileId, SourceMap, Span, Spanned};
+pub use span_map::SpanMap;
 pub use value::{Key, Mapping, Value, ValueKind};
 
 /// How large a file may be.

@@ -186,7 +186,7 @@ impl Value {
     pub fn locate_text(&self, sources: &SourceMap, path: &[PathSegment], range: std::ops::Range<usize>) -> Span {
         let (value, _) = self.walk(path);
         match &value.kind {
-            ValueKind::String(text) => sources.placement(value.span, text).range(range),
+            ValueKind::String(text) => sources.span_map(value.span, text).range(range),
             _ => value.span,
         }
     }

@@ -51,16 +51,16 @@ impl From<object_store::Error> for SharedError {
 
 /// What of an entry is wanted here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Want {
+pub enum FetchScope {
     /// All of it, published in the local store.
-    Whole,
+    Full,
     /// What a plan reads: no rows and no weights. The local store has no entry of it then.
-    Outline,
+    Metadata,
 }
 
 /// A store that is shared with others. It is opened when something is first asked of it.
 #[derive(Debug)]
-pub struct Shared {
+pub struct SharedStore {
     shown: String,
     root: ObjectPath,
     source: Source,
@@ -77,19 +77,19 @@ enum Source {
     Open(Arc<dyn ObjectStore>),
 }
 
-impl Shared {
+impl SharedStore {
     /// The store at an address.
     pub fn at(address: Address) -> Self {
-        Shared::new(address.to_string(), address.root(), Source::Address(address))
+        SharedStore::new(address.to_string(), address.root(), Source::Address(address))
     }
 
     /// A store that is open already, under the name that messages call it by.
     pub fn over(objects: Arc<dyn ObjectStore>, shown: &str) -> Self {
-        Shared::new(shown.to_owned(), ObjectPath::default(), Source::Open(objects))
+        SharedStore::new(shown.to_owned(), ObjectPath::default(), Source::Open(objects))
     }
 
     fn new(shown: String, root: ObjectPath, source: Source) -> Self {
-        Shared {
+        SharedStore {
             shown,
             root,
             source,
@@ -101,12 +101,12 @@ impl Shared {
     }
 
     /// Its address, for a person.
-    pub fn shown(&self) -> &str {
+    pub fn address(&self) -> &str {
         &self.shown
     }
 
     /// A name for this store in the local one.
-    pub fn mark(&self) -> String {
+    pub fn id(&self) -> String {
         digest_json(&serde_json::Value::String(self.shown.clone()))
     }
 
@@ -121,12 +121,12 @@ impl Shared {
     }
 
     /// Asks it for nothing more; whether it was asked until now.
-    pub fn give_up_reading(&self) -> bool {
+    pub fn disable_reads(&self) -> bool {
         !self.unreadable.swap(true, Ordering::Relaxed)
     }
 
     /// Gives it nothing more; whether it was given something until now.
-    pub fn give_up_writing(&self) -> bool {
+    pub fn disable_writes(&self) -> bool {
         !self.unwritable.swap(true, Ordering::Relaxed) && self.is_readable()
     }
 

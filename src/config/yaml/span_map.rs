@@ -9,7 +9,7 @@ use crate::config::yaml::{SourceMap, Span};
 /// Plain and quoted scalars without escapes hold their string as it is, on one line or on several; block scalars hold its
 /// lines. Where no byte of the file corresponds to a byte of the string, the place of each part is the whole scalar.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placement {
+pub struct SpanMap {
     scalar: Span,
     /// Ranges of the string, each with the offset in the file of its first byte; in order.
     pieces: Vec<(Range<usize>, usize)>,
@@ -17,7 +17,7 @@ pub struct Placement {
 
 impl SourceMap {
     /// How the bytes of `text`, the string that the scalar at `scalar` stands for, lie in the file.
-    pub fn placement(&self, scalar: Span, text: &str) -> Placement {
+    pub fn span_map(&self, scalar: Span, text: &str) -> SpanMap {
         let written = self.slice(scalar).unwrap_or("");
         let pieces = if written == text {
             vec![(0..text.len(), scalar.start)]
@@ -26,7 +26,7 @@ impl SourceMap {
         } else {
             lines(written, text, scalar.start)
         };
-        Placement { scalar, pieces }
+        SpanMap { scalar, pieces }
     }
 }
 
@@ -71,7 +71,7 @@ fn lines(written: &str, text: &str, start: usize) -> Vec<(Range<usize>, usize)> 
     }
 }
 
-impl Placement {
+impl SpanMap {
     /// The place of a range of bytes of the string.
     pub fn range(&self, range: Range<usize>) -> Span {
         let (Some(start), Some(end)) = (self.offset(range.start), self.offset(range.end)) else {
