@@ -1,4 +1,4 @@
-//! From a tree to a condition on facts, against what is known of a node without data.
+//! Type checking of an expression against the static type of a node; the result is a condition on facts.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ use crate::config::expression::{
 };
 use crate::config::yaml::Code;
 
-/// What an expectation may speak of: a node, its metrics, and what it puts out.
+/// The names that an expectation may use: a node's metrics and output.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     /// The node's name.
     pub node: &'a str,
-    /// The metrics that its operator leaves behind.
+    /// The metrics that its operator reports.
     pub metrics: &'a [String],
     /// The type of its output.
     pub output: &'a NodeType,
@@ -36,27 +36,27 @@ pub struct Condition {
 pub enum Operand {
     /// A number or a text of the expression's own.
     Constant(Scalar),
-    /// Something to know of the output.
+    /// A fact about the output.
     Fact(Fact),
     /// `-x`.
     Negate(Box<Operand>),
     /// `not x`.
     Not(Box<Operand>),
-    /// Two operands and what stands between them.
+    /// A binary operation.
     Binary {
-        /// What stands between them.
+        /// The operator.
         operator: Binary,
         /// The left one.
         left: Box<Operand>,
         /// The right one.
         right: Box<Operand>,
-        /// Where they stand.
+        /// The range in the text.
         range: TextRange,
     },
 }
 
 impl Condition {
-    /// What must be known to tell whether it holds.
+    /// The facts that its evaluation needs.
     pub fn facts(&self) -> BTreeSet<Fact> {
         let mut facts = BTreeSet::new();
         self.root.collect(&mut facts);
@@ -80,7 +80,7 @@ impl Operand {
     }
 }
 
-/// The condition that `expression`, written as `text`, means in a scope; or everything that is wrong with it.
+/// The condition for `expression`, written as `text`, in a scope; or all of its errors.
 pub fn check(text: &str, expression: &Expr, scope: &Scope<'_>) -> Result<Condition, Vec<ExpressionError>> {
     let mut checker = Checker {
         scope,
@@ -98,13 +98,13 @@ pub fn check(text: &str, expression: &Expr, scope: &Scope<'_>) -> Result<Conditi
     }
 }
 
-/// Finds what each part comes to: `None` where something was wrong and has been told.
+/// Infers the type of each part: `None` where an error was reported.
 struct Checker<'a> {
     scope: &'a Scope<'a>,
     errors: Vec<ExpressionError>,
 }
 
-/// Stands where a part is in error; it is never evaluated.
+/// Placeholder for an invalid part; it is never evaluated.
 fn error_operand() -> (Operand, Option<Type>) {
     (Operand::Constant(Scalar::Missing), None)
 }
@@ -117,7 +117,7 @@ impl Checker<'_> {
 
     fn expect_type(&mut self, wanted: Type, found: Option<Type>, range: TextRange, help: &str) {
         if let Some(found) = found.filter(|found| *found != wanted) {
-            let message = format!("this is {}, not {}", found.describe(), wanted.describe());
+            let message = format!("expected {}, found {}", wanted.describe(), found.describe());
             self.errors
                 .push(ExpressionError::new(Code::WrongType, range, message).help(help));
         }
@@ -132,7 +132,7 @@ impl Checker<'_> {
             ExprKind::Is { column, property } => self.property(column, *property, expression.range),
             ExprKind::Negate(inner) => {
                 let (operand, found) = self.expression(inner);
-                self.expect_type(Type::Number, found, inner.range, "only a number can be negative");
+                self.expect_type(Type::Number, found, inner.range, "only a number can be negated");
                 (Operand::Negate(Box::new(operand)), Some(Type::Number))
             }
             ExprKind::Not(inner) => {
@@ -157,7 +157,7 @@ impl Checker<'_> {
                 Type::Boolean
             }
             Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide => {
-                both(Type::Number, "only numbers can be calculated with");
+                both(Type::Number, "arithmetic needs numbers");
                 Type::Number
             }
             _ => {
@@ -182,17 +182,13 @@ impl Checker<'_> {
             .into_iter()
             .find_map(|(found, range)| (found == Type::Boolean).then_some(range))
         {
-            let message = "this is true or false and cannot be compared";
+            let message = "a boolean cannot be compared";
             let help = "join it with `and`, `or` and `not` instead";
             self.errors
                 .push(ExpressionError::new(Code::WrongType, range, message).help(help));
         } else if left != right {
-            let message = format!(
-                "this is {}, but what it is compared with is {}",
-                right.describe(),
-                left.describe()
-            );
-            let help = "texts stand in single quotes, numbers in none; dates are texts: '2024-05-01'";
+            let message = format!("cannot compare {} with {}", left.describe(), right.describe());
+            let help = "strings are in single quotes, numbers in none; dates are strings: '2024-05-01'";
             self.errors
                 .push(ExpressionError::new(Code::WrongType, right_place, message).help(help));
         }
@@ -238,7 +234,7 @@ impl Checker<'_> {
             && dataset.schema.get(column).is_some()
         {
             let message = format!("`{dotted}` is a column, not a number");
-            let help = format!("say what of it: `min({name})`, `null_share({name})`, `{name} is unique`");
+            let help = format!("use a function of it: `min({name})`, `null_share({name})`, `{name} is unique`");
             return ExpressionError::new(Code::WrongType, name.range, message).help(help);
         }
         let mut known: Vec<&str> = self.scope.metrics.iter().map(String::as_str).collect();
@@ -268,7 +264,7 @@ impl Checker<'_> {
         let measure = Measure::ALL.into_iter().find(|m| m.as_str() == function.text);
         let Some(measure) = measure else {
             if let (true, [split]) = (function.text == "rows", column.words.as_slice()) {
-                let message = "`rows` is no function";
+                let message = "`rows` is not a function";
                 let help = format!("write `{}.rows`", split.text);
                 return self.report(ExpressionError::new(Code::UnknownFunction, function.range, message).help(help));
             }
@@ -306,11 +302,11 @@ impl Checker<'_> {
         (operand, Some(Type::Boolean))
     }
 
-    /// The fact of a column in all splits or in one, and what it comes to.
+    /// The fact about a column in all splits or in one, and its type.
     fn column(&self, measure: Measure, name: &Name) -> Result<(Fact, Type), ExpressionError> {
         let Some(dataset) = self.dataset() else {
             let message = format!(
-                "the node `{}` has no columns: it puts out {}",
+                "the node `{}` has no columns: its output is {}",
                 self.scope.node,
                 match self.scope.output {
                     NodeType::Model(_) => "a model",
@@ -324,9 +320,9 @@ impl Checker<'_> {
             [column] => (None, column),
             [split, column] => (Some(split), column),
             _ => {
-                let message = format!("`{}` is no column", name.dotted());
+                let message = format!("`{}` is not a column", name.dotted());
                 return Err(ExpressionError::new(Code::UnknownColumn, name.range, message)
-                    .help("a name with a dot stands in double quotes: \"a.b\"; before a dot stands a split"));
+                    .help("quote a name with a dot: \"a.b\"; the word before a dot is a split"));
             }
         };
         if let Some(error) = split.and_then(|split| unknown_split(split, dataset)) {
@@ -340,12 +336,12 @@ impl Checker<'_> {
         };
         let Some(found) = result_type(measure, &column.data_type) else {
             let message = format!(
-                "there is no `{}` of `{}`, whose type is {}",
+                "`{}` is not defined for `{}` of type {}",
                 measure.as_str(),
                 column.name,
                 column.data_type
             );
-            let help = "`min` and `max` take numbers, texts and times, `mean` numbers and truths; `nulls`, `null_share` and `values` take anything";
+            let help = "`min` and `max` take numbers, strings and times, `mean` numbers and booleans; `nulls`, `null_share` and `values` take anything";
             return Err(ExpressionError::new(Code::WrongType, name.range, message).help(help));
         };
         let fact = Fact::Column {

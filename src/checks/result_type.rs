@@ -1,10 +1,10 @@
-//! What the parts of an expression come to, and which measures a column of which Arrow type has.
+//! Types of expressions, and the measures that columns of each Arrow type have.
 
 use arrow::datatypes::DataType;
 
 use crate::checks::fact::Measure;
 
-/// What a part of an expression comes to.
+/// The type of a part of an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Type {
     Number,
@@ -16,13 +16,13 @@ impl Type {
     pub(crate) fn describe(self) -> &'static str {
         match self {
             Type::Number => "a number",
-            Type::Text => "a text",
+            Type::Text => "a string",
             Type::Boolean => "true or false",
         }
     }
 }
 
-/// What the values of a column are, as far as measures need to know.
+/// A class of Arrow types with the same measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValueClass {
     Number,
@@ -34,7 +34,7 @@ pub(crate) enum ValueClass {
 }
 
 impl ValueClass {
-    /// What a column of this type has.
+    /// The class of an Arrow type.
     pub(crate) fn of(data_type: &DataType) -> Self {
         match data_type {
             DataType::Dictionary(_, values) => ValueClass::of(values),
@@ -48,7 +48,7 @@ impl ValueClass {
     }
 }
 
-/// What a measure of a column of this type comes to, if it makes sense.
+/// The type of a measure of a column of this type, if it has that measure.
 pub(crate) fn result_type(measure: Measure, data_type: &DataType) -> Option<Type> {
     let values = ValueClass::of(data_type);
     match measure {

@@ -16,20 +16,20 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List what the store holds, the entry used last first.
+    /// List the entries, the most recently used first.
     Ls(Place),
-    /// Say how big the store is, and how big it may get.
+    /// Print the size of the store and its limit.
     Size(Place),
     /// Read every artifact and compare its digest; damaged ones are removed, so that the next run makes them again. Exits
     /// with 3 if there were any.
     Verify(Place),
-    /// Remove what is not needed any more.
+    /// Remove artifacts that are not needed any more.
     Gc(Collect),
 }
 
 #[derive(Debug, clap::Args)]
 struct Place {
-    /// Where artifacts are kept.
+    /// The folder of the store.
     #[arg(long, value_name = "FOLDER", default_value = ".towline")]
     store: PathBuf,
 }
@@ -38,16 +38,16 @@ struct Place {
 struct Collect {
     #[command(flatten)]
     place: Place,
-    /// Keep what the last so many runs stand on.
+    /// Keep the artifacts of this many last runs.
     #[arg(long, value_name = "N", default_value_t = RetentionPolicy::default().runs)]
     keep_runs: usize,
-    /// Remove what no run has used for this many days.
+    /// Remove artifacts that no run has used for this many days.
     #[arg(long, value_name = "DAYS", default_value_t = RetentionPolicy::default().age.as_secs() / DAY)]
     max_age: u64,
-    /// Remove what is used least recently until the store is no bigger than this: `500MB`, `20GB`.
+    /// Remove the least recently used artifacts until the store is no bigger than this: `500MB`, `20GB`.
     #[arg(long, value_name = "SIZE", default_value_t = Size(RetentionPolicy::default().bytes))]
     max_size: Size,
-    /// Say what would go, and remove nothing.
+    /// Print what would be removed, and remove nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -113,7 +113,7 @@ fn list(store: &Store) -> Result<Exit, String> {
     let rows = contents.entries.iter().map(row).collect();
     print!(
         "{}",
-        tables::table(&["key", "kind", "size", "last used", "kept for a run", "nodes"], rows)
+        tables::table(&["key", "kind", "size", "last used", "used by a run", "nodes"], rows)
     );
     Ok(Exit::Success)
 }
@@ -164,7 +164,7 @@ fn size(store: &Store) -> Result<Exit, String> {
 /// The policy, for a person.
 fn describe(policy: &RetentionPolicy) -> String {
     format!(
-        "kept: what the last {} whole runs of each pipeline stand on; of the rest what was used in the last {} days, up to {} in all",
+        "policy: keep the artifacts of the last {} complete runs of each pipeline, and others that were used in the last {} days, up to {} in all",
         policy.runs,
         policy.age.as_secs() / DAY,
         Size(policy.bytes)
@@ -197,7 +197,7 @@ fn gc(store: &Store, arguments: &Collect) -> Result<Exit, String> {
     for key in &collected.entries {
         println!("  {}", key.get(..12).unwrap_or(key));
     }
-    let verb = if arguments.dry_run { "would go" } else { "went" };
+    let verb = if arguments.dry_run { "would remove" } else { "removed" };
     println!("{verb}: {}", describe_removed(&collected));
     if collected.left > policy.bytes {
         println!(
@@ -218,19 +218,15 @@ fn describe_removed(collected: &CollectionReport) -> String {
     )
 }
 
-/// After a run: once a day, and when the store has grown beyond the policy, removes what the policy does not allow, and says
-/// so. Another run that uses the store puts it off.
+/// Collects after a run: once a day, and when the store has grown beyond its limit. Another run that uses the store
+/// postpones the collection.
 pub(super) fn enforce_retention(store: &Store, policy: &RetentionPolicy, has_grown: bool) {
     if store.is_collection_due(policy, has_grown).is_ok_and(|due| !due) {
         return;
     }
     match store.collect(policy, false) {
         Ok(collected) if !collected.entries.is_empty() => {
-            eprintln!(
-                "the cache was cut: {} ({})",
-                describe_removed(&collected),
-                describe(policy)
-            );
+            eprintln!("cache: removed {} ({})", describe_removed(&collected), describe(policy));
         }
         Ok(_) | Err(crate::store::StoreError::InUse) => {}
         Err(error) => eprintln!("warning: the cache was not cut to its policy: {error}"),

@@ -2,22 +2,22 @@
 
 use std::process::{ExitCode, Termination};
 
-/// How the process ends.
+/// The exit code of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: everything went well.
+    /// 0: success.
     Success,
     /// 1: a node failed.
     Failed,
     /// 2: the pipeline or the command line is invalid; nothing ran.
     Invalid,
-    /// 3: a check failed (`plan --check` found something to run, `test` a test that fails).
+    /// 3: a check failed (`plan --check` found something to run, a test failed, the cache was damaged).
     CheckFailed,
-    /// 4: nothing failed but expectations; what depends on their nodes did not run.
+    /// 4: an expectation failed; dependent nodes did not run.
     ExpectationFailed,
     /// 130: interrupted.
     Interrupted,
-    /// 141: who read the output has closed it before its end, as `head` does.
+    /// 141: standard output was closed before its end, as `head` does.
     BrokenPipe,
 }
 

@@ -10,7 +10,7 @@ use crate::config::Pipeline;
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
-    /// What to draw with.
+    /// Output format.
     #[arg(long, value_enum, default_value = "text")]
     format: GraphFormat,
 }

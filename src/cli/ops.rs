@@ -9,12 +9,12 @@ use crate::cli::{Exit, operators_markdown, tables};
 pub(super) struct Arguments {
     /// The operator to document.
     name: Option<String>,
-    /// How to write it; `md` has all operators on a page.
+    /// Output format; `md` has all operators on one page.
     #[arg(long, value_enum, default_value_t = OpsFormat::Text)]
     format: OpsFormat,
 }
 
-/// How operators are listed.
+/// Output format of `ops`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum OpsFormat {
     /// For a terminal.

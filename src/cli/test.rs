@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     /// Let warnings fail, too.
     #[arg(long)]
     deny_warnings: bool,
-    /// How to write what came of them.
+    /// Output format.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Do not even read the schemas of sources: each must declare its own with `schema`.
@@ -43,7 +43,7 @@ pub(super) struct Arguments {
 struct TestedFile {
     file: String,
     checked: Checked,
-    /// Nothing, if the pipeline is not valid.
+    /// Empty if the pipeline is not valid.
     tests: Option<Vec<TestReport>>,
 }
 

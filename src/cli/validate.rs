@@ -18,16 +18,16 @@ pub(super) struct Arguments {
     /// Replace a value: `--set vars.rows=1000`. The path must exist.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     overrides: Vec<Override>,
-    /// Let warnings fail, too.
+    /// Exit with an error if there are warnings.
     #[arg(long)]
     deny_warnings: bool,
-    /// How to write what was found.
+    /// Output format.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Print the columns of every node, with their types, tags and domains.
     #[arg(long)]
     types: bool,
-    /// Do not even read the schemas of sources: each must declare its own with `schema`.
+    /// Do not read the schemas of sources: each must declare its own with `schema`.
     #[arg(long)]
     offline: bool,
 }

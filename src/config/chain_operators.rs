@@ -1,12 +1,12 @@
 //! The operators behind the signs of the chain notation and behind sweeps.
 
-/// The operators behind the signs of the chain notation: only the registry of operators knows their names.
+/// The operators behind chain notation and sweeps: only the registry of operators knows their names.
 #[derive(Debug, Clone, Copy)]
 pub struct ChainOperators<'a> {
-    /// What `a + b` means.
+    /// The operator of `a + b`.
     pub concat: &'a str,
-    /// What a chain without a step means.
+    /// The operator of a chain without a step.
     pub select: &'a str,
-    /// What a sweep ends in: it takes `models`, and `evaluations` of them, and hands on the best.
+    /// The operator that ends a sweep: it takes `models` and their `evaluations`, and outputs the best model.
     pub best: &'a str,
 }

@@ -1,4 +1,4 @@
-//! `defaults:`: parameters that the nodes of an operator have unless they say otherwise.
+//! `defaults:`: default parameters by operator.
 
 use std::collections::BTreeMap;
 

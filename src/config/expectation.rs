@@ -1,4 +1,4 @@
-//! What is expected of a node, as its file has it.
+//! Expectations as they are written in the file.
 
 use crate::config::expression::{Expr, ExpressionError, parse};
 use crate::config::key_errors::wrong_type;
@@ -9,7 +9,7 @@ use crate::config::yaml::{Code, Diagnostic, SourceMap, Span, SpanMap, Value, Val
 pub struct Expectation {
     /// The expression as it is written, with every interpolation done.
     pub text: String,
-    /// Where it stands.
+    /// The span of the expression.
     pub span: Span,
     /// The same as `file:line:column`.
     pub location: String,
@@ -23,13 +23,13 @@ impl Expectation {
         &self.expression
     }
 
-    /// The diagnostic for what is wrong with a part of the expression, at its place in the file.
+    /// The diagnostic for an error in a part of the expression, at its span in the file.
     pub(crate) fn diagnostic(&self, error: ExpressionError) -> Diagnostic {
         placed(error, &self.span_map)
     }
 }
 
-/// The expectations in a list of expressions, or in a single one; what is wrong with others is told.
+/// The expectations in a list of expressions or in a single one, and the errors of those that are invalid.
 pub(crate) fn read_expectations(sources: &SourceMap, value: &Value) -> (Vec<Expectation>, Vec<Diagnostic>) {
     let items = match &value.kind {
         ValueKind::Sequence(items) => items.as_slice(),
@@ -38,7 +38,7 @@ pub(crate) fn read_expectations(sources: &SourceMap, value: &Value) -> (Vec<Expe
     let (mut expectations, mut diagnostics) = (Vec::new(), Vec::new());
     for item in items {
         let Some(text) = item.as_str() else {
-            let diagnostic = wrong_type("an expectation must be a text", item);
+            let diagnostic = wrong_type("an expectation must be a string", item);
             diagnostics.push(diagnostic.help("write a condition such as `rows > 0`, in quotes where it has any"));
             continue;
         };

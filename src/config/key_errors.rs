@@ -4,12 +4,12 @@ use towline_api::suggest;
 
 use crate::config::yaml::{Code, Diagnostic, Key, Value};
 
-/// The complaint about a value of the wrong kind.
+/// The error for a value of the wrong type.
 pub(crate) fn wrong_type(expected: &str, found: &Value) -> Diagnostic {
     Diagnostic::error(Code::WrongType, format!("{expected}, not {}", found.kind_name())).at(found.span)
 }
 
-/// The complaint about a key that means nothing.
+/// The error for an unknown key, with the nearest known one.
 pub(crate) fn unknown_key(key: &Key, whose: &str, known: &[&str]) -> Diagnostic {
     let message = format!("`{}` is not a key of {whose}", key.value);
     let mut diagnostic = Diagnostic::error(Code::UnknownKey, message)

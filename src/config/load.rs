@@ -1,4 +1,4 @@
-//! From a file to a pipeline, with everything that is wrong with it found in one pass.
+//! Loading of a pipeline file, with all errors found in one pass.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -16,9 +16,9 @@ use crate::config::version::check_version;
 use crate::config::yaml::{Code, Diagnostic, FileId, Mapping, SourceMap, Span, Spanned, Value, ValueKind};
 use crate::config::{defaults, include, yaml};
 
-/// Nobody reads more, and to find the line and column of each takes time in a file of one long line.
+/// Maximum number of diagnostics: finding line and column of each takes time in a file of one long line.
 const MAX_DIAGNOSTICS: usize = 500;
-/// What a pipeline may hold: each key with its documentation and its JSON type (`texts` is a list of strings).
+/// The keys of a pipeline, each with its documentation and its JSON type (`texts` is a list of strings).
 pub(crate) const KEYS: [(&str, &str, &str); 9] = [
     ("version", "The version of the format: 1.", ""),
     (
@@ -26,7 +26,7 @@ pub(crate) const KEYS: [(&str, &str, &str); 9] = [
         "The name of the pipeline; without it, the name of the file.",
         "string",
     ),
-    ("description", "What the pipeline is for.", "string"),
+    ("description", "The description of the pipeline.", "string"),
     (
         "include",
         "Files whose variables, defaults and nodes are put before those of this one; paths are relative to it.",
@@ -34,29 +34,29 @@ pub(crate) const KEYS: [(&str, &str, &str); 9] = [
     ),
     (
         "vars",
-        "Variables: `${vars.x}` stands for the value of `x`, `--set vars.x=1` replaces it.",
+        "Variables: `${vars.x}` is the value of `x`, `--set vars.x=1` replaces it.",
         "",
     ),
     (
         "defaults",
-        "By operator, the parameters that its nodes have unless they say otherwise.",
+        "By operator, the default parameters of its nodes.",
         "object",
     ),
     (
         "store",
-        "A store that is shared with others: `s3://BUCKET/PREFIX`, `gs://...`, `az://...` or `file:///FOLDER`. What somebody \
-         has made is taken from it, what is made is given to it; credentials are taken from the environment.",
+        "A shared store: `s3://BUCKET/PREFIX`, `gs://...`, `az://...` or `file:///FOLDER`. Artifacts \
+         are read from it and written to it; credentials are taken from the environment.",
         "string",
     ),
     ("nodes", "The nodes by name: a mapping with `op`, or a chain.", "object"),
     (
         "tests",
-        "Tests by name, which `towline test` runs: `given` has rows of nodes, `expect` rows or facts of others.",
+        "Tests by name, which `towline test` runs: `given` has input rows, `expect` expected rows or expectations.",
         "object",
     ),
 ];
 
-/// What a pipeline is loaded with besides its text.
+/// Options of loading.
 #[derive(Clone, Copy)]
 pub struct LoadOptions<'a> {
     /// The environment: the value of a variable, if it is set.
@@ -76,7 +76,7 @@ impl std::fmt::Debug for LoadOptions<'_> {
     }
 }
 
-/// What loading found.
+/// The result of loading.
 #[derive(Debug)]
 pub struct Loaded {
     /// The texts that every span points into.
@@ -237,7 +237,7 @@ fn text(root: &Mapping, key: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<
             None
         }
         None => {
-            diagnostics.push(wrong_type(&format!("`{key}` must be a text"), value));
+            diagnostics.push(wrong_type(&format!("`{key}` must be a string"), value));
             None
         }
     }

@@ -1,4 +1,4 @@
-//! Drafts, resolved together into a graph.
+//! Resolution of names in references, and the graph of nodes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,10 +10,10 @@ use crate::config::model::{Connections, Node, Pipeline, Reference};
 use crate::config::nodes::unresolved::{Target, UnresolvedInputs, UnresolvedNode, UnresolvedReference};
 use crate::config::yaml::{Code, Diagnostic, MAX_HINTS, Mapping, Span, Spanned};
 
-/// How many nodes of a circle are marked; all of them are named.
+/// Maximum number of marked nodes of a cycle; all of them are named in the message.
 const SHOWN: usize = 8;
 
-/// The nodes and how they hang together; what can't be resolved is reported and left out.
+/// The nodes and their graph; references that cannot be resolved are reported and left out.
 pub(crate) struct ResolvedGraph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) graph: DiGraph<usize, ()>,
@@ -47,7 +47,7 @@ pub(crate) fn resolve(
 }
 
 impl Pipeline {
-    /// A pipeline like `like` of other nodes, which need only each other and in no circle.
+    /// A pipeline like `like` of other nodes, which need only each other and in no cycle.
     pub(crate) fn of_nodes(like: &Pipeline, nodes: Vec<Node>) -> Pipeline {
         let graph = graph(&nodes);
         let order = order(&graph);
@@ -160,9 +160,9 @@ fn graph(nodes: &[Node]) -> DiGraph<usize, ()> {
 }
 
 fn report_cycles(nodes: &[Node], graph: &DiGraph<usize, ()>, diagnostics: &mut Vec<Diagnostic>) {
-    for circle in cycles(graph) {
-        // Steps inside a chain have no name that a reader would look for; a circle always passes a named node.
-        let mut named: Vec<&Node> = circle
+    for cycle in cycles(graph) {
+        // Steps inside a chain have no name that a reader would look for; a cycle always passes a named node.
+        let mut named: Vec<&Node> = cycle
             .iter()
             .map(|&at| &nodes[at])
             .filter(|node| !node.generated)
@@ -176,13 +176,13 @@ fn report_cycles(nodes: &[Node], graph: &DiGraph<usize, ()>, diagnostics: &mut V
         let Some(&start) = named.first() else { continue };
         named.push(start);
         let path: Vec<&str> = named.iter().map(|node| node.name.as_str()).collect();
-        let message = format!("nodes need each other in a circle: {}", path.join(" -> "));
+        let message = format!("nodes form a cycle: {}", path.join(" -> "));
         let mut diagnostic = Diagnostic::error(Code::Cycle, message)
             .at(start.span)
-            .label("the circle begins here");
+            .label("the cycle begins here");
         for node in named[1..named.len() - 1].iter().take(SHOWN) {
             diagnostic = diagnostic.related(node.span, "and passes here");
         }
-        diagnostics.push(diagnostic.help("data flows one way: take one of these connections out"));
+        diagnostics.push(diagnostic.help("remove one of these connections"));
     }
 }

@@ -58,7 +58,7 @@ pub fn json_schema(registry: &Registry) -> Value {
     top
 }
 
-/// What may stand under `sweep`.
+/// The schema of `sweep`.
 fn sweep_schema() -> Value {
     let number = json!({ "type": "number" });
     let values = json!({ "anyOf": [

@@ -1,30 +1,30 @@
-//! The keys of a node that say how it is run, not what it computes.
+//! The settings of a node: how it is run, not what it computes.
 
 use std::time::Duration;
 
 use crate::config::expectation::Expectation;
 
-/// How a node is run.
+/// Execution settings of a node.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
-    /// When its result is taken from the store.
+    /// The cache mode.
     pub cache: CacheMode,
-    /// How often it is tried again after a failure that may pass.
+    /// The number of retries after a transient failure.
     pub retries: u32,
-    /// How long one attempt may take.
+    /// The timeout of one attempt.
     pub timeout: Option<Duration>,
-    /// What its output must be like for what depends on it to run.
+    /// Expectations on the output; if one fails, no dependent node runs.
     pub expect: Vec<Expectation>,
 }
 
-/// When the result of a node is taken from the store.
+/// The cache mode of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CacheMode {
-    /// When nothing has changed that could change it.
+    /// Reuse the stored result while the fingerprint is unchanged.
     #[default]
     Auto,
-    /// The same, and what it makes is stored even where it could stay a part of the plans of what reads it.
+    /// As `Auto`, and store the result even where the node could be fused into the nodes that read it.
     Always,
-    /// Never: the node runs each time.
+    /// Run the node each time.
     Never,
 }

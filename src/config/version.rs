@@ -9,7 +9,7 @@ const VERSION: i64 = 1;
 pub(crate) fn check_version(root: &Mapping, span: Span, diagnostics: &mut Vec<Diagnostic>) {
     match root.get("version") {
         None => {
-            let diagnostic = Diagnostic::error(Code::MissingKey, "the file does not say which version it is");
+            let diagnostic = Diagnostic::error(Code::MissingKey, "the file has no `version`");
             diagnostics.push(
                 diagnostic
                     .at(span.head())
@@ -19,7 +19,7 @@ pub(crate) fn check_version(root: &Mapping, span: Span, diagnostics: &mut Vec<Di
         Some(value) => match value.kind {
             ValueKind::Int(VERSION) => {}
             ValueKind::Int(_) | ValueKind::UInt(_) => {
-                let message = format!("this program reads version {VERSION} of pipelines only");
+                let message = format!("this program reads version {VERSION} of the pipeline format only");
                 diagnostics.push(Diagnostic::error(Code::UnsupportedVersion, message).at(value.span));
             }
             _ => diagnostics.push(wrong_type("`version` must be an integer", value)),

@@ -1,11 +1,11 @@
-//! Rows that were expected beside rows that were found.
+//! Comparison of expected and actual rows.
 
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-/// How far two fractions may be apart, in parts of the larger one: what is left of a decimal that a file writes with
+/// Relative tolerance of floating-point numbers: the precision of a decimal that is written with
 /// seven digits.
 const TOLERANCE: f64 = 1e-6;
-/// How many lines of a difference are shown.
+/// Maximum number of lines of a shown difference.
 const MAX_LINES: usize = 40;
 
 /// A value of a table.
@@ -29,17 +29,17 @@ impl Cell {
 /// A row of a table.
 pub(super) type Row = Vec<Cell>;
 
-/// Whether the order of rows counts.
+/// Whether the order of rows is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
-    /// It does.
+    /// The order is compared.
     #[default]
     Exact,
-    /// It does not.
+    /// The order is ignored.
     Any,
 }
 
-/// What became of a row.
+/// The status of a row in the difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RowStatus {
     Same,

@@ -1,4 +1,4 @@
-//! The tests of a pipeline: rows in, rows or facts out.
+//! Pipeline tests: given rows in, expected rows or facts out.
 //!
 //! ```yaml
 //! tests:

@@ -1,4 +1,4 @@
-//! From the value under `tests` to tests.
+//! The parser of `tests`.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::pipeline_tests::case::{Expected, ExpectedOutput, Given, TestCase};
 use crate::pipeline_tests::compare::Order;
 use crate::pipeline_tests::rows::Rows;
 
-/// The largest file of rows that is read, in bytes: a test has few rows.
+/// Maximum size of a file of rows in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The tests of a pipeline, and everything that is wrong with them. Files of rows are read, and added to `sources`.
@@ -53,7 +53,7 @@ impl Reader<'_> {
         let given = self.entries(mapping.get("given"), "given", Self::given);
         let expected = self.entries(mapping.get("expect"), "expect", Self::expected);
         if expected.is_empty() && self.diagnostics.len() == before {
-            let message = format!("the test `{}` expects nothing", name.value);
+            let message = format!("the test `{}` has no expectations", name.value);
             let help = "add `expect:` with a node, and its rows or expectations";
             self.diagnostics
                 .push(Diagnostic::error(Code::MissingKey, message).at(name.span).help(help));
@@ -87,7 +87,7 @@ impl Reader<'_> {
                 entries.filter_map(|(key, value)| read(self, key, value)).collect()
             }
             None => {
-                let expected = format!("`{what}` must be a mapping from nodes to what they put out");
+                let expected = format!("`{what}` must be a mapping from nodes to their output");
                 self.diagnostics.push(wrong_type(&expected, value));
                 Vec::new()
             }

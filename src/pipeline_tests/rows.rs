@@ -1,4 +1,4 @@
-//! Rows as a test has them, by column.
+//! The rows of a test, by column.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::pipeline_tests::values::{ValueMismatch, array};
 pub struct Rows {
     /// The rows, each with its keys.
     pub rows: Vec<Value>,
-    /// Where they stand.
+    /// The span of the list.
     pub span: Span,
 }
 

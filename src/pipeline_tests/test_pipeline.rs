@@ -1,4 +1,4 @@
-//! The part of a pipeline that a test runs.
+//! The pipeline of a test: the nodes that its expectations need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::pipeline_tests::case::{Expected, ExpectedOutput, Given, TestCase};
 use crate::pipeline_tests::given::{GivenRows, GivenSplit};
 use crate::typing::{TypedNode, TypedPipeline, propagate};
 
-/// What a test runs: a pipeline of its own, whose every node has a type.
+/// The typed pipeline that a test runs.
 pub struct TestPipeline {
     pub(super) pipeline: Pipeline,
     pub(super) nodes: Vec<TypedNode>,
@@ -22,7 +22,7 @@ pub struct TestPipeline {
     pub(super) files: Vec<(PathBuf, Schema, Vec<ArrayRef>)>,
 }
 
-/// What a test is prepared with.
+/// What tests of a pipeline are prepared with.
 pub struct TestSetup<'a> {
     /// The pipeline.
     pub pipeline: &'a Pipeline,
@@ -58,7 +58,7 @@ impl<'a> TestSetup<'a> {
     }
 }
 
-/// What a test runs, with the given rows in files of `folder`; or everything that is wrong with the test. Nothing is
+/// The pipeline of a test, which reads the given rows from files in `folder`; or all errors of the test. Nothing is
 /// written yet.
 pub fn prepare(setup: &TestSetup<'_>, case: &TestCase, folder: &Path) -> Result<TestPipeline, Vec<Diagnostic>> {
     let mut preparation = Preparation {
@@ -124,12 +124,11 @@ impl Preparation<'_> {
         let name = &self.setup.pipeline.nodes[node].name;
         let NodeType::Dataset(dataset) = &self.setup.nodes[node].output else {
             let message = format!(
-                "only a dataset can be given; `{name}` puts out a {}",
+                "only a dataset can be given; the output of `{name}` is a {}",
                 self.setup.nodes[node].output.kind()
             );
             let diagnostic = Diagnostic::error(Code::BadInput, message).at(given[0].span);
-            self.diagnostics
-                .push(diagnostic.help("give the rows that it is made from"));
+            self.diagnostics.push(diagnostic.help("give rows of its inputs"));
             return None;
         };
         let mut schema = dataset.schema.clone();
@@ -215,13 +214,10 @@ impl Preparation<'_> {
                 _ => false,
             };
             let (message, help) = if typed.descriptor.purity == Purity::Effect {
-                let message = format!(
-                    "the test `{}` needs `{name}`, which changes something outside",
-                    test.value
-                );
-                (message, "expect something of the node that it reads".to_owned())
+                let message = format!("the test `{}` needs `{name}`, which has external effects", test.value);
+                (message, "add an expectation on the node that it reads".to_owned())
             } else if reads_outside {
-                let message = format!("the test `{}` needs `{name}`, which reads from outside", test.value);
+                let message = format!("the test `{}` needs `{name}`, which reads external data", test.value);
                 (message, format!("add rows for it: `given: {{ {name}: [ ... ] }}`"))
             } else {
                 continue;
@@ -231,10 +227,10 @@ impl Preparation<'_> {
         }
         for given in self.case.given.iter().filter(|given| !needed.contains(&given.node)) {
             let name = &self.setup.pipeline.nodes[given.node].name;
-            let message = format!("nothing that the test `{}` expects needs `{name}`", test.value);
+            let message = format!("the given rows of `{name}` are not used by the test `{}`", test.value);
             let diagnostic = Diagnostic::error(Code::BadInput, message).at(given.span);
             self.diagnostics
-                .push(diagnostic.help("take it out, or expect something of a node behind it"));
+                .push(diagnostic.help("remove them, or add an expectation on a node that depends on it"));
         }
     }
 
@@ -316,14 +312,14 @@ fn stand_in(node: &Node, source: &GivenRows) -> Node {
     }
 }
 
-/// What is wrong with expected rows, given the type of what they are compared with.
+/// The errors of expected rows against the type of the output.
 fn check_rows(expected: &Expected, output: &NodeType) -> Vec<Diagnostic> {
     let (ExpectedOutput::Rows { rows, .. }, NodeType::Dataset(dataset)) = (&expected.output, output) else {
         return Vec::new();
     };
     if let [_, _, ..] = dataset.splits.as_slice() {
         let message = format!("`{}` has several splits: {}", expected.text, dataset.splits.join(", "));
-        let help = format!("say which one: `{}.{}`", expected.text, dataset.splits[0]);
+        let help = format!("select one: `{}.{}`", expected.text, dataset.splits[0]);
         let diagnostic = Diagnostic::error(Code::UnknownSplit, message).at(expected.reference.span);
         return vec![diagnostic.help(help)];
     }

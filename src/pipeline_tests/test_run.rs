@@ -1,4 +1,4 @@
-//! Running a test, and what came of it.
+//! Execution of a test.
 
 use arrow::array::Array;
 use arrow::datatypes::DataType;
@@ -14,40 +14,40 @@ use crate::pipeline_tests::test_pipeline::TestPipeline;
 use crate::run::{Failure, NodeRecord, NodeStatus, RunOptions, RunRecord, run};
 use crate::store::{Content, Store};
 
-/// How many rows of an output are compared with expected ones; a test has few.
+/// Maximum number of compared rows of an output.
 const MAX_COMPARED_ROWS: usize = 10_000;
 
-/// A test that was run.
+/// The outcome of a test.
 #[derive(Debug, Clone)]
 pub struct TestOutcome {
-    /// What was not as expected; the test passed if nothing is here.
+    /// The failures; empty if the test passed.
     pub failures: Vec<TestFailure>,
 }
 
-/// A test by its name, and what became of it.
+/// The outcome of a test with its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestReport {
     /// Its name.
     pub name: String,
-    /// Where its name stands.
+    /// The span of its name.
     pub span: Span,
-    /// What was not as expected.
+    /// The failures.
     pub failures: Vec<TestFailure>,
 }
 
 impl TestReport {
-    /// Whether all was as expected.
+    /// Whether the test passed.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
     }
 }
 
-/// Something that was not as expected.
+/// A failure of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestFailure {
-    /// Where it was expected.
+    /// The span of the expectation.
     pub span: Span,
-    /// What was not as expected, in one line.
+    /// The message, in one line.
     pub message: String,
     /// The difference, or the values of the parts of an expectation: lines of text, or nothing.
     pub details: String,
@@ -89,7 +89,7 @@ impl TestPipeline {
     }
 }
 
-/// A node that failed; those that were skipped because of it are no news.
+/// The failure of a node; nodes that were skipped because of it are not reported.
 fn node_failure(node: &NodeRecord, case: &TestCase) -> Option<TestFailure> {
     (node.status == NodeStatus::Failed).then(|| TestFailure {
         span: case.name.span,
@@ -98,7 +98,7 @@ fn node_failure(node: &NodeRecord, case: &TestCase) -> Option<TestFailure> {
     })
 }
 
-/// The expectations that do not hold. Of those that a node's own name stands for several times, each tells its own.
+/// The expectations that do not hold.
 fn failed_expectations(expected: &Expected, node: &NodeRecord) -> Vec<TestFailure> {
     let ExpectedOutput::Expectations(facts) = &expected.output else {
         return Vec::new();
@@ -121,7 +121,7 @@ fn failed_expectations(expected: &Expected, node: &NodeRecord) -> Vec<TestFailur
         .collect()
 }
 
-/// Where the rows of a node are found.
+/// Reads the output of a node from the store.
 struct OutputReader<'a> {
     store: &'a Store,
     record: &'a RunRecord,
@@ -147,7 +147,7 @@ impl OutputReader<'_> {
         }
         Ok(difference(&headers, &wanted, &found, order).map(|details| TestFailure {
             span: rows.span,
-            message: format!("the rows of `{}` are not those expected", expected.text),
+            message: format!("the rows of `{}` differ from the expected ones", expected.text),
             details,
         }))
     }

@@ -1,4 +1,4 @@
-//! From values as a file has them to Arrow arrays; what does not fit is told at its place.
+//! Conversion of YAML values to Arrow arrays; a value that does not fit is reported at its span.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use arrow::datatypes::{DataType, Field};
 
 use crate::config::yaml::{Code, Diagnostic, Value, ValueKind};
 
-/// What does not fit.
+/// The error for a value that does not fit its column's type.
 pub(super) type ValueMismatch = Box<Diagnostic>;
 
-/// The values of a column of this type. Where there is none, or `null`, the array is null.
+/// The array of a column of this type. A missing value and `null` are null.
 pub(super) fn array(values: &[Option<&Value>], data_type: &DataType) -> Result<ArrayRef, ValueMismatch> {
     let plain: ArrayRef = match data_type {
         DataType::Boolean => Arc::new(BooleanArray::from(each(values, data_type, boolean)?)),
@@ -36,7 +36,7 @@ pub(super) fn array(values: &[Option<&Value>], data_type: &DataType) -> Result<A
     }
 }
 
-/// What `read` makes of each value.
+/// The result of `read` for each value.
 fn each<'v, T>(
     values: &[Option<&'v Value>],
     data_type: &DataType,
@@ -100,7 +100,7 @@ fn mismatch(value: &Value, data_type: &DataType) -> ValueMismatch {
     let found = value
         .to_text()
         .map_or_else(|| value.kind_name().to_owned(), |text| format!("`{text}`"));
-    let message = format!("{found} is no value of the type {data_type}");
+    let message = format!("{found} is not a value of the type {data_type}");
     let diagnostic = Diagnostic::error(Code::WrongType, message).at(value.span);
     Box::new(match data_type {
         DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
@@ -159,13 +159,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told() {
         for (text, data_type, said) in [
-            ("[1, 300]", DataType::Int8, "`300` is no value of the type Int8"),
-            ("[1.5]", DataType::Int64, "`1.5` is no value of the type Int64"),
-            ("[-1]", DataType::UInt64, "`-1` is no value of the type UInt64"),
-            ("[yes]", DataType::Boolean, "`yes` is no value of the type Boolean"),
-            ("[soon]", DataType::Date32, "`soon` is no value of the type Date32"),
-            ("[[1]]", DataType::Utf8, "a list is no value of the type Utf8"),
-            ("[1]", DataType::Utf8, "`1` is no value of the type Utf8"),
+            ("[1, 300]", DataType::Int8, "`300` is not a value of the type Int8"),
+            ("[1.5]", DataType::Int64, "`1.5` is not a value of the type Int64"),
+            ("[-1]", DataType::UInt64, "`-1` is not a value of the type UInt64"),
+            ("[yes]", DataType::Boolean, "`yes` is not a value of the type Boolean"),
+            ("[soon]", DataType::Date32, "`soon` is not a value of the type Date32"),
+            ("[[1]]", DataType::Utf8, "a list is not a value of the type Utf8"),
+            ("[1]", DataType::Utf8, "`1` is not a value of the type Utf8"),
         ] {
             assert_eq!(read(text, &data_type).expect_err(text), said);
         }

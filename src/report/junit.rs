@@ -1,4 +1,4 @@
-//! JUnit XML: a suite for each file, a case for each finding and each test, or one case that passes.
+//! JUnit XML: a suite for each file, a case for each diagnostic and each test, or one case that passes.
 
 use std::fmt::Write as _;
 

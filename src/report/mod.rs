@@ -1,4 +1,4 @@
-//! What validation and tests found, written for machines; for people see [`render`](crate::config::yaml::render).
+//! Machine-readable reports of validation and tests; the text form is [`render`](crate::config::yaml::render).
 
 mod github;
 mod json;
@@ -9,10 +9,10 @@ use crate::config::yaml::{Diagnostic, SourceMap, Span};
 use crate::pipeline_tests::{TestFailure, TestReport};
 use crate::typing::TypedPipeline;
 
-/// A form that machines read.
+/// A machine-readable format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MachineFormat {
-    /// One JSON object: every finding, and the type of every node.
+    /// One JSON object: all diagnostics, and the type of every node.
     Json,
     /// Workflow commands of GitHub Actions, which become annotations of the lines.
     Github,
@@ -22,7 +22,7 @@ pub enum MachineFormat {
     Junit,
 }
 
-/// What was found in one file and those it includes.
+/// The results of one file and those that it includes.
 #[derive(Clone, Copy)]
 pub struct FileReport<'a> {
     /// The file, as it was named.
@@ -33,14 +33,14 @@ pub struct FileReport<'a> {
     pub diagnostics: &'a [Diagnostic],
     /// The pipeline and the types of its nodes, as far as they are known.
     pub typed: Option<&'a TypedPipeline>,
-    /// What became of the pipeline's tests, where they were run.
+    /// The results of the pipeline's tests, if they were run.
     pub tests: Option<&'a [TestReport]>,
-    /// Whether warnings count as errors.
+    /// Whether warnings fail.
     pub deny_warnings: bool,
 }
 
 impl FileReport<'_> {
-    /// Whether the file is as good as asked for.
+    /// Whether the file passes.
     pub fn passes(&self) -> bool {
         let tests = self.tests.unwrap_or_default();
         !self.diagnostics.iter().any(|diagnostic| self.fails(diagnostic)) && tests.iter().all(TestReport::passed)
@@ -84,14 +84,14 @@ impl<'a> Region<'a> {
     }
 }
 
-/// What is said of a failure of a test, for forms that have one text.
+/// The text of a failed test, for formats with one text field.
 fn failure_text(failure: &TestFailure) -> String {
     format!("{}\n{}", failure.message, failure.details)
         .trim_end()
         .to_owned()
 }
 
-/// The message with the help, for forms that have one text.
+/// The message with the fix, for formats with one text field.
 fn whole_text(diagnostic: &Diagnostic) -> String {
     match &diagnostic.help {
         Some(help) => format!("{}\nhelp: {help}", diagnostic.message),

@@ -1,4 +1,4 @@
-//! What the store holds, and what of it can go.
+//! Contents of the store, and garbage collection.
 //!
 //! Entries that the last runs stand on are kept, whatever else is said. Of the others those that were not used for long
 //! go, and then the oldest until the store is small enough. An entry goes before its blobs: a collection that is killed
@@ -15,14 +15,14 @@ use crate::store::entry::Entry;
 use crate::store::lock::{StoreLock, cannot_lock};
 use crate::store::{Result, Store, StoreError, at, digest_file, read_json};
 
-/// How much a store may hold.
+/// The retention policy of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionPolicy {
-    /// What the last so many runs stand on is kept.
+    /// The artifacts of this many last runs are kept.
     pub runs: usize,
-    /// What no run has used for this long goes.
+    /// Entries that no run has used for this long are removed.
     pub age: Duration,
-    /// What is used least recently goes until the store has no more than so many bytes.
+    /// The least recently used entries are removed until the store has at most this many bytes.
     pub bytes: u64,
 }
 
@@ -38,27 +38,27 @@ impl Default for RetentionPolicy {
 
 /// Written by every collection.
 const COLLECTION_MARK: &str = "collected";
-/// Records beyond so many runs go with the next collection.
+/// Maximum number of run records; collection removes older ones.
 const MAX_RUN_RECORDS: usize = 1_000;
-/// Unfinished work is taken up soon or not at all.
+/// Unfinished work that is older is removed.
 const MAX_SCRATCH_AGE: Duration = Duration::from_hours(7 * 24);
-/// On a file system without locks, what is younger may belong to a run that has not ended.
+/// On a file system without locks, younger blobs without an entry may belong to a run that has not ended.
 const MIN_ORPHAN_AGE: Duration = Duration::from_hours(24);
 
-/// An entry of a store, as a collection sees it.
+/// An entry with its usage.
 #[derive(Debug)]
 pub struct StoredEntry {
     /// The entry.
     pub entry: Entry,
     /// Its age since a run last used it.
     pub age: Duration,
-    /// Whether one of the last runs stands on it.
+    /// Whether one of the last runs uses it.
     pub reachable: bool,
     /// The nodes that stood for it in the runs that are recorded.
     pub nodes: BTreeSet<String>,
 }
 
-/// What a store holds.
+/// The contents of a store.
 #[derive(Debug)]
 pub struct StoreContents {
     /// The entries, the one used last first.
@@ -69,20 +69,20 @@ pub struct StoreContents {
     blobs: BTreeMap<PathBuf, u64>,
 }
 
-/// What goes, or went.
+/// The removed entries and blobs, or those that would be removed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CollectionReport {
     /// The keys of the entries.
     pub entries: Vec<String>,
-    /// How many blobs.
+    /// The number of blobs.
     pub blobs: usize,
     /// Their size.
     pub bytes: u64,
-    /// What is left.
+    /// The bytes that are left.
     pub left: u64,
 }
 
-/// The part of a run record that says which entries the run stands on.
+/// The part of a run record that lists the entries of the run.
 #[derive(Deserialize)]
 struct RunReferences {
     #[serde(default)]
@@ -91,7 +91,7 @@ struct RunReferences {
 }
 
 impl RunReferences {
-    /// Whether the run brought about all of its pipeline: one that failed, was interrupted or was about some nodes only
+    /// Whether the run completed all of its pipeline: one that failed, was interrupted or ran some nodes only
     /// does not stand for the ones before it.
     fn is_whole(&self) -> bool {
         let done = |node: &NodeReferences| !matches!(node.status.as_str(), "failed" | "skipped");
@@ -108,9 +108,9 @@ struct NodeReferences {
     keys: Vec<String>,
 }
 
-/// How the recorded runs used an entry.
+/// The usage of an entry by the recorded runs.
 struct EntryUse {
-    /// How many runs of its pipeline came after the last one that stands on it; if that one was whole, how many whole ones.
+    /// The number of later runs of its pipeline since the last one that uses it; if that one was complete, of complete runs.
     back: usize,
     /// The time since that run.
     age: Duration,
@@ -123,14 +123,14 @@ impl StoreContents {
         self.blobs.values().sum()
     }
 
-    /// How many blobs there are.
+    /// The number of blobs.
     pub fn blobs(&self) -> usize {
         self.blobs.len()
     }
 }
 
 impl Store {
-    /// What the store holds; the entries of the last `runs` whole runs of each pipeline are reachable, and those of its
+    /// The contents of the store; the entries of the last `runs` complete runs of each pipeline are reachable, and of its
     /// last `runs` runs of any kind.
     pub fn contents(&self, runs: usize) -> Result<StoreContents> {
         let mut used = self.uses()?;
@@ -173,7 +173,7 @@ impl Store {
         })
     }
 
-    /// By key, how the recorded runs used its entry.
+    /// The usage of entries by the recorded runs, by key.
     fn uses(&self) -> Result<BTreeMap<String, EntryUse>> {
         let mut used: BTreeMap<String, EntryUse> = BTreeMap::new();
         let mut later: BTreeMap<String, (usize, usize)> = BTreeMap::new();
@@ -219,7 +219,7 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Removes what the policy does not allow; with `dry`, says only what would go.
+    /// Removes what the policy does not allow; with `dry`, only reports what would be removed.
     pub fn collect(&self, policy: &RetentionPolicy, dry: bool) -> Result<CollectionReport> {
         let exclusive = if dry { None } else { self.exclusive()? };
         let contents = self.contents(policy.runs)?;
@@ -261,7 +261,7 @@ impl Store {
         Ok(collected)
     }
 
-    /// The keys of entries that the policy does not allow.
+    /// The keys of entries to remove.
     fn removable<'a>(&self, contents: &'a StoreContents, policy: &RetentionPolicy) -> BTreeSet<&'a str> {
         let mut removed = BTreeSet::new();
         let mut users: BTreeMap<&str, usize> = BTreeMap::new();
@@ -286,7 +286,7 @@ impl Store {
         removed
     }
 
-    /// Removes what is no use to anybody: old records, and unfinished work that nobody took up.
+    /// Removes old run records and abandoned unfinished work.
     fn remove_leftovers(&self) -> Result<()> {
         let runs = self.runs()?;
         for id in runs.iter().take(runs.len().saturating_sub(MAX_RUN_RECORDS)) {
@@ -300,7 +300,7 @@ impl Store {
         Ok(())
     }
 
-    /// The store for a collection exclusive; nothing on a file system without locks.
+    /// The exclusive lock on the store; `None` on a file system without locks.
     fn exclusive(&self) -> Result<Option<StoreLock>> {
         let path = self.root.join("lock");
         match StoreLock::exclusive(&path) {

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How often the holder of a lease touches it.
+/// Interval at which the holder of a lease renews it.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// A lease that was not touched for this long belongs to nobody.
+/// A lease that was not renewed for this long has expired.
 const EXPIRES_AFTER: Duration = Duration::from_secs(30);
 
 /// A lock that is held; dropping it gives it back.
@@ -66,7 +66,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     matches!((file.metadata().map(inode), fs::metadata(path).map(inode)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Whether the file system has no locks (`ENOSYS`, `ENOTSUP`, `ENOLCK`).
+/// Whether the error says that the file system has no locks (`ENOSYS`, `ENOTSUP`, `ENOLCK`).
 pub(super) fn cannot_lock(error: &io::Error) -> bool {
     const NO_LOCKS: i32 = 37;
     error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(NO_LOCKS)
@@ -124,7 +124,7 @@ impl Drop for Lease {
     }
 }
 
-/// The whole store, held together with other runs (shared) or alone (to collect).
+/// A lock on the whole store: shared by runs, exclusive for collection.
 #[derive(Debug)]
 pub struct StoreLock(#[expect(dead_code, reason = "the lock is held as long as the file is open")] File);
 
@@ -139,7 +139,7 @@ impl StoreLock {
         }
     }
 
-    /// The store for oneself, or `None` while a run uses it.
+    /// The exclusive lock on the store, or `None` while a run uses it.
     pub(super) fn exclusive(path: &Path) -> io::Result<Option<StoreLock>> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         match file.try_lock() {

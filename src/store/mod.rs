@@ -1,17 +1,17 @@
-//! What nodes produced, under content digests: published by rename, manifest last.
+//! The content-addressed store of artifacts: published by rename, manifest last.
 //!
 //! ```text
 //! blobs/ab/abcd....parquet   file contents, named by their BLAKE3 digest
-//! why/<key>.json             what was hashed into a key, and what the digests in it stand for
-//! entries/<key>.json         what a key produced; written last
+//! why/<key>.json             fingerprints: the hashed parts of a key, with provenance (stores of 0.1 have this name)
+//! entries/<key>.json         the result of a key: its manifest, written last
 //! nodes/<pipeline>/<node>    the entry that a node last produced or reused
 //! sources/<digest>           content digests of outside files, by (path, size, mtime, inode, ctime)
 //! runs/<id>.json             run records
-//! published/<place>.json     what stands at the places that sinks write to
+//! published/<place>.json     what sinks have published at their targets
 //! locks/<key>                held while the work of a key is done
 //! scratch/<key>/             unfinished work that can be taken up
 //! tmp/                       unfinished work that cannot
-//! lock                       held by every run, and alone by who collects
+//! lock                       shared by runs, exclusive for collection
 //! ```
 
 mod collect;
@@ -54,7 +54,7 @@ pub enum StoreError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// A file outside the store changed while a node read it: what was made of it belongs to neither state.
@@ -66,16 +66,16 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// The folder holds something else: a store removes what it does not know in its folder.
+    /// The folder has other files, which a store would remove.
     #[error(
-        "{} is not a store: it holds other files. Name a folder that is empty, or is not there yet, with --store",
+        "{} is not a store: it contains other files. Name a folder that is empty, or is not there yet, with --store",
         path.display()
     )]
     NotAStore {
         /// The folder.
         path: PathBuf,
     },
-    /// Nothing can be collected while a run uses the store.
+    /// The store is in use by a run and cannot be collected.
     #[error("a run uses the store: try again when it has ended")]
     InUse,
 }
@@ -103,7 +103,7 @@ const TAG: &str = "CACHEDIR.TAG";
 /// The first line is that of every such file (Cache Directory Tagging Specification 0.6).
 const TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# A store of Towline: `towline cache gc` removes from it what is not needed.\n";
 
-/// Whether a folder is a store: it is marked, or was one before stores were.
+/// Whether a folder is a store: it has the tag, or the folders of a store from before there were tags.
 fn is_store(root: &Path) -> Result<bool> {
     let tag = root.join(TAG);
     let earlier = || {
@@ -231,7 +231,7 @@ impl Store {
         sync_folder(folder)
     }
 
-    /// Where a blob lies.
+    /// The path of a blob.
     pub fn blob_path(&self, blob: &Blob) -> PathBuf {
         let prefix = blob.digest.get(..2).unwrap_or("00");
         self.root
@@ -240,7 +240,7 @@ impl Store {
             .join(format!("{}.{}", blob.digest, blob.extension))
     }
 
-    /// Publishes an entry whose blobs are published already; `why` explains its key.
+    /// Publishes an entry whose blobs are published already, with the fingerprint of its key.
     pub fn publish_entry(&self, entry: &Entry, fingerprint: &impl Serialize) -> Result<()> {
         let mut entry = entry.clone();
         let mut stamps = BTreeMap::new();
@@ -265,7 +265,7 @@ impl Store {
         }
     }
 
-    /// What was hashed into a key, with what the digests in it stand for.
+    /// The fingerprint of a key: its hashed parts, with provenance.
     pub fn fingerprint<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         read_json(&self.fingerprint_path(key))
     }
@@ -301,7 +301,7 @@ impl Store {
         }
     }
 
-    /// What a fit left behind, as operators see it; nothing, if the entry is of something else.
+    /// The state of a fit, as operators see it; empty if the entry is of something else.
     pub fn state(&self, entry: &Entry) -> State {
         let Content::State { tables, facts } = &entry.content else {
             return State::default();

@@ -1,4 +1,4 @@
-//! Types through the whole graph: columns, Arrow types, tags and domains, with no data read.
+//! Propagation of types through the graph: columns, Arrow types, tags and domains, with no data read.
 
 use std::collections::HashSet;
 
@@ -48,17 +48,17 @@ struct Typing<'a> {
     registry: &'a Registry,
     context: &'a TypeContext,
     nodes: Vec<Option<TypedNode>>,
-    /// What the nodes behind one in error may take its output to be.
+    /// The assumed outputs of nodes in error, for the nodes that read them.
     assumed: Vec<Option<(NodeType, RowOrigin)>>,
     diagnostics: Vec<Diagnostic>,
 }
 
-/// What a node is connected to, as far as it is known.
+/// The typed inputs of a node, as far as they are known.
 struct Connected {
     bindings: Vec<Binding>,
     inputs: Vec<Input<NodeType>>,
     rows: Vec<RowOrigin>,
-    /// Nothing is missing and nothing is wrong.
+    /// Whether all inputs are known and valid.
     complete: bool,
 }
 
@@ -187,7 +187,7 @@ impl Typing<'_> {
         }
     }
 
-    /// What a reference takes of the node it names; nothing if that has no type, or has not what is asked for.
+    /// The type of a reference; `None` if the node has no type or the reference is invalid.
     fn taken(&mut self, reference: &Reference) -> Option<(NodeType, RowOrigin)> {
         let typed = self.nodes[reference.node].as_ref();
         let typed = typed.map(|typed| (&typed.output, &typed.rows));
@@ -214,7 +214,7 @@ impl Typing<'_> {
             split: None,
         };
         match built.operator.form() {
-            // What is connected beside the first port only takes part in the fit.
+            // Inputs on other ports than the first are used by the fit alone.
             Form::Stateful(_) => return Some(rows.into_iter().next().unwrap_or(own)),
             Form::Columns(_) => {}
             _ => return Some(own),
@@ -241,7 +241,7 @@ impl Typing<'_> {
         for problem in found {
             let text = problem.message.clone();
             let diagnostic = problems::diagnostic(self.sources, node, bindings, problem);
-            // What is wrong with a default is wrong in every node that has it, and so with the trials of a sweep.
+            // An error in a default, or in a sweep, is reported once and not for every node that has it.
             let known = |other: &Diagnostic| {
                 other.code == diagnostic.code && other.span == diagnostic.span && other.message.ends_with(&text)
             };

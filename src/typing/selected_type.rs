@@ -1,4 +1,4 @@
-//! What a reference takes of a node's output: all of it, some columns, one split.
+//! The type of a reference: all of a node's output, some columns, or one split.
 
 use towline_api::{DatasetType, NodeType, Problem, Schema, Tag, suggest};
 
@@ -6,7 +6,7 @@ use crate::config::yaml::{Code, Diagnostic};
 use crate::config::{Reference, Selection};
 use crate::typing::problems::code;
 
-/// The type of what a reference takes of a node's output.
+/// The type of a reference to a node's output.
 pub(crate) fn selected(output: &NodeType, reference: &Reference) -> Result<NodeType, Vec<Diagnostic>> {
     let NodeType::Dataset(dataset) = output else {
         if reference.columns.is_some() || reference.split.is_some() {

@@ -1,4 +1,4 @@
-//! Nodes that would write over each other.
+//! Nodes that write the same target.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub(crate) fn find(pipeline: &Pipeline, nodes: &[Option<TypedNode>]) -> Vec<Diag
                         .at(node.span)
                         .label("writes it as well")
                         .related(first.span, "writes it first")
-                        .help("give each a place of its own"),
+                        .help("give each node a target of its own"),
                 );
             } else {
                 writers.insert(target, index);

@@ -19,35 +19,35 @@ pub struct RowOrigin {
 /// A node with its operator and the type of its output.
 #[derive(Clone)]
 pub struct TypedNode {
-    /// What the registry knows of its operator.
+    /// The descriptor of its operator.
     pub descriptor: Descriptor,
     /// The operator.
     pub built: Built,
-    /// What is connected.
+    /// The references by port.
     pub bindings: Vec<Binding>,
     /// The type of the output.
     pub output: NodeType,
     /// Which rows the output has.
     pub rows: RowOrigin,
-    /// What is expected of the output.
+    /// Expectations on the output.
     pub expectations: Vec<CheckedExpectation>,
 }
 
-/// An expectation whose every name stands for something that the node has.
+/// A type-checked expectation.
 #[derive(Debug, Clone)]
 pub struct CheckedExpectation {
-    /// What must hold.
+    /// The condition.
     pub condition: Condition,
-    /// Where it stands: `file:line:column`.
+    /// The location: `file:line:column`.
     pub location: String,
 }
 
-/// A pipeline whose nodes have types; a node without one is in error, or behind one that is.
+/// A pipeline whose nodes have types; a node without one is in error, or reads from one that is.
 pub struct TypedPipeline {
     /// The pipeline.
     pub pipeline: Pipeline,
     /// Its nodes, by the same indices.
     pub nodes: Vec<Option<TypedNode>>,
-    /// What was found.
+    /// The diagnostics.
     pub diagnostics: Vec<Diagnostic>,
 }

@@ -1,4 +1,4 @@
-//! Nodes that are computed for nobody.
+//! Unused nodes.
 
 use towline_api::{Kind, Purity};
 

@@ -129,7 +129,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// How much of the text to show as the thing that was found.
+/// The length of the text to show as what was found.
 fn token_length(text: &str) -> usize {
     const LONGEST: usize = 30;
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';

@@ -14,7 +14,7 @@ pub(crate) enum Expr {
     Reference(ReferenceExpr),
     /// `source >> Step >> Step`.
     Steps {
-        /// What the first step reads.
+        /// The input of the first step.
         source: Box<Expr>,
         /// At least one step.
         steps: Vec<Step>,

@@ -17,7 +17,7 @@ use crate::config::chain::{Expr, ReferenceExpr, Selector, Step};
 use crate::config::names::is_name_byte;
 use crate::config::yaml::{Code, Diagnostic, Key, Span, SpanMap, Spanned, Value, ValueKind, resolve_scalar};
 
-/// How deeply parentheses and lists may nest; each level is a call.
+/// Maximum nesting depth of parentheses and lists, as each level is a call.
 const MAX_NESTING: usize = 50;
 
 /// Reads one chain and stops at its first mistake: what follows one is guesswork.

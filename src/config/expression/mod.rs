@@ -12,16 +12,16 @@ pub use syntax::{Binary, ColumnProperty, Expr, ExprKind, Name, TextRange, Word};
 
 use crate::config::yaml::Code;
 
-/// Something wrong with an expression.
+/// An error in an expression.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExpressionError {
     /// The kind of problem.
     pub code: Code,
-    /// Where in the text of the expression.
+    /// The range in the text of the expression.
     pub range: TextRange,
-    /// What is wrong.
+    /// The message.
     pub message: String,
-    /// What to do.
+    /// The fix.
     pub help: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! From text to a tree.
+//! The parser: recursive descent from tokens to a syntax tree.
 
 use crate::config::expression::ExpressionError;
 use crate::config::expression::syntax::{Binary, ColumnProperty, Expr, ExprKind, Name, TextRange, Word};
@@ -8,7 +8,7 @@ use crate::config::yaml::Code;
 /// Parentheses, signs and `not`s may nest this deep.
 const MAX_DEPTH: usize = 50;
 
-const EXAMPLE: &str = "an expectation reads like `rows > 0`, `user_id is unique` or `null_share(user_age) < 0.05`";
+const EXAMPLE: &str = "an expectation looks like `rows > 0`, `user_id is unique` or `null_share(user_age) < 0.05`";
 
 /// The expression in a text.
 pub fn parse(text: &str) -> Result<Expr, ExpressionError> {
@@ -23,7 +23,7 @@ pub fn parse(text: &str) -> Result<Expr, ExpressionError> {
         None => Ok(expression),
         Some(TokenKind::Sign("is")) => Err(parser
             .expected("`and`, `or` or the end")
-            .help("`is unique` and `is not null` speak of a column: write its name alone before them")),
+            .help("`is unique` and `is not null` need a column name before them")),
         Some(_) => Err(parser.expected("a comparison, `and`, `or` or the end").help(EXAMPLE)),
     }
 }
@@ -99,7 +99,7 @@ impl<'t> Parser<'t> {
         )
     }
 
-    /// What `inner` reads, one level deeper.
+    /// The result of `inner`, one nesting level deeper.
     fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, ExpressionError>) -> Result<T, ExpressionError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -156,7 +156,7 @@ impl<'t> Parser<'t> {
         let compared = binary(operator, left, self.sum()?);
         let again = self.range();
         if self.comparator().is_some() {
-            let message = "two comparisons in a row mean nothing here";
+            let message = "comparisons cannot be chained";
             let help = "write both and join them: `0 < x and x < 1`";
             return Err(ExpressionError::new(Code::BadExpectation, again, message).help(help));
         }
@@ -192,7 +192,7 @@ impl<'t> Parser<'t> {
                 start: start.start,
                 end: error.range.end.max(start.end),
             };
-            let help = "to say the opposite, write `not (user_id is unique)`, or compare `nulls(user_id)`";
+            let help = "to negate, write `not (user_id is unique)`, or compare `nulls(user_id)`";
             return Err(error.help(help));
         };
         Ok(Expr {
@@ -293,7 +293,7 @@ impl<'t> Parser<'t> {
                 ..
             }) if crate::config::expression::syntax::is_reserved(sign) => Err(self
                 .expected(what)
-                .help("a name that is a word of the language stands in double quotes")),
+                .help("a reserved word as a name needs double quotes")),
             _ => Err(self.expected(what)),
         }
     }

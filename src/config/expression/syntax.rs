@@ -1,4 +1,4 @@
-//! The tree of an expression, and its canonical text.
+//! The syntax tree of an expression, and its canonical text.
 
 use std::fmt;
 
@@ -32,13 +32,13 @@ impl TextRange {
 /// An expression and its range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expr {
-    /// What it is.
+    /// The kind.
     pub kind: ExprKind,
-    /// Where it stands.
+    /// The range in the text.
     pub range: TextRange,
 }
 
-/// What an expression is.
+/// The kinds of expressions.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExprKind {
     /// A number that is not negative.
@@ -58,16 +58,16 @@ pub enum ExprKind {
     Is {
         /// The column, with a split before it or not.
         column: Name,
-        /// What it is said to be.
+        /// The property.
         property: ColumnProperty,
     },
     /// `-x`.
     Negate(Box<Expr>),
     /// `not x`.
     Not(Box<Expr>),
-    /// Two expressions and what stands between them.
+    /// A binary operation.
     Binary {
-        /// What stands between them.
+        /// The operator.
         operator: Binary,
         /// The left one.
         left: Box<Expr>,
@@ -76,7 +76,7 @@ pub enum ExprKind {
     },
 }
 
-/// What a column can be said to be.
+/// A property of a column that an expression can assert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnProperty {
     /// No value occurs twice; nulls do not count.
@@ -85,7 +85,7 @@ pub enum ColumnProperty {
     NotNull,
 }
 
-/// What stands between two expressions.
+/// Binary operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binary {
     /// `or`
@@ -133,12 +133,12 @@ impl Binary {
         }
     }
 
-    /// Whether it compares.
+    /// Whether it is a comparison.
     pub fn compares(self) -> bool {
         self.precedence() == COMPARISON_PRECEDENCE
     }
 
-    /// How tightly it binds.
+    /// Operator precedence; higher binds tighter.
     fn precedence(self) -> u8 {
         match self {
             Binary::Or => 1,
@@ -160,7 +160,7 @@ const ATOM_PRECEDENCE: u8 = 8;
 pub struct Name {
     /// The words; at least one.
     pub words: Vec<Word>,
-    /// Where the name stands.
+    /// The range in the text.
     pub range: TextRange,
 }
 
@@ -177,7 +177,7 @@ impl Name {
 pub struct Word {
     /// The word without its quotes.
     pub text: String,
-    /// Where it stands.
+    /// The range in the text.
     pub range: TextRange,
 }
 

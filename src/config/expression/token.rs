@@ -1,4 +1,4 @@
-//! The words and signs of an expression.
+//! The tokens of an expression.
 
 use crate::config::expression::ExpressionError;
 use crate::config::expression::syntax::{TextRange, is_reserved};
@@ -7,7 +7,7 @@ use crate::config::yaml::Code;
 /// An expression has at most this many words and signs; it bounds the depth of its tree.
 const MAX_TOKENS: usize = 1000;
 
-/// What a token is.
+/// The kinds of tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum TokenKind {
     Number(f64),
@@ -55,9 +55,9 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, ExpressionError> {
             end: position + length,
         };
         if out.len() == MAX_TOKENS {
-            let message = format!("the expression has more than {MAX_TOKENS} words and signs");
+            let message = format!("the expression has more than {MAX_TOKENS} tokens");
             return Err(
-                ExpressionError::new(Code::BadExpectation, range, message).help("make several expectations of it")
+                ExpressionError::new(Code::BadExpectation, range, message).help("split it into several expectations")
             );
         }
         out.push(Token { kind, range });
@@ -111,7 +111,7 @@ fn number(rest: &str, position: usize) -> Result<(TokenKind, usize), ExpressionE
             };
             let message = format!("`{}` is not a number", &rest[..whole]);
             Err(ExpressionError::new(Code::BadExpectation, range, message).help(
-                "a number reads like 100, 1_000, 0.05 or 1e-3; a name that begins with a digit stands in double quotes",
+                "a number looks like 100, 1_000, 0.05 or 1e-3; a name that begins with a digit needs double quotes",
             ))
         }
     }
@@ -127,7 +127,7 @@ fn quoted(rest: &str, quote: char, position: usize) -> Result<(TokenKind, usize)
                 end: position + rest.len(),
             };
             return Err(ExpressionError::new(Code::BadExpectation, range, format!("the closing {quote} is missing"))
-                .help("a text stands in single quotes, a name with unusual characters in double quotes; a quote inside is written twice"));
+                .help("a string is in single quotes, a name with special characters in double quotes; a quote inside is doubled"));
         };
         value.push_str(&rest[from..from + found]);
         from += found + 1;
@@ -161,8 +161,8 @@ fn unknown(rest: &str, first: char, position: usize) -> ExpressionError {
         end: position + sign.len(),
     };
     let help = hint.map_or(
-        "an expectation reads like `rows > 0`, `user_id is unique` or `null_share(user_age) < 0.05`",
+        "an expectation looks like `rows > 0`, `user_id is unique` or `null_share(user_age) < 0.05`",
         |(_, help)| help,
     );
-    ExpressionError::new(Code::BadExpectation, range, format!("`{sign}` means nothing here")).help(help)
+    ExpressionError::new(Code::BadExpectation, range, format!("unexpected `{sign}`")).help(help)
 }

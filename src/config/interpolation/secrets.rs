@@ -21,7 +21,7 @@ pub(crate) fn find(sources: &SourceMap, value: &Value, diagnostics: &mut Vec<Dia
         ValueKind::String(text) => {
             if let Some(password) = password(text) {
                 let place = sources.span_map(value.span, text).range(password);
-                diagnostics.push(warning("an address has a password in plain text", place));
+                diagnostics.push(warning("a URL has a password in plain text", place));
             }
         }
         ValueKind::Sequence(items) => items.iter().for_each(|item| find(sources, item, diagnostics)),

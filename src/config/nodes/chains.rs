@@ -1,4 +1,4 @@
-//! Chains, expanded into nodes.
+//! The expansion of chains into nodes.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::config::yaml::{Code, Diagnostic, Mapping, Span, Spanned, Value, Value
 use crate::config::{chain, defaults};
 
 impl NodeParser<'_> {
-    /// Makes the nodes of a chain that is the whole entry of a node; the last of them takes its name.
+    /// Generates the nodes of a chain that is the whole entry of a node; the last of them takes its name.
     pub(crate) fn chain_node(&mut self, text: &str, span: Span, entry_context: &mut EntryContext<'_>) {
         let (made, inputs) = self.track_errors(|parser| parser.chain(text, span, entry_context));
         let Some((is_reference, reference)) = made else {
@@ -34,7 +34,7 @@ impl NodeParser<'_> {
         }
     }
 
-    /// Makes the nodes of a chain, if it is more than a reference, and returns the reference to its result.
+    /// Generates the nodes of a chain, if it is more than a reference, and returns the reference to its result.
     pub(crate) fn chain_input(
         &mut self,
         text: &str,
@@ -188,7 +188,7 @@ impl NodeParser<'_> {
                         kind: ValueKind::String(column.value.clone()),
                         span,
                     };
-                    // One variable may stand for several columns.
+                    // The value of one variable may be several columns.
                     let names = match self.interpolate(&value, entry_context).map(|value| value.kind) {
                         Some(ValueKind::Sequence(items)) => items,
                         Some(kind) => vec![Value { kind, span }],

@@ -1,4 +1,4 @@
-//! The entries of `nodes`, read into unresolved.
+//! The parser of the entries of `nodes`.
 
 mod chains;
 pub(crate) mod parser;
@@ -55,8 +55,8 @@ pub(crate) const KEYS: [(&str, &str, &str); 7] = [
 ];
 
 impl NodeParser<'_> {
-    /// Reads every node. One with mistakes still becomes a unresolved as far as it can be read, so that mistakes elsewhere
-    /// are found and none is reported that only follows from it.
+    /// Parses every node. One with errors is kept as far as it can be read, so that errors elsewhere
+    /// are found and follow-up errors are not reported.
     pub(crate) fn nodes(&mut self, nodes: &Mapping) {
         for (key, value) in &nodes.entries {
             if !is_name(&key.value) {
@@ -96,7 +96,7 @@ impl NodeParser<'_> {
 
     fn mapping_node(&mut self, mapping: &Mapping, entry_context: &mut EntryContext<'_>) {
         let known: Vec<&str> = KEYS.iter().map(|(key, ..)| *key).chain(settings::keys()).collect();
-        // What a misspelt key was meant to say is not missing as well.
+        // A misspelt key must not be reported as missing too.
         let mut meant = Vec::new();
         for (key, _) in &mapping.entries {
             if !known.contains(&key.value.as_str()) {
@@ -127,7 +127,9 @@ impl NodeParser<'_> {
         }
     }
 
-    /// What a node computes and from what, and which of that could not be read; `meant` are the keys that were misspelt.
+    /// The operator, parameters and inputs of a node, and which of them are invalid; `meant` holds the keys that were
+
+    /// misspelt.
     pub(crate) fn work(
         &mut self,
         mapping: &Mapping,
@@ -154,7 +156,7 @@ impl NodeParser<'_> {
         if let (Some(op), Some(with)) = (place("op"), place("with"))
             && with < op
         {
-            let diagnostic = Diagnostic::error(Code::KeyOrder, "`op` must stand before `with`")
+            let diagnostic = Diagnostic::error(Code::KeyOrder, "`op` must come before `with`")
                 .at(mapping.entries[op].0.span)
                 .label("move this up")
                 .related(mapping.entries[with].0.span, "its configuration");
@@ -163,7 +165,7 @@ impl NodeParser<'_> {
     }
 
     fn op(&mut self, mapping: &Mapping, entry_context: &EntryContext<'_>, misspelt: bool) -> Spanned<String> {
-        // The empty name stands in for one that has been complained about: the pipeline isn't used then.
+        // The empty name is a placeholder for one that was reported: such a pipeline is not used.
         let nameless = |span| Spanned::new(String::new(), span);
         let Some(value) = mapping.get("op") else {
             if misspelt {
@@ -304,7 +306,7 @@ impl NodeParser<'_> {
                     .related(reference.span, "selected here");
                 self.report(diagnostic);
             }
-            // An `input` that could not be read has been complained about.
+            // An invalid `input` was reported already.
             UnresolvedInputs::None if mapping.get("input").is_some() => {}
             _ => {
                 let diagnostic = Diagnostic::error(Code::Conflict, "`columns` goes with a single `input` only")
@@ -323,14 +325,14 @@ impl NodeParser<'_> {
             return Vec::new();
         };
         let Some(items) = value.as_sequence() else {
-            self.wrong_type(&format!("`{key}` must be a list of texts"), &value);
+            self.wrong_type(&format!("`{key}` must be a list of strings"), &value);
             return Vec::new();
         };
         let mut texts = Vec::new();
         for item in items {
             match item.as_str() {
                 Some(text) => texts.push(Spanned::new(text.to_owned(), item.span)),
-                None => self.wrong_type(&format!("an entry of `{key}` must be a text"), item),
+                None => self.wrong_type(&format!("an entry of `{key}` must be a string"), item),
             }
         }
         texts

@@ -9,7 +9,7 @@ use crate::config::key_errors::wrong_type;
 use crate::config::nodes::unresolved::UnresolvedNode;
 use crate::config::yaml::{Diagnostic, Key, Value};
 
-/// What unresolved are made with.
+/// The parser of nodes.
 pub(crate) struct NodeParser<'a> {
     pub(crate) interpolator: Interpolator<'a>,
     pub(crate) operators: ChainOperators<'a>,
@@ -17,26 +17,26 @@ pub(crate) struct NodeParser<'a> {
     pub(crate) unresolved: Vec<UnresolvedNode>,
 }
 
-/// The node in whose entry a chain stands.
+/// The entry of `nodes` that is being parsed.
 pub(crate) struct EntryContext<'k> {
     pub(crate) key: &'k Key,
-    /// How many nodes its chains have made so far.
+    /// The number of nodes that its chains and sweep have generated so far.
     pub(crate) generated_count: usize,
-    /// Whether its text comes out of a variable, so that everything in it is resolved already.
+    /// Whether its text is the value of a variable, in which interpolation is done already.
     pub(crate) resolved: bool,
-    /// The chain that is being expanded.
+    /// The text of the chain that is being expanded.
     pub(crate) chain: Arc<str>,
 }
 
 impl NodeParser<'_> {
-    /// What `read` reads, and whether anything of it could not be read.
+    /// The result of `read`, and whether it met an error.
     pub(crate) fn track_errors<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> (T, bool) {
         let before = self.interpolator.error_count();
         let result = read(self);
         (result, self.interpolator.error_count() > before)
     }
 
-    /// The value with every interpolation done, unless that happened before.
+    /// The value with every interpolation done, unless it was done before.
     pub(crate) fn interpolate(&mut self, value: &Value, entry_context: &EntryContext<'_>) -> Option<Value> {
         if entry_context.resolved {
             Some(value.clone())

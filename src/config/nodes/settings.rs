@@ -9,7 +9,7 @@ use crate::config::nodes::parser::{EntryContext, NodeParser};
 use crate::config::settings::{CacheMode, Settings};
 use crate::config::yaml::{Code, Diagnostic, Mapping, Value, ValueKind};
 
-/// Reads the value of a key, interpolated, into the settings; what is wrong with it goes to the parser.
+/// Reads the interpolated value of a key into the settings; errors are reported to the parser.
 type Reader = fn(&mut NodeParser<'_>, &Value, &mut Settings);
 
 /// Every such key, with its documentation. A new one takes a line here, its field in [`Settings`], its reader and its
@@ -102,15 +102,15 @@ fn read_timeout(parser: &mut NodeParser<'_>, value: &Value, settings: &mut Setti
     match value.to_text().as_deref().map(duration) {
         Some(Some(limit)) => settings.timeout = Some(limit),
         Some(None) => {
-            let message = "`timeout` must be a time, more than nothing and less than a year";
+            let message = "`timeout` must be more than 0 and less than a year";
             let diagnostic = Diagnostic::error(Code::OutOfRange, message).at(value.span);
             parser.report(diagnostic.help("for example `90` or `90s`, `10m`, `2h`"));
         }
-        None => parser.wrong_type("`timeout` must be a time", value),
+        None => parser.wrong_type("`timeout` must be a duration", value),
     }
 }
 
-/// The time that `90`, `90s`, `1.5m` or `2h` means.
+/// The duration that `90`, `90s`, `1.5m` or `2h` stands for.
 fn duration(text: &str) -> Option<Duration> {
     const LONGEST: f64 = 366.0 * 24.0 * 3_600.0;
     let text = text.trim();

@@ -178,7 +178,7 @@ impl NodeParser<'_> {
         let own = |reference: &UnresolvedReference| is_named(reference, &entry_context.key.value);
         if !invalid.inputs && !inputs.references().into_iter().any(own) {
             let name = &entry_context.key.value;
-            let message = format!("this does not look at the trials: none of its inputs is `{name}`");
+            let message = format!("this does not use the trials: none of its inputs is `{name}`");
             let help = format!("connect `{name}`, which stands for the trial: `inputs: {{ model: {name}, ... }}`");
             self.report(Diagnostic::error(Code::BadInput, message).at(value.span).help(help));
         }

@@ -1,4 +1,4 @@
-//! What a sweep tries: all combinations of values, or some drawn at random.
+//! The search space of a sweep: grid search over lists of values, or random search.
 
 use std::collections::HashSet;
 
@@ -7,17 +7,17 @@ use crate::config::nodes::parser::NodeParser;
 use crate::config::nodes::unresolved::UnresolvedNode;
 use crate::config::yaml::{Code, Diagnostic, Key, Mapping, Span, Value, ValueKind};
 
-/// More models than this are not a sweep but a mistake in it.
+/// Maximum number of trials of a sweep.
 const MAX_TRIALS: usize = 1_000;
-/// How often a combination is drawn anew that was drawn before, for each trial.
+/// Maximum number of draws for each trial, as combinations that were drawn before are drawn again.
 const MAX_REDRAWS: usize = 50;
-/// Values drawn from a range are rounded to this many digits: enough to tell trials apart, few enough to read.
+/// Significant digits of values drawn from a range.
 const DIGITS: i32 = 4;
 
-/// The parameters of one trial, by their paths.
+/// The parameter values of one trial, by parameter path.
 pub(crate) type Assignment = Vec<(Key, Value)>;
 
-/// The values that one parameter may have.
+/// The candidate values of one parameter.
 enum ParameterValues {
     /// One of these.
     List(Vec<Value>),
@@ -31,7 +31,7 @@ enum ParameterValues {
     },
 }
 
-/// The parameters of a sweep with their values.
+/// The parameters of a sweep with their candidate values.
 pub(crate) struct SearchSpace {
     parameters: Vec<(Key, ParameterValues)>,
     span: Span,
@@ -81,7 +81,7 @@ impl SearchSpace {
             (None, Some(all)) if all > MAX_TRIALS => Err(too_many(all.to_string())),
             (None, Some(all)) => Ok((0..all).map(|number| self.combination(number)).collect()),
             (None, None) => {
-                let message = "a range has no end of values: the sweep needs `trials`";
+                let message = "a sweep over a range needs `trials`";
                 let diagnostic = Diagnostic::error(Code::MissingKey, message).at(self.span);
                 Err(Box::new(diagnostic.help("say how many are drawn: `trials: 20`")))
             }
@@ -91,7 +91,7 @@ impl SearchSpace {
         }
     }
 
-    /// The combination of this number.
+    /// The combination at an index of the grid.
     fn combination(&self, mut number: usize) -> Assignment {
         let mut trial: Assignment = Vec::new();
         for (key, choices) in self.parameters.iter().rev() {
@@ -104,7 +104,7 @@ impl SearchSpace {
         trial
     }
 
-    /// Combinations drawn at random, each once. A parameter's values do not depend on what else is swept.
+    /// Distinct combinations drawn at random. A parameter's values do not depend on the other parameters of the sweep.
     fn drawn(&self, wanted: usize, seed: u64) -> Vec<Assignment> {
         let mut trials = Vec::new();
         let mut known = HashSet::new();
@@ -127,7 +127,7 @@ impl SearchSpace {
 }
 
 impl ParameterValues {
-    /// The value at a point between 0 and 1, 1 excluded.
+    /// The value at a quantile in [0, 1).
     fn at(&self, point: f64) -> Value {
         match self {
             ParameterValues::List(values) => {
@@ -158,7 +158,7 @@ impl ParameterValues {
     }
 }
 
-/// A number between 0 and 1, 1 excluded, that depends on a text alone.
+/// A uniform number in [0, 1) that is a hash of a text.
 fn uniform(text: &str) -> f64 {
     let hash = blake3::hash(text.as_bytes());
     let mut first = [0; 8];

@@ -1,4 +1,4 @@
-//! Parser events, put together into a tree: aliases expanded, merge keys applied, duplicates found.
+//! Composition of parser events into a tree: aliases expanded, merge keys applied, duplicate keys found.
 
 use std::collections::HashMap;
 
@@ -48,13 +48,13 @@ struct Composer<'a> {
     text: &'a str,
     stack: Vec<Frame>,
     anchors: HashMap<usize, Anchor>,
-    /// What aliases have added so far.
+    /// The size that aliases have added so far.
     expanded: usize,
     root: Option<Value>,
     documents: usize,
-    /// Something was left out of the tree, so that looking further would find mistakes that aren't there.
+    /// A part is missing from the tree, so that further checks would report false errors.
     broken: bool,
-    /// What follows would only be misread.
+    /// Parsing stopped, as what follows would be misread.
     stopped: bool,
     diagnostics: Vec<Diagnostic>,
 }
@@ -133,7 +133,7 @@ impl Composer<'_> {
                 self.error(
                     Code::BadYaml,
                     span,
-                    format!("no anchor `&{name}` stands before this alias"),
+                    format!("no anchor `&{name}` is defined before this alias"),
                 );
                 self.push(null(span), 0);
             }
@@ -224,11 +224,7 @@ impl Composer<'_> {
 
     fn alias(&mut self, id: usize, span: Span) {
         let Some(anchor) = self.anchors.get(&id) else {
-            self.error(
-                Code::BadYaml,
-                span,
-                "this alias lies inside the value that it stands for",
-            );
+            self.error(Code::BadYaml, span, "this alias is inside the value of its own anchor");
             self.push(null(span), 0);
             return;
         };
@@ -253,7 +249,7 @@ impl Composer<'_> {
         // Anchors inside anchors copy the inner values once for each level: that counts as expansion, too.
         self.expanded += weight;
         if self.expanded > MAX_EXPANSION {
-            let message = format!("anchors hold more than {MAX_EXPANSION} values in this file");
+            let message = format!("anchors have more than {MAX_EXPANSION} values in this file");
             self.stop(Code::AliasBomb, value.span, message);
             return;
         }

@@ -23,11 +23,11 @@ pub use source::{FileId, SourceMap, Span, Spanned};
 pub use span_map::SpanMap;
 pub use value::{Key, Mapping, Value, ValueKind};
 
-/// How large a file may be.
+/// Maximum size of a file in bytes.
 pub const MAX_BYTES: usize = 16 << 20;
 
-/// How deeply collections may nest, aliases and variables included.
+/// Maximum nesting depth of collections, aliases and variables included.
 pub const MAX_DEPTH: usize = 200;
 
-/// How much aliases and variables may add to a document, in nodes (a long string counts as several).
+/// Maximum size that aliases and variables may add to a document, in nodes (a long string counts as several).
 pub const MAX_EXPANSION: usize = 100_000;

@@ -1,4 +1,4 @@
-//! Diagnostics as a person reads them on a terminal.
+//! Diagnostics as text for a terminal.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -8,17 +8,17 @@ use miette::{SourceSpan, SpanContents};
 
 use crate::config::yaml::{Diagnostic, Severity, SourceMap, Span};
 
-/// Snippets of longer lines say less than the position alone.
+/// Maximum length of a line in a snippet.
 const MAX_LINE_LENGTH: usize = 500;
-/// Columns that a snippet may take.
+/// Maximum width of a snippet in columns.
 const MAX_WIDTH: usize = 120;
-/// How many diagnostics are drawn; nobody reads on, and the last line counts the others, too.
+/// Maximum number of rendered diagnostics; the last line counts the others.
 const MAX_RENDERED: usize = 200;
 
-/// How the output may look.
+/// Output style.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Style {
-    /// Whether the reader sees colours.
+    /// Whether to use colours.
     pub color: bool,
 }
 
@@ -101,7 +101,7 @@ pub fn summary(diagnostics: &[Diagnostic]) -> String {
     }
 }
 
-/// The related places that the snippet does not show: those in other files.
+/// The related spans that the snippet does not show: those in other files.
 fn related_elsewhere<'a>(
     sources: &'a SourceMap,
     diagnostic: &'a Diagnostic,
@@ -143,7 +143,7 @@ impl<'a> RenderedDiagnostic<'a> {
     }
 }
 
-/// Whether the line that a span starts on can be shown.
+/// Whether the line that a span starts on is short enough to be shown.
 fn is_showable(sources: &SourceMap, span: Span) -> bool {
     let text = sources.text(span.file);
     let Some((before, after)) = text.split_at_checked(span.start) else {
@@ -153,7 +153,7 @@ fn is_showable(sources: &SourceMap, span: Span) -> bool {
     length <= MAX_LINE_LENGTH && !text.is_empty()
 }
 
-/// The part of a span on its first line: a block of many lines is marked by its first one.
+/// The part of a span on its first line, which marks a block of many lines.
 fn first_line(sources: &SourceMap, span: Span) -> SourceSpan {
     let text = sources.slice(span).unwrap_or("");
     let line = text.find('\n').map_or(text, |at| &text[..at]);

@@ -1,4 +1,4 @@
-//! Entries and blobs on their way between the local store and a shared one.
+//! Transfer of entries and blobs between the local store and a shared one.
 
 use std::fs::File;
 use std::future::Future;
@@ -18,15 +18,15 @@ use crate::store::{Store, at, digest_file};
 
 type Result<T> = std::result::Result<T, SharedError>;
 
-/// What gets no answer for this long is not reached.
+/// Timeout of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
-/// What is bigger goes in parts.
+/// Size of a part of a multipart upload; smaller blobs are uploaded at once.
 const PART_BYTES: usize = 8 << 20;
-/// So many parts are on their way at once.
+/// Maximum number of concurrent part uploads.
 const MAX_CONCURRENT_PARTS: usize = 4;
 
 impl SharedStore {
-    /// The entry of a key, with what is blobs_in_scope of it in the local store; nothing, if there is none.
+    /// Downloads the entry of a key with the blobs in scope; `None` if there is no entry.
     pub async fn fetch(&self, store: &Store, key: &str, scope: FetchScope, cancel: &Cancel) -> Result<Option<Entry>> {
         let place = format!("entries/{key}.json");
         let Some(bytes) = self.get_small(&place, cancel).await? else {
@@ -40,7 +40,7 @@ impl SharedStore {
         for blob in blobs_in_scope(&entry, scope) {
             let result = self.download_blob(store, blob, cancel).await;
             if matches!(result, Err(SharedError::Damaged(_))) {
-                // What happened to one may have happened to all: those that were not looked at are written again too.
+                // If one blob is damaged, the others may be too: all are uploaded again.
                 entry.blobs().into_iter().for_each(|blob| self.note_damaged(blob));
             }
             result?;
@@ -57,7 +57,7 @@ impl SharedStore {
         Ok(Some(entry))
     }
 
-    /// Brings a blob into the local store, unless it is there and whole.
+    /// Downloads a blob into the local store, unless it is there intact.
     async fn download_blob(&self, store: &Store, blob: &Blob, cancel: &Cancel) -> Result<()> {
         let place = object_name(blob)?;
         if store.has(blob) {
@@ -109,8 +109,8 @@ impl SharedStore {
         }
     }
 
-    /// Gives an entry of the local store: its blobs, then what explains it, then the entry itself. One that is there is
-    /// left as it is, unless it was just made because something of it is damaged or missing there.
+    /// Uploads an entry of the local store: its blobs, then its fingerprint, then the entry itself. An existing one is
+    /// kept, unless `replace` is set because some of it is damaged or missing there.
     pub async fn upload(&self, store: &Store, entry: &Entry, replace: bool, cancel: &Cancel) -> Result<()> {
         let place = format!("entries/{}.json", entry.key);
         if replace || self.size(&place, cancel).await?.is_none() {
@@ -149,7 +149,7 @@ impl SharedStore {
         let mut parts = WriteMultipart::new_with_chunk_size(parts, PART_BYTES);
         let sent = send(&mut parts, first, &mut file, &path, cancel).await;
         if let Err(error) = sent {
-            // What cannot be called off there has no name, and the bucket's own rules clear it away.
+            // An upload that cannot be aborted has no name; lifecycle rules of the bucket remove it.
             let _ = tokio::time::timeout(REQUEST_TIMEOUT, parts.abort()).await;
             return Err(error);
         }
@@ -194,7 +194,7 @@ fn part(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The blobs that are blobs_in_scope.
+/// The blobs in scope.
 fn blobs_in_scope(entry: &Entry, scope: FetchScope) -> Vec<&Blob> {
     match (scope, &entry.content) {
         (FetchScope::Metadata, Content::Dataset { vocabularies, .. } | Content::Model { vocabularies, .. }) => {
@@ -204,7 +204,7 @@ fn blobs_in_scope(entry: &Entry, scope: FetchScope) -> Vec<&Blob> {
     }
 }
 
-/// Where a blob lies in a shared store. What is there was written by others: a name that is no digest leads nowhere.
+/// The object name of a blob. The entry was written by others: a digest that is not one must not become a path.
 fn object_name(blob: &Blob) -> Result<String> {
     let digest = blob.digest.len() == 64
         && blob
@@ -223,7 +223,7 @@ fn object_name(blob: &Blob) -> Result<String> {
     ))
 }
 
-/// What a request came to, unless it takes too long or the run is interrupted meanwhile.
+/// The result of a request, unless it times out or the run is interrupted.
 async fn with_timeout<T>(request: impl Future<Output = T>, cancel: &Cancel) -> Result<T> {
     const LOOK_EVERY: Duration = Duration::from_millis(100);
     tokio::pin!(request);
