@@ -10,7 +10,7 @@ use crate::config::Pipeline;
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
-    /// What to draw with.
+    /// Output format.
     #[arg(long, value_enum, default_value = "text")]
     format: GraphFormat,
 }
@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     match load::pipeline(&arguments.pipeline, registry) {
         Ok((pipeline, _)) => {
             print!("{}", draw(&pipeline, arguments.format));
-            Exit::Fine
+            Exit::Success
         }
         Err(exit) => exit,
     }

@@ -10,8 +10,8 @@ use crate::cli::{Exit, PipelineArguments, style};
 use crate::config::yaml::{Diagnostic, SourceMap, render, summary};
 use crate::config::{ChainOperators, LoadOptions, Override, Pipeline, load_file};
 use crate::pipeline_tests;
-use crate::pipeline_tests::{Setting, TestCase};
-use crate::store::{Shared, Store};
+use crate::pipeline_tests::{TestCase, TestSetup};
+use crate::store::{Address, SharedStore, Store};
 use crate::typing::{TypedNode, TypedPipeline, propagate};
 
 /// What validation found.
@@ -73,9 +73,9 @@ pub(super) fn check_with_tests(
         session: crate::run::session(),
         offline,
     };
-    if let Some(setting) = Setting::of(typed, &checked.sources, registry, SELECT, &context) {
+    if let Some(setup) = TestSetup::of(typed, &checked.sources, registry, SELECT, &context) {
         for case in &cases {
-            let problems = pipeline_tests::prepare(&setting, case, Path::new("")).err();
+            let problems = pipeline_tests::prepare(&setup, case, Path::new("")).err();
             diagnostics.extend(problems.unwrap_or_default());
         }
     }
@@ -97,7 +97,7 @@ impl Checked {
     }
 
     /// Tells what was found on standard error.
-    pub(super) fn tell(&self, file: &str) {
+    pub(super) fn print_diagnostics(&self, file: &str) {
         if !self.diagnostics.is_empty() {
             eprint!(
                 "{}",
@@ -111,7 +111,7 @@ impl Checked {
 /// The pipeline of a command's arguments, or the exit after its errors were told.
 pub(super) fn pipeline(arguments: &PipelineArguments, registry: &Registry) -> Result<(Pipeline, Vec<TypedNode>), Exit> {
     let checked = check(&arguments.file, &arguments.overrides, registry, false);
-    checked.tell(&arguments.file.display().to_string());
+    checked.print_diagnostics(&arguments.file.display().to_string());
     checked.into_valid().ok_or(Exit::Invalid)
 }
 
@@ -135,8 +135,8 @@ pub(super) struct Ready {
 pub(super) fn ready(arguments: &PipelineArguments, registry: &Registry) -> Result<Ready, Exit> {
     let (pipeline, nodes) = pipeline(arguments, registry)?;
     let mut store = store(arguments)?;
-    if let Some(address) = arguments.shared().or(pipeline.store.as_ref()) {
-        store = store.beside(Arc::new(Shared::at(address.clone())));
+    if let Some(address) = shared_address(arguments, &pipeline)? {
+        store = store.beside(Arc::new(SharedStore::at(address)));
     }
     let runtime = threads()?;
     Ok(Ready {
@@ -144,6 +144,18 @@ pub(super) fn ready(arguments: &PipelineArguments, registry: &Registry) -> Resul
         nodes,
         store,
         runtime,
+    })
+}
+
+/// The address of the shared store: that of the command line, else that of the pipeline.
+fn shared_address(arguments: &PipelineArguments, pipeline: &Pipeline) -> Result<Option<Address>, Exit> {
+    if let Some(address) = arguments.shared() {
+        return Ok(Some(address.clone()));
+    }
+    let parsed = pipeline.store.as_ref().map(|text| text.value.parse()).transpose();
+    parsed.map_err(|error: String| {
+        eprintln!("error: {error}");
+        Exit::Invalid
     })
 }
 

@@ -68,7 +68,7 @@ pub(super) fn show(ready: Ready, choices: Choices, check: bool) -> Exit {
     let runs = record.nodes.iter().filter(|node| would_run(node)).count();
     println!("\n{runs} of {} nodes would run", record.nodes.len());
     match run::exit(&record) {
-        Exit::Fine if check && runs > 0 => Exit::Check,
+        Exit::Success if check && runs > 0 => Exit::CheckFailed,
         exit => exit,
     }
 }

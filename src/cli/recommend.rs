@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// The user, by original id.
     #[arg(long, value_name = "ID")]
     user: String,
-    /// How many items to show.
+    /// Maximum number of items to show.
     #[arg(long, default_value_t = 10)]
     k: usize,
     /// The node that makes the lists, where the pipeline has several.
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     let checked = load::check(&arguments.pipeline.file, &arguments.pipeline.overrides, registry, false);
     let broken = checked.diagnostics.iter().any(Diagnostic::is_error);
     let invalid = || {
-        checked.tell(&file);
+        checked.print_diagnostics(&file);
         Exit::Invalid
     };
     let Some(typed) = &checked.typed else {
@@ -68,9 +68,9 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     if broken {
         let first = checked.diagnostics.iter().find(|diagnostic| diagnostic.is_error());
         let why = first.map_or("", |diagnostic| diagnostic.message.as_str());
-        eprintln!("note: {file} could not run now ({why}); this is what the last run made");
+        eprintln!("note: {file} could not run now ({why}); these are the results of the last run");
     } else {
-        checked.tell(&file);
+        checked.print_diagnostics(&file);
     }
     let answer = Answer {
         pipeline: &typed.pipeline,
@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
         index,
     };
     match answer.print(&arguments.user, arguments.k) {
-        Ok(()) => Exit::Fine,
+        Ok(()) => Exit::Success,
         Err(error) => {
             eprintln!("error: {error}");
             Exit::Failed
@@ -87,7 +87,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     }
 }
 
-/// What is known of a node: from the pipeline, or, where its sources are gone, from what the last run stored.
+/// A node: from the pipeline, or, if the pipeline cannot be loaded now, from what the last run stored.
 struct Known<'a> {
     typed: Option<&'a TypedNode>,
     stored: Option<Entry>,
@@ -160,7 +160,7 @@ fn lists_node(pipeline: &Pipeline, nodes: &[Known<'_>], wanted: Option<&str>) ->
     }
 }
 
-/// What an answer is made of.
+/// The parts of an answer.
 struct Answer<'a> {
     pipeline: &'a Pipeline,
     nodes: &'a [Known<'a>],

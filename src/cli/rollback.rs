@@ -10,7 +10,7 @@ use crate::typing::TypedNode;
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
-    /// The node that published; all that keep earlier generations by default.
+    /// The node that published; by default, all that keep earlier generations.
     node: Option<String>,
 }
 
@@ -33,10 +33,10 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
             }
         },
     };
-    tell(&pipeline, roll_back(&nodes, chosen))
+    print_results(&pipeline, roll_back(&nodes, chosen))
 }
 
-/// What came of it, by node; nodes that keep nothing are left out.
+/// The results by node; nodes that keep no earlier generation are left out.
 fn roll_back(nodes: &[TypedNode], chosen: Vec<usize>) -> Vec<(usize, Result<String>)> {
     let back = |index: usize| match nodes[index].built.operator.form() {
         Form::Sink(sink) => Some((index, sink.roll_back()?)),
@@ -45,12 +45,12 @@ fn roll_back(nodes: &[TypedNode], chosen: Vec<usize>) -> Vec<(usize, Result<Stri
     chosen.into_iter().filter_map(back).collect()
 }
 
-fn tell(pipeline: &Pipeline, results: Vec<(usize, Result<String>)>) -> Exit {
+fn print_results(pipeline: &Pipeline, results: Vec<(usize, Result<String>)>) -> Exit {
     if results.is_empty() {
-        eprintln!("error: no node keeps what it published before (RedisSink does with `publish: swap` or `pointer`)");
+        eprintln!("error: no node keeps earlier generations (RedisSink does with `publish: swap` or `pointer`)");
         return Exit::Invalid;
     }
-    let mut exit = Exit::Fine;
+    let mut exit = Exit::Success;
     for (index, result) in results {
         let name = &pipeline.nodes[index].name;
         match result {

@@ -8,7 +8,7 @@ use towline_api::{Cancel, Registry};
 use crate::cli::load::Ready;
 use crate::cli::{Exit, PipelineArguments, cache, choices, load, plan, summary};
 use crate::run::{NodeRecord, NodeStatus, Progress, ProgressMode, RunOptions, RunRecord};
-use crate::store::Bound;
+use crate::store::RetentionPolicy;
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -99,7 +99,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     // Operators that were interrupted and did not stop are not waited for.
     runtime.shutdown_background();
     if !record.interrupted {
-        cache::keep_bounded(&store, &Bound::default(), record.count(NodeStatus::Ran) > 0);
+        cache::enforce_retention(&store, &RetentionPolicy::default(), record.count(NodeStatus::Ran) > 0);
     }
     exit(&record)
 }
@@ -127,8 +127,8 @@ pub(super) fn exit(record: &RunRecord) -> Exit {
     } else if record.nodes.iter().filter(failed).any(|node| !node.is_unmet()) {
         Exit::Failed
     } else if record.count(NodeStatus::Failed) > 0 {
-        Exit::Unmet
+        Exit::ExpectationFailed
     } else {
-        Exit::Fine
+        Exit::Success
     }
 }

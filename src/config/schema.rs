@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 use towline_api::{CACHE_IGNORED, Descriptor, Registry};
 
-use crate::config::{load, nodes, settings, sweep};
+use crate::config::nodes::settings;
+use crate::config::{load, nodes, sweep};
 
 /// The schema of pipeline files with these operators, for editors. It lets `${...}` stand for any value, as pipelines do.
 pub fn json_schema(registry: &Registry) -> Value {
@@ -29,7 +30,7 @@ pub fn json_schema(registry: &Registry) -> Value {
         node["properties"][key] = schema();
         node["properties"][key]["description"] = json!(doc);
     }
-    node["properties"]["sweep"] = swept();
+    node["properties"]["sweep"] = sweep_schema();
     node["required"] = json!(["op"]);
     node["allOf"] = json!(conditions);
     definitions.insert("node".to_owned(), node);
@@ -57,8 +58,8 @@ pub fn json_schema(registry: &Registry) -> Value {
     top
 }
 
-/// What may stand under `sweep`.
-fn swept() -> Value {
+/// The schema of `sweep`.
+fn sweep_schema() -> Value {
     let number = json!({ "type": "number" });
     let values = json!({ "anyOf": [
         { "type": "array", "minItems": 1 },

@@ -1,4 +1,4 @@
-//! The source that stands in for a node whose rows a test gives.
+//! The source that replaces a node whose rows a test gives.
 
 use std::path::{Path, PathBuf};
 

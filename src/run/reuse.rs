@@ -304,7 +304,7 @@ impl Runner {
         if last == key {
             return "artifact missing: its entry is gone".to_owned();
         }
-        let Some(before) = self.store.why::<Explanation>(&last) else {
+        let Some(before) = self.store.fingerprint::<Explanation>(&last) else {
             return "what it did before is not known any more".to_owned();
         };
         let mut changes = changes(self.name(piece.node), &before, &piece.step.explanation());
@@ -325,7 +325,7 @@ impl Runner {
             let last = self
                 .store
                 .last_key_of_node(&self.pipeline.name, &format!("{name}#{}", role.word()));
-            let Some(before) = last.and_then(|key| self.store.why::<Explanation>(&key)) else {
+            let Some(before) = last.and_then(|key| self.store.fingerprint::<Explanation>(&key)) else {
                 continue;
             };
             let steps = before.origins.values().filter(|origin| origin.label == name);

@@ -78,7 +78,7 @@ pub struct Work {
     pub expectations: Vec<ExpectationRecord>,
 }
 
-/// Brings outputs about. Shared by all threads of a run.
+/// Brings outputs about. SharedStore by all threads of a run.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Runner {
     pub(super) pipeline: Pipeline,

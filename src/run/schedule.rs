@@ -71,7 +71,7 @@ pub async fn run(pipeline: Pipeline, nodes: Vec<TypedNode>, store: Store, option
     let runner = Arc::new(Runner::new(pipeline, nodes, store, &options, false));
     let progress = options.progress.clone();
     // A store that cannot be locked can be used all the same; it can only not be collected at the same time.
-    let _in_use = runner.store.use_it();
+    let _in_use = runner.store.lock_shared();
     let begun = runner.store.begin_run(|id| started(&runner.pipeline.name, id));
     let id = begun.unwrap_or_else(|error| {
         runner.warn(&format!("the run leaves no record: {error}"));

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use crate::config::CacheMode;
 use crate::run::reuse::Piece;
 use crate::run::runner::Runner;
-use crate::store::{Entry, Shared, SharedError, Want};
+use crate::store::{Entry, FetchScope, SharedError, SharedStore};
 
 /// Why a node was not made, where it was not made here.
 pub(super) const FROM_SHARED: &str = "from the shared store";
@@ -13,7 +13,7 @@ pub(super) const FROM_SHARED: &str = "from the shared store";
 impl Runner {
     /// The shared store, if this piece of work is one to share. What a sink has published is not: it is there or not,
     /// whoever published something under the same key elsewhere.
-    fn shared_for(&self, piece: &Piece) -> Option<&Arc<Shared>> {
+    fn shared_for(&self, piece: &Piece) -> Option<&Arc<SharedStore>> {
         let never = self.pipeline.nodes[piece.node].settings.cache == CacheMode::Never;
         self.store.shared().filter(|_| self.sink(piece).is_none() && !never)
     }
@@ -25,7 +25,11 @@ impl Runner {
         if self.choices.fresh.contains_key(&piece.node) {
             return None;
         }
-        let want = if self.plan_only { Want::Outline } else { Want::Whole };
+        let want = if self.plan_only {
+            FetchScope::Metadata
+        } else {
+            FetchScope::Full
+        };
         match self
             .runtime
             .block_on(shared.fetch(&self.store, key, want, &self.cancel))
@@ -36,15 +40,15 @@ impl Runner {
             }
             Ok(None) | Err(SharedError::Interrupted) => None,
             Err(SharedError::Damaged(what)) => {
-                let (name, shown) = (self.name(piece.node), shared.shown());
+                let (name, shown) = (self.name(piece.node), shared.address());
                 self.warn(&format!(
                     "{name}: in the shared store {shown}: {what}; it is made again"
                 ));
                 None
             }
             Err(error) => {
-                if shared.give_up_reading() {
-                    let shown = shared.shown();
+                if shared.disable_reads() {
+                    let shown = shared.address();
                     self.warn(&format!("the run goes on without the shared store {shown}: {error}"));
                 }
                 None
@@ -58,7 +62,7 @@ impl Runner {
         let Some(shared) = self.shared_for(piece).filter(|shared| shared.is_writable()) else {
             return;
         };
-        let known = entry.shared.contains(&shared.mark()) || self.work_of(piece.node).fetched;
+        let known = entry.shared.contains(&shared.id()) || self.work_of(piece.node).fetched;
         if self.plan_only || (known && !made_now) {
             return;
         }
@@ -73,14 +77,14 @@ impl Runner {
                 if !own.is_writable() {
                     return Ok(());
                 }
-                runtime.block_on(own.give(&store, &entry, made_now, &cancel))
+                runtime.block_on(own.upload(&store, &entry, made_now, &cancel))
             });
             let given = given.await.unwrap_or(Err(SharedError::Interrupted));
             if let Err(error) = given
                 && !matches!(error, SharedError::Interrupted)
-                && shared.give_up_writing()
+                && shared.disable_writes()
             {
-                let shown = shared.shown();
+                let shown = shared.address();
                 let text = format!("nothing more is given to the shared store {shown}: {error}");
                 progress.tell(&crate::run::progress::Event::Warning { text: &text });
             }

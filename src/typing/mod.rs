@@ -2,11 +2,15 @@
 
 mod bind;
 mod expectations;
+mod problems;
+mod propagate;
 mod selected_type;
+mod shared_store;
 mod targets;
-mod types;
+mod typed_pipeline;
 mod unused;
 
 pub use bind::Binding;
+pub use propagate::propagate;
 pub(crate) use selected_type::selected_names;
-pub use types::{CheckedExpectation, Rows, TypedNode, TypedPipeline, propagate};
+pub use typed_pipeline::{CheckedExpectation, RowOrigin, TypedNode, TypedPipeline};

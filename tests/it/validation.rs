@@ -240,7 +240,7 @@ fn what_is_included_keeps_its_places() {
     for line in [
         "error[duplicate-key] p.yaml:4:3: `rows` is defined in two of these files",
         "  see part.yaml:4:3: first here",
-        "error[unknown-key] part.yaml:2:1: `name` is not a key of a file that is included",
+        "error[unknown-key] part.yaml:2:1: `name` is not a key of an included file",
         "error[unknown-operator] part.yaml:4:15: there is no operator `Other`",
     ] {
         assert!(told.contains(line), "{line}\n{told}");

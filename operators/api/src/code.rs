@@ -4,7 +4,7 @@ use std::fmt;
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)+) => {
-        /// What kind of problem a diagnostic reports; the names are stable.
+        /// The code of a diagnostic; the names are stable.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Code {
             $($(#[doc = $doc])* $variant,)+
@@ -21,7 +21,7 @@ macro_rules! codes {
                 }
             }
 
-            /// What it means, in one or two sentences.
+            /// The meaning, in one or two sentences.
             pub fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$variant => concat!($($doc),*).trim_start(),)+
@@ -74,7 +74,7 @@ codes! {
     BadName = "bad-name",
     /// A chain expression doesn't follow the grammar.
     BadChain = "bad-chain",
-    /// Nodes, variables or files need each other in a circle.
+    /// Nodes, variables or files form a cycle.
     Cycle = "cycle",
     /// A column is named that its input doesn't have.
     UnknownColumn = "unknown-column",

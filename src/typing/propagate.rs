@@ -1,61 +1,17 @@
-//! Types through the whole graph: columns, Arrow types, tags and domains, with no data read.
+//! Propagation of types through the graph: columns, Arrow types, tags and domains, with no data read.
 
 use std::collections::HashSet;
 
-use towline_api::{Built, Descriptor, Form, Input, Inputs, NodeType, Problem, Registry, Site, TypeContext, suggest};
+use towline_api::{Built, Descriptor, Form, Input, Inputs, NodeType, Problem, Registry, TypeContext, suggest};
 
-use crate::checks::{Condition, Scope};
+use crate::checks::Scope;
 use crate::config::yaml::{Code, Diagnostic, SourceMap, Spanned};
 use crate::config::{Node, Pipeline, Reference};
 use crate::typing::bind::{Binding, bind, check_kind};
 use crate::typing::expectations::condition;
 use crate::typing::selected_type::selected;
-use crate::typing::{targets, unused};
-
-/// Which rows a dataset has: datasets with equal `Rows` are columns of the same rows and can be joined by position.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rows {
-    /// The node that made the rows.
-    pub node: usize,
-    /// The split that was selected, if one was.
-    pub split: Option<String>,
-}
-
-/// A node with its operator and the type of its output.
-#[derive(Clone)]
-pub struct TypedNode {
-    /// What the registry knows of its operator.
-    pub descriptor: Descriptor,
-    /// The operator.
-    pub built: Built,
-    /// What is connected.
-    pub bindings: Vec<Binding>,
-    /// The type of the output.
-    pub output: NodeType,
-    /// Which rows the output has.
-    pub rows: Rows,
-    /// What is expected of the output.
-    pub expectations: Vec<CheckedExpectation>,
-}
-
-/// An expectation whose every name stands for something that the node has.
-#[derive(Debug, Clone)]
-pub struct CheckedExpectation {
-    /// What must hold.
-    pub condition: Condition,
-    /// Where it stands: `file:line:column`.
-    pub location: String,
-}
-
-/// A pipeline whose nodes have types; a node without one is in error, or behind one that is.
-pub struct TypedPipeline {
-    /// The pipeline.
-    pub pipeline: Pipeline,
-    /// Its nodes, by the same indices.
-    pub nodes: Vec<Option<TypedNode>>,
-    /// What was found.
-    pub diagnostics: Vec<Diagnostic>,
-}
+use crate::typing::typed_pipeline::{CheckedExpectation, RowOrigin, TypedNode, TypedPipeline};
+use crate::typing::{problems, shared_store, targets, unused};
 
 /// Gives every node its type. An error in one node neither hides those of others nor shows again in what depends on it.
 pub fn propagate(pipeline: Pipeline, sources: &SourceMap, registry: &Registry, context: &TypeContext) -> TypedPipeline {
@@ -69,13 +25,14 @@ pub fn propagate(pipeline: Pipeline, sources: &SourceMap, registry: &Registry, c
         diagnostics: Vec::new(),
     };
     let ordered: HashSet<usize> = pipeline.order.iter().copied().collect();
-    // Nodes on a circle get no type, but a slip of their own is found.
+    // Nodes on a cycle get no type, but their own errors are found.
     let circular = (0..pipeline.nodes.len()).filter(|index| !ordered.contains(index));
     for index in pipeline.order.iter().copied().chain(circular) {
         typing.node(index);
     }
     typing.defaults();
     let (nodes, mut diagnostics) = (typing.nodes, typing.diagnostics);
+    diagnostics.extend(shared_store::check(&pipeline));
     diagnostics.extend(targets::find(&pipeline, &nodes));
     diagnostics.extend(unused::find(&pipeline, &nodes));
     TypedPipeline {
@@ -91,17 +48,17 @@ struct Typing<'a> {
     registry: &'a Registry,
     context: &'a TypeContext,
     nodes: Vec<Option<TypedNode>>,
-    /// What the nodes behind one in error may take its output to be.
-    assumed: Vec<Option<(NodeType, Rows)>>,
+    /// The assumed outputs of nodes in error, for the nodes that read them.
+    assumed: Vec<Option<(NodeType, RowOrigin)>>,
     diagnostics: Vec<Diagnostic>,
 }
 
-/// What a node is connected to, as far as it is known.
+/// The typed inputs of a node, as far as they are known.
 struct Connected {
     bindings: Vec<Binding>,
     inputs: Vec<Input<NodeType>>,
-    rows: Vec<Rows>,
-    /// Nothing is missing and nothing is wrong.
+    rows: Vec<RowOrigin>,
+    /// Whether all inputs are known and valid.
     complete: bool,
 }
 
@@ -118,14 +75,14 @@ impl Typing<'_> {
     fn node(&mut self, index: usize) {
         let pipeline = self.pipeline;
         let node = &pipeline.nodes[index];
-        if node.holes.op {
+        if node.invalid.op {
             return;
         }
         let Some(descriptor) = self.registry.get(&node.op.value) else {
             self.diagnostics.push(unknown_operator(&node.op, self.registry));
             return;
         };
-        let built = if node.holes.config {
+        let built = if node.invalid.config {
             None
         } else {
             let built = descriptor.build(&node.config.to_json());
@@ -158,7 +115,7 @@ impl Typing<'_> {
             }
         }
         if typed.is_none() {
-            let rows = Rows {
+            let rows = RowOrigin {
                 node: index,
                 split: None,
             };
@@ -186,7 +143,7 @@ impl Typing<'_> {
     }
 
     fn connected(&mut self, node: &Node, descriptor: &Descriptor) -> Connected {
-        let mut complete = !node.holes.inputs;
+        let mut complete = !node.invalid.inputs;
         let bindings = if complete {
             let bound = bind(node, descriptor);
             complete = bound.is_ok();
@@ -197,7 +154,7 @@ impl Typing<'_> {
         } else {
             Vec::new()
         };
-        let mut taken: Vec<Option<(NodeType, Rows)>> = Vec::new();
+        let mut taken: Vec<Option<(NodeType, RowOrigin)>> = Vec::new();
         for reference in node.inputs.references() {
             let value = self.taken(reference);
             complete &= value.is_some();
@@ -230,14 +187,14 @@ impl Typing<'_> {
         }
     }
 
-    /// What a reference takes of the node it names; nothing if that has no type, or has not what is asked for.
-    fn taken(&mut self, reference: &Reference) -> Option<(NodeType, Rows)> {
+    /// The type of a reference; `None` if the node has no type or the reference is invalid.
+    fn taken(&mut self, reference: &Reference) -> Option<(NodeType, RowOrigin)> {
         let typed = self.nodes[reference.node].as_ref();
         let typed = typed.map(|typed| (&typed.output, &typed.rows));
         let assumed = self.assumed[reference.node].as_ref();
         let (output, rows) = typed.or_else(|| assumed.map(|(output, rows)| (output, rows)))?;
         let split = reference.split.as_ref().map(|split| split.value.clone());
-        let rows = Rows {
+        let rows = RowOrigin {
             node: rows.node,
             split: split.or_else(|| rows.split.clone()),
         };
@@ -251,13 +208,13 @@ impl Typing<'_> {
     }
 
     /// The rows of a node's output; nothing if its inputs do not have the same ones but should.
-    fn rows(&mut self, index: usize, built: &Built, bindings: &[Binding], rows: Vec<Rows>) -> Option<Rows> {
-        let own = Rows {
+    fn rows(&mut self, index: usize, built: &Built, bindings: &[Binding], rows: Vec<RowOrigin>) -> Option<RowOrigin> {
+        let own = RowOrigin {
             node: index,
             split: None,
         };
         match built.operator.form() {
-            // What is connected beside the first port only takes part in the fit.
+            // Inputs on other ports than the first are used by the fit alone.
             Form::Stateful(_) => return Some(rows.into_iter().next().unwrap_or(own)),
             Form::Columns(_) => {}
             _ => return Some(own),
@@ -280,11 +237,11 @@ impl Typing<'_> {
         Some(rows.into_iter().next().unwrap_or(own))
     }
 
-    fn report(&mut self, node: &Node, bindings: &[Binding], problems: Vec<Problem>) {
-        for problem in problems {
+    fn report(&mut self, node: &Node, bindings: &[Binding], found: Vec<Problem>) {
+        for problem in found {
             let text = problem.message.clone();
-            let diagnostic = place(self.sources, node, bindings, problem);
-            // What is wrong with a default is wrong in every node that has it, and so with the trials of a sweep.
+            let diagnostic = problems::diagnostic(self.sources, node, bindings, problem);
+            // An error in a default, or in a sweep, is reported once and not for every node that has it.
             let known = |other: &Diagnostic| {
                 other.code == diagnostic.code && other.span == diagnostic.span && other.message.ends_with(&text)
             };
@@ -303,22 +260,4 @@ fn unknown_operator(op: &Spanned<String>, registry: &Registry) -> Diagnostic {
         .at(op.span)
         .label("unknown operator")
         .help(help)
-}
-
-/// A problem in the operator's words, at its place in the file.
-fn place(sources: &SourceMap, node: &Node, bindings: &[Binding], problem: Problem) -> Diagnostic {
-    let span = match &problem.site {
-        Site::Node => node.op.span,
-        Site::Config(path) => node.config.locate(path),
-        Site::ConfigKey(path) => node.config.locate_key(path),
-        Site::ConfigText(path, range) => node.config.locate_text(sources, path, range.clone()),
-        Site::Port(port) => bindings
-            .iter()
-            .find(|binding| binding.port == port)
-            .map_or(node.op.span, |binding| binding.span),
-    };
-    let message = format!("in the node `{}`, {}: {}", node.name, node.op.value, problem.message);
-    let mut diagnostic = Diagnostic::error(problem.code, message).at(span);
-    diagnostic.help = problem.help;
-    diagnostic
 }

@@ -1,15 +1,22 @@
-//! The entries of `nodes`, read into drafts.
+//! The parser of the entries of `nodes`.
+
+mod chains;
+pub(crate) mod parser;
+pub(crate) mod settings;
+pub(crate) mod unresolved;
 
 use std::sync::Arc;
 
 use towline_api::suggest;
 
-use crate::config::expand::{Draft, DraftInputs, DraftReference, Drafter, Owner};
+use crate::config::defaults;
 use crate::config::interpolation::template::{Piece, pieces};
-use crate::config::model::{Holes, Selection};
-use crate::config::names::{LONGEST_NAME, bad_name, is_name};
-use crate::config::yaml::{Code, Diagnostic, Key, Mapping, Span, Spanned, Value, ValueKind};
-use crate::config::{defaults, settings};
+use crate::config::key_errors::unknown_key;
+use crate::config::model::{InvalidParts, Selection};
+use crate::config::names::{MAX_NAME_LENGTH, bad_name, is_name};
+use crate::config::nodes::parser::{EntryContext, NodeParser};
+use crate::config::nodes::unresolved::{UnresolvedInputs, UnresolvedNode, UnresolvedReference};
+use crate::config::yaml::{Code, Diagnostic, Mapping, Span, Spanned, Value, ValueKind};
 
 /// The keys that say what a node computes, each with its documentation and its JSON type (`texts` is a list of strings);
 /// [`settings::READERS`] has those that say how it is run.
@@ -47,38 +54,38 @@ pub(crate) const KEYS: [(&str, &str, &str); 7] = [
     ),
 ];
 
-impl Drafter<'_> {
-    /// Reads every node. One with mistakes still becomes a draft as far as it can be read, so that mistakes elsewhere
-    /// are found and none is reported that only follows from it.
+impl NodeParser<'_> {
+    /// Parses every node. One with errors is kept as far as it can be read, so that errors elsewhere
+    /// are found and follow-up errors are not reported.
     pub(crate) fn nodes(&mut self, nodes: &Mapping) {
         for (key, value) in &nodes.entries {
             if !is_name(&key.value) {
                 self.report(bad_name("node", key));
                 // The name goes into the name of every step of a chain.
-                if key.value.len() > LONGEST_NAME {
+                if key.value.len() > MAX_NAME_LENGTH {
                     continue;
                 }
             }
-            let mut owner = Owner {
+            let mut entry_context = EntryContext {
                 key,
-                made: 0,
+                generated_count: 0,
                 resolved: false,
                 chain: Arc::from(""),
             };
-            if let Some(value) = self.resolve_whole(value, &mut owner) {
-                self.node(&value, &mut owner);
+            if let Some(value) = self.resolve_whole(value, &mut entry_context) {
+                self.node(&value, &mut entry_context);
             }
         }
     }
 
-    fn node(&mut self, value: &Value, owner: &mut Owner<'_>) {
+    fn node(&mut self, value: &Value, entry_context: &mut EntryContext<'_>) {
         match &value.kind {
-            ValueKind::String(text) => self.chain_node(text, value.span, owner),
-            ValueKind::Mapping(mapping) => self.mapping_node(mapping, owner),
+            ValueKind::String(text) => self.chain_node(text, value.span, entry_context),
+            ValueKind::Mapping(mapping) => self.mapping_node(mapping, entry_context),
             _ => {
                 let message = format!(
                     "the node `{}` must be a mapping or a chain, not {}",
-                    owner.key.value,
+                    entry_context.key.value,
                     value.kind_name()
                 );
                 let help = "write a mapping with `op`, or a chain such as `source >> Operator`";
@@ -87,9 +94,9 @@ impl Drafter<'_> {
         }
     }
 
-    fn mapping_node(&mut self, mapping: &Mapping, owner: &mut Owner<'_>) {
+    fn mapping_node(&mut self, mapping: &Mapping, entry_context: &mut EntryContext<'_>) {
         let known: Vec<&str> = KEYS.iter().map(|(key, ..)| *key).chain(settings::keys()).collect();
-        // What a misspelt key was meant to say is not missing as well.
+        // A misspelt key must not be reported as missing too.
         let mut meant = Vec::new();
         for (key, _) in &mapping.entries {
             if !known.contains(&key.value.as_str()) {
@@ -98,48 +105,50 @@ impl Drafter<'_> {
             }
         }
         self.check_order(mapping);
-        let (op, config, inputs, holes) = self.work(mapping, owner, &meant);
-        let mut draft = Draft {
-            name: owner.key.value.clone(),
-            span: owner.key.span,
+        let (op, config, inputs, invalid) = self.work(mapping, entry_context, &meant);
+        let mut unresolved = UnresolvedNode {
+            name: entry_context.key.value.clone(),
+            span: entry_context.key.span,
             op,
             config,
             inputs,
-            after: self.texts(mapping, "after", owner),
-            settings: self.settings(mapping, owner),
-            holes,
+            after: self.texts(mapping, "after", entry_context),
+            settings: self.settings(mapping, entry_context),
+            invalid,
             generated: false,
             chain_text: None,
         };
         match mapping.get("sweep") {
-            Some(sweep) => self.swept(draft, sweep, owner),
+            Some(sweep) => self.expand_sweep(unresolved, sweep, entry_context),
             None => {
-                defaults::apply(&self.defaults, &draft.op.value, &mut draft.config);
-                self.drafts.push(draft);
+                defaults::apply(&self.defaults, &unresolved.op.value, &mut unresolved.config);
+                self.unresolved.push(unresolved);
             }
         }
     }
 
-    /// What a node computes and from what, and which of that could not be read; `meant` are the keys that were misspelt.
+    /// The operator, parameters and inputs of a node, and which of them are invalid; `meant` holds the keys that were
+
+    /// misspelt.
     pub(crate) fn work(
         &mut self,
         mapping: &Mapping,
-        owner: &mut Owner<'_>,
+        entry_context: &mut EntryContext<'_>,
         meant: &[&str],
-    ) -> (Spanned<String>, Value, DraftInputs, Holes) {
-        let (op, op_hole) = self.watch(|drafter| drafter.op(mapping, owner, meant.contains(&"op")));
-        let (config, config_hole) = self.watch(|drafter| drafter.config(mapping, op.span, owner));
-        let (inputs, inputs_hole) = self.watch(|drafter| {
-            let mut inputs = drafter.inputs(mapping, owner);
-            drafter.columns_key(mapping, &mut inputs, owner);
+    ) -> (Spanned<String>, Value, UnresolvedInputs, InvalidParts) {
+        let (op, op_invalid) = self.track_errors(|parser| parser.op(mapping, entry_context, meant.contains(&"op")));
+        let (config, config_invalid) = self.track_errors(|parser| parser.config(mapping, op.span, entry_context));
+        let (inputs, inputs_invalid) = self.track_errors(|parser| {
+            let mut inputs = parser.inputs(mapping, entry_context);
+            parser.columns_key(mapping, &mut inputs, entry_context);
             inputs
         });
-        let holes = Holes {
-            op: op_hole || meant.contains(&"op"),
-            config: config_hole || meant.contains(&"with"),
-            inputs: inputs_hole || meant.iter().any(|key| matches!(*key, "input" | "inputs" | "columns")),
+        let invalid = InvalidParts {
+            op: op_invalid || meant.contains(&"op"),
+            config: config_invalid || meant.contains(&"with"),
+            inputs: inputs_invalid || meant.iter().any(|key| matches!(*key, "input" | "inputs" | "columns")),
         };
-        (op, config, inputs, holes)
+        (op, config, inputs, invalid)
     }
 
     fn check_order(&mut self, mapping: &Mapping) {
@@ -147,7 +156,7 @@ impl Drafter<'_> {
         if let (Some(op), Some(with)) = (place("op"), place("with"))
             && with < op
         {
-            let diagnostic = Diagnostic::error(Code::KeyOrder, "`op` must stand before `with`")
+            let diagnostic = Diagnostic::error(Code::KeyOrder, "`op` must come before `with`")
                 .at(mapping.entries[op].0.span)
                 .label("move this up")
                 .related(mapping.entries[with].0.span, "its configuration");
@@ -155,21 +164,21 @@ impl Drafter<'_> {
         }
     }
 
-    fn op(&mut self, mapping: &Mapping, owner: &Owner<'_>, misspelt: bool) -> Spanned<String> {
-        // The empty name stands in for one that has been complained about: the pipeline isn't used then.
+    fn op(&mut self, mapping: &Mapping, entry_context: &EntryContext<'_>, misspelt: bool) -> Spanned<String> {
+        // The empty name is a placeholder for one that was reported: such a pipeline is not used.
         let nameless = |span| Spanned::new(String::new(), span);
         let Some(value) = mapping.get("op") else {
             if misspelt {
-                return nameless(owner.key.span);
+                return nameless(entry_context.key.span);
             }
-            let name = &owner.key.value;
+            let name = &entry_context.key.value;
             let diagnostic = Diagnostic::error(Code::MissingKey, format!("the node `{name}` has no `op`"))
-                .at(owner.key.span)
+                .at(entry_context.key.span)
                 .help("add `op:` with the name of an operator");
             self.report(diagnostic);
-            return nameless(owner.key.span);
+            return nameless(entry_context.key.span);
         };
-        match self.interpolate(value, owner) {
+        match self.interpolate(value, entry_context) {
             Some(Value {
                 kind: ValueKind::String(text),
                 span,
@@ -182,8 +191,10 @@ impl Drafter<'_> {
         }
     }
 
-    fn config(&mut self, mapping: &Mapping, op: Span, owner: &Owner<'_>) -> Value {
-        let value = mapping.get("with").and_then(|value| self.interpolate(value, owner));
+    fn config(&mut self, mapping: &Mapping, op: Span, entry_context: &EntryContext<'_>) -> Value {
+        let value = mapping
+            .get("with")
+            .and_then(|value| self.interpolate(value, entry_context));
         match value {
             Some(value) if value.as_mapping().is_some() => value,
             Some(value) if value.kind == ValueKind::Null => Value::empty_mapping(value.span),
@@ -195,7 +206,7 @@ impl Drafter<'_> {
         }
     }
 
-    fn inputs(&mut self, mapping: &Mapping, owner: &mut Owner<'_>) -> DraftInputs {
+    fn inputs(&mut self, mapping: &Mapping, entry_context: &mut EntryContext<'_>) -> UnresolvedInputs {
         let (one, several) = (mapping.entry("input"), mapping.entry("inputs"));
         if let (Some((one, _)), Some((several, _))) = (one, several) {
             let diagnostic = Diagnostic::error(Code::Conflict, "`input` and `inputs` exclude each other")
@@ -205,93 +216,98 @@ impl Drafter<'_> {
             self.report(diagnostic);
         }
         if let Some((_, value)) = one {
-            let reference = self.source(value, "`input`", owner);
-            return reference.map_or(DraftInputs::None, DraftInputs::One);
+            let reference = self.source(value, "`input`", entry_context);
+            return reference.map_or(UnresolvedInputs::None, UnresolvedInputs::One);
         }
         match several {
-            Some((_, value)) => self.several_inputs(value, owner),
-            None => DraftInputs::None,
+            Some((_, value)) => self.several_inputs(value, entry_context),
+            None => UnresolvedInputs::None,
         }
     }
 
-    fn several_inputs(&mut self, value: &Value, owner: &mut Owner<'_>) -> DraftInputs {
-        let before = owner.resolved;
-        let Some(value) = self.resolve_whole(value, owner) else {
-            return DraftInputs::None;
+    fn several_inputs(&mut self, value: &Value, entry_context: &mut EntryContext<'_>) -> UnresolvedInputs {
+        let before = entry_context.resolved;
+        let Some(value) = self.resolve_whole(value, entry_context) else {
+            return UnresolvedInputs::None;
         };
         let inputs = match &value.kind {
             ValueKind::Sequence(items) => {
                 let list = items
                     .iter()
-                    .filter_map(|item| self.source(item, "an entry of `inputs`", owner));
-                DraftInputs::List(list.collect())
+                    .filter_map(|item| self.source(item, "an entry of `inputs`", entry_context));
+                UnresolvedInputs::List(list.collect())
             }
             ValueKind::Mapping(ports) => {
                 let mut named = Vec::new();
                 for (port, value) in &ports.entries {
                     let what = format!("the input `{}`", port.value);
-                    let reference = self.source(value, &what, owner);
+                    let reference = self.source(value, &what, entry_context);
                     named.extend(reference.map(|reference| (port.clone(), reference)));
                 }
-                DraftInputs::Named(named)
+                UnresolvedInputs::Named(named)
             }
             _ => {
                 self.wrong_type(
                     "`inputs` must be a mapping from ports to nodes, or a list of nodes",
                     &value,
                 );
-                DraftInputs::None
+                UnresolvedInputs::None
             }
         };
-        owner.resolved = before;
+        entry_context.resolved = before;
         inputs
     }
 
     /// A reference or a chain; the nodes of a chain are made on the way.
-    fn source(&mut self, value: &Value, what: &str, owner: &mut Owner<'_>) -> Option<DraftReference> {
-        let before = owner.resolved;
-        let value = self.resolve_whole(value, owner)?;
+    fn source(
+        &mut self,
+        value: &Value,
+        what: &str,
+        entry_context: &mut EntryContext<'_>,
+    ) -> Option<UnresolvedReference> {
+        let before = entry_context.resolved;
+        let value = self.resolve_whole(value, entry_context)?;
         let reference = if let ValueKind::String(text) = &value.kind {
-            self.chain_input(text, value.span, owner)
+            self.chain_input(text, value.span, entry_context)
         } else {
             self.wrong_type(&format!("{what} must be a node or a chain"), &value);
             None
         };
-        owner.resolved = before;
+        entry_context.resolved = before;
         reference
     }
 
     /// A string that is one interpolation and nothing else is replaced as a whole, and what it stands for is not
     /// interpolated again; any other is left to the chain parser, which knows where in it a piece stands.
-    fn resolve_whole(&mut self, value: &Value, owner: &mut Owner<'_>) -> Option<Value> {
-        if owner.resolved || !is_interpolation(value) {
+    fn resolve_whole(&mut self, value: &Value, entry_context: &mut EntryContext<'_>) -> Option<Value> {
+        if entry_context.resolved || !is_interpolation(value) {
             return Some(value.clone());
         }
         let value = self.interpolator.value(value)?;
-        owner.resolved = true;
+        entry_context.resolved = true;
         Some(value)
     }
 
-    fn columns_key(&mut self, mapping: &Mapping, inputs: &mut DraftInputs, owner: &Owner<'_>) {
+    fn columns_key(&mut self, mapping: &Mapping, inputs: &mut UnresolvedInputs, entry_context: &EntryContext<'_>) {
         let Some((key, _)) = mapping.entry("columns") else {
             return;
         };
         let columns: Vec<Selection> = self
-            .texts(mapping, "columns", owner)
+            .texts(mapping, "columns", entry_context)
             .into_iter()
             .map(Selection::Column)
             .collect();
         match inputs {
-            DraftInputs::One(reference) if reference.columns.is_none() => reference.columns = Some(columns),
-            DraftInputs::One(reference) => {
+            UnresolvedInputs::One(reference) if reference.columns.is_none() => reference.columns = Some(columns),
+            UnresolvedInputs::One(reference) => {
                 let diagnostic = Diagnostic::error(Code::Conflict, "the columns are selected twice")
                     .at(key.span)
                     .label("remove this, or the brackets")
                     .related(reference.span, "selected here");
                 self.report(diagnostic);
             }
-            // An `input` that could not be read has been complained about.
-            DraftInputs::None if mapping.get("input").is_some() => {}
+            // An invalid `input` was reported already.
+            UnresolvedInputs::None if mapping.get("input").is_some() => {}
             _ => {
                 let diagnostic = Diagnostic::error(Code::Conflict, "`columns` goes with a single `input` only")
                     .at(key.span)
@@ -301,50 +317,29 @@ impl Drafter<'_> {
         }
     }
 
-    fn texts(&mut self, mapping: &Mapping, key: &str, owner: &Owner<'_>) -> Vec<Spanned<String>> {
-        let value = mapping.get(key).and_then(|value| self.interpolate(value, owner));
+    fn texts(&mut self, mapping: &Mapping, key: &str, entry_context: &EntryContext<'_>) -> Vec<Spanned<String>> {
+        let value = mapping
+            .get(key)
+            .and_then(|value| self.interpolate(value, entry_context));
         let Some(value) = value else {
             return Vec::new();
         };
         let Some(items) = value.as_sequence() else {
-            self.wrong_type(&format!("`{key}` must be a list of texts"), &value);
+            self.wrong_type(&format!("`{key}` must be a list of strings"), &value);
             return Vec::new();
         };
         let mut texts = Vec::new();
         for item in items {
             match item.as_str() {
                 Some(text) => texts.push(Spanned::new(text.to_owned(), item.span)),
-                None => self.wrong_type(&format!("an entry of `{key}` must be a text"), item),
+                None => self.wrong_type(&format!("an entry of `{key}` must be a string"), item),
             }
         }
         texts
-    }
-
-    pub(crate) fn wrong_type(&mut self, expected: &str, found: &Value) {
-        self.report(wrong_type(expected, found));
-    }
-
-    pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
-        self.interpolator.diagnostics.push(diagnostic);
     }
 }
 
 fn is_interpolation(value: &Value) -> bool {
     let pieces = value.as_str().map(pieces).unwrap_or_default();
     matches!(pieces.as_slice(), [(_, Piece::Var(_) | Piece::Env { .. })])
-}
-
-/// The complaint about a value of the wrong kind.
-pub(crate) fn wrong_type(expected: &str, found: &Value) -> Diagnostic {
-    Diagnostic::error(Code::WrongType, format!("{expected}, not {}", found.kind_name())).at(found.span)
-}
-
-/// The complaint about a key that means nothing.
-pub(crate) fn unknown_key(key: &Key, whose: &str, known: &[&str]) -> Diagnostic {
-    let message = format!("`{}` is not a key of {whose}", key.value);
-    let mut diagnostic = Diagnostic::error(Code::UnknownKey, message)
-        .at(key.span)
-        .label("unknown");
-    diagnostic.help = Some(suggest::sentence(&key.value, known, "keys"));
-    diagnostic
 }

@@ -1,23 +1,23 @@
-//! Where the parts of a string are written.
+//! Spans of the parts of a string.
 
 use std::ops::Range;
 
 use crate::config::yaml::{SourceMap, Span};
 
-/// Where the bytes of the string that a scalar stands for are in the file.
+/// A map from byte offsets in a scalar's string to byte offsets in the file.
 ///
 /// Plain and quoted scalars without escapes hold their string as it is, on one line or on several; block scalars hold its
 /// lines. Where no byte of the file corresponds to a byte of the string, the place of each part is the whole scalar.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placement {
+pub struct SpanMap {
     scalar: Span,
     /// Ranges of the string, each with the offset in the file of its first byte; in order.
     pieces: Vec<(Range<usize>, usize)>,
 }
 
 impl SourceMap {
-    /// How the bytes of `text`, the string that the scalar at `scalar` stands for, lie in the file.
-    pub fn placement(&self, scalar: Span, text: &str) -> Placement {
+    /// The span map of `text`, the string of the scalar at `scalar`.
+    pub fn span_map(&self, scalar: Span, text: &str) -> SpanMap {
         let written = self.slice(scalar).unwrap_or("");
         let pieces = if written == text {
             vec![(0..text.len(), scalar.start)]
@@ -26,7 +26,7 @@ impl SourceMap {
         } else {
             lines(written, text, scalar.start)
         };
-        Placement { scalar, pieces }
+        SpanMap { scalar, pieces }
     }
 }
 
@@ -71,8 +71,8 @@ fn lines(written: &str, text: &str, start: usize) -> Vec<(Range<usize>, usize)> 
     }
 }
 
-impl Placement {
-    /// The place of a range of bytes of the string.
+impl SpanMap {
+    /// The span of a range of bytes of the string.
     pub fn range(&self, range: Range<usize>) -> Span {
         let (Some(start), Some(end)) = (self.offset(range.start), self.offset(range.end)) else {
             return self.scalar;

@@ -1,4 +1,4 @@
-//! The part of a pipeline that a test runs.
+//! The pipeline of a test: the nodes that its expectations need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use arrow::array::{ArrayRef, new_empty_array};
 use towline_api::{DatasetType, Describe, Form, NodeType, Purity, Registry, Schema, TypeContext, suggest};
 
 use crate::config::yaml::{Code, Diagnostic, SourceMap, Spanned, Value};
-use crate::config::{Connections, Holes, Node, Pipeline, Reference, Settings};
-use crate::pipeline_tests::case::{Body, Expected, Given, TestCase};
+use crate::config::{Connections, InvalidParts, Node, Pipeline, Reference, Settings};
+use crate::pipeline_tests::case::{Expected, ExpectedOutput, Given, TestCase};
 use crate::pipeline_tests::given::{GivenRows, GivenSplit};
 use crate::typing::{TypedNode, TypedPipeline, propagate};
 
-/// What a test runs: a pipeline of its own, whose every node has a type.
-pub struct Subject {
+/// The typed pipeline that a test runs.
+pub struct TestPipeline {
     pub(super) pipeline: Pipeline,
     pub(super) nodes: Vec<TypedNode>,
     /// For each thing that is expected the node, by its index in `pipeline`, that shows it.
@@ -22,8 +22,8 @@ pub struct Subject {
     pub(super) files: Vec<(PathBuf, Schema, Vec<ArrayRef>)>,
 }
 
-/// What a test is prepared with.
-pub struct Setting<'a> {
+/// What tests of a pipeline are prepared with.
+pub struct TestSetup<'a> {
     /// The pipeline.
     pub pipeline: &'a Pipeline,
     /// Its nodes.
@@ -38,7 +38,7 @@ pub struct Setting<'a> {
     pub context: &'a TypeContext,
 }
 
-impl<'a> Setting<'a> {
+impl<'a> TestSetup<'a> {
     /// For the tests of a pipeline; nothing if one of its nodes has no type.
     pub fn of(
         typed: &'a TypedPipeline,
@@ -47,7 +47,7 @@ impl<'a> Setting<'a> {
         select: &'a str,
         context: &'a TypeContext,
     ) -> Option<Self> {
-        Some(Setting {
+        Some(TestSetup {
             pipeline: &typed.pipeline,
             nodes: typed.nodes.iter().map(Option::as_ref).collect::<Option<_>>()?,
             sources,
@@ -58,11 +58,11 @@ impl<'a> Setting<'a> {
     }
 }
 
-/// What a test runs, with the given rows in files of `folder`; or everything that is wrong with the test. Nothing is
+/// The pipeline of a test, which reads the given rows from files in `folder`; or all errors of the test. Nothing is
 /// written yet.
-pub fn prepare(setting: &Setting<'_>, case: &TestCase, folder: &Path) -> Result<Subject, Vec<Diagnostic>> {
+pub fn prepare(setup: &TestSetup<'_>, case: &TestCase, folder: &Path) -> Result<TestPipeline, Vec<Diagnostic>> {
     let mut preparation = Preparation {
-        setting,
+        setup,
         case,
         folder,
         files: Vec::new(),
@@ -74,9 +74,9 @@ pub fn prepare(setting: &Setting<'_>, case: &TestCase, folder: &Path) -> Result<
         preparation.check_needed(&needed);
     }
     let (nodes, shown_by) = preparation.assemble(&needed, sources);
-    let pipeline = Pipeline::of_nodes(setting.pipeline, nodes);
-    let registry = setting.registry.clone().with::<GivenRows>();
-    let typed = propagate(pipeline, setting.sources, &registry, setting.context);
+    let pipeline = Pipeline::of_nodes(setup.pipeline, nodes);
+    let registry = setup.registry.clone().with::<GivenRows>();
+    let typed = propagate(pipeline, setup.sources, &registry, setup.context);
     let mut diagnostics = preparation.diagnostics;
     diagnostics.extend(typed.diagnostics.into_iter().filter(Diagnostic::is_error));
     for (expected, &shown_by) in case.expected.iter().zip(&shown_by) {
@@ -86,7 +86,7 @@ pub fn prepare(setting: &Setting<'_>, case: &TestCase, folder: &Path) -> Result<
     }
     let nodes: Option<Vec<TypedNode>> = typed.nodes.into_iter().collect();
     match nodes.filter(|_| diagnostics.is_empty() && !case.incomplete) {
-        Some(nodes) => Ok(Subject {
+        Some(nodes) => Ok(TestPipeline {
             pipeline: typed.pipeline,
             nodes,
             shown_by,
@@ -97,7 +97,7 @@ pub fn prepare(setting: &Setting<'_>, case: &TestCase, folder: &Path) -> Result<
 }
 
 struct Preparation<'a> {
-    setting: &'a Setting<'a>,
+    setup: &'a TestSetup<'a>,
     case: &'a TestCase,
     folder: &'a Path,
     files: Vec<(PathBuf, Schema, Vec<ArrayRef>)>,
@@ -121,15 +121,14 @@ impl Preparation<'_> {
     }
 
     fn source(&mut self, node: usize, given: &[&Given]) -> Option<GivenRows> {
-        let name = &self.setting.pipeline.nodes[node].name;
-        let NodeType::Dataset(dataset) = &self.setting.nodes[node].output else {
+        let name = &self.setup.pipeline.nodes[node].name;
+        let NodeType::Dataset(dataset) = &self.setup.nodes[node].output else {
             let message = format!(
-                "only a dataset can be given; `{name}` puts out a {}",
-                self.setting.nodes[node].output.kind()
+                "only a dataset can be given; the output of `{name}` is a {}",
+                self.setup.nodes[node].output.kind()
             );
             let diagnostic = Diagnostic::error(Code::BadInput, message).at(given[0].span);
-            self.diagnostics
-                .push(diagnostic.help("give the rows that it is made from"));
+            self.diagnostics.push(diagnostic.help("give rows of its inputs"));
             return None;
         };
         let mut schema = dataset.schema.clone();
@@ -194,7 +193,7 @@ impl Preparation<'_> {
             .collect();
         while let Some(node) = waiting.pop() {
             if needed.insert(node) && !self.is_given(node) {
-                let references = self.setting.pipeline.nodes[node].inputs.references();
+                let references = self.setup.pipeline.nodes[node].inputs.references();
                 waiting.extend(references.into_iter().map(|reference| reference.node));
             }
         }
@@ -207,21 +206,18 @@ impl Preparation<'_> {
             if self.is_given(node) {
                 continue;
             }
-            let name = &self.setting.pipeline.nodes[node].name;
-            let typed = &self.setting.nodes[node];
+            let name = &self.setup.pipeline.nodes[node].name;
+            let typed = &self.setup.nodes[node];
             let reads_outside = match typed.built.operator.form() {
                 // A source without files makes its rows itself.
                 Form::Source(source) => source.files().map_or(true, |files| !files.is_empty()),
                 _ => false,
             };
             let (message, help) = if typed.descriptor.purity == Purity::Effect {
-                let message = format!(
-                    "the test `{}` needs `{name}`, which changes something outside",
-                    test.value
-                );
-                (message, "expect something of the node that it reads".to_owned())
+                let message = format!("the test `{}` needs `{name}`, which has external effects", test.value);
+                (message, "add an expectation on the node that it reads".to_owned())
             } else if reads_outside {
-                let message = format!("the test `{}` needs `{name}`, which reads from outside", test.value);
+                let message = format!("the test `{}` needs `{name}`, which reads external data", test.value);
                 (message, format!("add rows for it: `given: {{ {name}: [ ... ] }}`"))
             } else {
                 continue;
@@ -230,11 +226,11 @@ impl Preparation<'_> {
             self.diagnostics.push(diagnostic.help(help));
         }
         for given in self.case.given.iter().filter(|given| !needed.contains(&given.node)) {
-            let name = &self.setting.pipeline.nodes[given.node].name;
-            let message = format!("nothing that the test `{}` expects needs `{name}`", test.value);
+            let name = &self.setup.pipeline.nodes[given.node].name;
+            let message = format!("the given rows of `{name}` are not used by the test `{}`", test.value);
             let diagnostic = Diagnostic::error(Code::BadInput, message).at(given.span);
             self.diagnostics
-                .push(diagnostic.help("take it out, or expect something of a node behind it"));
+                .push(diagnostic.help("remove them, or add an expectation on a node that depends on it"));
         }
     }
 
@@ -248,7 +244,7 @@ impl Preparation<'_> {
         let mut nodes: Vec<Node> = needed
             .iter()
             .map(|&index| {
-                let node = &self.setting.pipeline.nodes[index];
+                let node = &self.setup.pipeline.nodes[index];
                 match sources.remove(&index) {
                     Some(source) => stand_in(node, &source),
                     None => Node {
@@ -274,12 +270,12 @@ impl Preparation<'_> {
 
     /// Makes a node that shows what is expected: of a dataset one that nothing reads, so that its rows are kept.
     fn show(&self, expected: &Expected, reference: Reference, nodes: &mut Vec<Node>) -> usize {
-        let facts = match &expected.body {
-            Body::Facts(facts) => facts.clone(),
-            Body::Rows { .. } => Vec::new(),
+        let facts = match &expected.output {
+            ExpectedOutput::Expectations(facts) => facts.clone(),
+            ExpectedOutput::Rows { .. } => Vec::new(),
         };
-        let is_dataset = matches!(self.setting.nodes[expected.reference.node].output, NodeType::Dataset(_));
-        if !is_dataset && matches!(expected.body, Body::Facts(_)) {
+        let is_dataset = matches!(self.setup.nodes[expected.reference.node].output, NodeType::Dataset(_));
+        if !is_dataset && matches!(expected.output, ExpectedOutput::Expectations(_)) {
             nodes[reference.node].settings.expect.extend(facts);
             return reference.node;
         }
@@ -287,7 +283,7 @@ impl Preparation<'_> {
         nodes.push(Node {
             name: format!("{} as expected", expected.text),
             span,
-            op: Spanned::new(self.setting.select.to_owned(), span),
+            op: Spanned::new(self.setup.select.to_owned(), span),
             config: Value::empty_mapping(span),
             inputs: Connections::One(reference),
             after: Vec::new(),
@@ -295,7 +291,7 @@ impl Preparation<'_> {
                 expect: facts,
                 ..Settings::default()
             },
-            holes: Holes::default(),
+            invalid: InvalidParts::default(),
             generated: false,
             chain_text: None,
         });
@@ -316,22 +312,22 @@ fn stand_in(node: &Node, source: &GivenRows) -> Node {
     }
 }
 
-/// What is wrong with expected rows, given the type of what they are compared with.
+/// The errors of expected rows against the type of the output.
 fn check_rows(expected: &Expected, output: &NodeType) -> Vec<Diagnostic> {
-    let (Body::Rows { rows, .. }, NodeType::Dataset(dataset)) = (&expected.body, output) else {
+    let (ExpectedOutput::Rows { rows, .. }, NodeType::Dataset(dataset)) = (&expected.output, output) else {
         return Vec::new();
     };
     if let [_, _, ..] = dataset.splits.as_slice() {
         let message = format!("`{}` has several splits: {}", expected.text, dataset.splits.join(", "));
-        let help = format!("say which one: `{}.{}`", expected.text, dataset.splits[0]);
+        let help = format!("select one: `{}.{}`", expected.text, dataset.splits[0]);
         let diagnostic = Diagnostic::error(Code::UnknownSplit, message).at(expected.reference.span);
         return vec![diagnostic.help(help)];
     }
     match rows.columns(&dataset.schema) {
         Err(diagnostics) => diagnostics,
         Ok(columns) => {
-            let misfits = columns.into_iter().filter_map(|column| rows.values(column).err());
-            misfits.map(|misfit| *misfit).collect()
+            let mismatches = columns.into_iter().filter_map(|column| rows.values(column).err());
+            mismatches.map(|mismatch| *mismatch).collect()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Running a test, and what came of it.
+//! Execution of a test.
 
 use arrow::array::Array;
 use arrow::datatypes::DataType;
@@ -6,87 +6,91 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use towline_api::{Column, NodeType, OperatorError, Schema, TableFile};
 
 use crate::config::yaml::Span;
-use crate::pipeline_tests::case::{Body, Expected, TestCase};
+use crate::pipeline_tests::case::{Expected, ExpectedOutput, TestCase};
 use crate::pipeline_tests::compare::{Cell, Order, Row, difference};
 use crate::pipeline_tests::given::write;
 use crate::pipeline_tests::rows::Rows;
-use crate::pipeline_tests::subject::Subject;
+use crate::pipeline_tests::test_pipeline::TestPipeline;
 use crate::run::{Failure, NodeRecord, NodeStatus, RunOptions, RunRecord, run};
 use crate::store::{Content, Store};
 
-/// How many rows of an output are compared with expected ones; a test has few.
-const COMPARED: usize = 10_000;
+/// Maximum number of compared rows of an output.
+const MAX_COMPARED_ROWS: usize = 10_000;
 
-/// A test that was run.
+/// The outcome of a test.
 #[derive(Debug, Clone)]
-pub struct Trial {
-    /// What was not as expected; the test passed if nothing is here.
+pub struct TestOutcome {
+    /// The failures; empty if the test passed.
     pub failures: Vec<TestFailure>,
 }
 
-/// A test by its name, and what became of it.
+/// The outcome of a test with its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tested {
+pub struct TestReport {
     /// Its name.
     pub name: String,
-    /// Where its name stands.
+    /// The span of its name.
     pub span: Span,
-    /// What was not as expected.
+    /// The failures.
     pub failures: Vec<TestFailure>,
 }
 
-impl Tested {
-    /// Whether all was as expected.
+impl TestReport {
+    /// Whether the test passed.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
     }
 }
 
-/// Something that was not as expected.
+/// A failure of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestFailure {
-    /// Where it was expected.
+    /// The span of the expectation.
     pub span: Span,
-    /// What was not as expected, in one line.
+    /// The message, in one line.
     pub message: String,
     /// The difference, or the values of the parts of an expectation: lines of text, or nothing.
     pub details: String,
 }
 
-impl Subject {
+impl TestPipeline {
     /// Runs the test in a store of its own.
-    pub async fn run(self, case: &TestCase, store: Store, mut options: RunOptions) -> Result<Trial, Failure> {
+    pub async fn run(self, case: &TestCase, store: Store, mut options: RunOptions) -> Result<TestOutcome, Failure> {
         for (path, schema, columns) in &self.files {
             write(path, schema, columns.clone())?;
         }
         options.stop_at_unmet = false;
         let outputs: Vec<NodeType> = self.nodes.iter().map(|node| node.output.clone()).collect();
         let record = run(self.pipeline, self.nodes, store.clone(), options).await;
-        let mut failures: Vec<TestFailure> = record.nodes.iter().filter_map(|node| broken(node, case)).collect();
+        let mut failures: Vec<TestFailure> = record
+            .nodes
+            .iter()
+            .filter_map(|node| node_failure(node, case))
+            .collect();
         for (expected, &shown_by) in case.expected.iter().zip(&self.shown_by) {
             let node = &record.nodes[shown_by];
             if matches!(node.status, NodeStatus::Failed | NodeStatus::Skipped) {
                 continue;
             }
-            match &expected.body {
-                Body::Facts(_) => failures.extend(unmet(expected, node)),
-                Body::Rows { rows, order } => {
-                    let look = Look {
+            match &expected.output {
+                ExpectedOutput::Expectations(_) => failures.extend(failed_expectations(expected, node)),
+                ExpectedOutput::Rows { rows, order } => {
+                    let reader = OutputReader {
                         store: &store,
                         record: &record,
                         node,
                         output: &outputs[shown_by],
                     };
-                    failures.extend(look.compare(expected, rows, *order)?);
+                    failures.extend(reader.compare(expected, rows, *order)?);
                 }
             }
         }
-        Ok(Trial { failures })
+        Ok(TestOutcome { failures })
     }
 }
 
-/// A node that failed; those that were skipped because of it are no news.
-fn broken(node: &NodeRecord, case: &TestCase) -> Option<TestFailure> {
+/// The failure of a node; nodes that were skipped because of it are not reported.
+fn node_failure(node: &NodeRecord, case: &TestCase) -> Option<TestFailure> {
     (node.status == NodeStatus::Failed).then(|| TestFailure {
         span: case.name.span,
         message: format!("the node `{}` failed: {}", node.name, node.reason),
@@ -94,9 +98,9 @@ fn broken(node: &NodeRecord, case: &TestCase) -> Option<TestFailure> {
     })
 }
 
-/// The expectations that do not hold. Of those that a node's own name stands for several times, each tells its own.
-fn unmet(expected: &Expected, node: &NodeRecord) -> Vec<TestFailure> {
-    let Body::Facts(facts) = &expected.body else {
+/// The expectations that do not hold.
+fn failed_expectations(expected: &Expected, node: &NodeRecord) -> Vec<TestFailure> {
+    let ExpectedOutput::Expectations(facts) = &expected.output else {
         return Vec::new();
     };
     facts
@@ -117,21 +121,21 @@ fn unmet(expected: &Expected, node: &NodeRecord) -> Vec<TestFailure> {
         .collect()
 }
 
-/// Where the rows of a node are found.
-struct Look<'a> {
+/// Reads the output of a node from the store.
+struct OutputReader<'a> {
     store: &'a Store,
     record: &'a RunRecord,
     node: &'a NodeRecord,
     output: &'a NodeType,
 }
 
-impl Look<'_> {
+impl OutputReader<'_> {
     fn compare(&self, expected: &Expected, rows: &Rows, order: Order) -> Result<Option<TestFailure>, Failure> {
         let NodeType::Dataset(dataset) = self.output else {
             return Ok(None);
         };
         let columns = self.columns(rows, &dataset.schema);
-        let heads: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        let headers: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         let found = self.found(&columns)?;
         let mut wanted: Vec<Row> = vec![Vec::new(); rows.rows.len()];
         for column in &columns {
@@ -141,9 +145,9 @@ impl Look<'_> {
             };
             push(&mut wanted, 0, array.as_ref())?;
         }
-        Ok(difference(&heads, &wanted, &found, order).map(|details| TestFailure {
+        Ok(difference(&headers, &wanted, &found, order).map(|details| TestFailure {
             span: rows.span,
-            message: format!("the rows of `{}` are not those expected", expected.text),
+            message: format!("the rows of `{}` differ from the expected ones", expected.text),
             details,
         }))
     }
@@ -172,7 +176,7 @@ impl Look<'_> {
             for batch in file.batches(None)? {
                 let batch = batch.map_err(OperatorError::from)?;
                 let start = found.len();
-                if start >= COMPARED {
+                if start >= MAX_COMPARED_ROWS {
                     break;
                 }
                 found.resize(start + batch.num_rows(), Vec::new());

@@ -1,46 +1,47 @@
-//! What a sweep tries: all combinations of values, or some drawn at random.
+//! The search space of a sweep: grid search over lists of values, or random search.
 
 use std::collections::HashSet;
 
-use crate::config::expand::{Draft, Drafter};
-use crate::config::nodes::{unknown_key, wrong_type};
+use crate::config::key_errors::{unknown_key, wrong_type};
+use crate::config::nodes::parser::NodeParser;
+use crate::config::nodes::unresolved::UnresolvedNode;
 use crate::config::yaml::{Code, Diagnostic, Key, Mapping, Span, Value, ValueKind};
 
-/// More models than this are not a sweep but a mistake in it.
-const MOST_TRIALS: usize = 1_000;
-/// How often a combination is drawn anew that was drawn before, for each trial.
-const REDRAWS: usize = 50;
-/// Values drawn from a range are rounded to this many digits: enough to tell trials apart, few enough to read.
+/// Maximum number of trials of a sweep.
+const MAX_TRIALS: usize = 1_000;
+/// Maximum number of draws for each trial, as combinations that were drawn before are drawn again.
+const MAX_REDRAWS: usize = 50;
+/// Significant digits of values drawn from a range.
 const DIGITS: i32 = 4;
 
-/// The parameters of one trial, by their paths.
-pub(crate) type Settle = Vec<(Key, Value)>;
+/// The parameter values of one trial, by parameter path.
+pub(crate) type Assignment = Vec<(Key, Value)>;
 
-/// The values that one parameter may have.
-enum Choices {
+/// The candidate values of one parameter.
+enum ParameterValues {
     /// One of these.
-    Of(Vec<Value>),
+    List(Vec<Value>),
     /// A number from a range.
-    Between {
-        least: f64,
-        most: f64,
+    Range {
+        min: f64,
+        max: f64,
         log: bool,
-        whole: bool,
+        integer: bool,
         span: Span,
     },
 }
 
-/// The parameters of a sweep with their values.
-pub(crate) struct Space {
-    parameters: Vec<(Key, Choices)>,
+/// The parameters of a sweep with their candidate values.
+pub(crate) struct SearchSpace {
+    parameters: Vec<(Key, ParameterValues)>,
     span: Span,
 }
 
-impl Space {
-    /// Reads what stands under `over`; what is wrong with it goes to the drafter.
-    pub(crate) fn read(drafter: &mut Drafter<'_>, over: &Value, node: &Draft) -> Option<Self> {
+impl SearchSpace {
+    /// Reads what stands under `over`; what is wrong with it goes to the parser.
+    pub(crate) fn read(parser: &mut NodeParser<'_>, over: &Value, node: &UnresolvedNode) -> Option<Self> {
         let Some(mapping) = over.as_mapping().filter(|mapping| !mapping.entries.is_empty()) else {
-            drafter.wrong_type("`over` must be a mapping from parameters to their values", over);
+            parser.wrong_type("`over` must be a mapping from parameters to their values", over);
             return None;
         };
         let mut parameters = Vec::new();
@@ -48,53 +49,53 @@ impl Space {
             if let Some((own, _)) = node.config.as_mapping().and_then(|config| written(config, &key.value)) {
                 let message = format!("`{}` is swept and has a value of its own", key.value);
                 let diagnostic = Diagnostic::error(Code::Conflict, message).at(key.span);
-                drafter.report(diagnostic.label("remove one of them").related(own.span, "the other"));
+                parser.report(diagnostic.label("remove one of them").related(own.span, "the other"));
             }
             match choices(value) {
                 Ok(choices) => parameters.push((key.clone(), choices)),
-                Err(diagnostic) => drafter.report(*diagnostic),
+                Err(diagnostic) => parser.report(*diagnostic),
             }
         }
-        Some(Space {
+        Some(SearchSpace {
             parameters,
             span: over.span,
         })
     }
 
     /// The trials: every combination, the last parameter running fastest, or as many as `wanted` at random.
-    pub(crate) fn trials(&self, wanted: Option<u64>, seed: u64) -> Result<Vec<Settle>, Box<Diagnostic>> {
+    pub(crate) fn trials(&self, wanted: Option<u64>, seed: u64) -> Result<Vec<Assignment>, Box<Diagnostic>> {
         let too_many = |count: String| {
-            let message = format!("{count} trials are more than the {MOST_TRIALS} that a sweep may have");
+            let message = format!("{count} trials are more than the {MAX_TRIALS} that a sweep may have");
             let diagnostic = Diagnostic::error(Code::OutOfRange, message).at(self.span);
             Box::new(diagnostic.help("try fewer values, or draw some combinations with `trials:`"))
         };
         let sizes = self.parameters.iter().map(|(_, choices)| match choices {
-            Choices::Of(values) => Some(values.len()),
-            Choices::Between { .. } => None,
+            ParameterValues::List(values) => Some(values.len()),
+            ParameterValues::Range { .. } => None,
         });
         let sizes: Option<Vec<usize>> = sizes.collect();
         let all = sizes
             .as_ref()
             .map(|sizes| sizes.iter().fold(1_usize, |all, size| all.saturating_mul(*size)));
         match (wanted, all) {
-            (None, Some(all)) if all > MOST_TRIALS => Err(too_many(all.to_string())),
+            (None, Some(all)) if all > MAX_TRIALS => Err(too_many(all.to_string())),
             (None, Some(all)) => Ok((0..all).map(|number| self.combination(number)).collect()),
             (None, None) => {
-                let message = "a range has no end of values: the sweep needs `trials`";
+                let message = "a sweep over a range needs `trials`";
                 let diagnostic = Diagnostic::error(Code::MissingKey, message).at(self.span);
                 Err(Box::new(diagnostic.help("say how many are drawn: `trials: 20`")))
             }
-            (Some(wanted), _) if wanted > MOST_TRIALS as u64 => Err(too_many(wanted.to_string())),
+            (Some(wanted), _) if wanted > MAX_TRIALS as u64 => Err(too_many(wanted.to_string())),
             (Some(wanted), Some(all)) if wanted >= all as u64 => Ok((0..all).map(|n| self.combination(n)).collect()),
-            (Some(wanted), _) => Ok(self.drawn(usize::try_from(wanted).unwrap_or(MOST_TRIALS), seed)),
+            (Some(wanted), _) => Ok(self.drawn(usize::try_from(wanted).unwrap_or(MAX_TRIALS), seed)),
         }
     }
 
-    /// The combination of this number.
-    fn combination(&self, mut number: usize) -> Settle {
-        let mut trial: Settle = Vec::new();
+    /// The combination at an index of the grid.
+    fn combination(&self, mut number: usize) -> Assignment {
+        let mut trial: Assignment = Vec::new();
         for (key, choices) in self.parameters.iter().rev() {
-            if let Choices::Of(values) = choices {
+            if let ParameterValues::List(values) = choices {
                 trial.push((key.clone(), values[number % values.len()].clone()));
                 number /= values.len();
             }
@@ -103,19 +104,19 @@ impl Space {
         trial
     }
 
-    /// Combinations drawn at random, each once. A parameter's values do not depend on what else is swept.
-    fn drawn(&self, wanted: usize, seed: u64) -> Vec<Settle> {
+    /// Distinct combinations drawn at random. A parameter's values do not depend on the other parameters of the sweep.
+    fn drawn(&self, wanted: usize, seed: u64) -> Vec<Assignment> {
         let mut trials = Vec::new();
         let mut known = HashSet::new();
-        for draw in 0..wanted.saturating_mul(REDRAWS) {
+        for draw in 0..wanted.saturating_mul(MAX_REDRAWS) {
             if trials.len() == wanted {
                 break;
             }
-            let settle = |(key, choices): &(Key, Choices)| {
-                let value = choices.at(chance(&format!("{seed}/{draw}/{}", key.value)));
+            let assign = |(key, choices): &(Key, ParameterValues)| {
+                let value = choices.at(uniform(&format!("{seed}/{draw}/{}", key.value)));
                 (key.clone(), value)
             };
-            let trial: Settle = self.parameters.iter().map(settle).collect();
+            let trial: Assignment = self.parameters.iter().map(assign).collect();
             let text: Vec<String> = trial.iter().map(|(_, value)| value.to_json().to_string()).collect();
             if known.insert(text.join(" ")) {
                 trials.push(trial);
@@ -125,29 +126,31 @@ impl Space {
     }
 }
 
-impl Choices {
-    /// The value at a point between 0 and 1, 1 excluded.
+impl ParameterValues {
+    /// The value at a quantile in [0, 1).
     fn at(&self, point: f64) -> Value {
         match self {
-            Choices::Of(values) => values[((point * values.len() as f64) as usize).min(values.len() - 1)].clone(),
-            &Choices::Between {
-                least,
-                most,
+            ParameterValues::List(values) => {
+                values[((point * values.len() as f64) as usize).min(values.len() - 1)].clone()
+            }
+            &ParameterValues::Range {
+                min,
+                max,
                 log,
-                whole,
+                integer,
                 span,
             } => {
                 // Each whole number has the same room, the greatest too.
-                let room = if whole { 1.0 } else { 0.0 };
+                let room = if integer { 1.0 } else { 0.0 };
                 let value = if log {
-                    least * ((most + room) / least).powf(point)
+                    min * ((max + room) / min).powf(point)
                 } else {
-                    least + (most + room - least) * point
+                    min + (max + room - min) * point
                 };
-                let kind = if whole {
-                    ValueKind::Int(value.floor().clamp(least, most) as i64)
+                let kind = if integer {
+                    ValueKind::Int(value.floor().clamp(min, max) as i64)
                 } else {
-                    ValueKind::Float(rounded(value).clamp(least, most))
+                    ValueKind::Float(round_to_digits(value).clamp(min, max))
                 };
                 Value { kind, span }
             }
@@ -155,15 +158,15 @@ impl Choices {
     }
 }
 
-/// A number between 0 and 1, 1 excluded, that depends on a text alone.
-fn chance(text: &str) -> f64 {
+/// A uniform number in [0, 1) that is a hash of a text.
+fn uniform(text: &str) -> f64 {
     let hash = blake3::hash(text.as_bytes());
     let mut first = [0; 8];
     first.copy_from_slice(&hash.as_bytes()[..8]);
     (u64::from_le_bytes(first) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-fn rounded(value: f64) -> f64 {
+fn round_to_digits(value: f64) -> f64 {
     if value == 0.0 {
         return value;
     }
@@ -171,9 +174,9 @@ fn rounded(value: f64) -> f64 {
     (value * scale).round() / scale
 }
 
-fn choices(value: &Value) -> Result<Choices, Box<Diagnostic>> {
+fn choices(value: &Value) -> Result<ParameterValues, Box<Diagnostic>> {
     match &value.kind {
-        ValueKind::Sequence(values) if !values.is_empty() => Ok(Choices::Of(values.clone())),
+        ValueKind::Sequence(values) if !values.is_empty() => Ok(ParameterValues::List(values.clone())),
         ValueKind::Mapping(mapping) => range(mapping, value.span),
         _ => {
             let expected = "the values of a swept parameter must be a list, or a range `{ min: 1, max: 9 }`";
@@ -182,7 +185,7 @@ fn choices(value: &Value) -> Result<Choices, Box<Diagnostic>> {
     }
 }
 
-fn range(mapping: &Mapping, span: Span) -> Result<Choices, Box<Diagnostic>> {
+fn range(mapping: &Mapping, span: Span) -> Result<ParameterValues, Box<Diagnostic>> {
     let known = ["min", "max", "scale"];
     if let Some((key, _)) = mapping
         .entries
@@ -201,7 +204,7 @@ fn range(mapping: &Mapping, span: Span) -> Result<Choices, Box<Diagnostic>> {
             _ => Err(Box::new(wrong_type(&format!("`{key}` must be a number"), value))),
         },
     };
-    let ((least, whole), (most, also_whole)) = (bound("min")?, bound("max")?);
+    let ((min, integer), (max, also_integer)) = (bound("min")?, bound("max")?);
     let wrong = |message: &str| Box::new(Diagnostic::error(Code::OutOfRange, message).at(span));
     let log = match mapping.get("scale") {
         None => false,
@@ -214,35 +217,35 @@ fn range(mapping: &Mapping, span: Span) -> Result<Choices, Box<Diagnostic>> {
             }
         },
     };
-    if least >= most {
+    if min >= max {
         return Err(wrong("`min` must be less than `max`"));
     }
-    if log && least <= 0.0 {
+    if log && min <= 0.0 {
         return Err(wrong("a range on a log scale must begin above 0"));
     }
-    Ok(Choices::Between {
-        least,
-        most,
+    Ok(ParameterValues::Range {
+        min,
+        max,
         log,
-        whole: whole && also_whole,
+        integer: integer && also_integer,
         span,
     })
 }
 
 /// The whole number that stands under a key of a sweep.
-pub(crate) fn whole(drafter: &mut Drafter<'_>, key: &str, value: &Value) -> Option<u64> {
+pub(crate) fn integer(parser: &mut NodeParser<'_>, key: &str, value: &Value) -> Option<u64> {
     let number = match value.kind {
         ValueKind::Int(number) => u64::try_from(number).ok(),
         ValueKind::UInt(number) => Some(number),
         _ => {
-            drafter.wrong_type(&format!("`{key}` must be a whole number"), value);
+            parser.wrong_type(&format!("`{key}` must be a whole number"), value);
             return None;
         }
     };
-    let least = u64::from(key == "trials");
-    if number.is_none_or(|number| number < least) {
-        let message = format!("`{key}` must be {least} or more");
-        drafter.report(Diagnostic::error(Code::OutOfRange, message).at(value.span));
+    let min = u64::from(key == "trials");
+    if number.is_none_or(|number| number < min) {
+        let message = format!("`{key}` must be {min} or more");
+        parser.report(Diagnostic::error(Code::OutOfRange, message).at(value.span));
         return None;
     }
     number
