@@ -1,4 +1,4 @@
-//! What operators that go column by column have in common.
+//! Shared checks of operators that process each column separately.
 
 use arrow::datatypes::DataType;
 
@@ -6,7 +6,7 @@ use towline_api::{
     Column, DatasetType, Inputs, NamedExpr, NodeType, OperatorError, Problem, Result, Schema, contradiction, dataset_at,
 };
 
-/// The output type of an operator that turns every column of `input` into the one that `change` makes of it.
+/// The output type of an operator that maps every column of `input` through `change`.
 pub(crate) fn each_column(
     inputs: &Inputs<NodeType>,
     change: impl Fn(&Column) -> Result<Column, Problem>,
@@ -38,7 +38,7 @@ pub(crate) fn each_column(
     }))
 }
 
-/// The problem with a column that does not hold numbers.
+/// A problem if a column is not numeric.
 pub(crate) fn number(column: &Column, what: &str) -> Result<(), Problem> {
     if column.data_type.is_numeric() {
         return Ok(());
@@ -47,7 +47,7 @@ pub(crate) fn number(column: &Column, what: &str) -> Result<(), Problem> {
     Err(Problem::new("wrong-type", message).help("select columns of numbers"))
 }
 
-/// Names in a setting that are no columns of the input.
+/// Problems for names in a parameter that are not input columns.
 pub(crate) fn unknown<'a>(names: impl IntoIterator<Item = &'a str>, schema: &Schema, key: &str) -> Vec<Problem> {
     let unknown = names.into_iter().filter(|name| schema.get(name).is_none());
     unknown

@@ -1,9 +1,9 @@
-//! The split that an operator learns from.
+//! The split to fit on.
 
 pub(super) use towline_api::default_split;
 use towline_api::{Problem, suggest};
 
-/// The problem with `fit_on`, if the input has no such split.
+/// A problem if the input does not have the split `fit_on`.
 pub(crate) fn unknown_split(fit_on: &String, splits: &[String]) -> Option<Problem> {
     if splits.contains(fit_on) {
         return None;

@@ -1,4 +1,4 @@
-//! `CastSmallest`: whole numbers in as few bytes as they need.
+//! `CastSmallest`: casts integers to the smallest type.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ use towline_api::{
 };
 use towline_tables::array_function::array_function;
 
-/// Stores whole numbers in the smallest type that holds their range. Types are known before any data is read, so the range
-/// is given: a value outside it fails the node and says so. `DataStats` finds the ranges. Columns that are not in `ranges`
-/// stay as they are.
+/// Casts integer columns to the smallest type that holds a given range. Types must be known before data is read, so the
+/// range is a parameter; a value outside it fails the node. `DataStats` reports the ranges. Columns that are not in
+/// `ranges` are unchanged.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CastSmallest {
-    /// The smallest and the largest value of each column: `{ age: [0, 120] }`.
+    /// Minimum and maximum of each column: `{ age: [0, 120] }`.
     pub ranges: BTreeMap<String, [i64; 2]>,
 }
 

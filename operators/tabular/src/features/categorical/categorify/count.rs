@@ -1,4 +1,4 @@
-//! Counts the values of a vocabulary, in memory as far as allowed.
+//! Counts value frequencies for a vocabulary, in memory up to a limit and beyond it on disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use crate::features::categorical::categorify::spill::Tally;
 use towline_api::{OperatorError, Result};
 use towline_tables::sorted_runs::Runs;
 
-/// What a counted number takes while numbers are sorted and written: key and count, and as much again for the order.
+/// Memory per numeric entry while entries are sorted and written: key and count, and the sort's copy of both.
 const NUMBER_BYTES: usize = 48;
-/// What a counted text takes beside its bytes: pointer, length, count, control byte and the allocator's own.
+/// Memory per text entry beside its bytes: pointer, length, count, control byte and allocator overhead.
 const TEXT_BYTES: usize = 96;
 
-/// A key in memory.
+/// A value's key in memory.
 pub(crate) trait Key: Ord + Clone + Send {
     fn collect(keys: &[(Self, u64)]) -> Keys;
-    /// Puts the most frequent first, equally frequent ones in ascending order.
+    /// Sorts by count descending, then key ascending.
     fn rank(counted: &mut [(Self, u64)]);
 }
 
@@ -46,7 +46,7 @@ impl Key for Box<[u8]> {
     }
 }
 
-/// The counts of a vocabulary's values.
+/// Frequencies of a vocabulary's values.
 pub(crate) struct Counter {
     pub(crate) values: Values,
     pub(crate) nulls: u64,
@@ -66,14 +66,14 @@ enum Counts {
     },
 }
 
-/// Counts that are complete.
+/// Complete frequencies, by the kind of key.
 pub(crate) enum Counted {
     Numbers(Tally<i64>),
     Bytes(Tally<Box<[u8]>>),
 }
 
 impl Counter {
-    /// Nothing counted yet. Beyond `limit` bytes of memory, counts go to files in `folder`.
+    /// An empty counter. Above `limit` bytes of memory, counts are spilled to files in `folder`.
     pub(crate) fn new(values: Values, limit: Option<usize>, folder: &Path) -> Self {
         let counts = match values {
             Values::Number(_) => Counts::Numbers {
@@ -94,8 +94,8 @@ impl Counter {
         }
     }
 
-    /// Counts the values of one column, or of a tuple of columns. Lists are counted element by element; a missing list
-    /// has no elements.
+    /// Counts the values of one column, or the tuples of several. Lists are counted element by element; a null list has
+    /// no elements.
     pub(crate) fn update(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let columns = columns
             .iter()
@@ -143,7 +143,7 @@ impl Counter {
         Ok(())
     }
 
-    /// Everything that was counted.
+    /// Finishes counting: the kind of value, the number of nulls and the frequencies.
     pub(crate) fn finish(self) -> Result<(Values, u64, Counted)> {
         let counted = match self.counts {
             Counts::Numbers { counts, mut runs } => {
@@ -174,7 +174,7 @@ pub(crate) fn is_list(data_type: &DataType) -> bool {
     )
 }
 
-/// The elements of all lists that are there, in order.
+/// The elements of all non-null lists, in order.
 fn elements(array: &ArrayRef) -> Result<ArrayRef> {
     let present: BooleanArray = is_not_null(array)?;
     let array = if array.null_count() > 0 {
@@ -188,7 +188,7 @@ fn elements(array: &ArrayRef) -> Result<ArrayRef> {
     Ok(list.values().slice(first as usize, (last - first) as usize))
 }
 
-/// Lists of any kind as lists with 32-bit offsets.
+/// Any list type cast to lists with 32-bit offsets.
 pub(crate) fn as_list(array: &ArrayRef) -> Result<ArrayRef> {
     let field = match array.data_type() {
         DataType::List(_) => return Ok(Arc::clone(array)),

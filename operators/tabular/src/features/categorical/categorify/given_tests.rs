@@ -1,4 +1,4 @@
-//! `Categorify` with vocabularies that are given, and beside those of NVTabular.
+//! `Categorify` with given vocabularies, compared with NVTabular's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ fn a_given_vocabulary_is_closed_unless_it_grows() {
         "counts are those of the rows of this fit"
     );
 
-    // The next day starts from what today wrote.
+    // The next day starts from the vocabulary that was written today.
     let today = ran.vocabulary("item").path().to_string_lossy().into_owned();
     let next = Data::of([("item", ints(&[50, 50, 50, 40]))]);
     let ran = categorify(json!({"vocabulary": {"item": today}, "grow": true}), next);
@@ -122,7 +122,7 @@ fn another_nodes_vocabulary_is_the_same_vocabulary() {
     assert_eq!(codes::<Categorify>(json!({}), &unrelated), ["bad-input"]);
 }
 
-/// The folder with reference data, if it is there.
+/// The folder with reference data, if present.
 fn reference(what: &str) -> Option<PathBuf> {
     let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let folder = std::env::var_os("TOWLINE_DATA")

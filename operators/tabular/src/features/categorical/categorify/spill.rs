@@ -1,4 +1,4 @@
-//! Counts that do not fit into memory.
+//! Frequencies beyond the memory limit.
 
 use std::cmp::Ordering;
 use std::io::{Read, Result as IoResult};
@@ -7,14 +7,14 @@ use crate::features::categorical::categorify::count::Key;
 use towline_api::Result;
 use towline_tables::sorted_runs::{Entry, Runs};
 
-/// Complete counts: in memory in any order, or in runs that are sorted by key and hold a key more than once.
+/// Complete frequencies: in memory in any order, or spilled to runs that are sorted by key and may repeat a key.
 pub(crate) enum Tally<K> {
     Memory(Vec<(K, u64)>),
     /// The runs, and how many entries may be in memory at once.
     Disk(Runs<(K, u64)>, usize),
 }
 
-/// A counted value in order of its rank: count descending, then value ascending.
+/// A value and its count, ordered by rank: count descending, then value ascending.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ranked<K>((K, u64));
 
@@ -44,7 +44,7 @@ where
     }
 }
 
-/// Writes entries as one more run, in order of their rank.
+/// Sorts entries by rank and writes them as a run.
 pub(crate) fn write_ranked<K: Key>(runs: &mut Runs<Ranked<K>>, mut entries: Vec<(K, u64)>) -> Result<()>
 where
     (K, u64): Entry,
@@ -53,7 +53,7 @@ where
     runs.write_sorted(entries.into_iter().map(Ranked))
 }
 
-/// Calls `each` with the entries of runs, in order of their rank.
+/// Calls `each` with the entries of all runs in order of rank.
 pub(crate) fn ranked<K: Key>(runs: Runs<Ranked<K>>, mut each: impl FnMut(K, u64) -> Result<()>) -> Result<()>
 where
     (K, u64): Entry,

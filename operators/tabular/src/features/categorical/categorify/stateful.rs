@@ -1,4 +1,4 @@
-//! What `Categorify` learns, and how that is applied.
+//! `Categorify` as a stateful operator: fit and apply.
 
 use datafusion::logical_expr::ScalarUDF;
 
