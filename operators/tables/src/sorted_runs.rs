@@ -1,4 +1,4 @@
-//! Entries that do not fit into memory: sorted runs in files, merged while they are read.
+//! External sort: sorted runs in temporary files, merged while they are read.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 
 use towline_api::{OperatorError, Result};
 
-/// Files that may be open at once; with this many, they become one.
+/// Maximum number of open files; once reached, they are merged into one.
 const MOST_FILES: usize = 64;
-/// What is read or written at once.
+/// Buffer size of reads and writes.
 const BUFFER: usize = 1 << 18;
 
-/// Something that is kept in runs, in its order.
+/// A record that can be sorted and serialised.
 pub trait Entry: Ord + Sized {
-    /// Appends its bytes.
+    /// Appends the serialised record.
     fn append(&self, out: &mut Vec<u8>);
-    /// Reads one back; what is read begins with one.
+    /// Reads one record from the start of `from`.
     fn read(from: &mut impl Read) -> IoResult<Self>;
-    /// Puts entries in order.
+    /// Sorts records.
     fn sort(entries: &mut [Self]) {
         entries.sort_unstable();
     }
@@ -63,7 +63,7 @@ fn exactly<const N: usize>(from: &mut impl Read) -> IoResult<[u8; N]> {
     Ok(bytes)
 }
 
-/// Files of sorted entries in a folder.
+/// Sorted runs in a folder.
 #[derive(Debug)]
 pub struct Runs<E> {
     folder: PathBuf,
@@ -72,7 +72,7 @@ pub struct Runs<E> {
 }
 
 impl<E: Entry> Runs<E> {
-    /// No runs yet.
+    /// An empty set of runs.
     pub fn in_folder(folder: &Path) -> Self {
         Runs {
             folder: folder.to_owned(),
@@ -81,18 +81,18 @@ impl<E: Entry> Runs<E> {
         }
     }
 
-    /// Whether no run was written.
+    /// Whether there is no run.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// Writes the entries as one more run.
+    /// Sorts the records and writes them as a run.
     pub fn write(&mut self, mut entries: Vec<E>) -> Result<()> {
         E::sort(&mut entries);
         self.write_sorted(entries.into_iter())
     }
 
-    /// Writes a run of entries that are in order.
+    /// Writes sorted records as a run.
     pub fn write_sorted(&mut self, entries: impl Iterator<Item = E>) -> Result<()> {
         let file = self.written(entries.map(Ok))?;
         self.files.push(file);
@@ -106,7 +106,7 @@ impl<E: Entry> Runs<E> {
 
     fn written(&self, entries: impl Iterator<Item = Result<E>>) -> Result<File> {
         let fail = |folder: &Path| OperatorError::io(folder.to_owned());
-        // A file without a name is gone with its handle, however the process ends.
+        // An unnamed file is deleted with its handle, however the process ends.
         let file = tempfile::tempfile_in(&self.folder).map_err(fail(&self.folder))?;
         let mut writer = BufWriter::with_capacity(BUFFER, file);
         let mut bytes = Vec::new();
@@ -120,7 +120,7 @@ impl<E: Entry> Runs<E> {
             .map_err(|error| fail(&self.folder)(error.into_error()))
     }
 
-    /// All entries in order; one that is in several runs comes several times.
+    /// Merges all runs into one sorted sequence; duplicates are kept.
     pub fn merged(self) -> Result<Merged<E>> {
         let mut readers = Vec::new();
         for mut file in self.files {
@@ -145,7 +145,7 @@ impl<K: Eq> Runs<(K, u64)>
 where
     (K, u64): Entry,
 {
-    /// Calls `each` with the entries in order of their keys, the counts of equal keys added up.
+    /// Calls `each` for each distinct key in ascending order, with the sum of its counts.
     pub fn totals(self, mut each: impl FnMut(K, u64) -> Result<()>) -> Result<()> {
         let mut current: Option<(K, u64)> = None;
         for entry in self.merged()? {
@@ -166,7 +166,7 @@ where
     }
 }
 
-/// The entries of several runs, in order.
+/// Iterator over the merged records.
 pub struct Merged<E> {
     folder: PathBuf,
     readers: Vec<BufReader<File>>,
@@ -179,7 +179,7 @@ impl<E: Entry> Iterator for Merged<E> {
     fn next(&mut self) -> Option<Self::Item> {
         let mut first = self.next.peek_mut()?;
         let index = first.0.1;
-        // The next entry of the run takes the place of this one.
+        // The run's next record takes the place of this one in the heap.
         let Reverse((entry, _)) = match read(&mut self.readers[index], &self.folder) {
             Ok(Some(entry)) => std::mem::replace(&mut *first, Reverse((entry, index))),
             Ok(None) => PeekMut::pop(first),
@@ -189,13 +189,13 @@ impl<E: Entry> Iterator for Merged<E> {
     }
 }
 
-/// The next entry of a run, if there is one.
+/// The next record of a run, or `None` at its end.
 fn read<E: Entry>(reader: &mut BufReader<File>, folder: &Path) -> Result<Option<E>> {
     let entry = reader
         .fill_buf()
         .map(<[u8]>::is_empty)
         .and_then(|over| if over { Ok(None) } else { E::read(reader).map(Some) });
-    // Only an error needs the folder, and entries are many.
+    // Only an error needs the folder, and records are many.
     entry.map_err(|error| OperatorError::io(folder)(error))
 }
 
@@ -207,7 +207,7 @@ mod tests {
     fn many_runs_are_one_order_and_equal_keys_add_up() {
         let folder = tempfile::tempdir().unwrap();
         let mut runs = Runs::in_folder(folder.path());
-        // So many that files are put together twice.
+        // Enough runs for two rounds of merging.
         for run in 0..2 * MOST_FILES as i64 + 3 {
             runs.write(vec![(run % 5, 1), (-run, 1)]).unwrap();
             assert!(runs.files.len() < MOST_FILES);

@@ -1,4 +1,4 @@
-//! `MerlinSource`: reads what Merlin and NVTabular wrote.
+//! `MerlinSource`: reads datasets of Merlin and NVTabular.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use towline_api::{
     TableContext, TypeContext, contradiction,
 };
 
-/// Reads Parquet files that Merlin or NVTabular wrote, with the tags and the sizes of domains that its schema gives.
+/// Reads Parquet files of Merlin or NVTabular, with the tags and domain sizes of their schema.
 ///
-/// The schema is `.merlin/schema.json`, or else `schema.pbtxt`, in the folder of the first split, or what `schema` names.
-/// Tags that Towline does not have are left out. To encode other rows with the same ids, give the vocabularies
+/// The schema is `.merlin/schema.json`, or else `schema.pbtxt`, in the folder of the first split, unless `schema` is
+/// set. Tags that Towline does not support are ignored. To encode other rows with the same ids, pass the vocabularies
 /// (`categories/unique.<column>.parquet`) to `Categorify`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MerlinSource {
-    /// The folder with the files of each split: `{ train: processed/train, valid: processed/valid }`.
+    /// The folder with each split's files: `{ train: processed/train, valid: processed/valid }`.
     pub splits: BTreeMap<String, String>,
-    /// The schema, where it is not in the folder of the first split: a `.json` or a `.pbtxt` file.
+    /// Path of the schema, if it is not in the folder of the first split: a `.json` or `.pbtxt` file.
     #[serde(default)]
     pub schema: Option<String>,
 }
@@ -40,7 +40,7 @@ impl MerlinSource {
         }
     }
 
-    /// The file with the schema.
+    /// The schema file.
     fn schema_file(&self) -> Result<PathBuf> {
         if let Some(path) = &self.schema {
             return Ok(PathBuf::from(path));
@@ -67,7 +67,7 @@ impl MerlinSource {
         })
     }
 
-    /// What the schema says, on the columns of the files.
+    /// Adds the information in the schema file to the columns of the Parquet files.
     fn described(&self, mut schema: Schema) -> Result<Schema> {
         let path = self.schema_file()?;
         let text = std::fs::read_to_string(&path).map_err(OperatorError::io(&path))?;
@@ -76,7 +76,7 @@ impl MerlinSource {
             let own: Schema =
                 serde_json::from_str(&text).map_err(|error| OperatorError::invalid(format!("{place}: {error}")))?;
             let mut own = own.carried_to(schema.to_arrow().as_ref());
-            // The vocabularies lie elsewhere; their digests mean nothing here.
+            // The vocabularies are stored elsewhere, so their digests are meaningless here.
             own.columns
                 .iter_mut()
                 .filter_map(|column| column.domain.as_mut())

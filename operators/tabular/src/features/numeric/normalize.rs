@@ -27,7 +27,8 @@ use towline_tables::array_function::array_function;
 #[serde(deny_unknown_fields)]
 pub struct Normalize {
     /// Scaling method. `standard`: z-score, (x - mean) / standard deviation of the sample (n - 1). `min_max`: to the
-    /// range 0 to 1. `robust`: (x - median) / interquartile range, if that is not 0 (exact; keeps all values of a column in memory).
+    /// range 0 to 1. `robust`: (x - median) / interquartile range, if that is not 0 (exact; keeps all values of a
+    /// column in memory).
     #[serde(default)]
     pub method: Method,
     /// With `min_max`: whether to clip values outside the fitted range to 0 or 1.
