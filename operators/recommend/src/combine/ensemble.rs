@@ -1,4 +1,4 @@
-//! `Ensemble`.
+//! `Ensemble`: sums models.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,16 @@ use towline_api::{
     Problem, Purity, Report, Result, Score, Task, TaskResult, TypeContext,
 };
 
-/// One model out of several of the same columns, such as some that `TwoTowerTrain` made with different seeds: its score is
-/// the sum of theirs.
+/// Ensembles models with the same columns, for example `TwoTowerTrain` with different seeds: its score is the sum of
+/// the members' scores.
 ///
-/// What chance has put into the weights of one model differs from seed to seed and mostly cancels in the sum (Lakshminarayanan
-/// et al. 2017, "Simple and scalable predictive uncertainty estimation using deep ensembles"), so that the lists are
-/// better and vary less. The embeddings of the members are put side by side, and so are the layers of their towers: the
-/// result is a model of two towers like any other, as wide as all members together, for `TopKEncode`, `Encode`,
-/// `ModelExport` and as a `warm_start`.
+/// Averaging over random initialisations reduces variance and improves the lists (Lakshminarayanan et al. 2017, "Simple
+/// and scalable predictive uncertainty estimation using deep ensembles"). Embedding tables and layers of the members
+/// are concatenated, so the result is a two-tower model as wide as all members together, and works with `TopKEncode`,
+/// `Encode`, `ModelExport` and as `warm_start`.
 ///
-/// The members have dot products for scores, as many layers as each other, and no lists that are pooled by attention; they
-/// come from the same training data.
+/// Members must score by dot products, have the same number of layers and no attention pooling, and be trained on the
+/// same data.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ensemble {}
@@ -39,7 +38,7 @@ impl Describe for Ensemble {
     const EXAMPLE: &'static str = "op: Ensemble\ninputs: { first: model_1, second: model_2 }\n";
 }
 
-/// The columns of a model, and what they mean.
+/// The columns of a model with their tags and domains.
 fn columns(model: &ModelType) -> impl PartialEq {
     (
         model.query.clone(),
@@ -150,7 +149,7 @@ fn file<'a>(model: &'a ModelFiles, name: &str) -> Result<&'a std::path::PathBuf>
     file.ok_or_else(|| OperatorError::invalid(format!("a member has no file `{name}`")))
 }
 
-/// The bytes of a model's catalogue: equal ones hold the same items by the same ids.
+/// The bytes of a model's catalogue file: equal bytes mean the same items with the same ids.
 fn items_of(model: &ModelFiles) -> Result<Vec<u8>> {
     let path = file(model, ITEMS)?;
     std::fs::read(path).map_err(OperatorError::io(path))

@@ -1,4 +1,4 @@
-//! What a column of a model holds in memory: ids, or numbers.
+//! Input features of a tower, column by column: ids or dense features.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use crate::data::dense_features::{Numbers, lists};
 use crate::data::row_blocks::{many, one};
 use towline_api::{Column, OperatorError, Result, Tag};
 
-/// What a tower can read.
+/// Input types of a tower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Encoded categories, or lists of them.
     Ids,
-    /// A number a row.
+    /// One number per row.
     Number,
-    /// Lists of numbers, all of one length.
+    /// Lists of numbers of equal length.
     Vector,
 }
 
 impl Kind {
-    /// What a column holds, if a tower can read it. A number has to say by the tag `continuous` that it is none of an id
-    /// that somebody forgot to encode.
+    /// The input type of a column, or `None` if a tower cannot read it. A number must have the tag `continuous`, so
+    /// that an id that was not encoded is not read as a number.
     pub(crate) fn of(column: &Column) -> Option<Self> {
         let element = column.element_type();
         if column.is_list() {
@@ -41,16 +41,16 @@ impl Kind {
     }
 }
 
-/// The ids of one encoded column, row by row.
+/// The ids of an encoded column.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Ids {
-    /// One id a row.
+    /// One id per row.
     Single(Vec<i64>),
-    /// Any number of ids a row: those of row `r` are `values[offsets[r]..offsets[r + 1]]`.
+    /// Lists of ids: row `r` is `values[offsets[r]..offsets[r + 1]]`.
     Lists {
-        /// Where each row begins, and the end of the last one.
+        /// Start of each row, and the end of the last one.
         offsets: Vec<usize>,
-        /// The ids of all rows.
+        /// Concatenated ids.
         values: Vec<i64>,
     },
 }
@@ -136,7 +136,7 @@ impl Ids {
             }
         };
         let (Ids::Single(values) | Ids::Lists { values, .. }) = self;
-        // An id outside its domain would read past an embedding table.
+        // An id outside the domain would be read beyond the embedding table.
         let size = column
             .domain
             .as_ref()
@@ -165,17 +165,17 @@ impl Ids {
     }
 }
 
-/// One column.
+/// A feature column.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Cells {
-    /// Of ids.
+    /// Categorical ids.
     Ids(Ids),
-    /// Of numbers.
+    /// Dense features.
     Numbers(Numbers),
 }
 
 impl Cells {
-    /// No rows of a column.
+    /// A column without rows.
     pub(crate) fn empty(column: &Column) -> Self {
         match Kind::of(column) {
             Some(Kind::Number) => Cells::Numbers(Numbers::empty(false)),
@@ -184,7 +184,7 @@ impl Cells {
         }
     }
 
-    /// Adds the rows of an array, which the column must allow.
+    /// Appends an Arrow array, after checking it against the column.
     pub(crate) fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
         match self {
             Cells::Ids(ids) => ids.append(array, column),
@@ -192,7 +192,7 @@ impl Cells {
         }
     }
 
-    /// Adds the rows of the same column `name` of another table.
+    /// Appends the column `name` of another table.
     pub(crate) fn extend(&mut self, other: &Self, name: &str) -> Result<()> {
         match (self, other) {
             (Cells::Ids(ids), Cells::Ids(more)) => ids.extend(more),
@@ -203,7 +203,7 @@ impl Cells {
         }
     }
 
-    /// The given rows, in the given order.
+    /// Selects rows in the given order.
     pub(crate) fn select(&self, rows: &[usize]) -> Self {
         match self {
             Cells::Ids(ids) => Cells::Ids(ids.select(rows)),
@@ -211,7 +211,7 @@ impl Cells {
         }
     }
 
-    /// Whether row `a` holds what row `b` of `other` does.
+    /// Whether row `a` equals row `b` of `other`.
     pub(crate) fn same(&self, a: usize, other: &Self, b: usize) -> bool {
         match (self, other) {
             (Cells::Ids(x), Cells::Ids(y)) => x.row(a) == y.row(b),
@@ -220,7 +220,7 @@ impl Cells {
         }
     }
 
-    /// Adds a row to a key: led by how many ids it has, or its numbers bit by bit.
+    /// Appends a row to a key: ids preceded by their number, or the bits of the numbers.
     pub(crate) fn add_to_key(&self, row: usize, key: &mut Vec<i64>) {
         match self {
             Cells::Ids(ids) => {
@@ -232,7 +232,7 @@ impl Cells {
         }
     }
 
-    /// Their memory, in bytes.
+    /// Memory use in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Cells::Ids(Ids::Single(ids)) => 8 * ids.len(),
@@ -241,7 +241,7 @@ impl Cells {
         }
     }
 
-    /// Leaves the first `rows` rows.
+    /// Keeps the first `rows` rows.
     pub(crate) fn truncate(&mut self, rows: usize) {
         match self {
             Cells::Ids(Ids::Single(ids)) => ids.truncate(rows),
@@ -253,7 +253,7 @@ impl Cells {
         }
     }
 
-    /// Writes all rows, little-endian: of lists the lengths first, of numbers the width.
+    /// Serialises all rows, little-endian: lists start with their lengths, dense features with the width.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Cells::Ids(Ids::Single(ids)) => ids.iter().for_each(|id| out.extend(id.to_le_bytes())),
@@ -269,7 +269,7 @@ impl Cells {
         }
     }
 
-    /// Adds the `rows` rows that [`Cells::write`] wrote; `None` if there are no such rows.
+    /// Appends `rows` rows serialised by [`Cells::write`]; `None` if the bytes are invalid.
     pub(crate) fn read_more(&mut self, rows: usize, bytes: &mut &[u8]) -> Option<()> {
         match self {
             Cells::Ids(Ids::Single(ids)) => ids.extend(many(bytes, rows, i64::from_le_bytes)?),
@@ -291,7 +291,7 @@ impl Cells {
         Some(())
     }
 
-    /// The column as an Arrow array.
+    /// Converts to an Arrow array.
     pub(crate) fn to_arrow(&self) -> Result<ArrayRef> {
         match self {
             Cells::Ids(ids) => ids.to_arrow(),

@@ -1,4 +1,4 @@
-//! What each user has interacted with, in memory or in a file.
+//! The positives of each user (items with an interaction), in memory or on disk.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,39 +10,39 @@ use towline_kernels::Positives;
 use crate::data::row_blocks::many;
 use towline_api::{OperatorError, Result};
 
-/// Files among which pairs are divided by user, so that each can be put in order in memory.
+/// Number of spill files: pairs are partitioned by user, so each file can be sorted in memory.
 const PARTS: usize = 64;
 
-/// Pairs of users and items while they are gathered.
+/// Collects (user, item) pairs.
 #[derive(Debug)]
 pub(crate) enum Gathering {
-    /// All of them.
+    /// All pairs in memory.
     Memory(Vec<(u32, u32)>),
-    /// Files of pairs; users beyond `per_part` are in the next one.
+    /// Spill files with `per_part` users each.
     Files {
-        /// Their folder.
+        /// Spill folder.
         folder: PathBuf,
-        /// How many users a file is about.
+        /// Users per file.
         per_part: u32,
-        /// The files.
+        /// Spill files.
         parts: Vec<BufWriter<File>>,
     },
 }
 
-/// What each user has interacted with.
+/// The positives of each user.
 #[derive(Debug)]
 pub(crate) enum Liked {
-    /// All of it.
+    /// In memory.
     Memory(Positives),
-    /// A file of items, user by user; and what the users of the batch at hand have.
+    /// A file of items ordered by user, and the positives of the current batch.
     File {
-        /// The file, to be read.
+        /// The file.
         file: File,
-        /// Where it is.
+        /// Its path, for error messages.
         path: PathBuf,
-        /// Where each user's items begin, and the end of the last one's.
+        /// Start of each user's items, and the end of the last user's.
         offsets: Vec<u64>,
-        /// Those of the batch at hand.
+        /// The positives of the current batch.
         batch: Positives,
     },
 }
@@ -52,7 +52,7 @@ fn part(folder: &Path, index: usize) -> PathBuf {
 }
 
 impl Gathering {
-    /// Gathers pairs in files in `folder`; users are below `users`.
+    /// Collects pairs in spill files in `folder`; user indexes are below `users`.
     pub(crate) fn in_files(folder: &Path, users: u64) -> Result<Self> {
         let create = |index| {
             let path = part(folder, index);
@@ -85,7 +85,7 @@ impl Gathering {
         Ok(())
     }
 
-    /// What was gathered, each pair once.
+    /// Removes duplicates and finishes.
     pub(crate) fn finish(self) -> Result<Liked> {
         let (folder, parts) = match self {
             Gathering::Memory(pairs) => return Ok(Liked::Memory(ordered(pairs))),
@@ -134,7 +134,7 @@ fn ordered(mut pairs: Vec<(u32, u32)>) -> Positives {
 }
 
 impl Liked {
-    /// What these users have interacted with, ascending, and who of it each of them is.
+    /// The positives of these users in ascending order, and the index of each user in them.
     pub(crate) fn of(&mut self, users: &[Option<u32>]) -> Result<(&Positives, Vec<Option<u32>>)> {
         match self {
             Liked::Memory(positives) => Ok((positives, users.to_vec())),

@@ -1,7 +1,7 @@
-//! Training rows in blocks, on disk where they do not fit into memory.
+//! Blocks of training rows, spilled to disk if they exceed memory.
 //!
-//! A block is what [`Block::write`] writes, little-endian: the columns of the queries, then for each row its user and its
-//! row of items, then the rows of items that differ from those of the catalogue, and the weights.
+//! A block is serialised by [`Block::write`], little-endian: the query features, then per row the user and the
+//! catalogue row, then the item features that differ from the catalogue's, and the weights.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -10,28 +10,28 @@ use std::path::{Path, PathBuf};
 use crate::data::feature_table::EncodedTable;
 use towline_api::{OperatorError, Result};
 
-/// The user of a row whose user is nobody, and the place of a row whose item is none of the catalogue.
+/// Marks a row without a known user, or an item whose features are not in the catalogue.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Rows that follow each other.
+/// Consecutive training rows.
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
-    /// The columns of the query tower.
+    /// Query features.
     pub(crate) queries: EncodedTable,
     /// The user of each row, or [`NONE`].
     pub(crate) users: Vec<u32>,
-    /// The row of the catalogue that each row's item has, or [`NONE`] for the next of `variants`.
+    /// The catalogue row of each row's item, or [`NONE`] for the next row of `variants`.
     pub(crate) places: Vec<u32>,
-    /// The columns of the item tower, of rows whose item looked different where it came first.
+    /// Item features that differ from those of the item's first row.
     pub(crate) variants: EncodedTable,
     /// The items of `variants`.
     pub(crate) variant_items: Vec<u32>,
-    /// What each row counts for; empty where all count alike.
+    /// The sample weight of each row; empty if all are equal.
     pub(crate) weights: Vec<f32>,
 }
 
 impl Block {
-    /// No rows, of columns like these.
+    /// An empty block with the same columns.
     pub(crate) fn like(queries: &EncodedTable, items: &EncodedTable) -> Self {
         Block {
             queries: queries.select(&[]),
@@ -43,7 +43,7 @@ impl Block {
         }
     }
 
-    /// Its memory in training, in bytes: a place in the order and among the positives is added for each row.
+    /// Memory use in training, in bytes, including the shuffled order and the positives index of each row.
     pub(crate) fn bytes(&self) -> usize {
         let rows = self.users.len();
         self.queries.bytes() + self.variants.bytes() + 4 * self.variant_items.len() + 4 * self.weights.len() + 32 * rows
@@ -64,7 +64,7 @@ impl Block {
         out.write_all(&bytes)
     }
 
-    /// Reads `rows` rows; `None` if the bytes are not those of a block.
+    /// Parses `rows` rows; `None` if the bytes are invalid.
     fn read(mut self, rows: usize, mut bytes: &[u8]) -> Option<Self> {
         let bytes = &mut bytes;
         self.queries.read_more(rows, bytes)?;
@@ -79,21 +79,21 @@ impl Block {
     }
 }
 
-/// The next value of some bytes.
+/// Parses one value.
 pub(crate) fn one<const N: usize, T>(bytes: &mut &[u8], value: impl Fn([u8; N]) -> T) -> Option<T> {
     let (first, rest) = bytes.split_first_chunk::<N>()?;
     *bytes = rest;
     Some(value(*first))
 }
 
-/// The next `count` values of some bytes.
+/// Parses `count` values.
 pub(crate) fn many<const N: usize, T>(bytes: &mut &[u8], count: usize, value: impl Fn([u8; N]) -> T) -> Option<Vec<T>> {
     let (first, rest) = bytes.split_at_checked(count.checked_mul(N)?)?;
     *bytes = rest;
     Some(first.as_chunks::<N>().0.iter().map(|chunk| value(*chunk)).collect())
 }
 
-/// Blocks in a file, each with its place, its length and its number of rows.
+/// Blocks in a file, with the offset, length and number of rows of each.
 #[derive(Debug)]
 pub(crate) struct BlockFile {
     path: PathBuf,
@@ -102,7 +102,7 @@ pub(crate) struct BlockFile {
 }
 
 impl BlockFile {
-    /// A new file.
+    /// Creates the file.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         Ok(BlockFile {
             out: Some(BufWriter::new(File::create(path).map_err(OperatorError::io(path))?)),
@@ -111,7 +111,7 @@ impl BlockFile {
         })
     }
 
-    /// Adds a block.
+    /// Appends a block.
     pub(crate) fn push(&mut self, block: &Block) -> Result<()> {
         let Some(out) = &mut self.out else { return Ok(()) };
         let mut bytes = Vec::new();
@@ -122,7 +122,7 @@ impl BlockFile {
         Ok(())
     }
 
-    /// Writes what is still in memory: blocks can be read from now on.
+    /// Flushes the file; blocks can be read after that.
     pub(crate) fn finish(&mut self) -> Result<()> {
         match self.out.take() {
             Some(mut out) => out.flush().map_err(OperatorError::io(&self.path)),
@@ -130,7 +130,7 @@ impl BlockFile {
         }
     }
 
-    /// A block, into one without rows.
+    /// Reads a block; `empty` provides the columns.
     pub(crate) fn block(&self, index: usize, empty: Block) -> Result<Block> {
         let (start, length, rows) = self.blocks[index];
         let mut bytes = vec![0; length as usize];

@@ -1,4 +1,4 @@
-//! Training data that does not fit into memory.
+//! Training data beyond the memory limit.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ fn rows_on_the_disk_teach_what_rows_in_memory_do() {
         limited["memory_limit"] = json!("150kB");
         let streamed = run(&fixture, &format!("{name}-streamed"), &data, &limited).unwrap();
         assert_eq!(whole.metrics, streamed.metrics, "{name}");
-        // Pairs and rows are in files: the limit is below what they take in memory.
+        // Pairs and rows are spilled: the limit is below their memory use.
         let files = fixture.folder.path().join(format!("temp-{name}-streamed"));
         assert!(std::fs::metadata(files.join("rows")).unwrap().len() > 150_000);
         assert_eq!(weights(whole), weights(streamed), "{name}");
@@ -115,7 +115,7 @@ fn no_more_rows_than_the_limit_allows_are_held() {
     assert!(!visited.is_sorted(), "blocks are shuffled");
     visited.sort_unstable();
     assert!(visited.iter().copied().eq(0..4000), "each row is visited once");
-    // What fits stays in memory.
+    // Data within the limit stays in memory.
     assert!(!surveyed(Some("10MB"), "fits").streams());
 }
 
