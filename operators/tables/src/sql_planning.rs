@@ -52,7 +52,8 @@ pub fn plan_query(
         .with_allow_statements(false);
     // All tables are in memory or views, so planning never waits.
     let planned = private.sql_with_options(query, options).now_or_never();
-    let frame = planned.unwrap_or_else(|| Err(DataFusionError::Plan("the query cannot be planned at once".into())))?;
+    let frame =
+        planned.unwrap_or_else(|| Err(DataFusionError::Plan("the query needs asynchronous planning".into())))?;
     let (_, plan) = frame.into_parts();
     plan.apply_with_subqueries(|node| node.apply_expressions(steady).map(|_| TreeNodeRecursion::Continue))?;
     Ok(DataFrame::new(session.state(), plan))
@@ -68,7 +69,7 @@ pub fn steady(expr: &Expr) -> DataFusionResult<TreeNodeRecursion> {
             return Ok(TreeNodeRecursion::Continue);
         }
         Err(DataFusionError::Plan(format!(
-            "`{}()` is another value in each run, but results are kept: give the value to the pipeline instead, as a variable \
+            "`{}()` is volatile, but results are cached: pass the value to the pipeline instead, as a variable \
              (`${{vars.today}}`, set with `--set vars.today=...`) or from the environment (`${{env.TODAY}}`)",
             function.func.name()
         )))
@@ -132,7 +133,7 @@ fn explained(error: &DataFusionError, schemas: &[&Schema]) -> (Problem, Option<C
     let message = match root {
         DataFusionError::SQL(error, _) => match error.as_ref() {
             ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.clone(),
-            ParserError::RecursionLimitExceeded => "it nests too deep".to_owned(),
+            ParserError::RecursionLimitExceeded => "it is nested too deeply".to_owned(),
         },
         other => other.strip_backtrace(),
     };
@@ -216,7 +217,7 @@ pub fn duplicates<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Problem> 
         .map(|(name, _)| {
             Problem::new(
                 "duplicate-column",
-                format!("there would be more than one column `{name}`"),
+                format!("the output would have several columns `{name}`"),
             )
             .help("rename or leave out all but one")
         })

@@ -29,7 +29,7 @@ pub(crate) fn check(schema: Option<&BTreeMap<String, String>>) -> Vec<Problem> {
         .filter(|(_, word)| data_type(word).is_none());
     wrong
         .map(|(column, word)| {
-            let message = format!("`{word}`, given for column `{column}`, is not a type");
+            let message = format!("`{word}`, declared for column `{column}`, is not a type");
             let help = "the types are `int64`, `float64`, `string`, `bool`, `date`, `timestamp` and Arrow's own";
             Problem::new("bad-config", message).at("schema").help(help)
         })
@@ -39,7 +39,7 @@ pub(crate) fn check(schema: Option<&BTreeMap<String, String>>) -> Vec<Problem> {
 /// The declared columns, by name, for validation without files.
 pub(crate) fn only(schema: Option<&BTreeMap<String, String>>) -> Result<Schema, Vec<Problem>> {
     let Some(schema) = schema else {
-        let message = "the source does not declare its columns, and nothing may be read";
+        let message = "the source does not declare its columns, and --offline does not read files";
         let help = "declare them with `schema: { column: type }`, or validate without --offline";
         return Err(vec![Problem::new("bad-source", message).help(help)]);
     };

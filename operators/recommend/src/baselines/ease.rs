@@ -87,7 +87,7 @@ impl Task for Ease {
         }
         context.cancel.check()?;
         if !invert(Isa::best(), context.threads, &mut weights, items) {
-            let text = "the items cannot be told apart in single precision: raise `regularization`";
+            let text = "the item-item matrix is singular in single precision: raise `regularization`";
             return Err(OperatorError::invalid(text));
         }
         let diagonal: Vec<f32> = (0..items).map(|item| weights[item * items + item]).collect();

@@ -72,10 +72,10 @@ fn foreign(column: &Column) -> Option<Problem> {
         return None;
     }
     let text = format!(
-        "`{}` does not stand for whole numbers, as the ids of SyntheticAliCcp are",
+        "the original ids of `{}` are not integers, as the ids of SyntheticAliCcp are",
         column.name
     );
-    let help = "encode the ids of the source as they are, with Categorify";
+    let help = "encode the unchanged ids of the source with Categorify";
     Some(Problem::new("bad-input", text).help(help).at_port("input"))
 }
 
@@ -148,8 +148,8 @@ impl PlantedOptimum {
         let chance = (expected * (1.0 - expected) / all.max(1) as f64).sqrt();
         Ok(((found - expected).abs() > SHIFT + ERRORS * chance).then(|| {
             format!(
-                "the interactions do not look as if SyntheticAliCcp had made them with `structure: {}`: the item suits the \
-                 user's taste in {:.1} % of them, not in {:.1} %; this is no bound for a model",
+                "the interactions do not match SyntheticAliCcp with `structure: {}`: the item suits the \
+                 user's taste in {:.1} % of them, not in {:.1} %; the optimum is not valid for this data",
                 self.structure,
                 100.0 * found,
                 100.0 * expected

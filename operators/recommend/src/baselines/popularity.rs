@@ -51,7 +51,7 @@ impl Operator for Popularity {
                 return Err(vec![Problem::unknown_column(segment, &dataset.schema).at("segment")]);
             };
             if !column.has(&[Tag::User]) || column.has(&[Tag::Id]) || column.is_list() || column.domain.is_none() {
-                let text = format!("`{segment}` is not an encoded column of the users with one value a row");
+                let text = format!("`{segment}` is not an encoded user column with one value per row");
                 return Err(vec![Problem::new("bad-input", text).at("segment")]);
             }
         }
@@ -106,9 +106,11 @@ impl Task for Popularity {
             return embedding_model::stored(interactions, 1, query, (item.name.clone(), counts), context);
         };
         let column = model_type.query.get(segment);
-        let segments = interactions.size(column.ok_or_else(|| OperatorError::invalid("the segment is gone"))?)?;
+        let segments =
+            interactions.size(column.ok_or_else(|| OperatorError::invalid("the segment column is missing"))?)?;
         if segments > MOST_SEGMENTS {
-            let text = format!("`{segment}` has {segments} values; a segment of at most {MOST_SEGMENTS} is wanted");
+            let text =
+                format!("`{segment}` has {segments} values, but a segment column can have at most {MOST_SEGMENTS}");
             return Err(OperatorError::invalid(text));
         }
         // A user vector is 1 for its segment and for the overall component. An item vector has its count in each

@@ -163,17 +163,15 @@ type Contestant<'a> = Result<(&'a ModelFiles, &'a BTreeMap<String, f64>), &'a st
 /// The common type of the models: facts that differ between them are not known before the run.
 fn common(models: &[&ModelType], metrics: Vec<String>) -> Result<ModelType, Vec<Problem>> {
     let Some(first) = models.first() else {
-        return Err(vec![
-            Problem::new("bad-input", "there is no model to choose from").at_port(MODELS),
-        ]);
+        return Err(vec![Problem::new("bad-input", "no model is connected").at_port(MODELS)]);
     };
     let mut common = (*first).clone();
     for model in &models[1..] {
         let like = |m: &ModelType| (m.query.clone(), m.item.clone(), m.user_id.clone(), m.item_id.clone());
         if like(model) != like(first) {
-            let problem = Problem::new("bad-input", "these models are not of the same columns").at_port(MODELS);
+            let problem = Problem::new("bad-input", "the models have different columns").at_port(MODELS);
             return Err(vec![
-                problem.help("only models that can stand for each other are compared"),
+                problem.help("only models with the same input columns can be compared"),
             ]);
         }
         if model.dim != common.dim {
@@ -209,12 +207,12 @@ impl Operator for BestModel {
         if !known.contains(&self.metric) {
             let names: Vec<&str> = known.iter().map(String::as_str).collect();
             let help = if names.is_empty() {
-                "these models measure nothing themselves: connect an evaluation of each, or give the sweep a `judge`"
+                "these models have no metrics of their own: connect an evaluation of each, or give the sweep a `judge`"
                     .to_owned()
             } else {
                 suggest::sentence(&self.metric, &names, "metrics")
             };
-            let text = format!("there is no metric `{}` of every model", self.metric);
+            let text = format!("not every model has a metric `{}`", self.metric);
             return Err(vec![Problem::new("unknown-metric", text).at("metric").help(help)]);
         }
         known.extend([COUNT, FAILED, BEST].map(str::to_owned));
@@ -239,7 +237,7 @@ fn contestants(inputs: &Inputs<Artifact>) -> Result<Vec<(&str, Contestant<'_>)>>
             (Artifact::Model(model), None) if !evaluated => Ok((model, &model.metrics)),
             _ => {
                 return Err(OperatorError::invalid(format!(
-                    "nothing was measured of `{}`",
+                    "there is no evaluation of `{}`",
                     input.label
                 )));
             }
@@ -264,9 +262,8 @@ impl Task for BestModel {
         let values: Vec<f64> = standings.iter().map(|(_, value)| value.unwrap_or(f64::NAN)).collect();
         let place = self.best(&values);
         let best = place.and_then(|place| Some((place, contestants[place].1.ok()?)));
-        let (place, (model, measured)) = best.ok_or_else(|| {
-            OperatorError::invalid(format!("`{}` is not a number for any of the models", self.metric))
-        })?;
+        let (place, (model, measured)) =
+            best.ok_or_else(|| OperatorError::invalid(format!("`{}` is NaN for all models", self.metric)))?;
         let all = standings.len();
         let failed = standings.iter().filter(|(_, value)| value.is_err()).count();
         let mut metrics = measured.clone();
@@ -274,7 +271,9 @@ impl Task for BestModel {
         metrics.insert(FAILED.to_owned(), failed as f64);
         metrics.insert(BEST.to_owned(), (place + 1) as f64);
         let warning = || {
-            format!("{failed} of {all} models failed: this is the best of the others, and a next run tries them again")
+            format!(
+                "{failed} of {all} models failed: this is the best of the others; the next run retries the failed ones"
+            )
         };
         let report = Report {
             facts: vec![("best".to_owned(), standings[place].0.to_owned())],

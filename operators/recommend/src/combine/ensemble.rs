@@ -57,20 +57,20 @@ impl Operator for Ensemble {
         let models: Vec<&ModelType> = models.collect();
         let problem = |text: &str| Problem::new("bad-input", text).at_port(MEMBERS);
         let [first, others @ ..] = models.as_slice() else {
-            return Err(vec![problem("there are no models")]);
+            return Err(vec![problem("no models are connected")]);
         };
         if others.is_empty() {
-            return Err(vec![problem("an ensemble has two members at least")]);
+            return Err(vec![problem("an ensemble needs at least two members")]);
         }
         if others.iter().any(|model| columns(model) != columns(first)) {
             let help = "train the members on the same columns of the same dataset";
-            return Err(vec![problem("these models are not of the same columns").help(help)]);
+            return Err(vec![problem("the models have different columns").help(help)]);
         }
         if models
             .iter()
             .any(|model| model.score.is_some_and(|score| score != Score::Dot))
         {
-            let text = "the embeddings of a member have length 1, and side by side they would not";
+            let text = "the members score by cosine: concatenated embeddings would not have length 1";
             return Err(vec![
                 problem(text).help("train the members with `normalize: none`, the default"),
             ]);
@@ -98,7 +98,7 @@ impl Task for Ensemble {
             }
         }
         let Some((first_name, first)) = members.first().copied() else {
-            return Err(OperatorError::invalid("there are no models"));
+            return Err(OperatorError::invalid("no models are connected"));
         };
         let mut towers: Vec<Towers> = Vec::with_capacity(members.len());
         let known = items_of(first)?;
@@ -106,7 +106,7 @@ impl Task for Ensemble {
             context.cancel.check()?;
             if !first.vocabularies.keys().eq(model.vocabularies.keys()) || items_of(model)? != known {
                 return Err(OperatorError::invalid(format!(
-                    "`{name}` and `{first_name}` were trained on different data: their items or what ids stand for differ"
+                    "`{name}` and `{first_name}` were trained on different data: their items or vocabularies differ"
                 )));
             }
             towers.push(LoadedModel::load(model, &context.cancel)?.towers()?.clone());

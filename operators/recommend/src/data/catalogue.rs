@@ -102,7 +102,8 @@ impl Items {
             let column = batch
                 .column_by_name(COUNT)
                 .and_then(|column| column.as_primitive_opt::<UInt64Type>());
-            let column = column.ok_or_else(|| OperatorError::invalid("the model's catalogue has no counts"))?;
+            let column =
+                column.ok_or_else(|| OperatorError::invalid("the model's catalogue has no column of frequencies"))?;
             counts.extend_from_slice(column.values());
         }
         Ok(Items {

@@ -60,7 +60,7 @@ impl Numbers {
             return Ok(());
         }
         let text = format!(
-            "`{name}` holds lists of {} and of {width} numbers: vectors are all of one length",
+            "`{name}` holds lists of {} and of {width} numbers: all vectors must have the same length",
             self.width
         );
         Err(OperatorError::invalid(text))
@@ -87,8 +87,7 @@ impl Numbers {
     pub(crate) fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
         let name = &column.name;
         let missing = || {
-            let text =
-                format!("`{name}` has missing values, of which no tower knows anything: put FillMissing before it");
+            let text = format!("`{name}` has missing values, which a tower cannot read: put FillMissing before it");
             OperatorError::invalid(text)
         };
         if array.null_count() > 0 {
@@ -109,7 +108,8 @@ impl Numbers {
         let numbers = cast(&numbers, &DataType::Float32)?;
         let numbers = numbers.as_primitive::<Float32Type>().values();
         if let Some(x) = numbers.iter().find(|x| !x.is_finite()) {
-            let text = format!("`{name}` holds {x}, which no tower can learn from: put FillMissing or Clip before it");
+            let text =
+                format!("`{name}` holds {x}, but a tower needs finite numbers: put FillMissing or Clip before it");
             return Err(OperatorError::invalid(text));
         }
         self.values.extend_from_slice(numbers);
@@ -124,7 +124,8 @@ impl Numbers {
             if row == 0 || width != self.width {
                 self.set_width(width, name)?;
                 if row > 0 && width != lists.value_length(0).as_usize() {
-                    let text = format!("`{name}` holds lists of several lengths: vectors are all of one length");
+                    let text =
+                        format!("`{name}` holds lists of different lengths: all vectors must have the same length");
                     return Err(OperatorError::invalid(text));
                 }
             }
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(again, cells);
         for rows in [&[&[1.0_f32][..]][..], &[&[1.0, 2.0], &[1.0]]] {
             let error = cells.clone().append(&list(rows), &column).unwrap_err();
-            assert!(error.to_string().contains("one length"), "{error}");
+            assert!(error.to_string().contains("same length"), "{error}");
             assert!(
                 Cells::empty(&column)
                     .append(&list(&[&[1.0], &[1.0, 2.0]]), &column)

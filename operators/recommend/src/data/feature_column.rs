@@ -89,7 +89,11 @@ impl Ids {
                 offsets.extend(more_offsets[1..].iter().map(|offset| before + offset));
                 values.extend_from_slice(more);
             }
-            _ => return Err(OperatorError::invalid("a column of lists meets one without")),
+            _ => {
+                return Err(OperatorError::invalid(
+                    "a column of lists cannot be joined with a column of single ids",
+                ));
+            }
         }
         Ok(())
     }
@@ -198,7 +202,7 @@ impl Cells {
             (Cells::Ids(ids), Cells::Ids(more)) => ids.extend(more),
             (Cells::Numbers(numbers), Cells::Numbers(more)) => numbers.extend(more, name),
             _ => Err(OperatorError::invalid(format!(
-                "`{name}` holds ids, and numbers elsewhere"
+                "`{name}` holds ids in one table and numbers in another"
             ))),
         }
     }

@@ -100,7 +100,7 @@ impl EncodedTable {
         match self.cells(name)? {
             Cells::Numbers(numbers) if numbers.width == width || self.rows == 0 => Ok(numbers),
             Cells::Numbers(numbers) => Err(OperatorError::invalid(format!(
-                "`{name}` holds {} numbers a row; the model was trained on {width}",
+                "`{name}` has {} numbers per row, but the model was trained on {width}",
                 numbers.width
             ))),
             Cells::Ids(_) => Err(OperatorError::invalid(format!("`{name}` holds ids, not numbers"))),

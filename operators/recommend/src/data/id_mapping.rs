@@ -20,9 +20,9 @@ impl Originals {
         let Some(digest) = column.domain.as_ref().and_then(|domain| domain.vocabulary.as_ref()) else {
             return Ok(Originals(None));
         };
-        let vocabulary = vocabularies.get(digest).ok_or_else(|| {
-            OperatorError::invalid(format!("the vocabulary of `{}` did not come with its ids", column.name))
-        })?;
+        let vocabulary = vocabularies
+            .get(digest)
+            .ok_or_else(|| OperatorError::invalid(format!("the dataset has no vocabulary of `{}`", column.name)))?;
         Ok(Originals(Some(vocabulary.load()?)))
     }
 
@@ -86,7 +86,7 @@ pub(crate) fn numbers(original: &ArrayRef) -> Result<Vec<u64>> {
     let text = cast(original, &DataType::Utf8)?;
     let text = text
         .as_string_opt::<i32>()
-        .ok_or_else(|| OperatorError::invalid("the ids have no text"))?;
+        .ok_or_else(|| OperatorError::invalid("the ids cannot be converted to text"))?;
     Ok(text
         .iter()
         .map(|id| id.map_or(0, |id| xxh3_64(id.as_bytes())))

@@ -140,7 +140,11 @@ impl BlockFile {
             .and_then(|_| file.read_exact(&mut bytes));
         found.map_err(OperatorError::io(&self.path))?;
         let block = empty.read(rows, &bytes);
-        block
-            .ok_or_else(|| OperatorError::invalid(format!("{}: it was changed while it was read", self.path.display())))
+        block.ok_or_else(|| {
+            OperatorError::invalid(format!(
+                "{}: the spill file was changed during the run",
+                self.path.display()
+            ))
+        })
     }
 }

@@ -13,9 +13,9 @@ pub(crate) fn problem(name: &str, schema: &Schema) -> Option<Problem> {
         return Some(Problem::unknown_column(name, schema).at("sample_weight"));
     };
     let text = if !column.data_type.is_numeric() {
-        format!("`{name}` ({}) is no column of numbers", column.data_type)
+        format!("`{name}` ({}) is not a numeric column", column.data_type)
     } else if column.has(&[Tag::User]) || column.has(&[Tag::Item]) {
-        format!("`{name}` is a column of a tower; a weight is none")
+        format!("`{name}` is a feature of a tower; a sample weight must not be one: remove its tags")
     } else {
         return None;
     };
@@ -61,7 +61,7 @@ impl<'a> Weights<'a> {
             .position(|weight| !(weight.is_finite() && *weight >= 0.0))
         {
             let text = format!(
-                "`{name}` cannot be a weight in row {}: it is null, negative or not finite",
+                "`{name}` is not a valid sample weight in row {}: it is null, negative or not finite",
                 self.before + row
             );
             return Err(OperatorError::invalid(text));

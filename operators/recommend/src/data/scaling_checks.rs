@@ -61,14 +61,14 @@ impl Scales {
             let (mean, deviation) = (moments.mean, moments.deviation());
             if mean.abs() > FARTHEST_MEAN || deviation > LARGEST_DEVIATION {
                 return Err(OperatorError::invalid(format!(
-                    "the numbers of `{name}` have the mean {mean:.4} and the standard deviation {deviation:.4}, but a tower \
-                     learns from numbers around 0 (a mean of at most {FARTHEST_MEAN}, a deviation of at most \
-                     {LARGEST_DEVIATION}): put Normalize before it"
+                    "`{name}` is not normalised: its mean is {mean:.4} and its standard deviation {deviation:.4}, \
+                     but training needs numbers around 0 (an absolute mean of at most {FARTHEST_MEAN}, a standard \
+                     deviation of at most {LARGEST_DEVIATION}): put Normalize before it"
                 )));
             }
             if deviation > 0.0 && deviation < SMALLEST_DEVIATION {
                 warnings.push(format!(
-                    "the numbers of `{name}` deviate by {deviation:.2e} from their mean: they hardly tell rows apart"
+                    "`{name}` has a standard deviation of only {deviation:.2e}: it hardly distinguishes rows"
                 ));
             }
         }

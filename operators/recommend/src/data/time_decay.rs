@@ -30,7 +30,7 @@ impl Recency {
             return Some(Problem::unknown_column(&self.column, schema).at("recency"));
         };
         let time = column.data_type.is_numeric() || column.data_type.is_temporal();
-        let text = format!("`{}` ({}) is no time", column.name, column.data_type);
+        let text = format!("`{}` ({}) is not a time", column.name, column.data_type);
         (!time).then(|| Problem::new("bad-input", text).at("recency"))
     }
 
@@ -52,7 +52,7 @@ impl Recency {
                 times.extend(seconds(column)?);
                 if let Some(row) = times[first..].iter().position(|time| !time.is_finite()) {
                     let text = format!(
-                        "`{}` has no time in row {}: drop such rows first",
+                        "`{}` is null in row {}: drop rows without a time first",
                         self.column,
                         first + row
                     );

@@ -25,10 +25,10 @@ impl Sides {
             for column in &columns {
                 if column.has(&[Tag::Target]) {
                     let message = format!(
-                        "`{}` is tagged {tag} and target: what is predicted is no feature",
+                        "`{}` is tagged {tag} and target: a target cannot be a feature",
                         column.name
                     );
-                    let help = format!("leave it out, or do not tag it {tag}");
+                    let help = format!("leave it out, or remove the tag {tag}");
                     problems.push(Problem::new("tag-conflict", message).help(help));
                 } else {
                     problems.extend(unusable(column));
@@ -98,7 +98,7 @@ fn unusable(column: &Column) -> Option<Problem> {
     let message = format!("`{}` ({}) is not an encoded category", column.name, column.data_type);
     let number = column.data_type.is_floating() || column.data_type.is_integer();
     let help = if number && !id {
-        "encode it with Categorify, bucket it first, or leave it out; a number is an input as it is after Normalize, which \
+        "encode it with Categorify, bucket it first, or leave it out; numbers are inputs after Normalize, which \
          tags it continuous"
     } else {
         "encode it with Categorify, bucket it first, or leave it out"
@@ -130,7 +130,7 @@ pub(crate) fn mismatches(wanted: &[&Column], schema: &Schema, port: &str) -> Vec
             && a.vocabulary != b.vocabulary
         {
             let message = format!("`{name}` was encoded with another vocabulary than the model's");
-            let help = "encode it with the operator that encoded the training data";
+            let help = "encode it with the same operator as the training data";
             problems.push(Problem::new("bad-input", message).help(help).at_port(port));
         }
     }

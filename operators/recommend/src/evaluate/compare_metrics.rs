@@ -40,7 +40,7 @@ impl Describe for CompareMetrics {
 
     fn check(&self) -> Vec<Problem> {
         if self.metrics.is_empty() {
-            return vec![Problem::new("out-of-range", "there is nothing to compare").at("metrics")];
+            return vec![Problem::new("out-of-range", "no metrics are connected").at("metrics")];
         }
         Vec::new()
     }

@@ -133,7 +133,7 @@ impl Describe for Evaluate {
         }
         if self.bootstrap != 0 && !RESAMPLES.contains(&self.bootstrap) {
             let (least, most) = (RESAMPLES.start(), RESAMPLES.end());
-            let text = format!("an interval of 95 % takes {least} to {most} resamples; 0 is for none");
+            let text = format!("a 95 % confidence interval needs {least} to {most} resamples; set 0 for no intervals");
             return vec![Problem::new("out-of-range", text).at("bootstrap")];
         }
         Vec::new()
@@ -159,7 +159,7 @@ impl Operator for Evaluate {
             match model.query.get(segment) {
                 None => problems.push(Problem::unknown_column(segment, &model.query).at_index("segments", index)),
                 Some(column) if column.is_list() => {
-                    let text = format!("`{segment}` holds lists: its rows belong to no one segment");
+                    let text = format!("`{segment}` holds lists: a segment column needs one value per row");
                     problems.push(Problem::new("bad-input", text).at_index("segments", index));
                 }
                 Some(_) => {}

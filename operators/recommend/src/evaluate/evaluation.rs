@@ -134,15 +134,13 @@ impl Cases {
         let why = if rows == 0 {
             "it has no rows".to_owned()
         } else if self.cases.is_empty() {
-            format!(
-                "all its {rows} interactions are of users without an identity, or with items that they have seen before"
-            )
+            format!("all of its {rows} interactions are of unknown users or with items that the user has already seen")
         } else if self.cases.iter().all(|case| case.relevant.is_empty()) {
-            format!("none of its {rows} interactions is with an item of the catalogue")
+            format!("none of its {rows} interactions has an item in the catalogue")
         } else {
             return None;
         };
-        Some(format!("the split `{split}` has nothing to measure: {why}"))
+        Some(format!("the split `{split}` has no queries to evaluate: {why}"))
     }
 
     /// Number of queries.

@@ -21,7 +21,7 @@ pub(crate) const NAMES: [&str; 9] = [
 ///
 /// recall = hits / min(relevant, k), precision = hits / k, NDCG with gain 1 and discount log2(rank + 1) (Järvelin and
 /// Kekäläinen 2002), MAP = sum of the precisions at the hits / min(relevant, k), MRR = 1 / rank of the first hit.
-/// `relevant` is ascending; `count` counts the relevant items that no list can hold, too.
+/// `relevant` is ascending; `count` also includes relevant items that are not in the catalogue.
 pub(crate) fn at_k(ranked: &[u32], relevant: &[u32], count: usize, k: usize) -> [f64; 6] {
     let best = count.min(k);
     if best == 0 {

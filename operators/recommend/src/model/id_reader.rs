@@ -106,7 +106,7 @@ fn whole_numbers(values: &ArrayRef) -> Result<Vec<Option<i128>>> {
 pub(crate) fn texts(values: &ArrayRef) -> Result<Vec<Option<String>>> {
     let values = cast(values, &DataType::Utf8)?;
     let values = values.as_string_opt::<i32>();
-    let values = values.ok_or_else(|| OperatorError::invalid("the values have no text"))?;
+    let values = values.ok_or_else(|| OperatorError::invalid("the values cannot be converted to text"))?;
     Ok(values.iter().map(|value| value.map(str::to_owned)).collect())
 }
 
@@ -135,8 +135,7 @@ impl<'a> IdReader<'a> {
 
     /// Also reads this column of the model.
     pub(crate) fn column(&mut self, wanted: Option<&Column>, originals: &Originals) -> Result<()> {
-        let wanted =
-            wanted.ok_or_else(|| OperatorError::invalid("the model does not say which columns hold its ids"))?;
+        let wanted = wanted.ok_or_else(|| OperatorError::invalid("the model has no id columns"))?;
         if let Some(problem) = id_problem(Some(wanted), &self.dataset.schema, self.port) {
             return Err(OperatorError::invalid(format!("{}: {}", self.port, problem.message)));
         }

@@ -124,7 +124,7 @@ impl<'a> Interactions<'a> {
     pub(crate) fn size(&self, column: &Column) -> Result<usize> {
         let size = column.domain.as_ref().and_then(|domain| domain.size);
         size.map(|size| size as usize)
-            .ok_or_else(|| OperatorError::invalid(format!("`{}` does not say how many ids it can hold", column.name)))
+            .ok_or_else(|| OperatorError::invalid(format!("the domain of `{}` has no number of ids", column.name)))
     }
 
     /// Stores the model with its weights in `file`.

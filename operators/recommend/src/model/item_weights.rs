@@ -19,7 +19,7 @@ pub(crate) const FILE: &str = "item_weights.safetensors";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description {
-    /// The family: [`KIND`].
+    /// The model family: [`KIND`].
     pub(crate) kind: String,
 }
 
@@ -217,7 +217,7 @@ impl ItemWeights {
             } => rises(offsets, items, values.len()) && columns.len() == values.len() && inside(columns),
         };
         if !sound || !rises(&starts, users.len(), met.len()) || !inside(&met) {
-            return Err(unusable("its tensors do not fit together"));
+            return Err(unusable("the shapes of its tensors do not match"));
         }
         let history =
             |(place, user): (usize, i64)| (user, met[starts[place] as usize..starts[place + 1] as usize].to_vec());
@@ -233,7 +233,7 @@ fn numbers<const N: usize, T>(file: &SafeTensors<'_>, name: &str, parse: fn([u8;
     let view = file.tensor(name).map_err(unusable)?;
     let (chunks, rest) = view.data().as_chunks::<N>();
     if !rest.is_empty() {
-        return Err(unusable(format!("the tensor `{name}` is cut short")));
+        return Err(unusable(format!("the tensor `{name}` is truncated")));
     }
     Ok(chunks.iter().map(|bytes| parse(*bytes)).collect())
 }

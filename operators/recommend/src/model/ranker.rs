@@ -180,7 +180,7 @@ fn explained(error: TopKError, catalogue: &Catalogue, eligible: Option<&[u32]>) 
             "the embedding of a user is not finite: the training has diverged; try a lower learning rate".to_owned()
         }
         TopKError::Score { item, .. } => format!(
-            "the score of item {} is not a number: the embeddings have grown beyond all bounds; try a lower learning \
+            "the score of item {} is NaN: the training has diverged; try a lower learning \
              rate or `normalize: l2`",
             name(item)
         ),

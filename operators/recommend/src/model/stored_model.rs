@@ -42,9 +42,7 @@ impl LoadedModel {
         };
         let model_type = files.model_type.clone();
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid(
-                "the model does not say which columns hold its ids",
-            ));
+            return Err(OperatorError::invalid("the model has no id columns"));
         };
         let users = Originals::of(user, &files.vocabularies)?;
         let items = Items::read(file(ITEMS)?, &model_type.item, &model_type.item_id, cancel)?;

@@ -28,11 +28,11 @@ use towline_tables::TableWriter;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// The dot product: the score of models without normalisation.
+    /// Dot product: the score of models without normalisation.
     Dot,
-    /// The cosine: the score of models with `normalize: l2`.
+    /// Cosine similarity: the score of models with `normalize: l2`.
     Cosine,
-    /// The euclidean distance: the score of no model here.
+    /// Euclidean distance: no model of Towline scores by it.
     Euclidean,
 }
 
@@ -139,7 +139,7 @@ impl Operator for AnnIndex {
         let mut problems = mismatches(&wanted, &dataset_at(inputs, "queries")?.schema, "queries");
         match (model.score, self.metric) {
             (None, _) => {
-                let message = "this model has no embeddings that could be indexed";
+                let message = "this model has no embeddings to index";
                 problems.push(Problem::new("bad-input", message).at_port("model"));
             }
             (Some(score), Some(metric)) if metric != of_score(score) => {
@@ -147,7 +147,8 @@ impl Operator for AnnIndex {
                     Score::Dot => ("dot products", "dot"),
                     Score::Cosine => ("cosines", "cosine"),
                 };
-                let message = format!("the model scores by {own}: an index by another metric would find other items");
+                let message =
+                    format!("the model scores by {own}, but the index would use another metric and find other items");
                 let help = format!("leave `metric` out, or write `metric: {name}`");
                 problems.push(Problem::new("index-metric", message).at("metric").help(help));
             }
@@ -187,7 +188,7 @@ fn lengthened(score: Score, vector: &[f32], rest: f32) -> Vec<f32> {
 }
 
 fn failed(error: impl std::fmt::Display) -> OperatorError {
-    OperatorError::invalid(format!("the index cannot be made: {error}"))
+    OperatorError::invalid(format!("the index cannot be built: {error}"))
 }
 
 impl AnnIndex {

@@ -234,7 +234,7 @@ impl Work<'_> {
         if fixed + FEWEST * of_query > limit {
             let megabytes = |bytes: usize| bytes.div_ceil(1_000_000);
             return Err(OperatorError::invalid(format!(
-                "`memory_limit` is {} MB, but the items take {} MB, the users {} MB, what they have seen {} MB, the lists of \
+                "`memory_limit` is {} MB, but the items take {} MB, the users {} MB, histories {} MB, the lists of \
                  `cold_start` {} MB and a part of the output {} MB: raise it",
                 megabytes(limit),
                 megabytes(self.ranker.bytes()),
@@ -323,14 +323,14 @@ impl Work<'_> {
         let mut facts = vec![
             ("users".to_owned(), users.to_string()),
             ("items".to_owned(), self.ranker.len().to_string()),
-            ("rows without a known user".to_owned(), nameless.to_string()),
+            ("rows with an unknown user".to_owned(), nameless.to_string()),
             (format!("lists shorter than {}", self.operator.k), short.to_string()),
         ];
         if self.operator.cold_start.is_some() {
             facts.push(("users without history".to_owned(), cold.to_string()));
         }
         if *unknown > 0 {
-            facts.push(("users that are not known".to_owned(), unknown.to_string()));
+            facts.push(("unknown users".to_owned(), unknown.to_string()));
         }
         if let Some((instructions, scored)) = self.ranker.proposals() {
             let per_user = scored as f64 / (users - cold).max(1) as f64;

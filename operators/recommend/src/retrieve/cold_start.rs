@@ -40,7 +40,7 @@ pub(crate) fn segment_problem(column: &str, schema: &Schema, port: &str) -> Opti
     let unusable = |column: &Column| column.is_list() || column.data_type.is_floating();
     unusable(found).then(|| {
         let message = format!(
-            "`{column}` is {}, which does not put a user into one segment",
+            "`{column}` is {}, but a segment column needs one value per user",
             found.data_type
         );
         Problem::new("bad-input", message).at("cold_start")
@@ -66,7 +66,7 @@ impl ColdLists {
     /// A list for each wanted segment, from the pairs of a dataset. If the counts of all segments and items exceed
     /// `room` bytes, the pairs are read several times, for some of the segments each. It is an error if one segment
     /// does not fit.
-    #[expect(clippy::too_many_arguments, reason = "all of it decides the lists")]
+    #[expect(clippy::too_many_arguments, reason = "all rows are counted")]
     pub(crate) fn by_segment(
         dataset: &DatasetFiles,
         port: &str,
@@ -81,7 +81,7 @@ impl ColdLists {
         if wanted.len() > MOST_SEGMENTS {
             let (count, most) = (wanted.len(), MOST_SEGMENTS);
             return Err(OperatorError::invalid(format!(
-                "`{column}` has {count} values among users without history; segments of at most {most} are wanted"
+                "`{column}` has {count} values among users without history, but a segment column can have at most {most}"
             )));
         }
         let (items, overall) = (model.catalogue.len(), model.catalogue.counts());

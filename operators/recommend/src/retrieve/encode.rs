@@ -135,7 +135,7 @@ impl Task for Encode {
         writer.finish()?;
         let facts = vec![
             ("embeddings".to_owned(), rows.to_string()),
-            ("rows without a known id".to_owned(), nameless.to_string()),
+            ("rows with an unknown id".to_owned(), nameless.to_string()),
         ];
         Ok(Output {
             result: TaskResult::Dataset {

@@ -72,12 +72,12 @@ impl ItemRules<'_> {
             };
             let groups = &found.data_type;
             if found.is_list() || groups.is_floating() {
-                let message = format!("`{column}` is {groups}, which does not put an item into one group");
+                let message = format!("`{column}` is {groups}, but a capped column needs one value per item");
                 problems.push(Problem::new("bad-input", message).at("max_per"));
             }
             if *most == 0 {
-                let message = format!("no item could have a `{column}`");
-                let help = "a cap is at least 1; to leave items out use `exclude`";
+                let message = format!("a cap of 0 on `{column}` excludes every item");
+                let help = "set at least 1; to exclude items use `exclude`";
                 problems.push(Problem::new("out-of-range", message).at("max_per").help(help));
             }
         }

@@ -77,7 +77,7 @@ fn as_ids(values: &ArrayRef, original: &DataType) -> Result<ArrayRef> {
         ..CastOptions::default()
     };
     cast_with_options(values, original, &strict)
-        .map_err(|error| OperatorError::invalid(format!("an id is none of the users' ids ({original}): {error}")))
+        .map_err(|error| OperatorError::invalid(format!("a value cannot be a user id of type {original}: {error}")))
 }
 
 /// Source of a user's list.
@@ -153,7 +153,7 @@ impl Audience {
         let mut strangers = Vec::new();
         reader.scan(None, cancel, |batch, ids| {
             let values = batch.column_by_name(&model.model_type.user_id);
-            let values = values.ok_or_else(|| OperatorError::invalid("the table has no ids of users"))?;
+            let values = values.ok_or_else(|| OperatorError::invalid("the table has no user ids"))?;
             let mut rows = Vec::new();
             for (row, id) in (0_u32..).zip(&ids[0]) {
                 match id.filter(|id| !model.users.is_reserved(*id)) {

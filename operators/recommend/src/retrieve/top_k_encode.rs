@@ -143,7 +143,7 @@ impl TopKEncode {
                 "users",
             ));
             if self.users.is_some() {
-                let message = "users are listed, and a table of users is connected";
+                let message = "`users` is set and a table of users is connected";
                 problems.push(Problem::new("conflict", message).at("users").help("use one of the two"));
             }
         }
@@ -223,11 +223,11 @@ fn beyond_catalogue(k: u64, item: Option<&Column>) -> Option<Problem> {
     (k > most).then(|| {
         Problem::new(
             "out-of-range",
-            format!("{k} items are asked for, of at most {most} in the catalogue"),
+            format!("`k` is {k}, but the catalogue has at most {most} items"),
         )
         .at("k")
         .help(format!(
-            "ask for {most} or fewer, or encode the items with a larger `max_size`"
+            "set `k` to {most} or less, or encode the items with a larger `max_size`"
         ))
     })
 }

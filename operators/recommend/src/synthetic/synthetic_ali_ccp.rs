@@ -234,7 +234,7 @@ fn in_waves<T: Send>(
                 .collect::<Vec<_>>()
         });
         for result in results {
-            take(result.map_err(|_| OperatorError::invalid("a thread that makes rows came to a sudden end"))?)?;
+            take(result.map_err(|_| OperatorError::invalid("a generator thread panicked"))?)?;
         }
     }
     Ok(())
@@ -253,7 +253,7 @@ impl Describe for SyntheticAliCcp {
         if (sum - 1.0).abs() <= 1e-6 && self.splits.values().all(|share| *share > 0.0) {
             return Vec::new();
         }
-        let message = format!("the shares must be positive and add up to 1, not to {sum}");
+        let message = format!("the fractions must be positive and add up to 1, not {sum}");
         vec![Problem::new("out-of-range", message).at("splits")]
     }
 }

@@ -251,7 +251,7 @@ impl Shared {
         drop(state);
         let encoded = catch_unwind(AssertUnwindSafe(|| encode_all(&field, writers, pieces)));
         let encoded = encoded.unwrap_or_else(|_| {
-            let message = format!("the encoder of column `{}` broke down", field.name());
+            let message = format!("the encoder of column `{}` panicked", field.name());
             Err(ParquetError::General(message))
         });
         let mut state = self.lock();

@@ -138,7 +138,10 @@ impl NumberColumn {
     fn numbers(&mut self, values: &[i64], nulls: Option<&NullBuffer>) -> Result<()> {
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         if nulls.is_some() && self.format.column.max_def_level() == 0 {
-            let message = format!("the column `{}` may not be null, but is", self.format.column.name());
+            let message = format!(
+                "the column `{}` is not nullable but has a null",
+                self.format.column.name()
+            );
             return Err(ParquetError::General(message));
         }
         let mut from = 0;

@@ -18,10 +18,7 @@ pub(crate) fn each_column(
         match change(column) {
             Ok(column) => {
                 if let Some((a, b)) = contradiction(&column.tags) {
-                    let message = format!(
-                        "column `{}` would be both {a} and {b}, which contradict each other",
-                        column.name
-                    );
+                    let message = format!("column `{}` would have the contradictory tags {a} and {b}", column.name);
                     problems.push(Problem::new("tag-conflict", message).help("select other columns, or tag them once"));
                 }
                 schema.columns.push(column);
@@ -44,7 +41,7 @@ pub(crate) fn number(column: &Column, what: &str) -> Result<(), Problem> {
         return Ok(());
     }
     let message = format!("column `{}` holds {}, which {what}", column.name, column.data_type);
-    Err(Problem::new("wrong-type", message).help("select columns of numbers"))
+    Err(Problem::new("wrong-type", message).help("select numeric columns"))
 }
 
 /// Problems for names in a parameter that are not input columns.

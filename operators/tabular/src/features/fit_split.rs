@@ -9,6 +9,6 @@ pub(crate) fn unknown_split(fit_on: &String, splits: &[String]) -> Option<Proble
         return None;
     }
     let known: Vec<&str> = splits.iter().map(String::as_str).collect();
-    let problem = Problem::new("unknown-split", format!("there is no split `{fit_on}` to learn from"));
+    let problem = Problem::new("unknown-split", format!("there is no split `{fit_on}` to fit on"));
     Some(problem.at("fit_on").help(suggest::sentence(fit_on, &known, "splits")))
 }

@@ -145,7 +145,7 @@ impl Reader<'_> {
                     return Ok(out);
                 }
                 Some(_) => out.push(self.field(depth)?),
-                None => return Err(self.wrong("a message does not end")),
+                None => return Err(self.wrong("a message is not closed")),
             }
         }
     }
@@ -153,7 +153,7 @@ impl Reader<'_> {
     fn field(&mut self, depth: usize) -> Result<Field> {
         let name = self.word();
         if name.is_empty() {
-            return Err(self.wrong("there is no name where a field begins"));
+            return Err(self.wrong("a field has no name"));
         }
         self.space();
         let colon = self.rest.first() == Some(&b':');
@@ -166,7 +166,7 @@ impl Reader<'_> {
                 self.rest = &self.rest[1..];
                 Content::Fields(self.message(depth + 1)?)
             }
-            Some(b'{') => return Err(self.wrong("messages nest too deep")),
+            Some(b'{') => return Err(self.wrong("messages are nested too deeply")),
             Some(b'"') if colon => Content::Text(self.string()?),
             Some(_) if colon => Content::Text(self.word().into_bytes()),
             _ => return Err(self.wrong(&format!("`{name}` has no value"))),
@@ -236,7 +236,7 @@ impl Reader<'_> {
                 other => out.push(*other),
             }
         }
-        Err(self.wrong("a text does not end"))
+        Err(self.wrong("a string is not closed"))
     }
 
     fn wrong(&self, what: &str) -> OperatorError {

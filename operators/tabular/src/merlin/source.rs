@@ -92,10 +92,7 @@ impl MerlinSource {
         Feature::describe(&features, &mut schema);
         for column in &schema.columns {
             if let Some((a, b)) = contradiction(&column.tags) {
-                let message = format!(
-                    "{place}: `{}` is both {a} and {b}, which contradict each other",
-                    column.name
-                );
+                let message = format!("{place}: `{}` has the contradictory tags {a} and {b}", column.name);
                 return Err(OperatorError::invalid(message));
             }
         }
@@ -121,13 +118,13 @@ impl Describe for MerlinSource {
 impl Operator for MerlinSource {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         if context.offline {
-            let message = "its columns are in the files of Merlin, and nothing may be read";
+            let message = "its columns are defined in Merlin's files, and --offline does not read files";
             return Err(vec![
                 Problem::new("bad-source", message).help("validate without --offline"),
             ]);
         }
         let NodeType::Dataset(mut dataset) = self.files_source().output_type(inputs, context)? else {
-            return Err(vec![Problem::new("bad-source", "the files hold no table")]);
+            return Err(vec![Problem::new("bad-source", "the files have no columns")]);
         };
         let described = self.described(dataset.schema);
         dataset.schema = described.map_err(|error| vec![Problem::new("bad-source", error.to_string()).at("splits")])?;

@@ -98,7 +98,7 @@ fn text_that_is_no_schema_is_told_with_its_line() {
         schema_text::read(&deep, "x")
             .unwrap_err()
             .to_string()
-            .contains("too deep")
+            .contains("too deeply")
     );
 }
 
@@ -157,7 +157,7 @@ fn vocabularies_go_out_and_come_back() {
     let error = try_run::<Categorify>(wrong, &[("input", Data::of([("item", again)]))])
         .err()
         .unwrap();
-    assert!(error.contains("oov_buckets to 2"), "{error}");
+    assert!(error.contains("set it to 2"), "{error}");
     let meta = TableFile {
         path: path.join("categories/meta.item.parquet"),
         rows: 0,

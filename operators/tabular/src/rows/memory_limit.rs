@@ -22,7 +22,7 @@ impl MemoryLimit {
     pub(crate) fn check(self, bytes: usize, what: &str, help: &str) -> Result<()> {
         match self.0 {
             Some(limit) if bytes > limit => Err(OperatorError::invalid(format!(
-                "{what} take at least {} MB, but memory_limit is {} MB: {help}",
+                "{what} need at least {} MB, but `memory_limit` is {} MB: {help}",
                 bytes.div_ceil(1_000_000),
                 limit / 1_000_000
             ))),

@@ -32,11 +32,11 @@ pub(crate) fn check(
     let mut problems = check_place(path, splits);
     if let Some(split) = split {
         if splits.is_some() {
-            let message = "`splits` says which files each split has, so that there is nothing left to split";
+            let message = "`split` cannot divide a source with `splits`";
             problems.push(
                 Problem::new("conflict", message)
                     .at("split")
-                    .help("give `path` with `split`"),
+                    .help("set `path` with `split`"),
             );
         }
         problems.extend(split.check().into_iter().map(|problem| problem.within("split")));
@@ -46,13 +46,13 @@ pub(crate) fn check(
 
 fn check_place(path: Option<&String>, splits: Option<&BTreeMap<String, String>>) -> Vec<Problem> {
     match (path, splits) {
-        (Some(_), Some(_)) => vec![Problem::new("conflict", "give one of `path` and `splits`, not both").at("splits")],
+        (Some(_), Some(_)) => vec![Problem::new("conflict", "set `path` or `splits`, not both").at("splits")],
         (None, None) => vec![Problem::new(
             "missing-key",
-            "give `path`, or `splits` with a path for each split",
+            "set `path`, or `splits` with a path for each split",
         )],
         (None, Some(splits)) if splits.is_empty() => {
-            vec![Problem::new("bad-config", "`splits` names no split").at("splits")]
+            vec![Problem::new("bad-config", "`splits` is empty").at("splits")]
         }
         _ => Vec::new(),
     }

@@ -165,7 +165,7 @@ impl Fitter for Fit {
         let wrongly = drop.iter().any(|name| !few.contains(&name.as_str()));
         if missed || wrongly {
             let message = format!(
-                "the columns with fewer than {min_cardinality} distinct values are others than those named: set `drop: [{}]`",
+                "`drop` does not list the columns with fewer than {min_cardinality} distinct values: set `drop: [{}]`",
                 few.join(", ")
             );
             return Err(OperatorError::invalid(message));

@@ -72,7 +72,7 @@ impl Operator for HashBucket {
                 return Err(Problem::new("wrong-type", message));
             }
             let Some(buckets) = self.buckets.of(&column.name) else {
-                let message = format!("column `{}` has no number of buckets", column.name);
+                let message = format!("`buckets` has no value for column `{}`", column.name);
                 return Err(Problem::new("missing-key", message));
             };
             let mut out = column.clone();

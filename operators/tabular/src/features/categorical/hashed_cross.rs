@@ -49,11 +49,12 @@ impl Describe for HashedCross {
                 problems.push(Problem::new("bad-config", format!("`{name}` needs at least two columns")).at("crosses"));
             }
             if self.buckets.of(name).is_none() {
-                problems.push(Problem::new("missing-key", format!("`{name}` has no number of buckets")).at("buckets"));
+                problems
+                    .push(Problem::new("missing-key", format!("`buckets` has no value for `{name}`")).at("buckets"));
             }
         }
         if self.crosses.is_empty() {
-            problems.push(Problem::new("bad-config", "nothing is crossed").at("crosses"));
+            problems.push(Problem::new("bad-config", "`crosses` is empty").at("crosses"));
         }
         problems
     }

@@ -39,7 +39,7 @@ impl Operator for ListJoin {
         let input = dataset_at(inputs, "input")?;
         let Some(first) = input.schema.columns.first() else {
             return Err(vec![
-                Problem::new("bad-input", "there is no column to join").at_port("input"),
+                Problem::new("bad-input", "no column is selected").at_port("input"),
             ]);
         };
         let element = first.element_type();

@@ -76,7 +76,7 @@ impl Describe for ListSlice {
 
     fn check(&self) -> Vec<Problem> {
         if self.pad && self.length().is_none() {
-            let message = "`start` and `end` do not say how long a list is to be";
+            let message = "`pad` needs a fixed length, but `start` and `end` do not define one";
             return vec![
                 Problem::new("conflict", message)
                     .at("pad")

@@ -60,7 +60,7 @@ impl Describe for Bucketize {
         if lists.iter().all(ascending) {
             return Vec::new();
         }
-        vec![Problem::new("out-of-range", "boundaries must be there, and ascend").at("boundaries")]
+        vec![Problem::new("out-of-range", "boundaries must be a non-empty ascending list").at("boundaries")]
     }
 }
 
@@ -77,7 +77,7 @@ impl Operator for Bucketize {
             }
         }
         each_column(inputs, |column| {
-            number(column, "lies in no range")?;
+            number(column, "cannot be binned")?;
             let Some(boundaries) = self.of(&column.name) else {
                 let message = format!("column `{}` has no boundaries", column.name);
                 return Err(Problem::new("missing-key", message));

@@ -51,7 +51,7 @@ impl Describe for CastSmallest {
         let turned = self.ranges.iter().filter(|(_, [low, high])| low > high);
         turned
             .map(|(name, _)| {
-                Problem::new("out-of-range", format!("the range of `{name}` ends before it begins")).at("ranges")
+                Problem::new("out-of-range", format!("the minimum of `{name}` is above its maximum")).at("ranges")
             })
             .collect()
     }
@@ -71,7 +71,7 @@ impl Operator for CastSmallest {
             let mut out = column.clone();
             if let Some(range) = self.ranges.get(&column.name) {
                 if !column.data_type.is_integer() {
-                    let message = format!("column `{}` holds {}, not whole numbers", column.name, column.data_type);
+                    let message = format!("column `{}` holds {}, not integers", column.name, column.data_type);
                     return Err(Problem::new("wrong-type", message));
                 }
                 out.data_type = smallest(*range);
@@ -113,7 +113,7 @@ fn narrow(array: &ArrayRef, [low, high]: [i64; 2], target: &DataType, name: &str
         .find(|v| !(low..=high).contains(v));
     let lost = whole.null_count() > array.null_count();
     if outside.is_some() || lost {
-        let value = outside.map_or_else(|| "one beyond 64 bits".to_owned(), |value| value.to_string());
+        let value = outside.map_or_else(|| "an integer beyond 64 bits".to_owned(), |value| value.to_string());
         let message = format!("column `{name}` has a value outside its range {low} to {high}: {value}");
         return Err(OperatorError::invalid(message));
     }

@@ -45,15 +45,9 @@ impl Describe for Clip {
 
     fn check(&self) -> Vec<Problem> {
         match (self.min, self.max) {
-            (None, None) => vec![Problem::new("missing-key", "give `min`, `max` or both")],
+            (None, None) => vec![Problem::new("missing-key", "set `min`, `max` or both")],
             (Some(min), Some(max)) if min > max => {
-                vec![
-                    Problem::new(
-                        "out-of-range",
-                        format!("`min` is {min}, more than `max`, which is {max}"),
-                    )
-                    .at("min"),
-                ]
+                vec![Problem::new("out-of-range", format!("`min` ({min}) is greater than `max` ({max})")).at("min")]
             }
             _ => Vec::new(),
         }
@@ -85,14 +79,14 @@ fn whole_bounds(data_type: &DataType, min: f64, max: f64) -> Option<(i128, i128)
 impl Operator for Clip {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         each_column(inputs, |column| {
-            number(column, "has no bounds")?;
+            number(column, "cannot be clipped")?;
             let (min, max) = self.bounds();
             if whole_bounds(&column.data_type, min, max).is_some_and(|(low, high)| low > high) {
                 let message = format!(
                     "column `{}` holds {}, which has no number from {min} to {max}",
                     column.name, column.data_type
                 );
-                return Err(Problem::new("out-of-range", message).help("give other bounds, or cast the column"));
+                return Err(Problem::new("out-of-range", message).help("set other bounds, or cast the column"));
             }
             Ok(column.clone())
         })

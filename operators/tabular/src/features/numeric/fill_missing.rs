@@ -68,7 +68,7 @@ impl FillMissing {
                 let value = self.value.clone().unwrap_or_default();
                 if scalar(&value, &column.data_type).is_none() {
                     let message = format!(
-                        "{value} is no value of column `{}`, which holds {}",
+                        "{value} is not a valid value of column `{}`, which holds {}",
                         column.name, column.data_type
                     );
                     return Err(Problem::new("wrong-type", message));
@@ -79,7 +79,7 @@ impl FillMissing {
                 let texts = scalar(&Value::String(String::new()), &column.data_type).is_some();
                 if !texts && !column.data_type.is_primitive() && column.data_type != DataType::Boolean {
                     let message = format!(
-                        "column `{}` holds {}, which has no mode here",
+                        "column `{}` holds {}, for which `mode` is not supported",
                         column.name, column.data_type
                     );
                     return Err(Problem::new("wrong-type", message));
@@ -145,10 +145,10 @@ impl Describe for FillMissing {
         match (self.with, &self.value) {
             (Filler::Constant, None) => vec![
                 Problem::new("missing-key", "the parameter `value` is missing")
-                    .help("give the constant, as in `value: 0`, or another `with`"),
+                    .help("set the constant, as in `value: 0`, or another `with`"),
             ],
             (Filler::Constant, Some(_)) | (_, None) => Vec::new(),
-            (_, Some(_)) => vec![Problem::new("conflict", "`value` goes with `with: constant` only").at("value")],
+            (_, Some(_)) => vec![Problem::new("conflict", "`value` needs `with: constant`").at("value")],
         }
     }
 }
@@ -164,7 +164,7 @@ impl Operator for FillMissing {
             for column in &input.schema.columns {
                 let name = format!("{}_filled", column.name);
                 if dataset.schema.get(&name).is_some() {
-                    let message = format!("there is a column `{name}` already");
+                    let message = format!("the column `{name}` already exists");
                     return Err(vec![Problem::new("duplicate-column", message).at("indicator")]);
                 }
                 let mut flag = Column::new(name, DataType::Boolean, false);
@@ -270,8 +270,9 @@ fn fill(array: &ArrayRef, value: &Value, data_type: &DataType) -> Result<ArrayRe
         (Value::String(text), _) if data_type.is_numeric() || *data_type == DataType::Boolean => {
             cast(&arrow::array::StringArray::from(vec![text.as_str()]), data_type)?
         }
-        _ => scalar(value, data_type)
-            .ok_or_else(|| OperatorError::invalid(format!("{value} is no value of a column that holds {data_type}")))?,
+        _ => scalar(value, data_type).ok_or_else(|| {
+            OperatorError::invalid(format!("{value} is not a valid value of a column of type {data_type}"))
+        })?,
     };
     Ok(zip(&missing(array)?, &arrow::array::Scalar::new(filler), &kept)?)
 }

@@ -62,7 +62,7 @@ impl Describe for Normalize {
 
     fn check(&self) -> Vec<Problem> {
         if self.clip && self.method != Method::MinMax {
-            return vec![Problem::new("conflict", "`clip` goes with `method: min_max` only").at("clip")];
+            return vec![Problem::new("conflict", "`clip` needs `method: min_max`").at("clip")];
         }
         Vec::new()
     }
@@ -74,7 +74,7 @@ impl Operator for Normalize {
             return Err(vec![problem]);
         }
         each_column(inputs, |column| {
-            number(column, "has no scale")?;
+            number(column, "cannot be scaled")?;
             let mut column = column.clone().with_tag(Tag::Continuous);
             column.data_type = DataType::Float64;
             Ok::<_, Problem>(column)
@@ -112,7 +112,7 @@ impl Stateful for Normalize {
             let facts = state.facts.get(&column.name);
             let fact = |key: &str| facts.and_then(|facts| facts.get(key)).and_then(Value::as_f64);
             let (Some(center), Some(scale)) = (fact("center"), fact("scale")) else {
-                let message = format!("column `{}` was not there when the fit ran", column.name);
+                let message = format!("column `{}` did not exist in the fit", column.name);
                 return Err(OperatorError::invalid(message));
             };
             let clip = self.clip;
@@ -229,7 +229,7 @@ impl Fitter for Fit {
             let (center, scale) = learner.scale();
             if !(center.is_finite() && scale.is_finite()) {
                 let message =
-                    format!("column `{name}` has infinite values, or none of a finite scale; put Clip before it");
+                    format!("column `{name}` has infinite values, or its scale is infinite; put Clip before it");
                 return Err(OperatorError::invalid(message));
             }
             Ok((name, json!({ "center": center, "scale": scale })))
@@ -314,7 +314,7 @@ mod tests {
             let ran = try_run::<Normalize>(json!({"method": method}), &[("input", Data::of([("price", column)]))]);
             let told = ran.err().unwrap_or_default();
             assert!(
-                told.contains("column `price` has infinite values, or none of a finite scale") && told.contains("Clip"),
+                told.contains("column `price` has infinite values, or its scale is infinite") && told.contains("Clip"),
                 "{method}: {told}"
             );
         }

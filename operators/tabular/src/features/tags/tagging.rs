@@ -13,10 +13,7 @@ pub(crate) fn tagged(schema: &Schema, tags: &[Tag]) -> Result<Schema, Vec<Proble
     for column in &mut schema.columns {
         column.tags.extend(tags);
         if let Some((a, b)) = contradiction(&column.tags) {
-            let message = format!(
-                "column `{}` would be both {a} and {b}, which contradict each other",
-                column.name
-            );
+            let message = format!("column `{}` would have the contradictory tags {a} and {b}", column.name);
             problems.push(Problem::new("tag-conflict", message).help("select other columns, or tag them once"));
         }
     }
@@ -37,7 +34,7 @@ pub(crate) fn tagged_type(inputs: &Inputs<NodeType>, tags: &[Tag]) -> Result<Nod
 pub(crate) fn clash(tags: &[Tag]) -> Option<Problem> {
     let set: BTreeSet<Tag> = tags.iter().copied().collect();
     let (a, b) = contradiction(&set)?;
-    Some(Problem::new("tag-conflict", format!("no column can be both {a} and {b}")).at("tags"))
+    Some(Problem::new("tag-conflict", format!("the tags {a} and {b} contradict each other")).at("tags"))
 }
 
 /// The identity: tags change the schema only.

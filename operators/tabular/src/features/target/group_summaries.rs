@@ -76,7 +76,7 @@ impl Summary {
             Stat::Max => self.whole_range.map(|range| range.1),
             Stat::Mean | Stat::Std | Stat::Var => None,
         };
-        let too_large = |_| OperatorError::invalid("a sum of whole numbers is too large for 64 bits");
+        let too_large = |_| OperatorError::invalid("an integer sum overflows 64 bits");
         whole.map(|whole| T::try_from(whole).map_err(too_large)).transpose()
     }
 }
@@ -144,7 +144,8 @@ impl Summaries {
 
     fn distinct(&mut self, groups: &[u32], array: &ArrayRef) -> Result<()> {
         let found = array.data_type();
-        let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} cannot be told apart")))?;
+        let kept = value_type(found)
+            .ok_or_else(|| OperatorError::invalid(format!("values of type {found} cannot be compared for equality")))?;
         let keys = Values::of(&kept).keys(std::slice::from_ref(array))?;
         for (row, group) in groups.iter().enumerate() {
             let distinct = &mut self.groups[*group as usize].distinct;

@@ -164,13 +164,13 @@ impl Operator for JoinGroupStats {
         for column in known(&self.columns) {
             if value_type(&column.data_type).is_none() || (numbers && !column.data_type.is_numeric()) {
                 let message = format!(
-                    "column `{}` holds {}, which has no such statistics",
+                    "column `{}` holds {}, which does not support these statistics",
                     column.name, column.data_type
                 );
                 problems.push(
                     Problem::new("wrong-type", message)
                         .at("columns")
-                        .help("of values that are no numbers there are `count` and `nunique`"),
+                        .help("columns that are not numeric support `count` and `nunique`"),
                 );
             }
         }

@@ -101,7 +101,7 @@ impl Describe for TargetEncode {
 
     fn check(&self) -> Vec<Problem> {
         if self.target.is_empty() {
-            return vec![Problem::new("bad-config", "there is no target").at("target")];
+            return vec![Problem::new("bad-config", "`target` is empty").at("target")];
         }
         Vec::new()
     }
@@ -131,14 +131,14 @@ impl Operator for TargetEncode {
         {
             if value_type(&column.data_type).is_none() {
                 let message = format!(
-                    "column `{}` holds {}, which is no category",
+                    "column `{}` holds {}, which cannot be a category",
                     column.name, column.data_type
                 );
                 problems.push(Problem::new("wrong-type", message).at_port("input"));
             }
         }
         if categories.is_empty() {
-            problems.push(Problem::new("bad-input", "there is no column but the targets").at_port("input"));
+            problems.push(Problem::new("bad-input", "the input has no column besides the targets").at_port("input"));
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -205,8 +205,7 @@ impl Stateful for TargetEncode {
         let mut out = Vec::new();
         for (index, (name, parts)) in self.categories(input).into_iter().enumerate() {
             let table = state.tables.get(&format!("{index}"));
-            let table =
-                table.ok_or_else(|| OperatorError::invalid(format!("`{name}` was not there when the fit ran")))?;
+            let table = table.ok_or_else(|| OperatorError::invalid(format!("`{name}` did not exist in the fit")))?;
             let groups = table.vocabulary.derived(|file| GroupTable::read(file.path()))?;
             for target in &self.target {
                 let mut arguments = parts

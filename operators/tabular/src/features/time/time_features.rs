@@ -114,7 +114,7 @@ fn micros(array: &ArrayRef) -> Result<Int64Array> {
             let seconds = cast(array, &DataType::Int64)?;
             cast(&seconds, &DataType::Timestamp(TimeUnit::Second, None))?
         }
-        other => return Err(OperatorError::invalid(format!("{other} is no point in time"))),
+        other => return Err(OperatorError::invalid(format!("{other} is not a time type"))),
     };
     let time = cast(&time, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
     Ok(cast(&time, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
@@ -163,14 +163,15 @@ impl Describe for TimeFeatures {
         let recency = self.features.contains(&TimeFeature::Recency);
         match (&self.reference, recency) {
             (None, true) => vec![
-                Problem::new("missing-key", "the parameter `reference` is missing")
-                    .help("`recency` counts back from it"),
+                Problem::new("missing-key", "the parameter `reference` is missing").help("`recency` is relative to it"),
             ],
-            (Some(_), false) => vec![Problem::new("conflict", "`reference` goes with `recency` only").at("reference")],
+            (Some(_), false) => {
+                vec![Problem::new("conflict", "`reference` needs the feature `recency`").at("reference")]
+            }
             (Some(text), true) if self.reference().is_none() => {
                 let help = "write it as in 2024-05-01T00:00:00";
                 vec![
-                    Problem::new("bad-config", format!("`{text}` is no point in time"))
+                    Problem::new("bad-config", format!("`{text}` is not a timestamp"))
                         .at("reference")
                         .help(help),
                 ]
@@ -190,10 +191,7 @@ impl Operator for TimeFeatures {
                 DataType::Timestamp(..) | DataType::Date32 | DataType::Date64
             );
             if !time && !column.data_type.is_integer() {
-                let message = format!(
-                    "column `{}` holds {}, which is no point in time",
-                    column.name, column.data_type
-                );
+                let message = format!("column `{}` holds {}, not times", column.name, column.data_type);
                 problems.push(Problem::new("wrong-type", message).at_port("input"));
             }
             for part in self.parts() {

@@ -58,9 +58,7 @@ impl Describe for PretrainedEmbedding {
             .extension()
             .is_some_and(|extension| extension == "safetensors");
         if self.tensor.is_some() && !tensors {
-            return vec![
-                Problem::new("conflict", "only a `.safetensors` file has tensors to choose from").at("tensor"),
-            ];
+            return vec![Problem::new("conflict", "`tensor` needs a `.safetensors` file").at("tensor")];
         }
         Vec::new()
     }
@@ -74,11 +72,11 @@ impl Operator for PretrainedEmbedding {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let input = dataset_at(inputs, "input")?;
         let [id] = input.schema.columns.as_slice() else {
-            let message = format!("it takes one column, not {}", input.schema.columns.len());
+            let message = format!("it needs exactly one column, not {}", input.schema.columns.len());
             return Err(vec![Problem::new("bad-input", message).at_port("input")]);
         };
         if value_type(&id.data_type).is_none() {
-            let message = format!("column `{}` holds {}, which is no id", id.name, id.data_type);
+            let message = format!("column `{}` holds {}, which cannot be an id", id.name, id.data_type);
             return Err(vec![Problem::new("wrong-type", message).at_port("input")]);
         }
         let width = width(&self.path, self.tensor.as_deref())
@@ -162,14 +160,14 @@ impl Table {
             });
         };
         let kept = value_type(ids.data_type());
-        let kept =
-            kept.ok_or_else(|| OperatorError::invalid(format!("`id` holds {}, which is no id", ids.data_type())))?;
+        let kept = kept
+            .ok_or_else(|| OperatorError::invalid(format!("`id` holds {}, which cannot be an id", ids.data_type())))?;
         let values = Values::of(&kept);
         let mut places = HashMap::new();
         for (place, key) in (0..).zip(key_bytes(&values.keys(&[ids])?)) {
             let key = key.ok_or_else(|| OperatorError::invalid("`id` has a missing value"))?;
             if places.insert(key, place).is_some() {
-                return Err(OperatorError::invalid("`id` has a value twice"));
+                return Err(OperatorError::invalid("`id` has a duplicate value"));
             }
         }
         Ok(Table {
@@ -186,7 +184,7 @@ impl Table {
             Some(values) => {
                 if !values.accepts(&[ids.data_type()]) {
                     let message = format!(
-                        "the ids hold {}, those of the file {}",
+                        "the ids are {}, but those of the file are {}",
                         ids.data_type(),
                         values.data_type()
                     );

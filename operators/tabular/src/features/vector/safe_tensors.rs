@@ -31,19 +31,19 @@ struct Entry {
 /// Two-dimensional tensors with their widths.
 fn tables(path: &Path) -> Result<BTreeMap<String, usize>> {
     let mut file = File::open(path).map_err(OperatorError::io(path))?;
-    let cut = |_| wrong(path, "it ends in its header");
+    let cut = |_| wrong(path, "its header is truncated");
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(cut)?;
     let length = u64::from_le_bytes(length);
     if length > LONGEST {
-        return Err(wrong(path, "it has no header of safetensors"));
+        return Err(wrong(path, "its safetensors header is invalid"));
     }
     let mut header = Vec::new();
     file.take(length)
         .read_to_end(&mut header)
         .map_err(OperatorError::io(path))?;
     let header: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(&header).map_err(|_| wrong(path, "it has no header of safetensors"))?;
+        serde_json::from_slice(&header).map_err(|_| wrong(path, "its safetensors header is invalid"))?;
     let table = |(name, entry): (String, serde_json::Value)| {
         let entry: Entry = serde_json::from_value(entry).ok()?;
         let [_, width] = entry.shape[..] else { return None };
@@ -71,7 +71,10 @@ fn the_one(path: &Path, wanted: Option<&str>) -> Result<(String, usize)> {
         )),
         (None, 1) => Ok(tables.into_iter().next().unwrap_or_default()),
         (None, _) => {
-            let text = format!("it has several ({}): name one with `tensor`", names().join(", "));
+            let text = format!(
+                "it has several tables ({}): select one with `tensor`",
+                names().join(", ")
+            );
             Err(wrong(path, &text))
         }
     }

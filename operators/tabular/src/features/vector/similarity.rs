@@ -102,7 +102,7 @@ impl Operator for Similarity {
                 problems.push(Problem::new("wrong-type", message).at_port("input"));
             }
             if vectors && self.metric == Metric::TfIdf {
-                problems.push(Problem::new("conflict", "`tf_idf` is for words, not for vectors").at("metric"));
+                problems.push(Problem::new("conflict", "`tf_idf` needs lists of terms, not vectors").at("metric"));
             }
         }
         if !problems.is_empty() {
@@ -123,7 +123,7 @@ impl Operator for Similarity {
 /// XXH3 hash of each element, `None` for null; equal terms have equal hashes.
 fn words(elements: &ArrayRef) -> Result<Vec<Option<u64>>> {
     let found = elements.data_type();
-    let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} is no word")))?;
+    let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} cannot be a term")))?;
     let values = Values::of(&kept);
     let keys: Keys = values.keys(std::slice::from_ref(elements))?;
     let nulls = match &keys {
@@ -160,7 +160,7 @@ impl Stateful for Similarity {
         let table = state
             .tables
             .get("words")
-            .ok_or_else(|| OperatorError::invalid("the fit left no words"))?;
+            .ok_or_else(|| OperatorError::invalid("the fit state has no terms"))?;
         let weights = Arc::new(if self.metric == Metric::TfIdf {
             weights(table.vocabulary.path(), state)?
         } else {
@@ -213,7 +213,11 @@ fn similarities(left: &ArrayRef, right: &ArrayRef, metric: Metric, weights: &Has
         let of = |row: usize| {
             let (a, b) = (&a[range(left, row)], &b[range(right, row)]);
             if a.len() != b.len() {
-                let message = format!("two vectors of one row have {} and {} numbers", a.len(), b.len());
+                let message = format!(
+                    "the vectors of a row have different lengths, {} and {}",
+                    a.len(),
+                    b.len()
+                );
                 return Err(OperatorError::invalid(message));
             }
             Ok(compare(

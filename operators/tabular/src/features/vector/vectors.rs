@@ -19,7 +19,7 @@ pub(crate) struct Vectors {
 }
 
 pub(crate) fn wrong(path: &Path, what: &str) -> OperatorError {
-    OperatorError::invalid(format!("{}: not a table of vectors: {what}", path.display()))
+    OperatorError::invalid(format!("{}: not an embedding table: {what}", path.display()))
 }
 
 /// File formats, by extension.
@@ -74,7 +74,7 @@ fn list_width(path: &Path, vectors: &ArrayRef) -> Result<usize> {
     if same && first > 0 {
         Ok(first as usize)
     } else {
-        Err(wrong(path, "the vectors are not all of one length"))
+        Err(wrong(path, "the vectors have different lengths"))
     }
 }
 
@@ -101,7 +101,7 @@ impl Vectors {
                 return Err(wrong(path, "there are no columns `id` and `vector`"));
             };
             if list_width(path, vectors)? != width {
-                return Err(wrong(path, "the vectors are not all of one length"));
+                return Err(wrong(path, "the vectors have different lengths"));
             }
             let fixed = DataType::FixedSizeList(
                 std::sync::Arc::new(Field::new_list_field(DataType::Float32, true)),
@@ -129,7 +129,7 @@ impl Vectors {
         file.read_to_end(&mut bytes).map_err(OperatorError::io(path))?;
         let size = if header.double { 8 } else { 4 };
         if bytes.len() != header.rows * header.width * size {
-            return Err(wrong(path, "it is shorter or longer than its head says"));
+            return Err(wrong(path, "its length does not match its header"));
         }
         let number = |chunk: &[u8]| match <[u8; 8]>::try_from(chunk) {
             Ok(double) => f64::from_le_bytes(double) as f32,

@@ -136,13 +136,13 @@ impl Describe for Command {
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.command.is_empty() {
-            problems.push(Problem::new("bad-config", "there is no program").at("command"));
+            problems.push(Problem::new("bad-config", "`command` is empty").at("command"));
         }
         if self.schema.is_empty() {
-            problems.push(Problem::new("bad-config", "there are no columns").at("schema"));
+            problems.push(Problem::new("bad-config", "`schema` is empty").at("schema"));
         }
         for (column, word) in self.schema.iter().filter(|(_, word)| data_type(word).is_none()) {
-            let message = format!("`{word}`, given for column `{column}`, is not a type");
+            let message = format!("`{word}`, declared for column `{column}`, is not a type");
             problems.push(Problem::new("bad-config", message).at("schema"));
         }
         problems.extend(
@@ -274,7 +274,7 @@ impl Command {
         let lines: Vec<&str> = said.lines().collect();
         let last = lines[lines.len().saturating_sub(5)..].join("\n");
         Err(OperatorError::invalid(format!(
-            "`{}` ended with {status}; its last words:\n{last}",
+            "`{}` failed with {status}; the end of its output:\n{last}",
             self.program()
         )))
     }

@@ -37,7 +37,7 @@ fn output_splits<'a>(inputs: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<String>, 
                 splits.join(", "),
                 other.join(", ")
             );
-            return Err(Problem::new("bad-input", message).help("only inputs with one split go with all others"));
+            return Err(Problem::new("bad-input", message).help("give all inputs the same splits, or one split"));
         }
     }
     Ok(splits.iter().map(|&split| split.to_owned()).collect())

@@ -46,7 +46,7 @@ impl Describe for KCore {
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.min_count.is_empty() {
-            problems.push(Problem::new("bad-config", "no column is named").at("min_count"));
+            problems.push(Problem::new("bad-config", "`min_count` is empty").at("min_count"));
         }
         problems.extend(byte_size::problem(self.memory_limit.as_deref(), "memory_limit"));
         problems
@@ -87,7 +87,7 @@ impl Task for KCore {
         }
         let distinct: usize = columns.iter().map(|(numbers, _)| numbers.distinct).sum();
         let rows = columns.first().map_or(0, |(numbers, _)| numbers.rows);
-        let help = "give it more memory, or fewer columns or rows";
+        let help = "raise `memory_limit`, or use fewer columns or rows";
         limit.check(
             rows / 8 + distinct * 8,
             "the rows and the counts of the different values",

@@ -113,7 +113,7 @@ impl Operator for NegativeSample {
             );
         }
         if output.schema.get(&self.name).is_some() {
-            let message = format!("there is a column `{}` already", self.name);
+            let message = format!("the column `{}` already exists", self.name);
             problems.push(Problem::new("duplicate-column", message).at("name"));
         }
         if !problems.is_empty() {

@@ -244,23 +244,23 @@ impl Describe for Split {
         let mut problems = Vec::new();
         let given = [self.fraction.is_some(), self.leave_last.is_some(), self.time.is_some()];
         if given.into_iter().filter(|given| *given).count() != 1 {
-            let message = "exactly one of `fraction`, `leave_last` and `time` must say how to split";
+            let message = "set exactly one of `fraction`, `leave_last` and `time`";
             problems.push(Problem::new("conflict", message));
         }
         if let Some(fraction) = &self.fraction {
             let sum: f64 = fraction.values().sum();
             if (sum - 1.0).abs() > 1e-6 || fraction.values().any(|share| *share <= 0.0) {
-                let message = format!("the shares must be positive and add up to 1, not to {sum}");
+                let message = format!("the fractions must be positive and add up to 1, not {sum}");
                 problems.push(Problem::new("out-of-range", message).at("fraction"));
             }
         } else if self.key.is_some() || self.seed != 0 {
             let key = if self.key.is_some() { "key" } else { "seed" };
-            problems.push(Problem::new("conflict", format!("`{key}` goes with `fraction` only")).at(key));
+            problems.push(Problem::new("conflict", format!("`{key}` needs `fraction`")).at(key));
         }
         if let Some(leave_last) = &self.leave_last
             && leave_last.n.is_some() == leave_last.share.is_some()
         {
-            problems.push(Problem::new("conflict", "give one of `n` and `share`").at("leave_last"));
+            problems.push(Problem::new("conflict", "set exactly one of `n` and `share`").at("leave_last"));
         }
         if let Some(time) = &self.time
             && !(time.at.is_string() || time.at.is_number())
@@ -276,7 +276,7 @@ impl Operator for Split {
         let input = dataset_at(inputs, "input")?;
         let splits = self.names_of_splits(&input.schema, context);
         if input.splits.len() != 1 {
-            let message = format!("the input is split already: {}", input.splits.join(", "));
+            let message = format!("the input already has several splits: {}", input.splits.join(", "));
             let already = Problem::new("bad-input", message).at_port("input");
             return Err(std::iter::once(already)
                 .chain(splits.err().unwrap_or_default())

@@ -167,7 +167,7 @@ impl History {
         problems.extend(duplicates(all).into_iter().map(|problem| problem.at("last")));
         problems.extend(unknown_split(&self.fit_on, &input.splits, "fit_on"));
         if let Some(next) = self.next.as_ref().filter(|next| input.splits.contains(*next)) {
-            let message = format!("there is a split `{next}` already");
+            let message = format!("the split `{next}` already exists");
             problems.push(Problem::new("conflict", message).at("next"));
         }
         problems
@@ -188,7 +188,7 @@ impl Describe for History {
             .map(|(key, _)| Problem::new("bad-config", format!("`{key}` is empty")).at(key))
             .collect();
         if self.last.contains(&0) {
-            problems.push(Problem::new("out-of-range", "a list of at most 0 values is always empty").at("last"));
+            problems.push(Problem::new("out-of-range", "a list length must be at least 1").at("last"));
         }
         problems
     }

@@ -114,7 +114,7 @@ impl Operator for LagDiff {
                 .filter(|column| !has_difference(&column.data_type))
                 .map(|column| {
                     let message = format!(
-                        "column `{}` holds {}, which has no difference",
+                        "column `{}` holds {}, which cannot be subtracted",
                         column.name, column.data_type
                     );
                     Problem::new("wrong-type", message)

@@ -78,7 +78,7 @@ impl Operator for Session {
         let mut problems = unknown([&self.key], schema, "key");
         problems.extend(unknown([&self.order_by], schema, "order_by"));
         if schema.get(&self.name).is_some() {
-            let message = format!("there is a column `{}` already", self.name);
+            let message = format!("the column `{}` already exists", self.name);
             problems.push(Problem::new("duplicate-column", message).at("name"));
         }
         if !problems.is_empty() {

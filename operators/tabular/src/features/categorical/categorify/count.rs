@@ -135,9 +135,7 @@ impl Counter {
                 }
             }
             _ => {
-                return Err(OperatorError::invalid(
-                    "the column changed its type between two batches",
-                ));
+                return Err(OperatorError::invalid("the column's type differs between two batches"));
             }
         }
         Ok(())

@@ -86,7 +86,11 @@ impl Lookup {
                 let known = |key: Option<&[u8]>| key.and_then(|key| ids.get(key).copied()).unwrap_or(PADDING_ID);
                 bytes.iter().map(known).collect()
             }
-            _ => return Err(OperatorError::invalid("these values are not those of the vocabulary")),
+            _ => {
+                return Err(OperatorError::invalid(
+                    "the values have another type than the vocabulary",
+                ));
+            }
         };
         let nulls = match &keys {
             Keys::Numbers(keys) => keys.nulls().cloned(),
@@ -150,7 +154,7 @@ impl Encode {
         }
         let found: Vec<String> = elements.iter().map(ToString::to_string).collect();
         Err(OperatorError::invalid(format!(
-            "column `{}` holds {}, but its vocabulary was fitted on {}: give both the same type, or fit again",
+            "column `{}` holds {}, but its vocabulary was fitted on {}: cast one of them, or fit again",
             self.columns.join("`, `"),
             found.join(", "),
             self.lookup.values.data_type()

@@ -92,7 +92,7 @@ impl Worker {
         };
         thread
             .join()
-            .unwrap_or_else(|_| Err(OperatorError::invalid("a thread of the fit broke down")))
+            .unwrap_or_else(|_| Err(OperatorError::invalid("a thread of the fit panicked")))
     }
 }
 

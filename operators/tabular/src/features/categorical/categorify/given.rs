@@ -113,7 +113,7 @@ impl Found {
         if let Some(found) = self.first_id.filter(|found| *found != first) {
             let (has, wants) = (found - OOV_ID, limits.oov_buckets);
             let message = format!(
-                "{}: its ids start at {found}, after {has} out-of-vocabulary buckets; set oov_buckets to {has} (it is {wants})",
+                "{}: its ids start at {found}, after {has} out-of-vocabulary buckets, but `oov_buckets` is {wants}: set it to {has}",
                 self.place
             );
             return Err(OperatorError::invalid(message));
@@ -126,7 +126,7 @@ impl Found {
         let cast = cast_with_options(&self.values, &wanted, &options).map_err(|error| {
             let found = self.values.data_type();
             OperatorError::invalid(format!(
-                "{}: it holds {found}, which cannot stand for the column's {wanted}: {error}",
+                "{}: it holds {found}, which cannot be cast to the column's type {wanted}: {error}",
                 self.place
             ))
         })?;
@@ -148,10 +148,7 @@ impl Found {
             return Err(OperatorError::invalid(format!("{}: a value is missing", self.place)));
         }
         if distinct < all {
-            return Err(OperatorError::invalid(format!(
-                "{}: a value is there twice",
-                self.place
-            )));
+            return Err(OperatorError::invalid(format!("{}: a value occurs twice", self.place)));
         }
         Ok(())
     }

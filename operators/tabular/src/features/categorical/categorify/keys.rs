@@ -35,7 +35,7 @@ pub(crate) enum Values {
     Tuple {
         /// The names and types of the columns.
         fields: Fields,
-        /// Turns tuples into bytes that order like them, missing elements first, and back.
+        /// Converts tuples to bytes with the same order (nulls first) and back.
         converter: Arc<RowConverter>,
     },
 }

@@ -128,14 +128,17 @@ impl Describe for Categorify {
             problems.push(
                 Problem::new(
                     "out-of-range",
-                    format!("{size} ids leave none for values: {} are reserved", least - 1),
+                    format!(
+                        "a `max_size` of {size} leaves no id for values: {} are reserved",
+                        least - 1
+                    ),
                 )
                 .at("max_size")
                 .help(format!("use at least {least}, or fewer `oov_buckets`")),
             );
         }
         if self.optional && !self.grow {
-            problems.push(Problem::new("conflict", "`optional` goes with `grow` only").at("optional"));
+            problems.push(Problem::new("conflict", "`optional` needs `grow: true`").at("optional"));
         }
         problems.extend(byte_size::problem(self.memory_limit.as_deref(), "memory_limit"));
         problems
@@ -181,7 +184,7 @@ impl Categorify {
                         );
                         Problem::new("conflict", message)
                             .at(key)
-                            .help(format!("give it for `{}`", unit.name))
+                            .help(format!("set it for `{}`", unit.name))
                     }
                     None => Problem::unknown_column(name, schema).at(key),
                 }
@@ -286,7 +289,7 @@ impl Operator for Categorify {
                 .iter()
                 .any(|unit| others.get(&unit.name).is_some_and(|column| column.domain.is_some()))
         {
-            let message = "no column on `vocabulary` has the name of one to encode and is encoded itself";
+            let message = "no column on `vocabulary` is encoded and has the name of a column to encode";
             problems.push(Problem::new("bad-input", message).at_port("vocabulary"));
         }
         if !problems.is_empty() {

@@ -10,7 +10,7 @@ use towline_tables::sorted_runs::{Entry, Runs};
 /// Complete frequencies: in memory in any order, or spilled to runs that are sorted by key and may repeat a key.
 pub(crate) enum Tally<K> {
     Memory(Vec<(K, u64)>),
-    /// The runs, and how many entries may be in memory at once.
+    /// The runs, and the maximum number of entries in memory.
     Disk(Runs<(K, u64)>, usize),
 }
 

@@ -89,7 +89,7 @@ impl Stateful for Categorify {
 fn table<'a>(state: &'a State, name: &str) -> Result<&'a StateTable> {
     state.tables.get(name).ok_or_else(|| {
         OperatorError::invalid(format!(
-            "column `{name}` has no vocabulary: it was not there when the fit ran"
+            "column `{name}` has no vocabulary: it did not exist in the fit"
         ))
     })
 }

@@ -93,7 +93,7 @@ pub(crate) fn units(
             }
             None => {
                 let message = format!(
-                    "`{name}` would hold {} and {kept} (column `{}`), which have no values in common",
+                    "`{name}` would hold {} and {kept} (column `{}`), which cannot share a vocabulary",
                     unit.kept[0], column.name
                 );
                 problems.push(Problem::new("wrong-type", message).at("joint"));
