@@ -151,7 +151,7 @@ fn rows_of_weight_0_might_as_well_not_be_there() {
     let negative = workspace.towline(&["run", "negative.yaml"]);
     assert_eq!(negative.status.code(), Some(1));
     assert!(
-        stderr(&negative).contains("`weight` cannot be a weight in row"),
+        stderr(&negative).contains("`weight` is not a valid sample weight in row"),
         "{}",
         stderr(&negative)
     );
@@ -167,7 +167,10 @@ fn choices_that_make_no_tower_are_told_before_a_run() {
             "no tower has a column with embeddings `gnre`",
         ),
         ("sample_weight: star", "there is no column `star`"),
-        ("sample_weight: user", "`user` is a column of a tower; a weight is none"),
+        (
+            "sample_weight: user",
+            "`user` is a feature of a tower; a sample weight must not be one",
+        ),
         (
             "loss: bpr, uniform_negatives: 5",
             "only the sampled softmax takes negatives beside its own",

@@ -108,7 +108,7 @@ fn a_slip_in_a_sweep_is_found_without_a_run() {
         (
             "metric: ndcg_at_10",
             "metric: ndcg_at_20",
-            "there is no metric `ndcg_at_20` of every model",
+            "not every model has a metric `ndcg_at_20`",
         ),
         ("factors: [2, 4]", "factor: [2, 4]", "`factor`"),
         (

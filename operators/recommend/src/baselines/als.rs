@@ -1,4 +1,4 @@
-//! `Als`.
+//! `Als`: matrix factorisation by alternating least squares.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,33 +13,33 @@ use towline_api::{
     Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 
-/// Factorises the interactions by alternating least squares for implicit feedback (Hu, Koren and Volinsky 2008): a
-/// vector per user and per item whose dot product is near 1 where they met and near 0 elsewhere.
+/// Matrix factorisation for implicit feedback by alternating least squares (Hu, Koren and Volinsky 2008): a vector per
+/// user and per item, whose dot product is trained to be 1 for observed interactions and 0 otherwise.
 ///
-/// Only the two id columns are used; how often a user met an item makes no difference.
+/// Uses the two id columns only; repeated interactions of a user with an item count once.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Als {
-    /// Width of the vectors.
+    /// Number of latent factors: the width of the vectors.
     #[serde(default = "default_factors")]
     #[schemars(range(min = 1, max = 1024))]
     pub factors: usize,
-    /// L2 regularisation.
+    /// L2 regularisation strength.
     #[serde(default = "default_regularization")]
     #[schemars(range(min = 0.0))]
     pub regularization: f64,
-    /// How much more a meeting counts than its absence: 1 + this to 1.
+    /// Confidence weight of an observed interaction: 1 + `alpha`, against 1 for an unobserved one.
     #[serde(default = "default_alpha")]
     #[schemars(range(min = 0.0))]
     pub alpha: f64,
-    /// How often users and items are solved for in turn.
+    /// Number of alternations between users and items.
     #[serde(default = "default_iterations")]
     #[schemars(range(min = 1))]
     pub iterations: usize,
-    /// Decides the initial vectors.
+    /// Random seed of the initial vectors.
     #[serde(default)]
     pub seed: u64,
-    /// The split to learn from.
+    /// The split to train on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
@@ -81,7 +81,7 @@ impl Operator for Als {
     }
 }
 
-/// Lists of what is liked, one after the other.
+/// Positives of all users, or of all items, in one array with offsets.
 struct Lists {
     offsets: Vec<usize>,
     columns: Vec<u32>,

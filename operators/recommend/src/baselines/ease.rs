@@ -1,4 +1,4 @@
-//! `Ease`.
+//! `Ease`: embarrassingly shallow autoencoder.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,18 +11,19 @@ use towline_api::{
     Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 
-/// A linear model from item to item, solved in closed form (Steck 2019, "Embarrassingly shallow autoencoders for sparse
-/// data"): hard to beat on catalogues of up to some ten thousand items.
+/// EASE: a linear item-to-item model with a closed-form solution (Steck 2019, "Embarrassingly shallow autoencoders for
+/// sparse data"). A strong baseline for catalogues of up to some ten thousand items.
 ///
-/// Only the two id columns are used. Memory and file grow with the square of the catalogue: 4 bytes per pair of items.
+/// Uses the two id columns only. Memory and model size grow with the square of the catalogue: 4 bytes per pair of
+/// items.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ease {
-    /// L2 regularisation.
+    /// L2 regularisation strength.
     #[serde(default = "default_regularization")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub regularization: f64,
-    /// The split to learn from.
+    /// The split to train on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
@@ -86,7 +87,7 @@ impl Task for Ease {
         }
         context.cancel.check()?;
         if !invert(Isa::best(), context.threads, &mut weights, items) {
-            let text = "the items cannot be told apart in single precision: raise `regularization`";
+            let text = "the item-item matrix is singular in single precision: raise `regularization`";
             return Err(OperatorError::invalid(text));
         }
         let diagonal: Vec<f32> = (0..items).map(|item| weights[item * items + item]).collect();
@@ -105,7 +106,7 @@ impl Task for Ease {
     }
 }
 
-/// The stored model.
+/// Stores the model.
 pub(crate) fn stored(model: &ItemWeights, interactions: Interactions<'_>, context: &Context) -> Result<Output> {
     let path = context.temp_file(FILE);
     model.write(&path)?;

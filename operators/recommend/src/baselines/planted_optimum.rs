@@ -1,4 +1,4 @@
-//! `PlantedOptimum`.
+//! `PlantedOptimum`: the optimal model of synthetic data.
 
 use arrow::array::AsArray;
 use arrow::compute::cast;
@@ -15,27 +15,27 @@ use towline_api::{
     Purity, Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 
-/// The model that knows how `SyntheticAliCcp` has made its interactions: the score of an item is the probability that the
-/// user chooses it. No model can be better, but by chance on few interactions: connect it to the port `optimal` of
-/// `Evaluate` to see how much of what there is to learn a model has learnt.
+/// The optimal model for interactions of `SyntheticAliCcp`: an item's score is the true probability that the user
+/// chooses it. No model can be better except by chance on few interactions. Connect it to the port `optimal` of
+/// `Evaluate` to see how close a model is to the optimum.
 ///
-/// It learns nothing: of the input it takes the ids, and which items there are to recommend. A user whose id is not in the
-/// vocabulary is taken for one of any taste. It warns if the interactions do not look as if they had that `structure`.
+/// It is not trained: it reads only the ids and the catalogue from its input. A user whose id is out of vocabulary gets
+/// the average over all tastes. It warns if the interactions do not match `structure`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlantedOptimum {
-    /// The `structure` that the source has, for example `0.8`.
+    /// The parameter `structure` of the source, for example `0.8`.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub structure: f64,
-    /// The split whose items can be recommended.
+    /// The split with the items to recommend.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
 
-/// How far the share of suiting interactions may be from what is expected, beyond what chance does: filters that know
-/// nothing of tastes shift it by less.
+/// Tolerated deviation of the fraction of suiting interactions, beyond sampling error: filters that do not depend on
+/// tastes shift it by less.
 const SHIFT: f64 = 0.02;
-/// How many standard errors chance is granted.
+/// Tolerated sampling error in standard errors.
 const ERRORS: f64 = 5.0;
 
 impl Describe for PlantedOptimum {
@@ -65,17 +65,17 @@ impl Operator for PlantedOptimum {
     }
 }
 
-/// A problem if the ids of a column cannot be traced back to those of the source.
+/// A problem if a column's ids cannot be traced back to the source's ids.
 fn foreign(column: &Column) -> Option<Problem> {
     let values = column.domain.as_ref().and_then(|domain| domain.values.as_ref());
     if values.is_some_and(DataType::is_integer) {
         return None;
     }
     let text = format!(
-        "`{}` does not stand for whole numbers, as the ids of SyntheticAliCcp are",
+        "the original ids of `{}` are not integers, as the ids of SyntheticAliCcp are",
         column.name
     );
-    let help = "encode the ids of the source as they are, with Categorify";
+    let help = "encode the unchanged ids of the source with Categorify";
     Some(Problem::new(Code::BadInput, text).help(help).at_port("input"))
 }
 
@@ -124,7 +124,7 @@ impl Task for PlantedOptimum {
 }
 
 impl PlantedOptimum {
-    /// What speaks against the interactions having this structure.
+    /// A warning if the interactions do not match this structure.
     fn doubt(
         &self,
         rule: &PlantedRule,
@@ -148,8 +148,8 @@ impl PlantedOptimum {
         let chance = (expected * (1.0 - expected) / all.max(1) as f64).sqrt();
         Ok(((found - expected).abs() > SHIFT + ERRORS * chance).then(|| {
             format!(
-                "the interactions do not look as if SyntheticAliCcp had made them with `structure: {}`: the item suits the \
-                 user's taste in {:.1} % of them, not in {:.1} %; this is no bound for a model",
+                "the interactions do not match SyntheticAliCcp with `structure: {}`: the item suits the \
+                 user's taste in {:.1} % of them, not in {:.1} %; the optimum is not valid for this data",
                 self.structure,
                 100.0 * found,
                 100.0 * expected
@@ -158,7 +158,7 @@ impl PlantedOptimum {
     }
 }
 
-/// By encoded id, the id that the source gave; nothing for reserved ones.
+/// The source's id by encoded id; `None` for reserved ids.
 fn source_ids(originals: &Originals, size: usize) -> Result<Vec<Option<i64>>> {
     let ids: Vec<i64> = (0..size as i64).collect();
     let numbers = cast(&originals.decode(&ids)?, &DataType::Int64)?;

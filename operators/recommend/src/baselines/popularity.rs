@@ -1,4 +1,4 @@
-//! `Popularity`.
+//! `Popularity`: the most popular items.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,17 +11,17 @@ use towline_api::{
     Result, Tag, Task, TypeContext, dataset_at, default_split, file_dataset_at,
 };
 
-/// Recommends to everybody what occurs most often, or to every user what occurs most often among users of the same
-/// segment: the line that a model has to beat. With `recency` what is recent counts more.
+/// Popularity baseline: recommends the most frequent items, overall or per user segment. With `recency`, recent
+/// interactions have a higher weight.
 ///
-/// Ties within a segment go to what occurs more often overall, then to the smaller item id.
+/// Ties within a segment are broken by overall frequency, then by the smaller item id.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Popularity {
-    /// A column of the users whose values are the segments, encoded and with one value a row.
+    /// Segment column: an encoded user column with one value per row.
     #[serde(default)]
     pub segment: Option<String>,
-    /// What an interaction counts for by its age, for example `{ column: timestamp, half_life: 604800 }`.
+    /// Exponential time decay of interactions, for example `{ column: timestamp, half_life: 604800 }`.
     #[serde(default)]
     pub recency: Option<Recency>,
     /// The split to count.
@@ -29,7 +29,7 @@ pub struct Popularity {
     pub fit_on: String,
 }
 
-/// A score per segment is kept of every item.
+/// Every item has a score per segment.
 const MOST_SEGMENTS: usize = 1024;
 
 impl Describe for Popularity {
@@ -51,7 +51,7 @@ impl Operator for Popularity {
                 return Err(vec![Problem::unknown_column(segment, &dataset.schema).at("segment")]);
             };
             if !column.has(&[Tag::User]) || column.has(&[Tag::Id]) || column.is_list() || column.domain.is_none() {
-                let text = format!("`{segment}` is not an encoded column of the users with one value a row");
+                let text = format!("`{segment}` is not an encoded user column with one value per row");
                 return Err(vec![Problem::new(Code::BadInput, text).at("segment")]);
             }
         }
@@ -106,16 +106,18 @@ impl Task for Popularity {
             return embedding_model::stored(interactions, 1, query, (item.name.clone(), counts), context);
         };
         let column = model_type.query.get(segment);
-        let segments = interactions.size(column.ok_or_else(|| OperatorError::internal("the segment is gone"))?)?;
+        let segments =
+            interactions.size(column.ok_or_else(|| OperatorError::internal("the segment column is missing"))?)?;
         if segments > MOST_SEGMENTS {
-            let text = format!("`{segment}` has {segments} values; a segment of at most {MOST_SEGMENTS} is wanted");
+            let text =
+                format!("`{segment}` has {segments} values, but a segment column can have at most {MOST_SEGMENTS}");
             return Err(OperatorError::invalid(text));
         }
-        // A user has a one for the own segment and for everybody; an item its count in each segment, and a fraction
-        // below one that grows with its count overall.
+        // A user vector is 1 for its segment and for the overall component. An item vector has its count in each
+        // segment, and in the overall component a fraction below 1 that grows with its total count.
         let dim = segments + 1;
         let mut counts = vec![0.0_f32; items * dim];
-        // Where counts are whole numbers nothing below one changes their order.
+        // Integer counts are not reordered by anything below 1.
         let smallest = if self.recency.is_some() { 1e-6 } else { 1.0 };
         let overall = smallest / (table.rows + 1) as f32;
         for ((&item, &segment), &weight) in held.iter().zip(table.single(segment)?).zip(&weights) {

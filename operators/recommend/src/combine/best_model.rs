@@ -1,4 +1,4 @@
-//! `BestModel`.
+//! `BestModel`: model selection.
 
 use std::collections::BTreeMap;
 
@@ -11,35 +11,35 @@ use towline_api::{
     Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext, suggest,
 };
 
-/// Hands on the best of several models of one kind, by a metric: the metric of an evaluation of each, or, without
-/// evaluations, one that the models' own training has left behind.
+/// Selects the best of several models of one type by a metric: of a connected evaluation per model, or else of the
+/// models' own training metrics.
 ///
-/// This is what `sweep:` ends in. The table that `towline show` prints has a row per model, the best first. Of equals the
-/// first is taken; a model whose metric is not a number is never the best. Where a training or an evaluation has failed,
-/// the best of the others is handed on, and the table says why it failed; only if all have failed is there no best one.
-/// The metrics are those of the best (its evaluation's, or its own), `models`, how many were compared, `failed`, how many
-/// were not, and `best`, the place of the best one, from 1.
+/// This is the last node of a `sweep:`. `towline show` prints a table with one row per model, best first. Ties go to
+/// the first model; a model whose metric is NaN is never selected. If training or evaluation of a model failed, the
+/// table shows the error and the best of the others is selected; the node fails only if all failed. Metrics: those of
+/// the best model (of its evaluation, or its own), `models` (number of models compared), `failed` (number of failed
+/// ones) and `best` (index of the best model, from 1).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BestModel {
-    /// What to compare: `ndcg_at_10`, as Evaluate names it.
+    /// Metric to compare, with the name that `Evaluate` gives it: `ndcg_at_10`.
     pub metric: String,
-    /// Whether more of it is better.
+    /// Whether to maximise or minimise the metric.
     #[serde(default)]
     pub goal: Goal,
-    /// What tells the models apart, in their order, for the table: `[{ dim: 32 }, { dim: 64 }]`.
+    /// Parameters of each model, in input order, for the table: `[{ dim: 32 }, { dim: 64 }]`.
     #[serde(default)]
     pub trials: Vec<Map<String, Value>>,
 }
 
-/// Which values of a metric are better.
+/// Optimisation direction of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// The greater ones.
+    /// Maximise.
     #[default]
     Max,
-    /// The smaller ones.
+    /// Minimise.
     Min,
 }
 
@@ -75,7 +75,7 @@ impl Describe for BestModel {
 }
 
 impl BestModel {
-    /// The names that every model has the metrics under, as far as they are known without a run.
+    /// The metrics that every model is known to have before the run.
     fn known(inputs: &Inputs<NodeType>) -> Vec<String> {
         let evaluated = inputs.0.iter().any(|input| input.port == EVALUATIONS);
         let port = if evaluated { EVALUATIONS } else { MODELS };
@@ -94,7 +94,7 @@ impl BestModel {
         })
     }
 
-    /// The place of the best value.
+    /// The index of the best value.
     fn best(&self, values: &[f64]) -> Option<usize> {
         let better = |new: f64, old: f64| match self.goal {
             Goal::Max => new > old,
@@ -154,26 +154,26 @@ impl BestModel {
     }
 }
 
-/// A model's name, and the value that it is compared by or why there is none.
+/// A model's name, and its metric or the error.
 type Standing<'a> = (&'a str, Result<f64, &'a str>);
 
-/// A model, and what was measured of it; or why there is none.
+/// A model with its metrics, or the error.
 type Contestant<'a> = Result<(&'a ModelFiles, &'a BTreeMap<String, f64>), &'a str>;
 
-/// The type of any of these models: what they do not have in common is not known before the run.
+/// The common type of the models: facts that differ between them are not known before the run.
 fn common(models: &[&ModelType], metrics: Vec<String>) -> Result<ModelType, Vec<Problem>> {
     let Some(first) = models.first() else {
         return Err(vec![
-            Problem::new(Code::BadInput, "there is no model to choose from").at_port(MODELS),
+            Problem::new(Code::BadInput, "no model is connected").at_port(MODELS),
         ]);
     };
     let mut common = (*first).clone();
     for model in &models[1..] {
         let like = |m: &ModelType| (m.query.clone(), m.item.clone(), m.user_id.clone(), m.item_id.clone());
         if like(model) != like(first) {
-            let problem = Problem::new(Code::BadInput, "these models are not of the same columns").at_port(MODELS);
+            let problem = Problem::new(Code::BadInput, "the models have different columns").at_port(MODELS);
             return Err(vec![
-                problem.help("only models that can stand for each other are compared"),
+                problem.help("only models with the same input columns can be compared"),
             ]);
         }
         if model.dim != common.dim {
@@ -209,12 +209,12 @@ impl Operator for BestModel {
         if !known.contains(&self.metric) {
             let names: Vec<&str> = known.iter().map(String::as_str).collect();
             let help = if names.is_empty() {
-                "these models measure nothing themselves: connect an evaluation of each, or give the sweep a `judge`"
+                "these models have no metrics of their own: connect an evaluation of each, or give the sweep a `judge`"
                     .to_owned()
             } else {
                 suggest::sentence(&self.metric, &names, "metrics")
             };
-            let text = format!("there is no metric `{}` of every model", self.metric);
+            let text = format!("not every model has a metric `{}`", self.metric);
             return Err(vec![Problem::new(Code::UnknownMetric, text).at("metric").help(help)]);
         }
         known.extend([COUNT, FAILED, BEST].map(str::to_owned));
@@ -226,7 +226,7 @@ impl Operator for BestModel {
     }
 }
 
-/// The models, each under its name.
+/// The models by name.
 fn contestants(inputs: &Inputs<Artifact>) -> Result<Vec<(&str, Contestant<'_>)>> {
     let on = |port: &'static str| inputs.0.iter().filter(move |input| input.port == port);
     let evaluated = on(EVALUATIONS).next().is_some();
@@ -239,7 +239,7 @@ fn contestants(inputs: &Inputs<Artifact>) -> Result<Vec<(&str, Contestant<'_>)>>
             (Artifact::Model(model), None) if !evaluated => Ok((model, &model.metrics)),
             _ => {
                 return Err(OperatorError::invalid(format!(
-                    "nothing was measured of `{}`",
+                    "there is no evaluation of `{}`",
                     input.label
                 )));
             }
@@ -264,9 +264,8 @@ impl Task for BestModel {
         let values: Vec<f64> = standings.iter().map(|(_, value)| value.unwrap_or(f64::NAN)).collect();
         let place = self.best(&values);
         let best = place.and_then(|place| Some((place, contestants[place].1.ok()?)));
-        let (place, (model, measured)) = best.ok_or_else(|| {
-            OperatorError::invalid(format!("`{}` is not a number for any of the models", self.metric))
-        })?;
+        let (place, (model, measured)) =
+            best.ok_or_else(|| OperatorError::invalid(format!("`{}` is NaN for all models", self.metric)))?;
         let all = standings.len();
         let failed = standings.iter().filter(|(_, value)| value.is_err()).count();
         let mut metrics = measured.clone();
@@ -274,7 +273,9 @@ impl Task for BestModel {
         metrics.insert(FAILED.to_owned(), failed as f64);
         metrics.insert(BEST.to_owned(), (place + 1) as f64);
         let warning = || {
-            format!("{failed} of {all} models failed: this is the best of the others, and a next run tries them again")
+            format!(
+                "{failed} of {all} models failed: this is the best of the others; the next run retries the failed ones"
+            )
         };
         let report = Report {
             facts: vec![("best".to_owned(), standings[place].0.to_owned())],
@@ -289,7 +290,7 @@ impl Task for BestModel {
     }
 }
 
-/// The same model once more: its files are copied, since those in the store are never moved.
+/// Copies the selected model: files in the store are never moved.
 fn handed_on(model: &ModelFiles, context: &Context) -> Result<TaskResult> {
     let mut files = BTreeMap::new();
     for (name, path) in &model.files {

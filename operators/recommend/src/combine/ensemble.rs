@@ -1,4 +1,4 @@
-//! `Ensemble`.
+//! `Ensemble`: sums models.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,16 @@ use towline_api::{
     Port, Problem, Purity, Report, Result, Score, Task, TaskResult, TypeContext,
 };
 
-/// One model out of several of the same columns, such as some that `TwoTowerTrain` made with different seeds: its score is
-/// the sum of theirs.
+/// Ensembles models with the same columns, for example `TwoTowerTrain` with different seeds: its score is the sum of
+/// the members' scores.
 ///
-/// What chance has put into the weights of one model differs from seed to seed and mostly cancels in the sum (Lakshminarayanan
-/// et al. 2017, "Simple and scalable predictive uncertainty estimation using deep ensembles"), so that the lists are
-/// better and vary less. The embeddings of the members are put side by side, and so are the layers of their towers: the
-/// result is a model of two towers like any other, as wide as all members together, for `TopKEncode`, `Encode`,
-/// `ModelExport` and as a `warm_start`.
+/// Averaging over random initialisations reduces variance and improves the lists (Lakshminarayanan et al. 2017, "Simple
+/// and scalable predictive uncertainty estimation using deep ensembles"). Embedding tables and layers of the members
+/// are concatenated, so the result is a two-tower model as wide as all members together, and works with `TopKEncode`,
+/// `Encode`, `ModelExport` and as `warm_start`.
 ///
-/// The members have dot products for scores, as many layers as each other, and no lists that are pooled by attention; they
-/// come from the same training data.
+/// Members must score by dot products, have the same number of layers and no attention pooling, and be trained on the
+/// same data.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ensemble {}
@@ -39,7 +38,7 @@ impl Describe for Ensemble {
     const EXAMPLE: &'static str = "op: Ensemble\ninputs: { first: model_1, second: model_2 }\n";
 }
 
-/// The columns of a model, and what they mean.
+/// The columns of a model with their tags and domains.
 fn columns(model: &ModelType) -> impl PartialEq {
     (
         model.query.clone(),
@@ -58,20 +57,20 @@ impl Operator for Ensemble {
         let models: Vec<&ModelType> = models.collect();
         let problem = |text: &str| Problem::new(Code::BadInput, text).at_port(MEMBERS);
         let [first, others @ ..] = models.as_slice() else {
-            return Err(vec![problem("there are no models")]);
+            return Err(vec![problem("no models are connected")]);
         };
         if others.is_empty() {
-            return Err(vec![problem("an ensemble has two members at least")]);
+            return Err(vec![problem("an ensemble needs at least two members")]);
         }
         if others.iter().any(|model| columns(model) != columns(first)) {
             let help = "train the members on the same columns of the same dataset";
-            return Err(vec![problem("these models are not of the same columns").help(help)]);
+            return Err(vec![problem("the models have different columns").help(help)]);
         }
         if models
             .iter()
             .any(|model| model.score.is_some_and(|score| score != Score::Dot))
         {
-            let text = "the embeddings of a member have length 1, and side by side they would not";
+            let text = "the members score by cosine: concatenated embeddings would not have length 1";
             return Err(vec![
                 problem(text).help("train the members with `normalize: none`, the default"),
             ]);
@@ -99,7 +98,7 @@ impl Task for Ensemble {
             }
         }
         let Some((first_name, first)) = members.first().copied() else {
-            return Err(OperatorError::internal("there are no models"));
+            return Err(OperatorError::internal("no models are connected"));
         };
         let mut towers: Vec<Towers> = Vec::with_capacity(members.len());
         let known = items_of(first)?;
@@ -107,7 +106,7 @@ impl Task for Ensemble {
             context.cancel.check()?;
             if !first.vocabularies.keys().eq(model.vocabularies.keys()) || items_of(model)? != known {
                 return Err(OperatorError::invalid(format!(
-                    "`{name}` and `{first_name}` were trained on different data: their items or what ids stand for differ"
+                    "`{name}` and `{first_name}` were trained on different data: their items or vocabularies differ"
                 )));
             }
             towers.push(LoadedModel::load(model, &context.cancel)?.towers()?.clone());
@@ -150,7 +149,7 @@ fn file<'a>(model: &'a ModelFiles, name: &str) -> Result<&'a std::path::PathBuf>
     file.ok_or_else(|| OperatorError::internal(format!("a member has no file `{name}`")))
 }
 
-/// The bytes of a model's catalogue: equal ones hold the same items by the same ids.
+/// The bytes of a model's catalogue file: equal bytes mean the same items with the same ids.
 fn items_of(model: &ModelFiles) -> Result<Vec<u8>> {
     let path = file(model, ITEMS)?;
     std::fs::read(path).map_err(OperatorError::io(path))

@@ -1,4 +1,4 @@
-//! Operators that choose or combine models.
+//! Operators that select or combine models.
 
 pub(crate) mod best_model;
 pub(crate) mod ensemble;

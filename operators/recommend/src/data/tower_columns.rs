@@ -1,4 +1,4 @@
-//! Which columns belong to which tower.
+//! Assigns columns to the query tower and the item tower.
 
 use crate::data::feature_column::Kind;
 use towline_api::{Code, Column, DatasetFiles, ModelType, OperatorError, Problem, Result, Schema, Score, Tag};
@@ -6,18 +6,18 @@ use towline_api::{Code, Column, DatasetFiles, ModelType, OperatorError, Problem,
 /// The columns of the two towers.
 #[derive(Debug, Clone)]
 pub(crate) struct Sides {
-    /// Columns of the query tower, the user's id among them.
+    /// Columns of the query tower, including the user id.
     pub(crate) query: Vec<Column>,
-    /// Columns of the item tower, the item's id among them.
+    /// Columns of the item tower, including the item id.
     pub(crate) item: Vec<Column>,
-    /// Name of the user's id column.
+    /// Name of the user id column.
     pub(crate) user_id: String,
-    /// Name of the item's id column.
+    /// Name of the item id column.
     pub(crate) item_id: String,
 }
 
 impl Sides {
-    /// The sides of a dataset by the tags of its columns, or everything that stands against training on it.
+    /// Assigns a dataset's columns by tags, or returns all problems that prevent training.
     pub(crate) fn of(schema: &Schema) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut side = |tag: Tag| {
@@ -25,10 +25,10 @@ impl Sides {
             for column in &columns {
                 if column.has(&[Tag::Target]) {
                     let message = format!(
-                        "`{}` is tagged {tag} and target: what is predicted is no feature",
+                        "`{}` is tagged {tag} and target: a target cannot be a feature",
                         column.name
                     );
-                    let help = format!("leave it out, or do not tag it {tag}");
+                    let help = format!("leave it out, or remove the tag {tag}");
                     problems.push(Problem::new(Code::TagConflict, message).help(help));
                 } else {
                     problems.extend(unusable(column));
@@ -66,7 +66,7 @@ impl Sides {
         }
     }
 
-    /// The type of a model that was trained on these columns.
+    /// The type of a model trained on these columns.
     pub(crate) fn model_type(&self, dim: usize, score: Score, metrics: Vec<String>) -> ModelType {
         ModelType {
             query: Schema {
@@ -98,7 +98,7 @@ fn unusable(column: &Column) -> Option<Problem> {
     let message = format!("`{}` ({}) is not an encoded category", column.name, column.data_type);
     let number = column.data_type.is_floating() || column.data_type.is_integer();
     let help = if number && !id {
-        "encode it with Categorify, bucket it first, or leave it out; a number is an input as it is after Normalize, which \
+        "encode it with Categorify, bucket it first, or leave it out; numbers are inputs after Normalize, which \
          tags it continuous"
     } else {
         "encode it with Categorify, bucket it first, or leave it out"
@@ -106,7 +106,7 @@ fn unusable(column: &Column) -> Option<Problem> {
     Some(Problem::new(Code::BadInput, message).help(help))
 }
 
-/// What stands between the dataset on `port` and the columns `wanted` of a model.
+/// Differences between the dataset on `port` and the columns `wanted` by a model.
 pub(crate) fn mismatches(wanted: &[&Column], schema: &Schema, port: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     for column in wanted {
@@ -130,14 +130,14 @@ pub(crate) fn mismatches(wanted: &[&Column], schema: &Schema, port: &str) -> Vec
             && a.vocabulary != b.vocabulary
         {
             let message = format!("`{name}` was encoded with another vocabulary than the model's");
-            let help = "encode it with the operator that encoded the training data";
+            let help = "encode it with the same operator as the training data";
             problems.push(Problem::new(Code::BadInput, message).help(help).at_port(port));
         }
     }
     problems
 }
 
-/// The columns `wanted`, as the dataset has them, checked once more now that vocabularies are known.
+/// The columns `wanted` of the dataset, checked again because vocabularies are known at run time.
 pub(crate) fn columns_of<'a>(wanted: &[&Column], dataset: &'a DatasetFiles, port: &str) -> Result<Vec<&'a Column>> {
     if let Some(problem) = mismatches(wanted, &dataset.schema, port).into_iter().next() {
         return Err(OperatorError::invalid(format!("{port}: {}", problem.message)));
@@ -148,7 +148,7 @@ pub(crate) fn columns_of<'a>(wanted: &[&Column], dataset: &'a DatasetFiles, port
         .collect())
 }
 
-/// The columns of the query tower and, once each, the two id columns.
+/// The query columns and the two id columns, each once.
 pub(crate) fn interaction_columns(model: &ModelType) -> Vec<&Column> {
     let mut columns: Vec<&Column> = model.query.columns.iter().collect();
     columns.extend(model.item_column());

@@ -1,4 +1,4 @@
-//! `CompareMetrics`.
+//! `CompareMetrics`: a comparison table.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use towline_api::{
     Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext, suggest,
 };
 
-/// Puts the metrics of several nodes into one table: a row per input, under the name that the pipeline gives it.
+/// Compares the metrics of several nodes in a table with one row per input, named as in the pipeline.
 ///
-/// Inputs whose names differ only in a number at the end (`two_tower_1`, `two_tower_2`) are runs of the same thing: one
-/// row with their mean, and their standard deviation behind a ±. The metrics are `<row>.<metric>` and, for rows of
-/// several runs, `<row>.<metric>_deviation`.
+/// Inputs whose names differ in a trailing number only (`two_tower_1`, `two_tower_2`) are runs of the same
+/// configuration: one row shows their mean and, after ±, their standard deviation. The metrics are `<row>.<metric>`
+/// and, for rows of several runs, `<row>.<metric>_deviation`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompareMetrics {
-    /// The metrics to show, in order.
+    /// Metrics to show, in order.
     pub metrics: Vec<String>,
 }
 
@@ -40,13 +40,13 @@ impl Describe for CompareMetrics {
 
     fn check(&self) -> Vec<Problem> {
         if self.metrics.is_empty() {
-            return vec![Problem::new(Code::OutOfRange, "there is nothing to compare").at("metrics")];
+            return vec![Problem::new(Code::OutOfRange, "no metrics are connected").at("metrics")];
         }
         Vec::new()
     }
 }
 
-/// The rows with the places of their inputs, in the order of the first of each.
+/// The rows with their input indexes, ordered by first occurrence.
 fn rows<T>(inputs: &Inputs<T>) -> Vec<(String, Vec<usize>)> {
     let mut rows: Vec<(String, Vec<usize>)> = Vec::new();
     for (place, input) in inputs.0.iter().enumerate() {
@@ -146,7 +146,7 @@ impl Task for CompareMetrics {
     }
 }
 
-/// Mean and standard deviation of a sample.
+/// Mean and sample standard deviation.
 fn spread(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;

@@ -1,4 +1,4 @@
-//! `Evaluate`.
+//! `Evaluate`: offline evaluation of a model.
 
 use std::collections::BTreeMap;
 
@@ -17,54 +17,55 @@ use towline_api::{
     dataset_at, file_dataset_at, model_at,
 };
 
-/// What a metric is averaged over.
+/// Unit that metrics are averaged over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Per {
-    /// Users: all items of a user are relevant at once; users without a known id are left out.
+    /// Users: all items of a user in the split are relevant. Users without a known id are skipped.
     #[default]
     User,
-    /// Rows: the row's item alone is relevant.
+    /// Rows: only the row's item is relevant.
     Interaction,
 }
 
-/// Measures how well a model ranks the interactions of a split, over the full catalogue, beside two baselines: the
-/// same most popular items for everybody, and items drawn by chance. Where the best possible model is known, as it is for
-/// planted data, connect it to `optimal`: it is measured like the model, on the same interactions.
+/// Evaluates a model's ranking of the interactions of a split over the full catalogue, beside two baselines: the most
+/// popular items and random items. If the optimal model is known, as for synthetic data, connect it to `optimal`; it is
+/// evaluated on the same interactions.
 ///
-/// Metrics at each `k`: `recall_at_10` (hits / min(relevant, k)), `precision_at_10`, `ndcg_at_10` (log2, binary),
-/// `map_at_10`, `mrr_at_10`, `hit_rate_at_10`; `coverage_at_10` (the part of the catalogue that is shown at all),
-/// `gini_at_10` (how unevenly), `popularity_at_10` (the mean share of the shown items in the training data); those of
-/// the baselines as `popularity.recall_at_10` and `random.recall_at_10`, those of the best possible model as
-/// `optimal.recall_at_10`. `head.` and `tail.` stand before the model's metrics for relevant items that are among the
-/// most frequent ones which make up half of the training data, and for all others; `cold.` for those of the others that
-/// the catalogue has though training never saw them (the port `items` of a model brings them). `recall_at_10_low` and
-/// `_high` and so on are the bounds of a 95 % interval. A relevant item that the model has never seen is a miss.
+/// Metrics at each `k`: `recall_at_10` (hits / min(relevant, k)), `precision_at_10`, `ndcg_at_10` (log2 discount,
+/// binary relevance), `map_at_10`, `mrr_at_10`, `hit_rate_at_10`; `coverage_at_10` (fraction of the catalogue that is
+/// recommended to anyone), `gini_at_10` (concentration of the recommendations on few items), `popularity_at_10` (mean
+/// relative frequency of the recommended items in the training data). Baselines and the optimal model have a prefix:
+/// `popularity.recall_at_10`, `random.recall_at_10`, `optimal.recall_at_10`. The model's metrics for subsets of the
+/// relevant items also have a prefix: `head.` for the most frequent items that make up half of the training data,
+/// `tail.` for all others, and `cold.` for those of the tail that were in the catalogue but not in the training data
+/// (the port `items` of a model adds them). `recall_at_10_low` and `recall_at_10_high` are the bounds of a 95 %
+/// confidence interval, and likewise for the other metrics. A relevant item that is unknown to the model is a miss.
 ///
-/// Scores by chance are SplitMix64 of the seed and the original ids: the same for every model of the same items.
+/// Random scores are SplitMix64 of the seed and the original ids: the same for every model with the same items.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
-    /// Lengths of the lists.
+    /// Cut-offs k of the metrics: list lengths.
     #[serde(default = "default_k")]
     pub k: Vec<usize>,
-    /// What a metric is averaged over.
+    /// Unit that metrics are averaged over.
     #[serde(default)]
     pub per: Per,
-    /// Whether to leave out of the lists, and of the relevant items, what a user has interacted with already, by `seen`
-    /// or else by the split `train` of `data`.
+    /// Whether to exclude the items that a user has already interacted with, in `seen` or else in the split `train` of
+    /// `data`, from the lists and from the relevant items.
     #[serde(default)]
     pub exclude_seen: bool,
-    /// The split to rank.
+    /// The split to evaluate on.
     #[serde(default = "default_split")]
     pub split: String,
-    /// Columns of the model's query side, with one value a row, for whose values the model is measured one by one.
+    /// Segment columns: query columns with one value per row; metrics are also reported per value.
     #[serde(default)]
     pub segments: Vec<String>,
-    /// How many resamples of the queries the intervals come from: none, or 20 to 100,000, for example `0`.
+    /// Number of bootstrap resamples for the confidence intervals: 0 for none, or 20 to 100,000, for example `0`.
     #[serde(default = "default_bootstrap")]
     pub bootstrap: usize,
-    /// Decides the lists by chance and the resamples.
+    /// Random seed of the random baseline and the resamples.
     #[serde(default = "default_seed")]
     pub seed: u64,
 }
@@ -85,7 +86,7 @@ fn default_split() -> String {
     "valid".to_owned()
 }
 
-/// The lines that every report has, with the prefix of their metrics.
+/// Rows of every report, with their metric prefixes.
 const LINES: [(&str, &str); 6] = [
     ("model", ""),
     ("popularity", "popularity."),
@@ -94,16 +95,16 @@ const LINES: [(&str, &str); 6] = [
     ("model, tail items", "tail."),
     ("model, cold items", COLD),
 ];
-/// The line of the best possible model, where one is connected, and its place in the report.
+/// Row of the optimal model, if connected, with its prefix.
 const OPTIMAL: (&str, &str) = ("optimal", "optimal.");
 const OPTIMAL_PLACE: usize = 3;
-/// The prefix of the metrics for items that training never saw. The report has a line of them where there are any.
+/// Metric prefix of cold items. The report has a row for them if there are any.
 const COLD: &str = "cold.";
-/// The ends of the names of an interval's bounds.
+/// Suffixes of the bounds of a confidence interval.
 const BOUNDS: [&str; 2] = ["low", "high"];
-/// With fewer, not even half a resample lies beyond a bound; with more, no bound gets better.
+/// With fewer, the tails hold less than half a resample; with more, the bounds do not improve.
 const RESAMPLES: std::ops::RangeInclusive<usize> = 20..=100_000;
-/// Segments of a column that a report shows: those with the most queries.
+/// Maximum number of segments in a report: those with the most queries.
 const MOST_SEGMENTS: usize = 20;
 
 impl Describe for Evaluate {
@@ -132,7 +133,7 @@ impl Describe for Evaluate {
         }
         if self.bootstrap != 0 && !RESAMPLES.contains(&self.bootstrap) {
             let (least, most) = (RESAMPLES.start(), RESAMPLES.end());
-            let text = format!("an interval of 95 % takes {least} to {most} resamples; 0 is for none");
+            let text = format!("a 95 % confidence interval needs {least} to {most} resamples; set 0 for no intervals");
             return vec![Problem::new(Code::OutOfRange, text).at("bootstrap")];
         }
         Vec::new()
@@ -158,7 +159,7 @@ impl Operator for Evaluate {
             match model.query.get(segment) {
                 None => problems.push(Problem::unknown_column(segment, &model.query).at_index("segments", index)),
                 Some(column) if column.is_list() => {
-                    let text = format!("`{segment}` holds lists: its rows belong to no one segment");
+                    let text = format!("`{segment}` holds lists: a segment column needs one value per row");
                     problems.push(Problem::new(Code::BadInput, text).at_index("segments", index));
                 }
                 Some(_) => {}
@@ -186,17 +187,17 @@ impl Operator for Evaluate {
     }
 }
 
-/// A line of the report: its name, the prefix of its metrics and what they are at each k.
+/// A row of the report: name, metric prefix, and metrics at each k.
 struct Line<'a> {
     name: &'static str,
     prefix: &'static str,
     averages: Vec<Average>,
-    /// Shares of the items in what its model was trained on.
+    /// Relative frequency of each item in the training data.
     shares: &'a [f64],
 }
 
 impl Evaluate {
-    /// What stands between a model and the dataset on `seen`, if that is read.
+    /// Differences between a model and the dataset on `seen`, if that is read.
     fn unlike_seen(&self, model: &ModelType, inputs: &Inputs<NodeType>) -> Result<Vec<Problem>, Vec<Problem>> {
         if !self.exclude_seen || inputs.get("seen").is_none() {
             return Ok(Vec::new());
@@ -205,7 +206,7 @@ impl Evaluate {
         Ok(mismatches(&ids, &dataset_at(inputs, "seen")?.schema, "seen"))
     }
 
-    /// The averages of the lines that every report has, in their order.
+    /// The metrics of the standard rows, in order.
     fn averages(&self, ranked: &Ranked, shares: &[f64]) -> Result<[Vec<Average>; LINES.len()]> {
         let Ranked {
             model,
@@ -284,7 +285,7 @@ impl Task for Evaluate {
 }
 
 impl Evaluate {
-    /// The lines at the k of that place; their metrics are added to `metrics`.
+    /// The report table for the k with this index; its metrics are added to `metrics`.
     fn table(&self, place: usize, lines: &[Line<'_>], metrics: &mut BTreeMap<String, f64>) -> ReportTable {
         let k = self.k[place];
         let mut columns = vec![format!("at {k}")];
@@ -320,7 +321,7 @@ impl Evaluate {
         }
     }
 
-    /// The model's metrics for the values of a column, at the first k.
+    /// The model's metrics per value of a column, at the first k.
     fn segment_table(&self, segment: &str, ranked: &Ranked, data: &DatasetFiles) -> Result<ReportTable> {
         let model = &ranked.model;
         let k = self.k.first().copied().unwrap_or(1);
@@ -355,7 +356,7 @@ impl Evaluate {
     }
 }
 
-/// A figure of a table.
+/// Formats a metric.
 fn figure(value: f64) -> String {
     format!("{value:.4}")
 }

@@ -1,4 +1,4 @@
-//! The lists of a model for the interactions that `Evaluate` measures it by.
+//! A model's ranked lists for the evaluation queries.
 
 use crate::data::catalogue::Catalogue;
 use crate::data::feature_table::EncodedTable;
@@ -10,19 +10,19 @@ use crate::model::interaction_history::Seen;
 use crate::model::stored_model::{LoadedModel, tables};
 use towline_api::{Artifact, Context, DEFAULT_SPLIT, Inputs, OperatorError, Result, file_dataset_at, model_files_at};
 
-/// A model and its rankings.
+/// A model with its rankings.
 pub(crate) struct Ranked {
     pub(crate) model: LoadedModel,
-    /// What users have seen before, in rows of the model's catalogue.
+    /// The user histories, in catalogue rows.
     pub(crate) seen: Seen,
-    /// The interactions, in rows of the model's catalogue.
+    /// The evaluation queries, in catalogue rows.
     pub(crate) cases: Cases,
     /// The model's list for each distinct query.
     pub(crate) lists: Vec<Vec<u32>>,
 }
 
 impl Ranked {
-    /// What the model on `port` ranks.
+    /// Ranks with the model on `port`.
     pub(crate) fn of(evaluate: &Evaluate, port: &str, inputs: &Inputs<Artifact>, context: &Context) -> Result<Self> {
         let model = LoadedModel::load(model_files_at(inputs, port)?, &context.cancel)?;
         let data = file_dataset_at(inputs, "data")?;
@@ -47,13 +47,13 @@ impl Ranked {
         })
     }
 
-    /// The averages of the model's lists at each k.
+    /// The metrics of the model's lists at each k.
     pub(crate) fn averages(&self, ks: &[usize]) -> Vec<Average> {
         self.cases.average(&self.lists, ks, self.model.catalogue.len())
     }
 }
 
-/// How many items a list of this catalogue has at most.
+/// The maximum list length for this catalogue.
 pub(crate) fn longest(ks: &[usize], catalogue: &Catalogue) -> usize {
     ks.iter().copied().max().unwrap_or(0).min(catalogue.len())
 }

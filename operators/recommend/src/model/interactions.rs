@@ -1,4 +1,4 @@
-//! What models that know nothing but interactions learn from.
+//! Training data of models that use interactions only.
 
 use std::path::PathBuf;
 
@@ -12,22 +12,22 @@ use towline_api::{
     Schema, Score, TaskResult,
 };
 
-/// The interactions of one split.
+/// The interactions of a split.
 pub(crate) struct Interactions<'a> {
     dataset: &'a DatasetFiles,
-    /// The type of a model of them.
+    /// The type of a model trained on them.
     pub(crate) model_type: ModelType,
-    /// The columns of the model.
+    /// The model's columns.
     pub(crate) table: EncodedTable,
-    /// What the ids of users stand for.
+    /// Mapping from encoded to original user ids.
     pub(crate) users: Originals,
-    /// The items, reserved ids among them.
+    /// All items, including reserved ids.
     items: Items,
-    /// What can be recommended.
+    /// Recommendable items.
     pub(crate) catalogue: Catalogue,
 }
 
-/// The type of a model that reads the two id columns and, of the user's, those named.
+/// The type of a model with the two id columns and the named user columns.
 fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> ModelType {
     let keep = |columns: &[Column], id: &str, more: &[&str]| Schema {
         columns: columns
@@ -47,7 +47,7 @@ fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> ModelType 
     }
 }
 
-/// The static type of such a model, or what stands against it.
+/// The static type of such a model, or the problems.
 pub(crate) fn interactions_type(
     dataset: &DatasetType,
     fit_on: &str,
@@ -113,22 +113,21 @@ impl<'a> Interactions<'a> {
         })
     }
 
-    /// What each user likes, as ascending rows of the catalogue without repetition; users by encoded id, those without an
-    /// identity left out.
+    /// The positives of each user by encoded id, as ascending distinct catalogue rows. Unknown users are excluded.
     pub(crate) fn histories(&self) -> Result<Vec<(i64, Vec<u32>)>> {
         let seen =
             crate::model::interaction_history::Seen::of(&self.table, &self.model_type, &self.catalogue, &self.users)?;
         Ok(seen.into_ordered())
     }
 
-    /// How many ids a column can hold.
+    /// The number of ids of a column.
     pub(crate) fn size(&self, column: &Column) -> Result<usize> {
         let size = column.domain.as_ref().and_then(|domain| domain.size);
         size.map(|size| size as usize)
-            .ok_or_else(|| OperatorError::internal(format!("`{}` does not say how many ids it can hold", column.name)))
+            .ok_or_else(|| OperatorError::internal(format!("the domain of `{}` has no number of ids", column.name)))
     }
 
-    /// The stored model, whose weights are in the file of that name.
+    /// Stores the model with its weights in `file`.
     pub(crate) fn stored(
         self,
         description: serde_json::Value,

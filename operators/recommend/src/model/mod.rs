@@ -1,4 +1,4 @@
-//! Stored retrieval models, and what applying one needs.
+//! Stored retrieval models and what their application needs.
 
 pub(crate) mod distinct_users;
 pub(crate) mod embedding_model;

@@ -1,4 +1,4 @@
-//! A stored retrieval model, ready to be used.
+//! Loads stored retrieval models.
 
 use crate::data::catalogue::{Catalogue, ITEMS, Items};
 use crate::data::id_mapping::Originals;
@@ -9,25 +9,25 @@ use crate::towers::tower_shape::{Architecture, WEIGHTS};
 use crate::towers::towers::Towers;
 use towline_api::{Cancel, DatasetFiles, ModelFiles, ModelType, OperatorError, Result, TableFile};
 
-/// How a model scores.
+/// The scoring function of a model.
 #[derive(Debug)]
 pub(crate) enum Scorer {
-    /// By the dot product of two embeddings.
+    /// Dot product of two embeddings.
     Towers(Towers),
-    /// By the weights between items.
+    /// Item-to-item weights.
     ItemWeights(ItemWeights),
 }
 
 /// A model in memory.
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
-    /// How it scores.
+    /// The scoring function.
     pub(crate) scorer: Scorer,
-    /// What it can recommend.
+    /// Recommendable items.
     pub(crate) catalogue: Catalogue,
-    /// What the ids of users stand for.
+    /// Mapping from encoded to original user ids.
     pub(crate) users: Originals,
-    /// What it was trained on.
+    /// The model's type: columns and score.
     pub(crate) model_type: ModelType,
 }
 
@@ -42,9 +42,7 @@ impl LoadedModel {
         };
         let model_type = files.model_type.clone();
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::internal(
-                "the model does not say which columns hold its ids",
-            ));
+            return Err(OperatorError::internal("the model has no id columns"));
         };
         let users = Originals::of(user, &files.vocabularies)?;
         let items = Items::read(file(ITEMS)?, &model_type.item, &model_type.item_id, cancel)?;
@@ -64,7 +62,7 @@ impl LoadedModel {
         })
     }
 
-    /// The model, ready to rank its catalogue, or the rows of it that are `eligible`: ascending.
+    /// Prepares to rank the catalogue, or its rows `eligible` in ascending order.
     pub(crate) fn ranker(&self, eligible: Option<Vec<u32>>, threads: usize) -> Result<Ranker<'_>> {
         match &self.scorer {
             Scorer::Towers(towers) => Ranker::of_towers(towers, &self.catalogue, eligible, threads),
@@ -72,7 +70,7 @@ impl LoadedModel {
         }
     }
 
-    /// The towers of a model that has embeddings.
+    /// The towers, if the model has embeddings.
     pub(crate) fn towers(&self) -> Result<&Towers> {
         match &self.scorer {
             Scorer::Towers(towers) => Ok(towers),

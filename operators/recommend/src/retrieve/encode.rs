@@ -1,4 +1,4 @@
-//! `Encode`.
+//! `Encode`: exports embeddings.
 
 use std::sync::Arc;
 
@@ -20,18 +20,18 @@ use towline_api::{
 };
 use towline_tables::TableWriter;
 
-/// Writes the embeddings of users or of items: one row per id, in order of the original id, with `embedding`
-/// (float32 [dim]). The dot product of a user's and an item's embedding is the score of the two.
+/// Computes the embeddings of users or items: one row per id, ordered by original id, with `embedding` (float32 [dim]).
+/// The dot product of a user's and an item's embedding is the score.
 ///
-/// Items are those that the model was trained on. Ids that are null or out of vocabulary are left out.
+/// Items are those of the model's catalogue. Null and out-of-vocabulary ids are excluded.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Encode {
-    /// Which tower encodes.
+    /// The tower to encode with.
     pub side: Side,
 }
 
-/// The metric: how many embeddings were written.
+/// Metric name: number of embeddings.
 const METRIC: &str = "embeddings";
 
 impl Describe for Encode {
@@ -135,7 +135,7 @@ impl Task for Encode {
         writer.finish()?;
         let facts = vec![
             ("embeddings".to_owned(), rows.to_string()),
-            ("rows without a known id".to_owned(), nameless.to_string()),
+            ("rows with an unknown id".to_owned(), nameless.to_string()),
         ];
         Ok(Output {
             result: TaskResult::Dataset {

@@ -1,4 +1,4 @@
-//! Which items can be recommended, and how many of a kind.
+//! Item filters and caps.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use towline_api::{
 };
 use towline_tables::sql_planning::{private_session, problem_in, steady};
 
-/// The ports: tables of items with features, of items to leave out, of the only items to recommend.
+/// Ports: item features, excluded items, allowed items.
 pub(crate) const ITEMS: &str = "items";
 pub(crate) const EXCLUDE: &str = "exclude";
 pub(crate) const ONLY: &str = "only";
 
-/// What a configuration says of items.
+/// The filter parameters of an operator.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ItemRules<'a> {
     pub(crate) exclude: Option<&'a str>,
@@ -35,13 +35,13 @@ pub(crate) struct ItemRules<'a> {
 }
 
 impl ItemRules<'_> {
-    /// The predicates, each with its key.
+    /// The predicates with their parameters.
     fn predicates(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let both = [(EXCLUDE, self.exclude), (ONLY, self.only)];
         both.into_iter().filter_map(|(key, predicate)| Some((key, predicate?)))
     }
 
-    /// What is wrong without data.
+    /// Problems found without data.
     pub(crate) fn problems(
         &self,
         inputs: &Inputs<NodeType>,
@@ -72,19 +72,19 @@ impl ItemRules<'_> {
             };
             let groups = &found.data_type;
             if found.is_list() || groups.is_floating() {
-                let message = format!("`{column}` is {groups}, which does not put an item into one group");
+                let message = format!("`{column}` is {groups}, but a capped column needs one value per item");
                 problems.push(Problem::new(Code::BadInput, message).at("max_per"));
             }
             if *most == 0 {
-                let message = format!("no item could have a `{column}`");
-                let help = "a cap is at least 1; to leave items out use `exclude`";
+                let message = format!("a cap of 0 on `{column}` excludes every item");
+                let help = "set at least 1; to exclude items use `exclude`";
                 problems.push(Problem::new(Code::OutOfRange, message).at("max_per").help(help));
             }
         }
         Ok(problems)
     }
 
-    /// The rules, applied to the catalogue.
+    /// Applies the filters to the catalogue.
     pub(crate) fn apply(
         &self,
         inputs: &Inputs<Artifact>,
@@ -133,7 +133,7 @@ impl ItemRules<'_> {
     }
 }
 
-/// The predicate; in it column names keep their case.
+/// Parses a predicate; column names are case-sensitive.
 fn parse(session: &SessionContext, schema: &DFSchema, predicate: &str) -> DataFusionResult<Expr> {
     let expr = private_session(session).parse_sql_expr(predicate, schema)?;
     steady(&expr)?;
@@ -145,7 +145,7 @@ fn parse(session: &SessionContext, schema: &DFSchema, predicate: &str) -> DataFu
     }
 }
 
-/// The features that the model itself knows: columns of its item side with one value a row, as they were before encoding.
+/// The item features known to the model: single-valued item columns, decoded.
 fn of_model(model: &ModelType) -> Schema {
     let columns = model.item.columns.iter().filter(|column| !column.is_list());
     Schema {
@@ -169,7 +169,7 @@ fn of_catalogue(model: &LoadedModel, files: &ModelFiles) -> Result<RecordBatch> 
     Ok(RecordBatch::try_new(schema.to_arrow(), columns)?)
 }
 
-/// The features of the items of the catalogue in a table: an item's first row; null for items without one.
+/// The features of catalogue items in a table, from an item's first row; null for items that are not in it.
 fn of_table(dataset: &DatasetFiles, model: &LoadedModel, cancel: &Cancel) -> Result<RecordBatch> {
     let mut reader = IdReader::new(dataset, ITEMS);
     reader.column(model.model_type.item_column(), model.catalogue.originals())?;
@@ -223,7 +223,7 @@ fn nullable(schema: &Schema) -> SchemaRef {
     schema.to_arrow()
 }
 
-/// Which rows of the catalogue a table of items names.
+/// A mask of the catalogue rows that a table of items contains.
 fn rows_of(dataset: &DatasetFiles, model: &LoadedModel, port: &str, cancel: &Cancel) -> Result<Vec<bool>> {
     let mut reader = IdReader::new(dataset, port);
     reader.column(model.model_type.item_column(), model.catalogue.originals())?;
@@ -237,7 +237,7 @@ fn rows_of(dataset: &DatasetFiles, model: &LoadedModel, port: &str, cancel: &Can
     Ok(named)
 }
 
-/// A number for each value; none for null.
+/// A group number for each value; `None` for null.
 fn groups(values: &ArrayRef) -> Result<Vec<Option<u32>>> {
     let options = FormatOptions::default();
     let texts = ArrayFormatter::try_new(values, &options)?;
@@ -251,18 +251,18 @@ fn groups(values: &ArrayRef) -> Result<Vec<Option<u32>>> {
     Ok((0..values.len()).map(group).collect())
 }
 
-/// At most so many items of a group.
+/// A cap on the number of items per group.
 #[derive(Debug)]
 struct Cap {
     most: usize,
-    /// The group of each row of the catalogue; items without one are not counted.
+    /// The group of each catalogue row; items without a group are not capped.
     groups: Vec<Option<u32>>,
 }
 
-/// What the rules came to.
+/// The result of the filters.
 #[derive(Debug)]
 pub(crate) struct ItemChoice {
-    /// Whether each row of the catalogue can be recommended.
+    /// Whether each catalogue row is eligible.
     eligible: Vec<bool>,
     caps: Vec<Cap>,
 }
@@ -272,7 +272,7 @@ impl ItemChoice {
         ItemChoice { eligible, caps }
     }
 
-    /// The rows of the catalogue that can be recommended, ascending, if not all.
+    /// The eligible catalogue rows in ascending order, `None` for all.
     pub(crate) fn rows(&self) -> Option<Vec<u32>> {
         if self.eligible.iter().all(|eligible| *eligible) {
             return None;
@@ -281,7 +281,7 @@ impl ItemChoice {
         Some(rows.filter_map(|(row, eligible)| eligible.then_some(row)).collect())
     }
 
-    /// Whether an item can be recommended.
+    /// Whether an item is eligible.
     pub(crate) fn allows(&self, row: u32) -> bool {
         self.eligible[row as usize]
     }
@@ -291,7 +291,7 @@ impl ItemChoice {
         !self.caps.is_empty()
     }
 
-    /// How long a list under the caps can be at most.
+    /// Maximum list length under the caps.
     pub(crate) fn longest(&self) -> usize {
         let under = |cap: &Cap| {
             let mut sizes: HashMap<u32, usize> = HashMap::new();
@@ -308,7 +308,7 @@ impl ItemChoice {
         self.caps.iter().map(under).min().unwrap_or(all)
     }
 
-    /// The first `k` items that the caps let through, taken in order: an item is left out once its group is full.
+    /// Takes the first `k` items that the caps allow: an item is skipped once its group is full.
     pub(crate) fn capped(&self, ranking: impl IntoIterator<Item = Scored>, k: usize) -> Vec<Scored> {
         let mut taken: HashMap<(usize, u32), usize> = HashMap::new();
         let mut list = Vec::with_capacity(k);

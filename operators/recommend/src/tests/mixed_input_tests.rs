@@ -1,4 +1,4 @@
-//! Inputs of every kind together: shared tables, what is done with such a model, and training that is taken up.
+//! All input types together: shared tables, operators on such a model, and resumed training.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::towers::*;
 use crate::train::*;
 use towline_api::*;
 
-/// A column of each kind, of the user, with the items' own table for the history; and a number of the item.
+/// One user column of each type, the item table for the history, and an item number.
 pub(crate) fn everything(fixture: &Fixture, name: &str) -> DatasetFiles {
     let mut history = list_column("history", FIRST + ITEMS);
     history.domain = fixture.dataset.schema.get("item").unwrap().domain.clone();
@@ -67,7 +67,7 @@ fn columns_of_one_vocabulary_share_a_table() {
     };
     assert_eq!(columns(Side::Query), ["history", "x", "v"]);
     assert_eq!(columns(Side::Item), ["item", "price"]);
-    // Two columns whose ids mean something else have two tables.
+    // Two columns with different vocabularies have separate tables.
     let mut other = data;
     for column in &mut other.schema.columns {
         if let Some(domain) = column.domain.as_mut().filter(|_| column.name == "history") {
@@ -104,7 +104,7 @@ fn inputs_of_every_kind_are_encoded_evaluated_and_taken_over() {
         };
         std::fs::read(&splits[0].1).unwrap()
     };
-    // An earlier model that hardly learns any more is the same model.
+    // Warm start with a negligible learning rate reproduces the earlier model.
     let operator: TwoTowerTrain = config(settings(
         &json!({ "pooling": "attention", "epochs": 1, "learning_rate": 1e-30 }),
     ));
@@ -118,7 +118,7 @@ fn inputs_of_every_kind_are_encoded_evaluated_and_taken_over() {
     assert_eq!(embeddings(&model, "before"), embeddings(&again, "after"));
 }
 
-/// Interrupts the training after its first epoch.
+/// Interrupts training after the first epoch.
 struct Interrupt(Cancel);
 
 impl ProgressSink for Interrupt {
@@ -131,7 +131,7 @@ impl ProgressSink for Interrupt {
     }
 }
 
-/// The weights of a training, and of one that was interrupted after an epoch and taken up.
+/// The weights of an uninterrupted training, and of one interrupted after an epoch and resumed.
 pub(crate) fn through_and_resumed(fixture: &Fixture, data: &DatasetFiles, settings: &Value) -> [Vec<u8>; 2] {
     let operator: TwoTowerTrain = config(settings.clone());
     let ports = inputs(vec![("input", Artifact::Dataset(data.clone()))]);

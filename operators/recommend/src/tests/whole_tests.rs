@@ -1,4 +1,4 @@
-//! The operators together, on planted data.
+//! The operators together on synthetic data.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Int64Type};
@@ -57,7 +57,7 @@ fn same_seed_same_bytes() {
     let fixture = Fixture::new();
     let first = model(train(&fixture, "a"));
     let mut others = vec![train(&fixture, "b"), train_on(&fixture, "c", 1, "cpu")];
-    // Where there is no CUDA device this is the processor.
+    // Without a CUDA device this falls back to the CPU.
     #[cfg(feature = "torch")]
     if crate::train::torch::torch_network::cuda().is_err() {
         others.push(train_on(&fixture, "d", 3, "auto"));
@@ -173,7 +173,7 @@ fn recommendations_name_original_ids_and_leave_out_what_was_seen() {
 
     let operator: TopKEncode = config(json!({ "k": 50, "exclude_seen": true }));
     let new = table(&operator.run(&ports, &fixture.context("new")).unwrap());
-    // A user has seen nearly all items of the own group, and none of another.
+    // A user has seen almost all items of their own group and none of another.
     let lengths = (0..new.num_rows()).map(|row| new.column(1).as_list::<i32>().value_length(row));
     assert!(
         lengths.clone().all(|length| (30..40).contains(&length)),
@@ -240,7 +240,7 @@ fn an_export_can_be_used_elsewhere_and_replaced() {
         };
         assert!(operator.still_published(&receipt));
     }
-    // Other sizes than those it was traced with.
+    // Batch sizes other than those of the trace.
     let script = tch::CModule::load(target.join("query_tower.pt")).unwrap();
     let users = tch::Tensor::from_slice(&[3_i64, 4, 5, 3]);
     let tastes = tch::Tensor::from_slice(&[3_i64, 0, 4, 0, 5, 0, 0, 0]).view([4, 2]);
@@ -284,7 +284,7 @@ fn columns_that_no_tower_can_read_are_refused_before_a_run() {
 fn popularity_by_recency_prefers_what_is_recent() {
     let fixture = Fixture::new();
     let time = Column::new("time", arrow::datatypes::DataType::Float64, false);
-    // Item FIRST is of the last day alone, all others are of ten days before.
+    // Item FIRST occurs on the last day only, all others ten days earlier.
     let data = fixture.widened("time", &[time], |batch| {
         let items = batch.column(2).as_primitive::<Int64Type>().values();
         let times = items.iter().map(|item| if *item == FIRST { 10.0 } else { 0.0 });

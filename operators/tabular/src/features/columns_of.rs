@@ -1,4 +1,4 @@
-//! What operators that go column by column have in common.
+//! Shared checks of operators that process each column separately.
 
 use arrow::datatypes::DataType;
 
@@ -7,7 +7,7 @@ use towline_api::{
     dataset_at,
 };
 
-/// The output type of an operator that turns every column of `input` into the one that `change` makes of it.
+/// The output type of an operator that maps every column of `input` through `change`.
 pub(crate) fn each_column(
     inputs: &Inputs<NodeType>,
     change: impl Fn(&Column) -> Result<Column, Problem>,
@@ -19,10 +19,7 @@ pub(crate) fn each_column(
         match change(column) {
             Ok(column) => {
                 if let Some((a, b)) = contradiction(&column.tags) {
-                    let message = format!(
-                        "column `{}` would be both {a} and {b}, which contradict each other",
-                        column.name
-                    );
+                    let message = format!("column `{}` would have the contradictory tags {a} and {b}", column.name);
                     problems
                         .push(Problem::new(Code::TagConflict, message).help("select other columns, or tag them once"));
                 }
@@ -40,16 +37,16 @@ pub(crate) fn each_column(
     }))
 }
 
-/// The problem with a column that does not hold numbers.
+/// A problem if a column is not numeric.
 pub(crate) fn number(column: &Column, what: &str) -> Result<(), Problem> {
     if column.data_type.is_numeric() {
         return Ok(());
     }
     let message = format!("column `{}` holds {}, which {what}", column.name, column.data_type);
-    Err(Problem::new(Code::WrongType, message).help("select columns of numbers"))
+    Err(Problem::new(Code::WrongType, message).help("select numeric columns"))
 }
 
-/// Names in a setting that are no columns of the input.
+/// Problems for names in a parameter that are not input columns.
 pub(crate) fn unknown<'a>(names: impl IntoIterator<Item = &'a str>, schema: &Schema, key: &str) -> Vec<Problem> {
     let unknown = names.into_iter().filter(|name| schema.get(name).is_none());
     unknown

@@ -1,4 +1,4 @@
-//! `MerlinExport`: a dataset as Merlin and NVTabular keep it.
+//! `MerlinExport`: writes a dataset for Merlin and NVTabular.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,17 +16,17 @@ use towline_api::{
 use towline_tables::AtomicFile;
 use towline_tables::TableWriter;
 
-/// Writes a dataset so that Merlin's and NVTabular's Python read it.
+/// Writes a dataset in the file layout of Merlin and NVTabular.
 ///
-/// `<path>/<split>/part_0.parquet` has the rows of each split with their ids, beside it `.merlin/schema.json` and
-/// `schema.pbtxt` say what the columns are, and `<path>/categories` has `unique.<column>.parquet` and
-/// `meta.<column>.parquet` for every encoded column. Types that Merlin does not know (dates, Booleans) are whole numbers
-/// in its schema; `.merlin/towline.json` keeps them, and `MerlinSource` reads that first. Files appear whole, the schemas
-/// last.
+/// `<path>/<split>/part_0.parquet` has the encoded rows of each split, with the schema beside it in
+/// `.merlin/schema.json` and `schema.pbtxt`. `<path>/categories` has `unique.<column>.parquet` and
+/// `meta.<column>.parquet` for every encoded column. Types that Merlin does not support (dates, booleans) are integers
+/// in its schema; `.merlin/towline.json` has the original types, and `MerlinSource` prefers it. Each file is written
+/// atomically, the schemas last.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MerlinExport {
-    /// The folder to write into, for example `output/merlin`; it is made if it is not there.
+    /// Output folder, for example `output/merlin`; it is created if missing.
     pub path: PathBuf,
 }
 
@@ -49,7 +49,7 @@ impl Operator for MerlinExport {
     }
 }
 
-/// Writes a file that appears whole, and notes it.
+/// Writes a file atomically and records it.
 fn publish(files: &mut BTreeMap<PathBuf, u64>, target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let file = AtomicFile::create(target)?;
     write(file.path())?;

@@ -1,4 +1,4 @@
-//! The bridge to NVIDIA Merlin: its schemas, in JSON and in protocol buffers' text form, and NVTabular's vocabularies.
+//! NVIDIA Merlin interoperability: schemas in JSON and protobuf text format, and NVTabular's vocabulary files.
 
 mod categories;
 mod export;

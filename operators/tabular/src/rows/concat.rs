@@ -1,4 +1,4 @@
-//! `Concat`: puts columns side by side.
+//! `Concat`: concatenates columns.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,8 +9,7 @@ use towline_api::{
 };
 use towline_tables::sql_planning::duplicates;
 
-/// Puts the columns of its inputs side by side. All inputs must be columns of the same rows; `a + b` in a chain is this
-/// operator.
+/// Concatenates the columns of its inputs, which must all describe the same rows. `a + b` in a chain is this operator.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Concat {}

@@ -1,4 +1,4 @@
-//! `DataStats`: a profile of a dataset.
+//! `DataStats`: summary statistics of a dataset.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,15 @@ use towline_api::{
 };
 use towline_tables::sql_planning::quoted;
 
-/// Profiles every split: rows, and for each column missing values (NaN among them), distinct values, smallest, largest,
-/// mean and standard deviation. The numbers are metrics, `<split>_rows` and `<split>_<column>_<statistic>` with the
-/// statistics `nulls`, `distinct`, and for numbers `min`, `max`, `mean`, `std`; `towline show` has them as a table. Of lists
-/// only missing ones are counted.
+/// Computes summary statistics of every split: number of rows, and per column the number of missing values (null and
+/// NaN) and distinct values, minimum, maximum, mean and standard deviation. They are metrics named `<split>_rows` and
+/// `<split>_<column>_<statistic>`, with the statistics `nulls`, `distinct` and, for numbers, `min`, `max`, `mean`,
+/// `std`; `towline show` prints them as a table. For lists only `nulls` is computed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataStats {}
 
-/// The statistics of a column, with the SQL for each.
+/// The statistics of a column with their SQL expressions.
 fn statistics(column: &Column) -> Vec<(&'static str, String)> {
     let name = quoted(&column.name);
     let floats = column.data_type.is_floating();
@@ -106,7 +106,7 @@ impl Task for DataStats {
                     if is_metric(column, head) {
                         let number = cast(array, &DataType::Float64)?;
                         let number = number.as_primitive::<Float64Type>();
-                        // A column without values has no mean: a metric that is not a number says so.
+                        // A column without values has no mean, so the metric is NaN.
                         let value = if number.is_valid(0) { number.value(0) } else { f64::NAN };
                         metrics.insert(format!("{split}_{}_{head}", column.name), value);
                     }

@@ -1,4 +1,4 @@
-//! `Dedup`: keeps one of several rows.
+//! `Dedup`: removes duplicate rows.
 
 use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
@@ -11,23 +11,22 @@ use towline_api::{
 };
 use towline_tables::sql_planning::{quoted, quoted_list};
 
-/// Keeps one of the rows that have equal values in `by`; the others are dropped, the order of the rows stays. Missing values
-/// are equal to each other.
+/// Removes duplicates: keeps one of the rows with equal values in `by`. Row order is kept. Null equals null.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dedup {
-    /// The columns that decide, for example `[user_id, item_id]`; without it all columns.
+    /// Columns to compare, for example `[user_id, item_id]`; all columns by default.
     #[serde(default)]
     pub by: Vec<String>,
-    /// A column that orders equal rows, for example `timestamp`; without it, and where it is equal, the order of the rows.
+    /// Column that orders the duplicates, for example `timestamp`; ties, and rows without it, are in row order.
     #[serde(default)]
     pub order_by: Option<String>,
-    /// Which row to keep: `first` or `last`.
+    /// Which duplicate to keep: `first` or `last`.
     #[serde(default)]
     pub keep: Keep,
 }
 
-/// Which of several rows to keep.
+/// Which duplicate to keep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {

@@ -1,4 +1,4 @@
-//! `DropNulls`: keeps the rows that have their values.
+//! `DropNulls`: removes rows with missing values.
 
 use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
@@ -11,11 +11,11 @@ use towline_api::{
 };
 use towline_tables::sql_planning::quoted;
 
-/// Keeps the rows in which no value is missing; NaN counts as missing.
+/// Removes rows with missing values (null or NaN).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DropNulls {
-    /// The columns that must have a value, for example `[user_id, item_id]`; without it all of them.
+    /// Columns that must not be missing, for example `[user_id, item_id]`; all columns by default.
     #[serde(default)]
     pub columns: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! `Filter`: keeps some rows.
+//! `Filter`: filters rows by a predicate.
 
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, DataFusionError, Result as DataFusionResult};
@@ -18,7 +18,7 @@ use towline_tables::sql_planning::{private_session, problem_in, steady};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
-    /// The predicate, as it would stand after SQL's WHERE: `click = 1 AND rating >= 4`.
+    /// SQL predicate, as in a WHERE clause: `click = 1 AND rating >= 4`.
     #[serde(rename = "where")]
     pub predicate: String,
 }

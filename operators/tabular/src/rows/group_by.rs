@@ -1,4 +1,4 @@
-//! `GroupBy`: one row for each group.
+//! `GroupBy`: aggregates rows by group.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +13,19 @@ use towline_api::{
 };
 use towline_tables::sql_planning::{duplicates, quoted, quoted_list};
 
-/// Makes one row for each group of rows of a split, in order of the groups' values: the columns of `by`, then one column
-/// `<column>_<aggregate>` for each aggregate. Groups are those of the whole split; a missing value makes a group, too.
+/// Aggregates the rows of each split by group. The output has one row per group, ordered by the group's key: the
+/// columns of `by`, then one column `<column>_<aggregate>` per aggregate. Null is a group key of its own.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupBy {
-    /// The columns that make a group, for example `[session_id]`.
+    /// Columns to group by, for example `[session_id]`.
     pub by: Vec<String>,
-    /// What lists, `first` and `last` are ordered by, for example `[timestamp]`; equal ones stay in the order of the rows.
+    /// Order of the rows in a group, for `list`, `first` and `last`, for example `[timestamp]`; ties are in row order.
     #[serde(default)]
     pub order_by: Vec<String>,
-    /// The aggregates, by column: `{ item_id: [list, last], price: [mean] }`. There are `list`, `first`, `last`, `count`,
-    /// `nunique`, `sum`, `mean`, `std`, `var`, `min`, `max`, `median`, and every other aggregate function of DataFusion
-    /// that takes one column.
+    /// Aggregates, by column: `{ item_id: [list, last], price: [mean] }`. Available are `list`, `first`, `last`,
+    /// `count`, `nunique`, `sum`, `mean`, `std`, `var`, `min`, `max`, `median`, and every other DataFusion aggregate
+    /// function of one column.
     pub aggregate: BTreeMap<String, Vec<String>>,
 }
 
@@ -124,7 +124,7 @@ impl Operator for GroupBy {
             ) else {
                 continue;
             };
-            // What keeps the values keeps their meaning.
+            // An aggregate that returns input values keeps their tags and domain.
             if matches!(aggregate.as_str(), "list" | "first" | "last" | "min" | "max") {
                 to.tags.clone_from(&from.tags);
                 to.domain.clone_from(&from.domain);

@@ -1,4 +1,4 @@
-//! `Join`: the columns of another table, beside every row.
+//! `Join`: joins another table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,46 +17,47 @@ use towline_api::{
 use towline_tables::array_function::array_function;
 use towline_tables::sql_planning::{duplicates, plan_query, problem, quoted, quoted_list, rowless};
 
-/// Joins another table to the rows of every split of `input`; their order stays. The other table has one split, or the same
-/// ones as the input. A missing key finds nothing.
+/// Joins the table `right` to the rows of every split of `input`, in the order of `input`. `right` has one split, or
+/// the same splits as `input`. Null keys match nothing.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Join {
-    /// The columns that must be equal, with their names in the other table: `{ item_id: movieId }`.
+    /// Join keys: columns of `input` with the names of the columns of `right` that they must equal: `{ item_id: movieId
+    /// }`.
     pub on: BTreeMap<String, String>,
-    /// `left`: every row, with nulls where nothing is found. `inner`: the rows for which something is found. `semi` and
-    /// `anti`: the rows for which something, or nothing, is found, without new columns.
+    /// Join type. `left`: all rows, with nulls where there is no match. `inner`: rows with a match. `semi`, `anti`:
+    /// rows with a match, or without one; no columns are added.
     #[serde(default)]
     pub how: How,
-    /// What to do where the other table has a key more than once: `refuse` (the node fails) or `first` (the first row in
-    /// the order of the other table).
+    /// Handling of duplicate keys in `right`: `refuse` (the node fails) or `first` (use the first row in the order of
+    /// `right`).
     #[serde(default)]
     pub duplicates: Duplicates,
 }
 
-/// Which rows stay.
+/// Join type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
-    /// Every row.
+    /// All rows.
     #[default]
     Left,
-    /// Rows for which something is found.
+    /// Rows with a match.
     Inner,
-    /// The same, without new columns.
+    /// Rows with a match, without the columns of the other table.
     Semi,
-    /// Rows for which nothing is found.
+    /// Rows without a match.
     Anti,
 }
 
-/// What to do with a key that the other table has more than once.
+/// Handling of duplicate keys in the other table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Duplicates {
-    /// Fail.
+    /// Fail the node.
     #[default]
     Refuse,
-    /// Take the first.
+    /// Use the first row.
     First,
 }
 
@@ -103,7 +104,7 @@ impl Join {
         )
     }
 
-    /// The other table with each key once.
+    /// The other table with unique keys.
     fn unique(&self, right: &Schema) -> String {
         let keys = quoted_list(self.on.values().map(String::as_str));
         format!(
@@ -213,7 +214,7 @@ impl Table for Join {
     }
 }
 
-/// True for the first row of every key; an error if there is another one.
+/// True for the first row of every key; an error if a key has another row.
 fn only_one(ranks: &ArrayRef, keys: &str) -> Result<ArrayRef> {
     if ranks.as_primitive::<UInt64Type>().values().iter().any(|rank| *rank > 1) {
         let message = format!(

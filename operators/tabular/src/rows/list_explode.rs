@@ -1,4 +1,4 @@
-//! `ListExplode`: one row for each element of a list.
+//! `ListExplode`: one row per list element.
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray};
 use arrow::compute::{cast, nullif};
@@ -15,14 +15,14 @@ use towline_api::{
 };
 use towline_tables::array_function::same_type;
 
-/// Makes one row for each element of a list, in order; the other columns are repeated. Rows whose list is empty or missing
-/// are dropped unless `keep_empty`.
+/// Explodes a list column: one row per element, in order, with the other columns repeated. Rows with an empty or null
+/// list are dropped unless `keep_empty` is set.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListExplode {
-    /// The column with the lists, for example `genres`.
+    /// List column, for example `genres`.
     pub column: String,
-    /// Whether a row with a missing or an empty list stays, with a missing element.
+    /// Whether to keep rows with an empty or null list, with a null element.
     #[serde(default)]
     pub keep_empty: bool,
 }
@@ -73,7 +73,7 @@ impl Table for ListExplode {
         let options = UnnestOptions::new().with_preserve_nulls(self.keep_empty);
         let exploded = |(name, table): &(String, LazyTable)| {
             let mut table = table.clone();
-            // Only a missing list can be kept as a row, so that an empty one becomes missing first.
+            // Unnesting keeps a row only for a null list, so empty lists are replaced by null first.
             for column in table
                 .columns
                 .iter_mut()
@@ -95,7 +95,7 @@ fn null_if_empty(lists: &ArrayRef) -> Result<ArrayRef> {
     Ok(nullif(lists, &is_empty(lists)?)?)
 }
 
-/// Whether each list has no elements.
+/// A mask of empty lists.
 fn is_empty(lists: &ArrayRef) -> Result<BooleanArray> {
     let lengths = cast(&arrow::compute::kernels::length::length(lists)?, &DataType::Int64)?;
     let lengths = lengths.as_primitive::<Int64Type>().iter();

@@ -1,4 +1,4 @@
-//! Queries over one input, split by split.
+//! Queries over one input, run on every split.
 
 use datafusion::dataframe::DataFrame;
 
@@ -8,17 +8,17 @@ use towline_api::{
 };
 use towline_tables::sql_planning::{plan_query, problem, rowless};
 
-/// The name of the input in a query.
+/// Table name of the input in a query.
 pub(crate) const INPUT: &str = "input";
-/// The number of a row in the input, where [`numbered`] is queried.
+/// Row number column of a [`numbered`] input.
 pub(crate) const ROW: &str = "\"__row\"";
 
-/// The input with its rows numbered, so that a query can put them back into order.
+/// The input with row numbers, so that a query can restore the row order.
 pub(crate) fn numbered() -> String {
     format!("(SELECT *, row_number() OVER () AS {ROW} FROM {INPUT})")
 }
 
-/// The output type of a query over `input`; what it cannot plan is a problem of the config key `key`.
+/// The output type of a query over `input`; planning errors become problems of the parameter `key`.
 pub(crate) fn query_type(
     inputs: &Inputs<NodeType>,
     context: &TypeContext,
@@ -35,7 +35,7 @@ pub(crate) fn query_type(
     })
 }
 
-/// The query over every split of `input`.
+/// Runs the query on every split of `input`.
 pub(crate) fn query_splits(
     inputs: &Inputs<LazyDataset>,
     context: &TableContext,
@@ -52,7 +52,7 @@ pub(crate) fn query_splits(
     input.splits.iter().map(planned).collect()
 }
 
-/// The problem with a setting that names a split, if the input has none of that name.
+/// A problem if the parameter `key` names a split that the input does not have.
 pub(crate) fn unknown_split(split: &str, splits: &[String], key: &str) -> Option<Problem> {
     if splits.iter().any(|known| known == split) {
         return None;
@@ -62,7 +62,7 @@ pub(crate) fn unknown_split(split: &str, splits: &[String], key: &str) -> Option
     Some(problem.at(key).help(suggest::sentence(split, &known, "splits")))
 }
 
-/// Names in a setting that are no columns of the input.
+/// Problems for names in a parameter that are not input columns.
 pub(crate) fn unknown<'a>(names: impl IntoIterator<Item = &'a String>, schema: &Schema, key: &str) -> Vec<Problem> {
     let unknown = names.into_iter().filter(|name| schema.get(name).is_none());
     unknown

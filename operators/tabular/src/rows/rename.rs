@@ -1,4 +1,4 @@
-//! `Rename`: gives columns other names.
+//! `Rename`: renames columns.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use towline_api::{
 };
 use towline_tables::sql_planning::duplicates;
 
-/// Gives columns other names; order, values and tags stay.
+/// Renames columns; their order, values and tags are kept.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rename {
-    /// For each column to rename, its new name: `{ movieId: item_id }`.
+    /// New names, by column: `{ movieId: item_id }`.
     pub columns: BTreeMap<String, String>,
 }
 

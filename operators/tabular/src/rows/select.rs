@@ -1,4 +1,4 @@
-//! `Select`: keeps some columns.
+//! `Select`: selects columns.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,12 +9,11 @@ use towline_api::{
 };
 use towline_tables::sql_planning::duplicates;
 
-/// Keeps the named columns, in the order in which they are named. A chain without a step is a Select of what it names:
-/// `few: rows[a, b]`.
+/// Selects columns, in the given order. A chain without a step is a Select: `few: rows[a, b]`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Select {
-    /// The columns to keep; without it, all that are connected.
+    /// Columns to keep; all connected columns by default.
     #[serde(default)]
     pub columns: Option<Vec<String>>,
 }

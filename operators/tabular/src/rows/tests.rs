@@ -38,7 +38,7 @@ fn tagged(batch: &RecordBatch) -> Schema {
     schema
 }
 
-/// The output type and the rows of every split, or what was wrong.
+/// The output type and the rows of every split, or the problem.
 fn run<T: Describe>(
     config: Value,
     inputs: &[(&str, Splits)],

@@ -1,4 +1,4 @@
-//! `UniqueRows`: one row per user or per item.
+//! `UniqueRows`: distinct users or items.
 
 use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use towline_api::{
 };
 use towline_tables::sql_planning::{plan_query, problem, quoted, quoted_list, rowless};
 
-/// A side of an interaction.
+/// User or item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
@@ -21,19 +21,19 @@ pub enum Side {
     Item,
 }
 
-/// One row per user or per item out of interactions: the id and the features of that side, in order of the id.
+/// The distinct users or items of interactions: one row per id with its features, ordered by id.
 ///
-/// Where rows of one id disagree, the latest by `order_by` wins; among equally late rows, and without `order_by`, the
-/// smallest by value, so that the result does not depend on the order of the rows. Rows without an id are left out.
+/// If rows of one id differ, the latest by `order_by` is used; ties, and all rows without `order_by`, are resolved by
+/// the smallest values, so the result does not depend on the row order. Rows with a null id are dropped.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UniqueRows {
-    /// `user` or `item`: the id is the column with this tag and `id`, the features are the others with this tag.
+    /// `user` or `item`: the id is the column with this tag and `id`; the features are the other columns with this tag.
     pub by: Side,
-    /// A column that says which row of an id is the latest, for example a timestamp. For example `timestamp`.
+    /// Column that orders the rows of an id by time, for example `timestamp`.
     #[serde(default)]
     pub order_by: Option<String>,
-    /// The split to take rows from; the output has one split, `train`.
+    /// The input split. The output has one split, `train`.
     #[serde(default = "default_split")]
     pub split: String,
 }

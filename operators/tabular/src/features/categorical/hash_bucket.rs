@@ -1,4 +1,4 @@
-//! `HashBucket`: values as the numbers of the buckets that a hash puts them into.
+//! `HashBucket`: feature hashing.
 
 use std::sync::Arc;
 
@@ -18,18 +18,18 @@ use towline_api::{
 };
 use towline_tables::array_function::{ColumnType, typed_function};
 
-/// Puts values into a fixed number of buckets by a published hash: XXH3 of the value's bytes (of text its UTF-8, of
-/// numbers eight bytes, little-endian), modulo `buckets`. No fit, no vocabulary, nothing to decode. Ids are 0 to
-/// `buckets` - 1; a missing value is hashed as no bytes. Lists are hashed element by element.
+/// Feature hashing: maps each value to one of a fixed number of buckets by XXH3 of its bytes (text: UTF-8; numbers:
+/// eight bytes, little-endian), modulo `buckets`. It needs no fit and has no vocabulary, so ids cannot be decoded. Ids
+/// are 0 to `buckets` - 1. Null hashes as no bytes. Lists are hashed element by element.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HashBucket {
-    /// How many buckets there are: a number from 1 to 2,147,483,647, or one for each column (`{ user_id: 100_000 }`).
+    /// Number of hash buckets: from 1 to 2,147,483,647, or one per column (`{ user_id: 100_000 }`).
     #[schemars(schema_with = "many_buckets")]
     pub buckets: PerColumn<u64>,
 }
 
-/// The domain of a column of hashes.
+/// Sets the domain of a hashed column.
 pub(crate) fn hashed(column: &mut Column, buckets: u64) {
     column.data_type = encoded_type(column.is_list());
     column.nullable &= column.is_list();
@@ -41,7 +41,7 @@ pub(crate) fn hashed(column: &mut Column, buckets: u64) {
     });
 }
 
-/// The buckets of values whose keys these are.
+/// Hashes keys to bucket ids.
 pub(crate) fn to_buckets(values: &Values, keys: &Keys, buckets: u64) -> Result<Int64Array> {
     let ids = values.hashes(keys)?.into_iter().map(|hash| (hash % buckets) as i64);
     Ok(Int64Array::from_iter_values(ids))
@@ -72,7 +72,7 @@ impl Operator for HashBucket {
                 return Err(Problem::new(Code::WrongType, message));
             }
             let Some(buckets) = self.buckets.of(&column.name) else {
-                let message = format!("column `{}` has no number of buckets", column.name);
+                let message = format!("`buckets` has no value for column `{}`", column.name);
                 return Err(Problem::new(Code::MissingKey, message));
             };
             let mut out = column.clone();

@@ -1,4 +1,4 @@
-//! `HashedCross`: several columns together as the numbers of hash buckets.
+//! `HashedCross`: feature hashing of crossed columns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use towline_api::{
 };
 use towline_tables::array_function::array_function;
 
-/// Crosses columns: each tuple of values goes into one of a fixed number of buckets by a published hash. The order of the
-/// columns counts: (1, 2) and (2, 1) are different tuples. Only the crosses are in the output.
+/// Feature crosses by hashing: maps each tuple of values to one of a fixed number of buckets. The order of columns
+/// matters: (1, 2) and (2, 1) are different tuples. The output has the crosses only.
 ///
-/// The hash is XXH3 of the elements' bytes one after the other, each a 0 if it is missing, else a 1 and its bytes (of
-/// numbers eight, little-endian; of text its length in eight bytes and its UTF-8), modulo `buckets`.
+/// The hash is XXH3 of the elements' bytes in order, modulo `buckets`. An element is 0 if null, else 1 followed by its
+/// bytes (numbers: eight bytes, little-endian; text: its length in eight bytes, then UTF-8).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HashedCross {
-    /// The columns to cross, by the name of the new column: `{ age_gender: [age, gender] }`.
+    /// Columns to cross, by output column: `{ age_gender: [age, gender] }`.
     pub crosses: BTreeMap<String, Vec<String>>,
-    /// How many buckets there are: a number from 1 to 2,147,483,647, or one for each new column.
+    /// Number of hash buckets: from 1 to 2,147,483,647, or one per output column.
     #[schemars(schema_with = "many_buckets")]
     pub buckets: PerColumn<u64>,
 }
@@ -51,18 +51,18 @@ impl Describe for HashedCross {
             }
             if self.buckets.of(name).is_none() {
                 problems
-                    .push(Problem::new(Code::MissingKey, format!("`{name}` has no number of buckets")).at("buckets"));
+                    .push(Problem::new(Code::MissingKey, format!("`buckets` has no value for `{name}`")).at("buckets"));
             }
         }
         if self.crosses.is_empty() {
-            problems.push(Problem::new(Code::BadConfig, "nothing is crossed").at("crosses"));
+            problems.push(Problem::new(Code::BadConfig, "`crosses` is empty").at("crosses"));
         }
         problems
     }
 }
 
 impl HashedCross {
-    /// The kinds of values that are crossed, by new column.
+    /// Names and storage types of the crossed columns, by output column.
     fn values(&self, schema: &Schema) -> Result<Vec<(String, Vec<(String, DataType)>)>, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut out = Vec::new();

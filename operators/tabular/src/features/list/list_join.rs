@@ -1,4 +1,4 @@
-//! `ListJoin`: several columns as one column of lists.
+//! `ListJoin`: concatenates columns into one list column.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use towline_api::{
 };
 use towline_tables::array_function::{ColumnType, typed_function};
 
-/// Joins the columns of its input into one column of lists: for every row the values, or the elements of the lists, of all
-/// columns in their order. A missing value is a missing element; a missing list adds nothing. All columns must hold values
-/// of one type. The list keeps the tags that all columns have, and their domain if they share one.
+/// Concatenates columns into one list column: for every row the values, or the list elements, of all columns in their
+/// order. A null value is a null element; a null list adds no element. All columns must have the same value type. The
+/// list keeps the tags that all columns have, and their domain if they share one.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListJoin {
-    /// The name of the new column, the only one of the output, for example `genres`.
+    /// Name of the output column, for example `genres`. The output has no other column.
     pub name: String,
 }
 
@@ -39,7 +39,7 @@ impl Operator for ListJoin {
         let input = dataset_at(inputs, "input")?;
         let Some(first) = input.schema.columns.first() else {
             return Err(vec![
-                Problem::new(Code::BadInput, "there is no column to join").at_port("input"),
+                Problem::new(Code::BadInput, "no column is selected").at_port("input"),
             ]);
         };
         let element = first.element_type();

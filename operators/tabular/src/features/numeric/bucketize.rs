@@ -1,4 +1,4 @@
-//! `Bucketize`: numbers as the numbers of the ranges they lie in.
+//! `Bucketize`: bins numbers by boundaries.
 
 use std::sync::Arc;
 
@@ -15,22 +15,22 @@ use towline_api::{
 };
 use towline_tables::array_function::array_function;
 
-/// Turns numbers into the number of the range that they lie in, from 0: below the first boundary 0, from the first
-/// boundary on 1, and so on. The result is `Int64`, tagged `categorical`, with its domain. Null and NaN become null.
+/// Bins numbers: below the first boundary is bin 0, from the first boundary up to the second is bin 1, and so on. The
+/// output is `Int64`, tagged `categorical`, with its domain. Null and NaN become null.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bucketize {
-    /// The boundaries in ascending order, for all columns (`[0, 10, 100]`) or by column (`{ price: [10, 100] }`).
+    /// Bin boundaries in ascending order, for all columns (`[0, 10, 100]`) or per column (`{ price: [10, 100] }`).
     pub boundaries: Boundaries,
 }
 
-/// Boundaries for all columns at once, or by column.
+/// Boundaries for all columns, or per column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Boundaries {
-    /// The same for every column.
+    /// The same boundaries for every column.
     All(Vec<f64>),
-    /// By column; every column of the input must be there.
+    /// Boundaries per column; every input column must be listed.
     Columns(std::collections::BTreeMap<String, Vec<f64>>),
 }
 
@@ -60,7 +60,7 @@ impl Describe for Bucketize {
         if lists.iter().all(ascending) {
             return Vec::new();
         }
-        vec![Problem::new(Code::OutOfRange, "boundaries must be there, and ascend").at("boundaries")]
+        vec![Problem::new(Code::OutOfRange, "boundaries must be a non-empty ascending list").at("boundaries")]
     }
 }
 
@@ -77,7 +77,7 @@ impl Operator for Bucketize {
             }
         }
         each_column(inputs, |column| {
-            number(column, "lies in no range")?;
+            number(column, "cannot be binned")?;
             let Some(boundaries) = self.of(&column.name) else {
                 let message = format!("column `{}` has no boundaries", column.name);
                 return Err(Problem::new(Code::MissingKey, message));

@@ -1,4 +1,4 @@
-//! `Clip`: bounds for numbers.
+//! `Clip`: limits numbers to a range.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use towline_api::{
 };
 use towline_tables::array_function::same_type;
 
-/// Moves numbers outside `min` to `max` to the nearer bound. Nulls and NaN stay; so does the type, and for whole numbers the
-/// bounds are rounded inwards; a type without a number between them is an error.
+/// Clips numbers to the range from `min` to `max`. Nulls, NaN and the column type are kept. For integers the bounds are
+/// rounded inwards; it is an error if no integer of the type lies between them.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Clip {
-    /// The lower bound, for example `0`.
+    /// Lower bound, for example `0`.
     #[serde(default)]
     #[schemars(range(min = -1e300, max = 1e300))]
     pub min: Option<f64>,
-    /// The upper bound, for example `100`.
+    /// Upper bound, for example `100`.
     #[serde(default)]
     #[schemars(range(min = -1e300, max = 1e300))]
     pub max: Option<f64>,
@@ -45,15 +45,9 @@ impl Describe for Clip {
 
     fn check(&self) -> Vec<Problem> {
         match (self.min, self.max) {
-            (None, None) => vec![Problem::new(Code::MissingKey, "give `min`, `max` or both")],
+            (None, None) => vec![Problem::new(Code::MissingKey, "set `min`, `max` or both")],
             (Some(min), Some(max)) if min > max => {
-                vec![
-                    Problem::new(
-                        Code::OutOfRange,
-                        format!("`min` is {min}, more than `max`, which is {max}"),
-                    )
-                    .at("min"),
-                ]
+                vec![Problem::new(Code::OutOfRange, format!("`min` ({min}) is greater than `max` ({max})")).at("min")]
             }
             _ => Vec::new(),
         }
@@ -66,7 +60,7 @@ impl Clip {
     }
 }
 
-/// The bounds within a type of whole numbers, rounded inwards; the lower one is the greater if there is nothing between.
+/// The bounds within an integer type, rounded inwards; lower > upper if no integer lies between them.
 fn whole_bounds(data_type: &DataType, min: f64, max: f64) -> Option<(i128, i128)> {
     let (least, greatest): (i128, i128) = match data_type {
         DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
@@ -85,14 +79,14 @@ fn whole_bounds(data_type: &DataType, min: f64, max: f64) -> Option<(i128, i128)
 impl Operator for Clip {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         each_column(inputs, |column| {
-            number(column, "has no bounds")?;
+            number(column, "cannot be clipped")?;
             let (min, max) = self.bounds();
             if whole_bounds(&column.data_type, min, max).is_some_and(|(low, high)| low > high) {
                 let message = format!(
                     "column `{}` holds {}, which has no number from {min} to {max}",
                     column.name, column.data_type
                 );
-                return Err(Problem::new(Code::OutOfRange, message).help("give other bounds, or cast the column"));
+                return Err(Problem::new(Code::OutOfRange, message).help("set other bounds, or cast the column"));
             }
             Ok(column.clone())
         })
@@ -132,7 +126,7 @@ fn clip(array: &ArrayRef, min: f64, max: f64) -> Result<ArrayRef> {
     let floats = cast(array, &DataType::Float64)?;
     let floats = floats.as_primitive::<Float64Type>();
     let clipped = floats.unary::<_, Float64Type>(|v| if v.is_nan() { v } else { v.min(max).max(min) });
-    // What lies within the bounds stays as it is: a decimal may have more digits than a double.
+    // Values within the bounds keep their bits: a decimal can have more digits than a double.
     let moved: BooleanArray = neq(floats, &clipped)?;
     let clipped: ArrayRef = Arc::new(clipped);
     Ok(zip(&moved, &cast(&clipped, data_type)?, array)?)

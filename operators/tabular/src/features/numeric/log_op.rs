@@ -1,4 +1,4 @@
-//! `LogOp`: logarithms of numbers that may be 0.
+//! `LogOp`: logarithm transform.
 
 use std::sync::Arc;
 
@@ -14,11 +14,12 @@ use towline_api::{
 };
 use towline_tables::array_function::array_function;
 
-/// The natural logarithm of 1 + x, as `Float64`, tagged `continuous`. What has no logarithm (-1 and less) is null.
+/// Log transform: the natural logarithm of 1 + x, as `Float64`, tagged `continuous`. Null where it is undefined (x <=
+/// -1).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogOp {
-    /// Whether negative numbers are mirrored: the sign of x times the logarithm of 1 + |x|.
+    /// Whether to use the symmetric log transform, sign(x) * ln(1 + |x|), which is defined for negative numbers.
     #[serde(default)]
     pub signed: bool,
 }

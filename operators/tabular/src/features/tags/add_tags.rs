@@ -1,4 +1,4 @@
-//! `AddTags`: says what columns mean.
+//! `AddTags`: adds tags to columns.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,12 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::features::tags::tagging::{Unchanged, clash, tagged_type};
 use towline_api::{Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Result, Tag, TypeContext};
 
-/// Adds tags to every column of its input; the values stay as they are. A tag that contradicts one that a column already
-/// has is an error.
+/// Adds tags to every input column; the values are unchanged. A tag that contradicts an existing one is an error.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddTags {
-    /// The tags to add, for example `[target]` or `[user, continuous]`.
+    /// Tags to add, for example `[target]` or `[user, continuous]`.
     pub tags: Vec<Tag>,
 }
 

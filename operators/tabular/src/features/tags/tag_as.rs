@@ -1,4 +1,4 @@
-//! `TagAsUserID`, `TagAsItemID`, `TagAsUserFeatures`, `TagAsItemFeatures`: which side of an interaction columns belong to.
+//! `TagAsUserID`, `TagAsItemID`, `TagAsUserFeatures`, `TagAsItemFeatures`: assign columns to the user or the item.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::features::tags::tagging::{Unchanged, tagged_type};
 use towline_api::{Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Result, Tag, TypeContext};
 
-/// Tags its column as the user's id (`user`, `id`). If it was encoded before, it stays `categorical`.
+/// Tags its column as the user id (`user`, `id`). An encoded column keeps the tag `categorical`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TagAsUserID {}
@@ -30,7 +30,7 @@ impl Operator for TagAsUserID {
     }
 }
 
-/// Tags its column as the item's id (`item`, `id`). If it was encoded before, it stays `categorical`.
+/// Tags its column as the item id (`item`, `id`). An encoded column keeps the tag `categorical`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TagAsItemID {}
@@ -54,7 +54,7 @@ impl Operator for TagAsItemID {
     }
 }
 
-/// Tags its columns as features of the user (`user`).
+/// Tags its columns as user features (`user`).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TagAsUserFeatures {}
@@ -78,7 +78,7 @@ impl Operator for TagAsUserFeatures {
     }
 }
 
-/// Tags its columns as features of the item (`item`).
+/// Tags its columns as item features (`item`).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TagAsItemFeatures {}

@@ -1,4 +1,4 @@
-//! What the operators that tag have in common.
+//! Shared code of the operators that add tags.
 
 use std::collections::BTreeSet;
 
@@ -6,17 +6,14 @@ use towline_api::{
     Code, Columns, DatasetType, Inputs, NamedExpr, NodeType, Problem, Result, Schema, Tag, contradiction, dataset_at,
 };
 
-/// `schema` with `tags` on every column, or what contradicts them.
+/// `schema` with `tags` added to every column, or the contradictions.
 pub(crate) fn tagged(schema: &Schema, tags: &[Tag]) -> Result<Schema, Vec<Problem>> {
     let mut schema = schema.clone();
     let mut problems = Vec::new();
     for column in &mut schema.columns {
         column.tags.extend(tags);
         if let Some((a, b)) = contradiction(&column.tags) {
-            let message = format!(
-                "column `{}` would be both {a} and {b}, which contradict each other",
-                column.name
-            );
+            let message = format!("column `{}` would have the contradictory tags {a} and {b}", column.name);
             problems.push(Problem::new(Code::TagConflict, message).help("select other columns, or tag them once"));
         }
     }
@@ -33,14 +30,14 @@ pub(crate) fn tagged_type(inputs: &Inputs<NodeType>, tags: &[Tag]) -> Result<Nod
     }))
 }
 
-/// The problem with a list of tags that no column can carry together.
+/// A problem if the tags contradict each other.
 pub(crate) fn clash(tags: &[Tag]) -> Option<Problem> {
     let set: BTreeSet<Tag> = tags.iter().copied().collect();
     let (a, b) = contradiction(&set)?;
-    Some(Problem::new(Code::TagConflict, format!("no column can be both {a} and {b}")).at("tags"))
+    Some(Problem::new(Code::TagConflict, format!("the tags {a} and {b} contradict each other")).at("tags"))
 }
 
-/// Leaves every column as it is: tags are known before anything runs.
+/// The identity: tags change the schema only.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Unchanged;
 

@@ -1,4 +1,4 @@
-//! `JoinGroupStats`: statistics of groups of rows, beside every row.
+//! `JoinGroupStats`: joins group statistics to every row.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,28 +20,28 @@ use towline_api::{
 };
 use towline_tables::array_function::array_function;
 
-/// Computes statistics of groups of rows on one split, and puts them beside every row of every split: one column
-/// `<by>_<column>_<statistic>` each, and nothing else.
+/// Computes group statistics on one split and joins them to the rows of every split. The output has one column
+/// `<by>_<column>_<statistic>` per statistic, and no others.
 ///
-/// Nulls are as in SQL: statistics leave them out, those of a group without any value are null (its `count` is 0), and so
-/// are `std` and `var` of a single value (they are those of a sample, n - 1). A row whose key has a null in it, or whose
-/// group was not seen, has null (`count` and `nunique` 0). NaN counts as null. Sums of whole numbers are exact; one that
-/// has no place in 64 bits fails the node.
+/// Nulls follow SQL: aggregates ignore them. A group without values has null statistics and a `count` of 0; `std` and
+/// `var` of a single value are null (sample statistics, n - 1). A row whose key contains null, or whose group was not
+/// seen in the fit, gets null (`count` and `nunique` get 0). NaN is treated as null. Integer sums are exact; one that
+/// overflows 64 bits fails the node.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinGroupStats {
-    /// The columns that make a group, for example `[item_id]`.
+    /// Columns to group by, for example `[item_id]`.
     pub by: Vec<String>,
-    /// The columns to compute statistics of, for example `[price]`.
+    /// Columns to aggregate, for example `[price]`.
     pub columns: Vec<String>,
-    /// The statistics: `count`, `sum`, `mean`, `std`, `var`, `min`, `max`, `nunique` (distinct values).
+    /// Statistics: `count`, `sum`, `mean`, `std`, `var`, `min`, `max`, `nunique` (number of distinct values).
     pub stats: Vec<Stat>,
-    /// The split to learn from.
+    /// The split to fit on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
 
-/// A statistic of a group.
+/// A group statistic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stat {
@@ -51,13 +51,13 @@ pub enum Stat {
     Sum,
     /// Arithmetic mean.
     Mean,
-    /// Standard deviation of a sample.
+    /// Sample standard deviation.
     Std,
-    /// Variance of a sample.
+    /// Sample variance.
     Var,
-    /// Smallest value.
+    /// Minimum.
     Min,
-    /// Largest value.
+    /// Maximum.
     Max,
     /// Number of distinct values.
     Nunique,
@@ -92,7 +92,7 @@ impl Stat {
 }
 
 impl JoinGroupStats {
-    /// The columns of the output: name, column, statistic.
+    /// Output columns: name, input column, statistic.
     fn outputs(&self) -> impl Iterator<Item = (String, &String, Stat)> {
         let by = self.by.join("_");
         self.columns.iter().flat_map(move |column| {
@@ -164,13 +164,13 @@ impl Operator for JoinGroupStats {
         for column in known(&self.columns) {
             if value_type(&column.data_type).is_none() || (numbers && !column.data_type.is_numeric()) {
                 let message = format!(
-                    "column `{}` holds {}, which has no such statistics",
+                    "column `{}` holds {}, which does not support these statistics",
                     column.name, column.data_type
                 );
                 problems.push(
                     Problem::new(Code::WrongType, message)
                         .at("columns")
-                        .help("of values that are no numbers there are `count` and `nunique`"),
+                        .help("columns that are not numeric support `count` and `nunique`"),
                 );
             }
         }
@@ -259,7 +259,7 @@ impl Stateful for JoinGroupStats {
 fn lookup(groups: &GroupTable, keys: &[ArrayRef], column: &str, stat: Stat, data_type: &DataType) -> Result<ArrayRef> {
     let mut places = groups.places(keys)?;
     for key in keys {
-        // A null equals nothing, not even another null.
+        // Null never equals a key, not even null.
         let absent = crate::features::numeric::fill_missing::missing(key)?;
         places = arrow::compute::nullif(&places, &absent)?.as_primitive().clone();
     }

@@ -1,4 +1,4 @@
-//! `Command`: a program of one's own.
+//! `Command`: runs an external program.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,42 +25,44 @@ use towline_api::{
 use towline_tables::TableWriter;
 use towline_tables::sql_planning::duplicates;
 
-/// Runs a program that reads Parquet files and writes Parquet files, or Arrow files where `format` says so.
+/// Runs an external program that reads and writes Parquet files, or Arrow IPC files with `format: arrow`.
 ///
-/// It is started without a shell in the folder of the run, and told the folders by two environment variables:
-/// `TOWLINE_INPUT` has `<name>/<split>.parquet` for every input, and into `TOWLINE_OUTPUT` it writes `<split>.parquet` for
-/// every split of the output (with `format: arrow` the files end in `.arrow`). Of the environment it sees `PATH`, `HOME`,
-/// `LANG` and what `environment` names. If the run is stopped, so is everything that it has started. Its command, the content of `files` and the values of `environment` decide whether it runs again.
+/// The program is started without a shell in the working directory of the run. The environment variable `TOWLINE_INPUT`
+/// names the folder with the inputs, `<name>/<split>.parquet`; the program writes `<split>.parquet` for every output
+/// split to the folder named by `TOWLINE_OUTPUT` (`.arrow` with `format: arrow`). It sees `PATH`, `HOME`, `LANG` and
+/// the variables in `environment` only. If the run is stopped, the program and its child processes are killed. The
+/// command, the content of `files` and the values of `environment` are part of the node's fingerprint.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
-    /// The program and its arguments: `[python3, scripts/clean.py]`.
+    /// Program and arguments: `[python3, scripts/clean.py]`.
     pub command: Vec<String>,
-    /// The columns of the output with their types (`int64`, `int32`, `float64`, `float32`, `string`, `bool`, `date`, or an
-    /// Arrow type); what the program writes must have them: `{ user_id: int64, price: float64 }`.
+    /// Output columns with their types (`int64`, `int32`, `float64`, `float32`, `string`, `bool`, `date`, or an Arrow
+    /// type): `{ user_id: int64, price: float64 }`. The node fails if the program writes other columns.
     pub schema: BTreeMap<String, String>,
-    /// What the files are: `parquet`, or `arrow`: files of Arrow IPC (Feather), without compression.
+    /// File format: `parquet`, or `arrow` for uncompressed Arrow IPC (Feather) files.
     #[serde(default)]
     pub format: Format,
-    /// The splits of the output; without it those of the first input.
+    /// Output splits; those of the first input by default.
     #[serde(default)]
     pub splits: Vec<String>,
-    /// Files that decide what the program does, for example its own source: `[scripts/clean.py]`.
+    /// Files that the program depends on, for example its source: `[scripts/clean.py]`. If one changes, the node runs
+    /// again.
     #[serde(default)]
     pub files: Vec<String>,
-    /// Environment variables that the program sees.
+    /// Environment variables to pass to the program, for example `[TZ]`.
     #[serde(default)]
     pub environment: Vec<String>,
 }
 
-/// What files a program reads and writes.
+/// File format of inputs and outputs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Parquet files.
     #[default]
     Parquet,
-    /// Files of Arrow IPC, without compression.
+    /// Uncompressed Arrow IPC files.
     Arrow,
 }
 
@@ -72,7 +74,7 @@ impl Format {
         }
     }
 
-    /// Puts a stored table where the program looks for it.
+    /// Makes a stored table available to the program.
     fn hand_over(self, table: &TableFile, path: &Path) -> Result<()> {
         let fail = OperatorError::io(path);
         match self {
@@ -89,7 +91,7 @@ impl Format {
         }
     }
 
-    /// The batches of what the program wrote.
+    /// Reads the batches of an output file.
     fn read(self, path: &Path) -> Result<Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>> {
         Ok(match self {
             Format::Parquet => {
@@ -134,13 +136,13 @@ impl Describe for Command {
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.command.is_empty() {
-            problems.push(Problem::new(Code::BadConfig, "there is no program").at("command"));
+            problems.push(Problem::new(Code::BadConfig, "`command` is empty").at("command"));
         }
         if self.schema.is_empty() {
-            problems.push(Problem::new(Code::BadConfig, "there are no columns").at("schema"));
+            problems.push(Problem::new(Code::BadConfig, "`schema` is empty").at("schema"));
         }
         for (column, word) in self.schema.iter().filter(|(_, word)| data_type(word).is_none()) {
-            let message = format!("`{word}`, given for column `{column}`, is not a type");
+            let message = format!("`{word}`, declared for column `{column}`, is not a type");
             problems.push(Problem::new(Code::BadConfig, message).at("schema"));
         }
         problems.extend(
@@ -252,7 +254,7 @@ impl Command {
                 process.env(name, value);
             }
         }
-        // A group of its own, so that what it has started ends with it.
+        // A process group of its own, so that child processes can be killed with it.
         process.process_group(0);
         let mut child = process.spawn().map_err(OperatorError::io(self.program()))?;
         let status = loop {
@@ -271,17 +273,16 @@ impl Command {
         let said = std::fs::read_to_string(&said).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
         let last = lines[lines.len().saturating_sub(5)..].join("\n");
-        // Only the program knows whether the next attempt may succeed, and an exit status does not say it.
         Err(OperatorError::transient(format!(
-            "`{}` ended with {status}; its last words:\n{last}",
+            "`{}` failed with {status}; the end of its output:\n{last}",
             self.program()
         )))
     }
 }
 
-/// Ends a program and everything that it has started.
+/// Kills a program and its child processes.
 fn stop(child: &mut Child) {
-    // It may have ended by itself in the meantime; either way it is gone after the wait.
+    // The program may have exited already; after the wait it is gone in any case.
     if let Ok(id) = i32::try_from(child.id()) {
         let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
     }
@@ -289,7 +290,7 @@ fn stop(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Stores batches under the schema, or says what the file that they come from does not have.
+/// Writes batches with the declared schema; an error tells how the file deviates from it.
 fn conform(
     batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
     file: &str,

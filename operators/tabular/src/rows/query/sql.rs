@@ -1,4 +1,4 @@
-//! `Sql`: any query over the inputs.
+//! `Sql`: an SQL query over the inputs.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use towline_api::{
 };
 use towline_tables::sql_planning::{duplicates, plan_query, problem_in, rowless};
 
-/// Runs an SQL query (DataFusion's dialect) over its inputs, which are tables under their own names, once for every split.
+/// Runs an SQL query (DataFusion dialect) for every split. The inputs are tables under their names.
 ///
-/// An input with a single split takes part in the query of every split of the others. Table and column names are
-/// case-sensitive. Columns that keep their name and type keep their tags. Without ORDER BY the order of rows is open.
+/// An input with a single split is available to the query on every split. Table and column names are case-sensitive.
+/// Columns that keep their name and type keep their tags. Without ORDER BY the row order is unspecified.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sql {
-    /// The query: one SELECT, with or without WITH.
+    /// The query: one SELECT statement; WITH is allowed.
     pub query: String,
 }
 
-/// The splits of the output: those of the inputs that have several, else that of the first input.
+/// The output splits: those of the inputs with several splits, else those of the first input.
 fn output_splits<'a>(inputs: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<String>, Problem> {
     let mut several = inputs.iter().filter(|(_, splits)| splits.len() != 1);
     let Some((label, splits)) = several.next().or(inputs.first()) else {
@@ -37,7 +37,7 @@ fn output_splits<'a>(inputs: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<String>, 
                 splits.join(", "),
                 other.join(", ")
             );
-            return Err(Problem::new(Code::BadInput, message).help("only inputs with one split go with all others"));
+            return Err(Problem::new(Code::BadInput, message).help("give all inputs the same splits, or one split"));
         }
     }
     Ok(splits.iter().map(|&split| split.to_owned()).collect())
@@ -89,7 +89,7 @@ impl Operator for Sql {
     }
 }
 
-/// The schema of the result, with the tags of the first input that has a column of the same name and type.
+/// The result's schema, with the tags of the first input column of the same name and type.
 fn carried(inputs: &[&Schema], frame: &DataFrame) -> Schema {
     let mut output = Schema::from_arrow(frame.schema().as_arrow());
     for column in &mut output.columns {

@@ -1,4 +1,4 @@
-//! `NegativeSample`: items that a user did not choose.
+//! `NegativeSample`: negative sampling.
 
 use std::sync::Arc;
 
@@ -18,43 +18,43 @@ use towline_api::{
     Purity, Result, Schema, TableFile, Tag, Task, TypeContext, byte_size, dataset_at, default_split, file_dataset_at,
 };
 
-/// Adds to every row so many rows with the same user and an item that this user chose in no split. Items are drawn from
-/// those of the split `from`, a missing one never; all columns tagged `item` are those of the drawn item, the others are repeated. A new column
-/// says which is which: 1 for what was there, 0 for what was added; it is tagged `target`. A row of a user who chose nearly
-/// everything may get fewer.
+/// Negative sampling: after every row, adds `n` rows with the same user and an item that this user has in no split.
+/// Negatives are drawn from the items of the split `from` (null excluded); all columns tagged `item` are taken from the
+/// drawn item, the other columns are repeated. A label column, tagged `target`, is 1 for the original rows and 0 for
+/// negatives. A user who has interacted with almost all items may get fewer negatives.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NegativeSample {
-    /// How many rows to add for each, from 1 to 1000.
+    /// Number of negatives per row, from 1 to 1000.
     #[schemars(range(min = 1, max = 1000))]
     pub n: u64,
-    /// `uniform`: every item is as likely. `popularity`: as likely as it is frequent in the split `from`.
+    /// Sampling distribution: `uniform`, or `popularity` (proportional to an item's frequency in the split `from`).
     #[serde(default)]
     pub by: Likelihood,
-    /// Another seed, other items.
+    /// Random seed.
     #[serde(default)]
     pub seed: u64,
     /// The split whose items are drawn.
     #[serde(default = "default_split")]
     pub from: String,
-    /// The name of the new column.
+    /// Name of the label column.
     #[serde(default = "label")]
     pub name: String,
-    /// How much memory it may take, for example `512MB`: the users and items, the pairs of them that occur, and the columns
-    /// of the items in the split `from`. What is more goes to temporary files. It changes no result.
+    /// Memory limit, for example `512MB`, for users and items, their pairs, and the item columns of the split `from`;
+    /// above it, they are spilled to temporary files. It does not change the result.
     #[serde(default)]
     #[schemars(transform = towline_api::cache_ignored)]
     pub memory_limit: Option<String>,
 }
 
-/// How likely an item is drawn.
+/// Sampling distribution.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Likelihood {
-    /// All are as likely.
+    /// All items are equally likely.
     #[default]
     Uniform,
-    /// As likely as frequent.
+    /// Proportional to frequency.
     Popularity,
 }
 
@@ -62,7 +62,7 @@ fn label() -> String {
     "label".to_owned()
 }
 
-/// The column with these tags.
+/// The id column of the user or the item.
 fn id(schema: &Schema, side: Tag) -> Result<&Column, Problem> {
     let mut found = schema.columns.iter().filter(|column| column.has(&[side, Tag::Id]));
     match (found.next(), found.next()) {
@@ -113,7 +113,7 @@ impl Operator for NegativeSample {
             );
         }
         if output.schema.get(&self.name).is_some() {
-            let message = format!("there is a column `{}` already", self.name);
+            let message = format!("the column `{}` already exists", self.name);
             problems.push(Problem::new(Code::DuplicateColumn, message).at("name"));
         }
         if !problems.is_empty() {
@@ -177,10 +177,10 @@ impl Task for NegativeSample {
     }
 }
 
-/// The rows of a batch, each with the rows that were drawn for it.
+/// The rows of a batch, each followed by its negatives.
 fn sampled(batch: &RecordBatch, drawn: &[Vec<u32>], source: &RandomRows, schema: &Schema) -> Result<RecordBatch> {
     let from_source = source.get(&drawn.concat())?;
-    // Items come from these rows or from what was drawn: which of the two, and the place there.
+    // The source of each output row's item: the batch or the drawn rows, and the index there.
     let (mut rows, mut items, mut labels, mut place) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for (row, drawn) in drawn.iter().enumerate() {
         rows.push(row as u32);
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_memory_limit_changes_nothing() {
-        // Two splits of a few hundred users, one user and one item missing, with lists and texts among the features.
+        // Two splits of a few hundred users, with one null user, one null item, and lists and text among the features.
         let rows = |count: i64, step: i64| {
             let ids = |factor: i64, of: i64| {
                 let id = move |row: i64| (row % 211 > 0).then_some(row * factor * step % of);

@@ -1,4 +1,4 @@
-//! `Sample`: keeps some rows by chance.
+//! `Sample`: random sampling of rows.
 
 use datafusion::common::Column as ColumnRef;
 use datafusion::dataframe::DataFrame;
@@ -13,18 +13,18 @@ use towline_api::{
     TableContext, TypeContext, dataset_at,
 };
 
-/// Keeps a share of the rows of every split by chance. Whether a row stays depends on what is in it and on the seed, never
-/// on its place or on the other rows, so that added rows change nothing for those that were there; equal rows go together.
+/// Keeps a random sample of the rows of every split. Whether a row is kept depends on a hash of its content and the
+/// seed, so adding rows does not change the sample of the others; equal rows are kept or dropped together.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
-    /// The share of the rows to keep, more than 0 and at most 1: `0.1`.
+    /// Fraction of rows to keep, more than 0 and at most 1: `0.1`.
     #[schemars(range(max = 1.0))]
     pub fraction: f64,
-    /// Another seed, other rows.
+    /// Random seed.
     #[serde(default)]
     pub seed: u64,
-    /// A column whose equal values stay or go together, for example `user_id`.
+    /// Column to sample by, for example `user_id`: rows with equal values are kept or dropped together.
     #[serde(default)]
     pub key: Option<String>,
 }

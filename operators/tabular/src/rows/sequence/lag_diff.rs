@@ -1,4 +1,4 @@
-//! `LagDiff`: how a value differs from an earlier one.
+//! `LagDiff`: lagged differences.
 
 use arrow::datatypes::DataType;
 use datafusion::dataframe::DataFrame;
@@ -13,22 +13,22 @@ use towline_api::{
 };
 use towline_tables::sql_planning::{duplicates, quoted, quoted_list};
 
-/// Adds, for each column and lag, `<column>_difference_lag_<lag>`: the value less that of so many rows earlier with the same
-/// key, in the order of `order_by` over the whole split (equal times in order of the rows). Null where there is no such
-/// row. All other columns and the order of the rows stay.
+/// Lagged differences: adds a column `<column>_difference_lag_<lag>` per column and lag, the value minus the value
+/// `lag` rows earlier with the same key, ordered by `order_by` within the split (ties in row order). Null if there is
+/// no such row. Other columns and the row order are kept.
 ///
-/// Differences of whole numbers are `Int64`, whatever their width; one that has no place in it fails the node. Those of
-/// dates are days, those of timestamps durations.
+/// Integer differences are `Int64`; one that overflows fails the node. Differences of dates are in days, those of
+/// timestamps are durations.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LagDiff {
-    /// The columns within whose values rows are compared, for example `[user_id]`.
+    /// Key columns, for example `[user_id]`.
     pub key: Vec<String>,
-    /// The column that orders the rows of a key, for example `timestamp`.
+    /// Column that orders the rows of a key, for example `timestamp`.
     pub order_by: String,
-    /// The columns to compare, for example `[timestamp, price]`: numbers, dates or timestamps.
+    /// Columns to difference, for example `[timestamp, price]`: numbers, dates or timestamps.
     pub columns: Vec<String>,
-    /// How many rows to look back, or with a minus ahead: `[1]` by default.
+    /// Lags in rows; a negative lag looks ahead. `[1]` by default.
     #[serde(default = "previous")]
     pub lags: Vec<i64>,
 }
@@ -114,7 +114,7 @@ impl Operator for LagDiff {
                 .filter(|column| !has_difference(&column.data_type))
                 .map(|column| {
                     let message = format!(
-                        "column `{}` holds {}, which has no difference",
+                        "column `{}` holds {}, which cannot be subtracted",
                         column.name, column.data_type
                     );
                     Problem::new(Code::WrongType, message)

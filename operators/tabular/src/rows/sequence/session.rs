@@ -1,4 +1,4 @@
-//! `Session`: rows that follow each other closely, as sessions.
+//! `Session`: sessionization.
 
 use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
@@ -12,22 +12,22 @@ use towline_api::{
 };
 use towline_tables::sql_planning::{quoted, quoted_list};
 
-/// Adds a column that numbers sessions: the rows of a key in the order of time, a new session wherever more than `gap` lies
-/// between two of them. Sessions are numbered from 1 by key, then time, so that no two of a split share a number; the
-/// column is `Int64`, tagged `session`. Rows without a time are in the last session of their key. All other columns and the
-/// order of the rows stay.
+/// Sessionization: adds a column that numbers the sessions of each key. A new session starts when the time between two
+/// consecutive rows of a key exceeds `gap`. Numbers start at 1, ordered by key and time, and are unique within a split;
+/// the column is `Int64`, tagged `session`. Rows without a time belong to the last session of their key. Other columns
+/// and the row order are kept.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Session {
-    /// The column with whose rows sessions are made, for example `user_id`.
+    /// Key column, for example `user_id`.
     pub key: String,
-    /// The column with the time: a timestamp, or a number.
+    /// Time column: a timestamp or a number.
     pub order_by: String,
-    /// The longest pause within a session: a number in the unit of `order_by` where that is a number, else in seconds
+    /// Maximum time between two rows of a session: in the unit of `order_by` if that is numeric, else in seconds
     /// (`1800` for half an hour).
     #[schemars(range(min = 0.0))]
     pub gap: f64,
-    /// The name of the new column.
+    /// Name of the output column.
     #[serde(default = "session_id")]
     pub name: String,
 }
@@ -78,7 +78,7 @@ impl Operator for Session {
         let mut problems = unknown([&self.key], schema, "key");
         problems.extend(unknown([&self.order_by], schema, "order_by"));
         if schema.get(&self.name).is_some() {
-            let message = format!("there is a column `{}` already", self.name);
+            let message = format!("the column `{}` already exists", self.name);
             problems.push(Problem::new(Code::DuplicateColumn, message).at("name"));
         }
         if !problems.is_empty() {

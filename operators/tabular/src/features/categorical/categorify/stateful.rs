@@ -1,4 +1,4 @@
-//! What `Categorify` learns, and how that is applied.
+//! `Categorify` as a stateful operator: fit and apply.
 
 use datafusion::logical_expr::ScalarUDF;
 
@@ -89,7 +89,7 @@ impl Stateful for Categorify {
 fn table<'a>(state: &'a State, name: &str) -> Result<&'a StateTable> {
     state.tables.get(name).ok_or_else(|| {
         OperatorError::internal(format!(
-            "column `{name}` has no vocabulary: it was not there when the fit ran"
+            "column `{name}` has no vocabulary: it did not exist in the fit"
         ))
     })
 }

@@ -17,7 +17,7 @@ fn batch(array: ArrayRef) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable([("x", array, true)]).unwrap()
 }
 
-/// The state after a fit on `batches`, the bytes of the vocabulary, and the folder that holds it.
+/// Fits on `batches`: the state, the bytes of the vocabulary, and the folder that holds it.
 fn fit(operator: &Categorify, batches: &[RecordBatch]) -> (State, Vec<u8>, tempfile::TempDir) {
     let schema = Schema::from_arrow(&batches[0].schema());
     let folder = tempfile::tempdir().unwrap();
@@ -171,7 +171,7 @@ fn lists_element_by_element() {
     ]);
     let column: ArrayRef = Arc::new(lists);
     let operator = Categorify::default();
-    // A slice must not see the rows before it, and its lists start in the middle of the elements.
+    // A slice must not include the rows before it, and its lists start in the middle of the elements.
     for (rows, expected) in [
         (
             column.clone(),

@@ -1,4 +1,4 @@
-//! Which vocabularies there are, and which columns each of them encodes.
+//! Derives the vocabularies to fit, and the columns each of them encodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,16 +7,16 @@ use arrow::datatypes::DataType;
 use crate::features::categorical::categorify::keys::{Values, shared_type, value_type};
 use towline_api::{Code, Column, Problem, Result, Schema};
 
-/// A vocabulary to be.
+/// The definition of a vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unit {
-    /// The name of the vocabulary, its domain, and its output column where it is a combination.
+    /// Name of the vocabulary and of its domain; also the output column of a combination.
     pub(crate) name: String,
     /// The input columns.
     pub(crate) columns: Vec<String>,
-    /// The types in which values are kept: one for all columns, or for a combination one for each.
+    /// Storage types of the values: one for all columns, or one per column of a combination.
     pub(crate) kept: Vec<DataType>,
-    /// Whether its values are tuples of the columns' values.
+    /// Whether the values are tuples of the columns' values.
     pub(crate) combo: bool,
 }
 
@@ -32,7 +32,7 @@ impl Unit {
     }
 }
 
-/// The vocabularies for these columns, in order of their first column and the combinations last; or what is wrong.
+/// The vocabularies for these columns, ordered by their first column, combinations last; or the problems found.
 pub(crate) fn units(
     schema: &Schema,
     joint: &BTreeMap<String, Vec<String>>,
@@ -93,7 +93,7 @@ pub(crate) fn units(
             }
             None => {
                 let message = format!(
-                    "`{name}` would hold {} and {kept} (column `{}`), which have no values in common",
+                    "`{name}` would hold {} and {kept} (column `{}`), which cannot share a vocabulary",
                     unit.kept[0], column.name
                 );
                 problems.push(Problem::new(Code::WrongType, message).at("joint"));
