@@ -15,37 +15,37 @@ use towline_api::{PADDING_ID, Result};
 
 /// A fully connected layer.
 #[derive(Debug, Clone)]
-pub(crate) struct Dense {
+pub struct Dense {
     /// Row-major [outputs, inputs].
-    pub(crate) weight: Vec<f32>,
+    pub weight: Vec<f32>,
     /// [outputs].
-    pub(crate) bias: Vec<f32>,
+    pub bias: Vec<f32>,
 }
 
 /// One tower with its weights, but for the embedding tables.
 #[derive(Debug, Clone)]
-pub(crate) struct Tower {
+pub struct Tower {
     /// Its shape.
-    pub(crate) shape: TowerShape,
+    pub shape: TowerShape,
     /// The table of each embedding, as a place in [`Towers::tables`].
-    pub(crate) tables: Vec<usize>,
+    pub tables: Vec<usize>,
     /// The vector that the elements of a list are weighed by, [dim], one per embedding; empty where they are not.
-    pub(crate) attention: Vec<Vec<f32>>,
+    pub attention: Vec<Vec<f32>>,
     /// Its layers.
-    pub(crate) layers: Vec<Dense>,
+    pub layers: Vec<Dense>,
 }
 
 /// Both towers.
 #[derive(Debug, Clone)]
-pub(crate) struct Towers {
+pub struct Towers {
     /// What is done to their outputs.
-    pub(crate) normalize: Normalize,
+    pub normalize: Normalize,
     /// The embedding tables, row-major [rows, dim]; each once, whoever reads it.
-    pub(crate) tables: Vec<Vec<f32>>,
+    pub tables: Vec<Vec<f32>>,
     /// The query (user) tower.
-    pub(crate) query: Tower,
+    pub query: Tower,
     /// The item tower.
-    pub(crate) item: Tower,
+    pub item: Tower,
 }
 
 impl Tower {
@@ -196,7 +196,7 @@ impl Towers {
     }
 
     /// The tower of a side.
-    pub(crate) fn tower(&self, side: Side) -> &Tower {
+    pub fn tower(&self, side: Side) -> &Tower {
         match side {
             Side::Query => &self.query,
             Side::Item => &self.item,
@@ -263,7 +263,7 @@ impl Towers {
     }
 
     /// All weights: tables, then tower by tower layers and attention.
-    pub(crate) fn arrays(&self) -> Vec<&Vec<f32>> {
+    pub fn arrays(&self) -> Vec<&Vec<f32>> {
         let mut all: Vec<&Vec<f32>> = self.tables.iter().collect();
         for tower in [&self.query, &self.item] {
             all.extend(tower.layers.iter().flat_map(|layer| [&layer.weight, &layer.bias]));
@@ -273,7 +273,7 @@ impl Towers {
     }
 
     /// The same, to be changed.
-    pub(crate) fn arrays_mut(&mut self) -> Vec<&mut Vec<f32>> {
+    pub fn arrays_mut(&mut self) -> Vec<&mut Vec<f32>> {
         let mut all: Vec<&mut Vec<f32>> = self.tables.iter_mut().collect();
         for tower in [&mut self.query, &mut self.item] {
             let layers = tower.layers.iter_mut();

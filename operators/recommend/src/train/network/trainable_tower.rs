@@ -9,9 +9,9 @@ use crate::data::feature_table::EncodedTable;
 use crate::towers::activation::Activation;
 use crate::towers::tower_shape::{Normalize, Pool};
 use crate::towers::towers::Tower;
-use crate::train::network::compute_backend::Computing;
+use crate::train::network::compute_backend::ComputeBackend;
 use crate::train::network::dense_layers::Layer;
-use crate::train::network::dropout::Omitted;
+use crate::train::network::dropout::DropoutMask;
 use towline_api::{PADDING_ID, Result};
 
 /// Rows that one thread gathers: fixed, since it is only a matter of speed.
@@ -28,7 +28,7 @@ pub(crate) struct Slot {
 
 /// One tower.
 #[derive(Debug)]
-pub(crate) struct Half {
+pub(crate) struct TrainableTower {
     /// Its columns with embeddings.
     pub(crate) inputs: Vec<Input>,
     numbers: Vec<NumbersInput>,
@@ -36,7 +36,7 @@ pub(crate) struct Half {
     pub(crate) layers: Vec<Layer>,
     activation: Activation,
     /// What the step at hand leaves out.
-    omitted: Option<Omitted>,
+    dropped: Option<DropoutMask>,
     normalize: Normalize,
     /// Width of the pooled embeddings of a row, numbers included.
     pub(crate) width: usize,
@@ -136,7 +136,7 @@ impl Input {
     }
 }
 
-impl Half {
+impl TrainableTower {
     /// A tower that learns; `parts` numbers are kept of each weight.
     pub(crate) fn new(tower: &Tower, normalize: Normalize, parts: usize) -> Self {
         let starts = tower.shape.parts();
@@ -157,12 +157,12 @@ impl Half {
             offset: *offset,
             values: Vec::new(),
         });
-        Half {
+        TrainableTower {
             inputs: inputs.collect(),
             numbers: numbers.collect(),
             layers: tower.layers.iter().map(|layer| Layer::new(layer, parts)).collect(),
             activation: tower.shape.activation,
-            omitted: None,
+            dropped: None,
             normalize,
             width: tower.shape.width(),
             activations: vec![Vec::new(); tower.layers.len() + 1],
@@ -189,9 +189,9 @@ impl Half {
         Ok(())
     }
 
-    /// The embeddings of the rows that were filled in, without what is omitted of what goes into the layers.
-    pub(crate) fn forward(&mut self, on: Computing, slots: &[Slot], rows: usize, omitted: Option<Omitted>) {
-        self.omitted = omitted;
+    /// The embeddings of the rows that were filled in, without what is dropped of what goes into the layers.
+    pub(crate) fn forward(&mut self, on: ComputeBackend, slots: &[Slot], rows: usize, dropped: Option<DropoutMask>) {
+        self.dropped = dropped;
         let (inputs, numbers, width) = (&self.inputs, &self.numbers, self.width);
         let pooled = &mut self.activations[0];
         pooled.resize(rows * width, 0.0);
@@ -216,8 +216,8 @@ impl Half {
         let last = self.layers.len().saturating_sub(1);
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let (before, after) = self.activations.split_at_mut(index + 1);
-            if let Some(omitted) = omitted {
-                omitted.apply(on.threads, index, &mut before[index]);
+            if let Some(dropped) = dropped {
+                dropped.apply(on.threads, index, &mut before[index]);
             }
             let activation = (index < last).then_some(self.activation);
             layer.forward(on, &before[index], &mut after[0], activation);
@@ -240,7 +240,7 @@ impl Half {
     }
 
     /// From the gradient by the output to that by the pooled embeddings.
-    pub(crate) fn backward(&mut self, on: Computing) {
+    pub(crate) fn backward(&mut self, on: ComputeBackend) {
         if self.normalize == Normalize::L2
             && let Some(output) = self.activations.last()
         {
@@ -250,11 +250,11 @@ impl Half {
         let last = self.layers.len().saturating_sub(1);
         for (index, layer) in self.layers.iter_mut().enumerate().rev() {
             let (input, output) = (&self.activations[index], &self.activations[index + 1]);
-            let keep = self.omitted.map_or(1.0, Omitted::keep);
+            let keep = self.dropped.map_or(1.0, DropoutMask::keep);
             let activation = (index < last).then_some((self.activation, keep));
             layer.backward(on, input, output, &mut self.gradient, activation);
-            if let Some(omitted) = self.omitted {
-                omitted.apply(on.threads, index, &mut self.gradient);
+            if let Some(dropped) = self.dropped {
+                dropped.apply(on.threads, index, &mut self.gradient);
             }
         }
     }
@@ -301,7 +301,7 @@ impl Half {
         self.layers.iter().flat_map(Layer::state).chain(attention).collect()
     }
 
-    /// The places of [`Half::state`].
+    /// The places of [`TrainableTower::state`].
     pub(crate) fn state_mut(&mut self) -> Vec<&mut [f32]> {
         let attention = self.inputs.iter_mut().filter_map(|input| match &mut input.way {
             Way::Attention { query, .. } => Some(query.as_mut_slice()),
