@@ -41,11 +41,6 @@ impl Layer {
         layer
     }
 
-    /// Width of its output.
-    pub(crate) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
     /// Copies the weights back.
     pub(crate) fn download(&self, dense: &mut Dense) {
         let (count, outputs) = (dense.weight.len(), dense.bias.len());

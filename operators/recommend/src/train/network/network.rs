@@ -82,7 +82,7 @@ impl Network {
         Ok(())
     }
 
-    /// One step along the gradients that the halves hold; returns what they were multiplied by. `beside` is the sum of the
+    /// One step along the gradients that the towers hold; returns what they were multiplied by. `beside` is the sum of the
     /// squares of the gradients that are none of the network's.
     pub(crate) fn learn(&mut self, beside: f64) -> f32 {
         let on = self.on;
@@ -90,9 +90,9 @@ impl Network {
         self.item.backward(on);
         let mut tasks: Vec<(&mut Slot, Vec<(&mut Input, &[f32], usize)>)> =
             self.slots.iter_mut().map(|slot| (slot, Vec::new())).collect();
-        for half in [&mut self.query, &mut self.item] {
-            let (gradient, width) = (half.gradient.as_slice(), half.width);
-            for input in &mut half.inputs {
+        for tower in [&mut self.query, &mut self.item] {
+            let (gradient, width) = (tower.gradient.as_slice(), tower.width());
+            for input in &mut tower.inputs {
                 tasks[input.slot].1.push((input, gradient, width));
             }
         }
