@@ -8,10 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::model::stored_model::LoadedModel;
-#[cfg(feature = "torch")]
+use crate::torch_worker::{ColumnShape, ScriptRequest, WorkerProgram};
 use crate::towers::Side;
-use crate::train::torch::torch_script::{Shape, write_script};
+use crate::towers::tower_shape::{Architecture, KIND, WEIGHTS};
 use towline_api::{
     Artifact, Context, Describe, Form, Inputs, ModelFiles, NodeType, Operator, OperatorError, Output, Port, Problem,
     Purity, Receipt, Report, Result, Schema, Sink, TaskResult, TypeContext, model_at, model_files_at,
@@ -39,7 +38,6 @@ pub struct ModelExport {
 }
 
 const DESCRIPTION: &str = "model.json";
-#[cfg(feature = "torch")]
 const SCRIPT: &str = "query_tower.pt";
 
 impl Describe for ModelExport {
@@ -77,6 +75,29 @@ fn columns(schema: &Schema, vocabularies: &BTreeMap<&str, String>) -> Value {
     schema.columns.iter().map(column).collect()
 }
 
+/// Writes the query tower of a two-tower model as TorchScript; `false` for other models.
+fn write_script(folder: &Path, model: &ModelFiles, context: &Context) -> Result<bool> {
+    let Some(weights) = model.files.get(WEIGHTS).filter(|_| model.description["kind"] == KIND) else {
+        return Ok(false);
+    };
+    let unknown = |error: serde_json::Error| OperatorError::invalid(format!("not a two-tower model: {error}"));
+    let architecture: Architecture = serde_json::from_value(model.description.clone()).map_err(unknown)?;
+    let query = &model.model_type.query;
+    let shape = |(column, ..): (&str, usize, usize)| match query.get(column) {
+        Some(column) if column.is_list() => ColumnShape::Lists,
+        _ => ColumnShape::Single,
+    };
+    let request = ScriptRequest {
+        description: model.description.clone(),
+        weights: weights.clone(),
+        side: Side::Query,
+        columns: architecture.query.parts().into_iter().map(shape).collect(),
+        path: folder.join(SCRIPT),
+    };
+    WorkerProgram::find("`query_tower.pt`")?.write_script(request, context)?;
+    Ok(true)
+}
+
 /// Fills `folder`; returns the names of its files.
 fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<String>> {
     let mut names = Vec::new();
@@ -94,20 +115,8 @@ fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<Stri
         names.push(name);
     }
     context.cancel.check()?;
-    #[cfg(feature = "torch")]
-    {
-        let loaded = LoadedModel::load(model, &context.cancel)?;
-        if let Ok(towers) = loaded.towers() {
-            let query = &loaded.model_type.query;
-            let shape = |(column, ..): (&str, usize, usize)| match query.get(column) {
-                Some(column) if column.is_list() => Shape::Lists,
-                _ => Shape::Single,
-            };
-            let columns: Vec<Shape> = towers.query.shape.parts().into_iter().map(shape).collect();
-            let path = folder.join(SCRIPT);
-            write_script(towers, Side::Query, &columns, &path)?;
-            names.push(SCRIPT.to_owned());
-        }
+    if write_script(folder, model, context)? {
+        names.push(SCRIPT.to_owned());
     }
     let description = json!({
         "format": 1,

@@ -65,17 +65,6 @@ impl Activation {
             *gradient *= slope(y * keep);
         }
     }
-
-    /// The same with libtorch.
-    #[cfg(feature = "torch")]
-    pub(crate) fn of_tensor(self, x: &tch::Tensor) -> Result<tch::Tensor, tch::TchError> {
-        match self {
-            Activation::Relu => x.f_relu(),
-            Activation::LeakyRelu => x.f_leaky_relu(),
-            Activation::Elu => x.f_elu(),
-            Activation::Tanh => x.f_tanh(),
-        }
-    }
 }
 
 #[cfg(test)]

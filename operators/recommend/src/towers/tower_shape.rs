@@ -46,49 +46,49 @@ pub enum Pool {
 
 /// A column of a tower that has embeddings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct EmbeddingShape {
+pub struct EmbeddingShape {
     /// The column.
-    pub(crate) column: String,
+    pub column: String,
     /// Number of ids.
-    pub(crate) rows: usize,
+    pub rows: usize,
     /// Width of a row.
-    pub(crate) dim: usize,
+    pub dim: usize,
     /// How several ids become one embedding; without any it is zero.
     #[serde(default)]
-    pub(crate) pooling: Pool,
+    pub pooling: Pool,
     /// The tensor that holds its table, where that is another column's: their ids stand for the same values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) table: Option<String>,
+    pub table: Option<String>,
 }
 
 /// A column of a tower whose numbers are an input as they are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct NumbersShape {
+pub struct NumbersShape {
     /// The column.
-    pub(crate) column: String,
+    pub column: String,
     /// Numbers of a row.
-    pub(crate) width: usize,
+    pub width: usize,
 }
 
 /// The shape of one tower.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct TowerShape {
+pub struct TowerShape {
     /// Its columns with embeddings, in the order of their concatenation.
-    pub(crate) embeddings: Vec<EmbeddingShape>,
+    pub embeddings: Vec<EmbeddingShape>,
     /// Its columns of numbers, which come after the embeddings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) numbers: Vec<NumbersShape>,
+    pub numbers: Vec<NumbersShape>,
     /// Widths of its layers; the last is the width of the embedding it makes. Without layers the embeddings of the columns,
     /// all equally wide, are added instead of concatenated.
-    pub(crate) layers: Vec<usize>,
+    pub layers: Vec<usize>,
     /// What stands between its layers.
     #[serde(default, skip_serializing_if = "Activation::is_default")]
-    pub(crate) activation: Activation,
+    pub activation: Activation,
 }
 
 impl TowerShape {
     /// Whether the embeddings of the columns are added instead of concatenated.
-    pub(crate) fn adds(&self) -> bool {
+    pub fn adds(&self) -> bool {
         self.layers.is_empty()
     }
 

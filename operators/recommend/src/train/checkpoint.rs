@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::towers::towers::Towers;
-use crate::train::train_backend::{Learner, State};
+use crate::train::train_backend::{BackendState, TrainBackend};
 use towline_api::{OperatorError, Result};
 
 const MAGIC: &[u8] = b"towline two-tower training 4\n";
@@ -89,13 +89,14 @@ fn numbers(bits: &Bits) -> BTreeMap<String, f64> {
 
 impl Course {
     /// Writes it to `path`, whole or not at all.
-    pub(crate) fn write(&self, learner: &Learner, path: &Path) -> Result<()> {
-        let state = learner.state()?;
-        self.written(state, learner.steps(), path)
+    pub(crate) fn write(&self, backend: &dyn TrainBackend, path: &Path) -> Result<()> {
+        let state = backend.state()?;
+        self.written(state, backend.steps(), path)
             .map_err(OperatorError::io(path))
     }
 
-    fn written(&self, (mut floats, steps_of_rows): State<'_>, steps: usize, path: &Path) -> io::Result<()> {
+    fn written(&self, state: BackendState<'_>, steps: usize, path: &Path) -> io::Result<()> {
+        let (mut floats, steps_of_rows) = (state.numbers, state.last_steps);
         let towers = self.best.iter().map(|best| &best.towers).chain(&self.ends);
         floats.extend(
             towers
@@ -142,14 +143,14 @@ impl Course {
     }
 
     /// Goes on from what was written to `path`; `false`, with nothing changed, if that is not there or not whole.
-    pub(crate) fn take_up(&mut self, learner: &mut Learner, towers: &Towers, path: &Path) -> Result<bool> {
+    pub(crate) fn take_up(&mut self, backend: &mut dyn TrainBackend, towers: &Towers, path: &Path) -> Result<bool> {
         let Some((header, mut floats, steps_of_rows)) = read(path) else {
             return Ok(false);
         };
         let Ok(position) = header.position.parse() else {
             return Ok(false);
         };
-        let arrays = learner.state()?.0.len();
+        let arrays = backend.state()?.numbers.len();
         let kept = floats.split_off(arrays.min(floats.len()));
         let count = usize::from(header.best.is_some()) + header.ends;
         let Some(mut kept) = restored(towers, count, kept) else {
@@ -163,7 +164,7 @@ impl Course {
                 metrics: numbers(&found.metrics),
             })
         });
-        if !learner.restore(header.steps, &floats, &steps_of_rows)? {
+        if !backend.restore(header.steps, &floats, &steps_of_rows)? {
             return Ok(false);
         }
         self.rng.set_word_pos(position);

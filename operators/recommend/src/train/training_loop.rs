@@ -10,7 +10,7 @@ use crate::data::training_rows::{Chunk, TrainingRows};
 use crate::train::config::training_options::Loss;
 use crate::train::losses::hard_negatives::{Frozen, Hard};
 use crate::train::losses::sampling::{Batch, Sampling};
-use crate::train::train_backend::{Candidates, Compared, Learner, Pairs};
+use crate::train::train_backend::{BatchRows, Candidates, Pairs, TowerRows, TrainBackend};
 use towline_api::{Context, OperatorError, Result};
 
 /// A loss above this is no learning any more: the scores of a pair are that far apart the wrong way round, where those of a
@@ -68,25 +68,25 @@ impl Training<'_> {
     /// One step; returns the mean loss of its rows.
     fn step(
         &mut self,
-        learner: &mut Learner,
+        backend: &mut dyn TrainBackend,
         (rows, weights): (&[usize], &[f32]),
         rng: &mut ChaCha8Rng,
     ) -> Result<f64> {
         let loss = if self.loss == Loss::Bpr {
-            self.pairwise(learner, rows, weights, rng)?
+            self.pairwise(backend, rows, weights, rng)?
         } else {
-            self.softmax(learner, rows, weights, rng)?
+            self.softmax(backend, rows, weights, rng)?
         };
         if !loss.is_finite() || loss > EXPLODED {
-            return Err(self.exploded(learner, rows, loss));
+            return Err(self.exploded(backend, rows, loss));
         }
-        learner.learn()?;
+        backend.apply_gradients()?;
         Ok(loss)
     }
 
     fn pairwise(
         &mut self,
-        learner: &mut Learner,
+        backend: &mut dyn TrainBackend,
         rows: &[usize],
         weights: &[f32],
         rng: &mut ChaCha8Rng,
@@ -106,17 +106,29 @@ impl Training<'_> {
             places: &places,
             weights,
         };
-        learner.pairwise(&self.compared(rows, &drawn.rows), &pairs)
+        backend.pairwise_loss(&self.batch_rows(rows, &drawn.rows), &pairs)
     }
 
-    fn compared<'a>(&'a self, rows: &'a [usize], items: &'a [usize]) -> Compared<'a> {
-        Compared {
-            queries: (&self.rows.chunk.queries, rows),
-            items: (&self.rows.chunk.items, items),
+    fn batch_rows<'a>(&'a self, rows: &'a [usize], items: &'a [usize]) -> BatchRows<'a> {
+        BatchRows {
+            queries: TowerRows {
+                table: &self.rows.chunk.queries,
+                rows,
+            },
+            items: TowerRows {
+                table: &self.rows.chunk.items,
+                rows: items,
+            },
         }
     }
 
-    fn softmax(&mut self, learner: &mut Learner, rows: &[usize], weights: &[f32], rng: &mut ChaCha8Rng) -> Result<f64> {
+    fn softmax(
+        &mut self,
+        backend: &mut dyn TrainBackend,
+        rows: &[usize],
+        weights: &[f32],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<f64> {
         let (sampling, chunk) = (&self.sampling, &self.rows.chunk);
         let batch = batch(chunk, &mut self.liked, rows)?;
         let drawn = match self.loss {
@@ -142,16 +154,16 @@ impl Training<'_> {
             mask: &self.mask,
             weights,
         };
-        learner.softmax(&self.compared(rows, &drawn.rows), &candidates)
+        backend.softmax_loss(&self.batch_rows(rows, &drawn.rows), &candidates)
     }
 
     /// One pass; returns the mean loss, by the weights of the rows.
-    pub(crate) fn epoch(&mut self, learner: &mut Learner, rng: &mut ChaCha8Rng) -> Result<f64> {
+    pub(crate) fn epoch(&mut self, backend: &mut dyn TrainBackend, rng: &mut ChaCha8Rng) -> Result<f64> {
         let (mut sum, mut total) = (0.0, 0.0);
         for blocks in self.rows.windows(rng) {
             let mut order = self.rows.take(&blocks)?;
             order.shuffle(rng);
-            let (of_window, weight) = self.pass(learner, &order, rng)?;
+            let (of_window, weight) = self.pass(backend, &order, rng)?;
             sum += of_window;
             total += weight;
         }
@@ -159,7 +171,12 @@ impl Training<'_> {
     }
 
     /// Learns from rows in memory, in this order; returns the sum of their losses and that of their weights.
-    pub(crate) fn pass(&mut self, learner: &mut Learner, order: &[usize], rng: &mut ChaCha8Rng) -> Result<(f64, f64)> {
+    pub(crate) fn pass(
+        &mut self,
+        backend: &mut dyn TrainBackend,
+        order: &[usize],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<(f64, f64)> {
         let (mut sum, mut total) = (0.0, 0.0);
         // A row alone has no negatives.
         for rows in order.chunks(self.batch_size).filter(|rows| rows.len() > 1) {
@@ -167,7 +184,7 @@ impl Training<'_> {
             let (weights, weight) = self.weights(rows);
             // Rows that count for nothing teach nothing.
             if weight > 0.0 {
-                sum += self.step(learner, (rows, &weights), rng)? * weight;
+                sum += self.step(backend, (rows, &weights), rng)? * weight;
                 total += weight;
             }
             self.context.progress.advance(rows.len() as u64);
@@ -175,8 +192,8 @@ impl Training<'_> {
         Ok((sum, total))
     }
 
-    fn exploded(&self, learner: &Learner, rows: &[usize], loss: f64) -> OperatorError {
-        let columns = learner.broken();
+    fn exploded(&self, backend: &dyn TrainBackend, rows: &[usize], loss: f64) -> OperatorError {
+        let columns = backend.non_finite_columns();
         let place = if columns.is_empty() {
             "in the layers or the scores".to_owned()
         } else {
@@ -190,7 +207,7 @@ impl Training<'_> {
         OperatorError::invalid(format!(
             "{what}, at step {} ({} interactions, the first is row {} of the split): {place}. \
              Lower `learning_rate`, or limit the gradients with `clip_norm`",
-            learner.steps() + 1,
+            backend.steps() + 1,
             rows.len(),
             rows.first().map_or(0, |row| self.rows.number(*row)),
         ))

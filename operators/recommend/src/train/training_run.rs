@@ -22,16 +22,15 @@ use crate::train::checkpoint::{Best, Course};
 use crate::train::data_scan::Survey;
 use crate::train::losses::hard_negatives::Frozen;
 use crate::train::losses::sampling::Sampling;
-use crate::train::network::compute_backend::Computing;
 use crate::train::network::warm_start;
 use crate::train::network::warm_start::{Meaning, Taken};
-use crate::train::train_backend::Learner;
+use crate::train::train_backend::NewBackend;
 use crate::train::training_loop::Training;
 use crate::train::two_tower_train::{BEST_EPOCH, TEMPERATURE, TwoTowerTrain};
 use crate::train::validation::Validation;
 use towline_api::{
     Artifact, Column, Context, DatasetFiles, Inputs, ModelFiles, ModelType, OperatorError, Output, Report, ReportTable,
-    Result, Task, TaskResult, file_dataset_at,
+    Result, TaskResult, file_dataset_at,
 };
 
 /// The state of training after the epoch that was done last.
@@ -56,6 +55,13 @@ struct LearnedFrom {
     sampling: Sampling,
 }
 
+/// Where training begins.
+struct Beginning<'a> {
+    /// The model of a warm start.
+    earlier: Option<&'a ModelFiles>,
+    new_backend: &'a NewBackend<'a>,
+}
+
 /// What training has brought about.
 struct Trained {
     towers: Towers,
@@ -66,8 +72,17 @@ struct Trained {
     steps: usize,
 }
 
-impl Task for TwoTowerTrain {
-    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+impl TwoTowerTrain {
+    /// Trains on a backend.
+    ///
+    /// # Errors
+    /// Says what is wrong with the data, or what the backend reports.
+    pub fn train_on(
+        &self,
+        inputs: &Inputs<Artifact>,
+        context: &Context,
+        new_backend: &NewBackend<'_>,
+    ) -> Result<Output> {
         let context = &Context {
             threads: self.threads.unwrap_or(context.threads),
             ..context.clone()
@@ -78,12 +93,11 @@ impl Task for TwoTowerTrain {
             Some(Artifact::Model(model)) => Some(model),
             _ => None,
         };
-        let trained = self.train(&material, learned_from, validation.as_ref(), earlier, context)?;
+        let begin = Beginning { earlier, new_backend };
+        let trained = self.train(&material, learned_from, validation.as_ref(), &begin, context)?;
         self.stored(&material, validation.as_ref(), trained, context)
     }
-}
 
-impl TwoTowerTrain {
     fn read(dataset: &DatasetFiles, sides: &Sides, split: &str, context: &Context) -> Result<EncodedTable> {
         let columns: Vec<&Column> = sides.query.iter().chain(&sides.item).collect();
         EncodedTable::read(
@@ -184,7 +198,7 @@ impl TwoTowerTrain {
         material: &Material<'_>,
         LearnedFrom { rows, liked, sampling }: LearnedFrom,
         validation: Option<&Validation<'_>>,
-        earlier: Option<&ModelFiles>,
+        begin: &Beginning<'_>,
         context: &Context,
     ) -> Result<Trained> {
         let Material {
@@ -198,13 +212,14 @@ impl TwoTowerTrain {
         let (query, item) = self.shapes(sides, (&rows.chunk.queries, &rows.chunk.items))?;
         let mut towers = Towers::init(self.normalize, query, item, &mut rng)?;
         self.begin(&mut towers, &catalogue.table)?;
+        let earlier = begin.earlier;
         let taken = earlier
             .map(|earlier| warmed(&mut towers, material, earlier, context))
             .transpose()?;
         let steps = self.epochs * rows.steps(self.batch_size);
-        let manner = self.manner(steps);
-        let on = Computing::new(self.precision, context.threads);
-        let mut learner = Learner::new(&towers, &manner, (self.device, self.precision, on))?;
+        let config = self.config(steps);
+        let mut backend = (begin.new_backend)(&towers, &config, self.precision, context.threads)?;
+        let backend = backend.as_mut();
         let mut training = Training {
             batch_size: self.batch_size,
             loss: self.loss,
@@ -231,11 +246,11 @@ impl TwoTowerTrain {
             ends: VecDeque::new(),
         };
         let checkpoint = context.scratch()?.join(CHECKPOINT);
-        if course.take_up(&mut learner, &towers, &checkpoint)? {
+        if course.take_up(backend, &towers, &checkpoint)? {
             let text = format!("taken up after epoch {}/{}", course.epoch, self.epochs);
             context.progress.note(&text);
             context.progress.advance((course.epoch * interactions) as u64);
-            learner.download(&mut towers)?;
+            backend.download(&mut towers)?;
         }
         while course.epoch < self.epochs && !self.is_over(&course) {
             course.epoch += 1;
@@ -243,18 +258,18 @@ impl TwoTowerTrain {
                 // Fresh weights recommend nothing.
                 Some(settings) if course.epoch > 1 || earlier.is_some() => {
                     let mut copy = towers.clone();
-                    learner.download(&mut copy)?;
+                    backend.download(&mut copy)?;
                     let items = training.rows.chunk.items.select(training.sampling.catalogue());
                     Some(Frozen::new(settings, copy, &items, context)?)
                 }
                 _ => None,
             };
-            let loss = training.epoch(&mut learner, &mut course.rng)?;
+            let loss = training.epoch(backend, &mut course.rng)?;
             course.metrics.insert("loss".to_owned(), loss);
             if self.learn_temperature {
-                course.metrics.insert(TEMPERATURE.to_owned(), learner.temperature()?);
+                course.metrics.insert(TEMPERATURE.to_owned(), backend.temperature()?);
             }
-            learner.download(&mut towers)?;
+            backend.download(&mut towers)?;
             if self.average_epochs > 1 {
                 course.ends.truncate(self.average_epochs - 1);
                 course.ends.push_front(towers.clone());
@@ -267,7 +282,7 @@ impl TwoTowerTrain {
             self.tell(&mut course, &per_epoch, context);
             // After the last epoch everything is nearly done.
             if course.epoch < self.epochs {
-                course.write(&learner, &checkpoint)?;
+                course.write(backend, &checkpoint)?;
             }
         }
         let columns = std::iter::once("epoch").chain(per_epoch.iter().map(|name| name.as_str()));

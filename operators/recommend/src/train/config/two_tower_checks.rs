@@ -4,7 +4,7 @@ use crate::data::feature_column::Kind;
 use crate::data::tower_columns::Sides;
 use crate::train::config::training_options::Loss;
 use crate::train::config::two_tower_shape::one_domain;
-use crate::train::network::temperature::LEAST;
+use crate::train::network::temperature::MIN_TEMPERATURE;
 use crate::train::two_tower_train::TwoTowerTrain;
 use crate::train::validation::METRICS;
 use towline_api::{Code, Column, ModelType, Problem, byte_size};
@@ -56,7 +56,7 @@ impl TwoTowerTrain {
         );
         range(
             "temperature",
-            self.learn_temperature && self.temperature.is_some_and(|t| t < LEAST),
+            self.learn_temperature && self.temperature.is_some_and(|t| t < MIN_TEMPERATURE),
             "a temperature that is learnt begins at 0.01 or above",
         );
         range(

@@ -11,8 +11,8 @@ use crate::towers::Side;
 use crate::towers::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape, own_table};
 use crate::train::config::training_options::{LearningRateSchedule, Optimizer};
 use crate::train::network::dropout::Dropout;
-use crate::train::network::temperature::Warmth;
-use crate::train::train_backend::Manner;
+use crate::train::network::temperature::TemperatureConfig;
+use crate::train::train_backend::TrainingConfig;
 use crate::train::two_tower_train::TwoTowerTrain;
 use towline_api::{Column, OperatorError, Result};
 
@@ -150,12 +150,12 @@ impl TwoTowerTrain {
     }
 
     /// How the towers learn, in a training of this many steps.
-    pub(crate) fn manner(&self, steps: usize) -> Manner {
-        Manner {
+    pub(crate) fn config(&self, steps: usize) -> TrainingConfig {
+        TrainingConfig {
             step: self.step(steps),
             clip_norm: self.clip_norm,
             dropout: Dropout::new(self.dropout, self.seed),
-            temperature: Warmth {
+            temperature: TemperatureConfig {
                 first: self.first_temperature(),
                 learnt: self.learn_temperature,
             },

@@ -6,7 +6,7 @@ use crate::train::config::training_options::Precision;
 
 /// Instructions, threads and precision.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Computing {
+pub(crate) struct ComputeBackend {
     /// The instructions for all but products in bf16.
     pub(crate) isa: Isa,
     /// How many threads there are.
@@ -36,10 +36,10 @@ enum Numbers<'a> {
     Pairs(Bf16, &'a [Pair]),
 }
 
-impl Computing {
+impl ComputeBackend {
     /// The best that this processor has.
     pub(crate) fn new(precision: Precision, threads: usize) -> Self {
-        Computing {
+        ComputeBackend {
             isa: Isa::best(),
             threads,
             bf16: match precision {
@@ -174,7 +174,7 @@ mod tests {
             flipped
         };
         for precision in [Precision::F32, Precision::Bf16] {
-            let on = Computing::new(precision, 1);
+            let on = ComputeBackend::new(precision, 1);
             // A number of bf16 is up to 1 in 256 off, and so is a product of two, twice that.
             let most = if precision == Precision::F32 {
                 1e-4

@@ -4,7 +4,7 @@ use towline_kernels::{Isa, Numbers, Step, add_bias, column_sums, in_parallel, up
 
 use crate::towers::activation::Activation;
 use crate::towers::towers::Dense;
-use crate::train::network::compute_backend::{Computing, RightBuffer};
+use crate::train::network::compute_backend::{ComputeBackend, RightBuffer};
 
 /// Rows of a product that one thread works on: fixed, since it is only a matter of speed.
 const ROWS: usize = 256;
@@ -41,11 +41,6 @@ impl Layer {
         layer
     }
 
-    /// Width of its output.
-    pub(crate) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
     /// Copies the weights back.
     pub(crate) fn download(&self, dense: &mut Dense) {
         let (count, outputs) = (dense.weight.len(), dense.bias.len());
@@ -66,7 +61,7 @@ impl Layer {
     /// `output = activation(input weight^T + bias)`, [rows, inputs] to [rows, outputs].
     pub(crate) fn forward(
         &mut self,
-        on: Computing,
+        on: ComputeBackend,
         input: &[f32],
         output: &mut Vec<f32>,
         activation: Option<Activation>,
@@ -90,7 +85,7 @@ impl Layer {
     /// `output` is its output divided by the number beside it.
     pub(crate) fn backward(
         &mut self,
-        on: Computing,
+        on: ComputeBackend,
         input: &[f32],
         output: &[f32],
         gradient: &mut Vec<f32>,

@@ -8,7 +8,7 @@ const PART: usize = 1 << 16;
 
 /// Which share is left out.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Dropout {
+pub struct Dropout {
     share: f64,
     seed: u64,
 }
@@ -16,7 +16,7 @@ pub(crate) struct Dropout {
 /// What one step leaves out of one tower. A number goes by its place alone, so that neither threads nor devices matter,
 /// and the same is left out on the way back.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Omitted {
+pub struct DropoutMask {
     share: f64,
     key: u64,
 }
@@ -28,15 +28,15 @@ impl Dropout {
     }
 
     /// What step number `step` leaves out of tower number `tower`.
-    pub(crate) fn of(self, step: usize, tower: u64) -> Omitted {
-        Omitted {
+    pub fn of(self, step: usize, tower: u64) -> DropoutMask {
+        DropoutMask {
             share: self.share,
             key: mixed(mixed(self.seed ^ 0x6472_6f70_6f75_7421) ^ (2 * step as u64 + tower)),
         }
     }
 }
 
-impl Omitted {
+impl DropoutMask {
     /// The share that is kept.
     pub(crate) fn keep(self) -> f32 {
         (1.0 - self.share) as f32
@@ -63,8 +63,7 @@ impl Omitted {
     }
 
     /// The factors of `count` numbers.
-    #[cfg(feature = "torch")]
-    pub(crate) fn factors(self, layer: usize, count: usize) -> Vec<f32> {
+    pub fn factors(self, layer: usize, count: usize) -> Vec<f32> {
         (0..count).map(|place| self.factor(layer, place)).collect()
     }
 }

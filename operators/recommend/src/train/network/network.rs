@@ -2,18 +2,17 @@
 
 use towline_kernels::{Bag, Numbers, Step, Table, Touched, in_parallel};
 
-use crate::data::feature_table::EncodedTable;
 use crate::towers::towers::Towers;
-use crate::train::network::compute_backend::Computing;
+use crate::train::network::compute_backend::ComputeBackend;
 use crate::train::network::dropout::Dropout;
-use crate::train::network::trainable_tower::{Half, Input, Slot};
-use crate::train::train_backend::Manner;
+use crate::train::network::trainable_tower::{Input, Slot, TrainableTower};
+use crate::train::train_backend::{TowerRows, TrainingConfig};
 use towline_api::Result;
 
 /// Both towers with everything that learning needs.
 #[derive(Debug)]
 pub(crate) struct Network {
-    on: Computing,
+    on: ComputeBackend,
     step: Step,
     /// The numbers of all steps so far: what rows that were not touched have missed.
     history: Vec<Numbers>,
@@ -22,15 +21,15 @@ pub(crate) struct Network {
     /// The embedding tables, in the order of [`Towers::tables`].
     slots: Vec<Slot>,
     /// The query (user) tower.
-    pub(crate) query: Half,
+    pub(crate) query: TrainableTower,
     /// The item tower.
-    pub(crate) item: Half,
+    pub(crate) item: TrainableTower,
 }
 
 impl Network {
     /// The network with the weights of `towers`.
-    pub(crate) fn new(towers: &Towers, manner: &Manner, on: Computing) -> Self {
-        let step = manner.step;
+    pub(crate) fn new(towers: &Towers, config: &TrainingConfig, on: ComputeBackend) -> Self {
+        let step = config.step;
         let parts = step.parts();
         let mut widths = vec![1; towers.tables.len()];
         for tower in [&towers.query, &towers.item] {
@@ -46,16 +45,16 @@ impl Network {
             on,
             step,
             history: Vec::new(),
-            clip_norm: manner.clip_norm,
-            dropout: manner.dropout,
+            clip_norm: config.clip_norm,
+            dropout: config.dropout,
             slots: slots.collect(),
-            query: Half::new(&towers.query, towers.normalize, parts),
-            item: Half::new(&towers.item, towers.normalize, parts),
+            query: TrainableTower::new(&towers.query, towers.normalize, parts),
+            item: TrainableTower::new(&towers.item, towers.normalize, parts),
         }
     }
 
     /// Where it computes.
-    pub(crate) fn on(&self) -> Computing {
+    pub(crate) fn on(&self) -> ComputeBackend {
         self.on
     }
 
@@ -65,13 +64,9 @@ impl Network {
     }
 
     /// Embeds rows of tables: users of `queries`, items of `items`.
-    pub(crate) fn forward(
-        &mut self,
-        queries: (&EncodedTable, &[usize]),
-        items: (&EncodedTable, &[usize]),
-    ) -> Result<()> {
-        self.query.fill(queries.0, queries.1)?;
-        self.item.fill(items.0, items.1)?;
+    pub(crate) fn forward(&mut self, queries: TowerRows<'_>, items: TowerRows<'_>) -> Result<()> {
+        self.query.fill(queries.table, queries.rows)?;
+        self.item.fill(items.table, items.rows)?;
         let (isa, step, history) = (self.on.isa, &self.step, &self.history);
         let mut tasks: Vec<(&mut Slot, Vec<&Bag>)> = self.slots.iter_mut().map(|slot| (slot, Vec::new())).collect();
         for input in self.query.inputs.iter().chain(&self.item.inputs) {
@@ -81,13 +76,13 @@ impl Network {
             slot.table.touch(isa, &bags, &mut slot.touched, step, history);
         });
         let on = self.on;
-        let omitted = |tower| self.dropout.map(|dropout| dropout.of(self.history.len() + 1, tower));
-        self.query.forward(on, &self.slots, queries.1.len(), omitted(0));
-        self.item.forward(on, &self.slots, items.1.len(), omitted(1));
+        let dropped = |tower| self.dropout.map(|dropout| dropout.of(self.history.len() + 1, tower));
+        self.query.forward(on, &self.slots, queries.count(), dropped(0));
+        self.item.forward(on, &self.slots, items.count(), dropped(1));
         Ok(())
     }
 
-    /// One step along the gradients that the halves hold; returns what they were multiplied by. `beside` is the sum of the
+    /// One step along the gradients that the towers hold; returns what they were multiplied by. `beside` is the sum of the
     /// squares of the gradients that are none of the network's.
     pub(crate) fn learn(&mut self, beside: f64) -> f32 {
         let on = self.on;
@@ -95,9 +90,9 @@ impl Network {
         self.item.backward(on);
         let mut tasks: Vec<(&mut Slot, Vec<(&mut Input, &[f32], usize)>)> =
             self.slots.iter_mut().map(|slot| (slot, Vec::new())).collect();
-        for half in [&mut self.query, &mut self.item] {
-            let (gradient, width) = (half.gradient.as_slice(), half.width);
-            for input in &mut half.inputs {
+        for tower in [&mut self.query, &mut self.item] {
+            let (gradient, width) = (tower.gradient.as_slice(), tower.width());
+            for input in &mut tower.inputs {
                 tasks[input.slot].1.push((input, gradient, width));
             }
         }

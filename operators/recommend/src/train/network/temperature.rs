@@ -4,15 +4,15 @@ use towline_kernels::{Isa, Step, update};
 
 /// No score is divided by less: what is learnt would run away with the loss (Radford et al. 2021, "Learning transferable
 /// visual models from natural language supervision", section 2.5).
-pub(crate) const LEAST: f64 = 0.01;
+pub const MIN_TEMPERATURE: f64 = 0.01;
 
 /// Whether the temperature is learnt, and from where.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Warmth {
+pub struct TemperatureConfig {
     /// At the beginning.
-    pub(crate) first: f64,
+    pub first: f64,
     /// Whether it is learnt along.
-    pub(crate) learnt: bool,
+    pub learnt: bool,
 }
 
 /// The temperature while the towers learn. What is learnt is the logarithm of its inverse, which scores are multiplied by.
@@ -27,7 +27,7 @@ pub(crate) struct Temperature {
 
 impl Temperature {
     /// The temperature at the beginning; it moves as the weights do, but does not decay.
-    pub(crate) fn new(warmth: Warmth, step: Step) -> Self {
+    pub(crate) fn new(warmth: TemperatureConfig, step: Step) -> Self {
         let step = step.without_decay();
         let mut state = Vec::new();
         if warmth.learnt {
@@ -68,7 +68,7 @@ impl Temperature {
         }
         let numbers = self.step.numbers(step);
         update(isa, &mut self.state, &[self.gradient], scale, &self.step, &numbers);
-        self.state[0] = self.state[0].min(-LEAST.ln() as f32);
+        self.state[0] = self.state[0].min(-MIN_TEMPERATURE.ln() as f32);
     }
 
     /// What the next step depends on.

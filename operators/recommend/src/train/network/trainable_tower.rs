@@ -1,21 +1,21 @@
 //! One tower while it learns.
 
+use std::ops::Range;
+
 use towline_kernels::{
-    Bag, Isa, Numbers, Pooling, Step, Table, Touched, in_parallel, normalize_rows, normalize_rows_backward, update,
+    Bag, Isa, Numbers, Pooling, Step, Table, Touched, normalize_rows, normalize_rows_backward, update,
 };
 
 use crate::data::feature_column::Ids;
 use crate::data::feature_table::EncodedTable;
 use crate::towers::activation::Activation;
-use crate::towers::tower_shape::{Normalize, Pool};
+use crate::towers::forward_pass::{self, Columns, TowerOps};
+use crate::towers::tower_shape::{Normalize, Pool, TowerShape};
 use crate::towers::towers::Tower;
-use crate::train::network::compute_backend::Computing;
+use crate::train::network::compute_backend::ComputeBackend;
 use crate::train::network::dense_layers::Layer;
-use crate::train::network::dropout::Omitted;
+use crate::train::network::dropout::DropoutMask;
 use towline_api::{PADDING_ID, Result};
-
-/// Rows that one thread gathers: fixed, since it is only a matter of speed.
-const ROWS: usize = 512;
 
 /// An embedding table, and what the batch at hand does with it.
 #[derive(Debug)]
@@ -28,18 +28,16 @@ pub(crate) struct Slot {
 
 /// One tower.
 #[derive(Debug)]
-pub(crate) struct Half {
+pub(crate) struct TrainableTower {
+    shape: TowerShape,
     /// Its columns with embeddings.
     pub(crate) inputs: Vec<Input>,
     numbers: Vec<NumbersInput>,
     /// Its layers.
     pub(crate) layers: Vec<Layer>,
-    activation: Activation,
     /// What the step at hand leaves out.
-    omitted: Option<Omitted>,
+    dropped: Option<DropoutMask>,
     normalize: Normalize,
-    /// Width of the pooled embeddings of a row, numbers included.
-    pub(crate) width: usize,
     /// The pooled embeddings and the output of each layer, row-major [rows, width].
     activations: Vec<Vec<f32>>,
     lengths: Vec<f32>,
@@ -76,7 +74,6 @@ enum Way {
 struct NumbersInput {
     column: String,
     width: usize,
-    offset: usize,
     /// The numbers of the batch at hand, row-major [rows, width].
     values: Vec<f32>,
 }
@@ -118,15 +115,8 @@ impl Input {
         }
     }
 
-    fn pool(
-        &self,
-        isa: Isa,
-        table: &Table,
-        range: std::ops::Range<usize>,
-        (out, width): (&mut [f32], usize),
-        add: bool,
-    ) {
-        let out = (out, width, self.offset);
+    fn pool(&self, isa: Isa, table: &Table, range: Range<usize>, out: Columns<'_>, add: bool) {
+        let out = (out.rows, out.stride, out.offset);
         match &self.way {
             Way::Plain(pooling) => table.pool(isa, &self.bag, *pooling, range, out, add),
             Way::Attention { query, gradient } => {
@@ -136,7 +126,49 @@ impl Input {
     }
 }
 
-impl Half {
+/// The operations of training: the fastest of the processor.
+struct KernelOps<'a> {
+    on: ComputeBackend,
+    slots: &'a [Slot],
+    inputs: &'a [Input],
+    numbers: &'a [NumbersInput],
+    layers: &'a mut [Layer],
+    dropped: Option<DropoutMask>,
+    /// The lengths of the rows before they are scaled.
+    lengths: &'a mut Vec<f32>,
+}
+
+impl TowerOps for KernelOps<'_> {
+    fn threads(&self) -> usize {
+        self.on.threads
+    }
+
+    fn pool(&self, column: usize, rows: Range<usize>, out: Columns<'_>, add: bool) {
+        let input = &self.inputs[column];
+        input.pool(self.on.isa, &self.slots[input.slot].table, rows, out, add);
+    }
+
+    fn numbers(&self, column: usize, row: usize) -> &[f32] {
+        let NumbersInput { values, width, .. } = &self.numbers[column];
+        &values[row * width..][..*width]
+    }
+
+    fn drop_out(&mut self, layer: usize, input: &mut [f32]) {
+        if let Some(dropped) = self.dropped {
+            dropped.apply(self.on.threads, layer, input);
+        }
+    }
+
+    fn dense(&mut self, layer: usize, input: &[f32], output: &mut Vec<f32>, activation: Option<Activation>) {
+        self.layers[layer].forward(self.on, input, output, activation);
+    }
+
+    fn scale_to_length_one(&mut self, rows: &mut [f32], width: usize) {
+        normalize_rows(rows, width, self.lengths);
+    }
+}
+
+impl TrainableTower {
     /// A tower that learns; `parts` numbers are kept of each weight.
     pub(crate) fn new(tower: &Tower, normalize: Normalize, parts: usize) -> Self {
         let starts = tower.shape.parts();
@@ -151,20 +183,18 @@ impl Half {
                 offset: part.1,
                 bag: Bag::default(),
             });
-        let numbers = of_numbers.iter().map(|(column, offset, width)| NumbersInput {
+        let numbers = of_numbers.iter().map(|(column, _, width)| NumbersInput {
             column: (*column).to_owned(),
             width: *width,
-            offset: *offset,
             values: Vec::new(),
         });
-        Half {
+        TrainableTower {
+            shape: tower.shape.clone(),
             inputs: inputs.collect(),
             numbers: numbers.collect(),
             layers: tower.layers.iter().map(|layer| Layer::new(layer, parts)).collect(),
-            activation: tower.shape.activation,
-            omitted: None,
+            dropped: None,
             normalize,
-            width: tower.shape.width(),
             activations: vec![Vec::new(); tower.layers.len() + 1],
             lengths: Vec::new(),
             gradient: Vec::new(),
@@ -189,49 +219,29 @@ impl Half {
         Ok(())
     }
 
-    /// The embeddings of the rows that were filled in, without what is omitted of what goes into the layers.
-    pub(crate) fn forward(&mut self, on: Computing, slots: &[Slot], rows: usize, omitted: Option<Omitted>) {
-        self.omitted = omitted;
-        let (inputs, numbers, width) = (&self.inputs, &self.numbers, self.width);
-        let pooled = &mut self.activations[0];
-        pooled.resize(rows * width, 0.0);
-        let gather = |(index, out): (usize, &mut [f32])| {
-            let range = index * ROWS..index * ROWS + out.len() / width;
-            for (place, input) in inputs.iter().enumerate() {
-                let add = place > 0 && input.offset == 0;
-                input.pool(on.isa, &slots[input.slot].table, range.clone(), (&mut *out, width), add);
-            }
-            for input in numbers {
-                let values = &input.values[range.start * input.width..range.end * input.width];
-                for (out, values) in out.chunks_exact_mut(width).zip(values.chunks_exact(input.width)) {
-                    out[input.offset..][..input.width].copy_from_slice(values);
-                }
-            }
+    /// The embeddings of the rows that were filled in, with dropout on the input of each layer.
+    pub(crate) fn forward(&mut self, on: ComputeBackend, slots: &[Slot], rows: usize, dropped: Option<DropoutMask>) {
+        self.dropped = dropped;
+        let mut ops = KernelOps {
+            on,
+            slots,
+            inputs: &self.inputs,
+            numbers: &self.numbers,
+            layers: &mut self.layers,
+            dropped,
+            lengths: &mut self.lengths,
         };
-        in_parallel(
-            on.threads,
-            pooled.chunks_mut(ROWS * width).enumerate().collect(),
-            gather,
-        );
-        let last = self.layers.len().saturating_sub(1);
-        for (index, layer) in self.layers.iter_mut().enumerate() {
-            let (before, after) = self.activations.split_at_mut(index + 1);
-            if let Some(omitted) = omitted {
-                omitted.apply(on.threads, index, &mut before[index]);
-            }
-            let activation = (index < last).then_some(self.activation);
-            layer.forward(on, &before[index], &mut after[0], activation);
-        }
-        if self.normalize == Normalize::L2 {
-            let dim = self.dim();
-            let output = self.activations.last_mut().into_iter();
-            output.for_each(|output| normalize_rows(output, dim, &mut self.lengths));
-        }
+        forward_pass::forward(&self.shape, self.normalize, &mut ops, rows, &mut self.activations);
+    }
+
+    /// Width of the concatenated inputs of a row.
+    pub(crate) fn width(&self) -> usize {
+        self.shape.width()
     }
 
     /// Width of the output.
     pub(crate) fn dim(&self) -> usize {
-        self.layers.last().map_or(self.width, Layer::outputs)
+        self.shape.dim()
     }
 
     /// The embeddings of the rows, row-major [rows, dim].
@@ -240,7 +250,7 @@ impl Half {
     }
 
     /// From the gradient by the output to that by the pooled embeddings.
-    pub(crate) fn backward(&mut self, on: Computing) {
+    pub(crate) fn backward(&mut self, on: ComputeBackend) {
         if self.normalize == Normalize::L2
             && let Some(output) = self.activations.last()
         {
@@ -250,11 +260,11 @@ impl Half {
         let last = self.layers.len().saturating_sub(1);
         for (index, layer) in self.layers.iter_mut().enumerate().rev() {
             let (input, output) = (&self.activations[index], &self.activations[index + 1]);
-            let keep = self.omitted.map_or(1.0, Omitted::keep);
-            let activation = (index < last).then_some((self.activation, keep));
+            let keep = self.dropped.map_or(1.0, DropoutMask::keep);
+            let activation = (index < last).then_some((self.shape.activation, keep));
             layer.backward(on, input, output, &mut self.gradient, activation);
-            if let Some(omitted) = self.omitted {
-                omitted.apply(on.threads, index, &mut self.gradient);
+            if let Some(dropped) = self.dropped {
+                dropped.apply(on.threads, index, &mut self.gradient);
             }
         }
     }
@@ -301,7 +311,7 @@ impl Half {
         self.layers.iter().flat_map(Layer::state).chain(attention).collect()
     }
 
-    /// The places of [`Half::state`].
+    /// The places of [`TrainableTower::state`].
     pub(crate) fn state_mut(&mut self) -> Vec<&mut [f32]> {
         let attention = self.inputs.iter_mut().filter_map(|input| match &mut input.way {
             Way::Attention { query, .. } => Some(query.as_mut_slice()),

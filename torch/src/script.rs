@@ -1,38 +1,25 @@
 //! A tower as TorchScript, for serving elsewhere.
 
-use std::path::Path;
-
 use tch::{CModule, Device, Kind, TchError, Tensor, no_grad};
+use towline_api::Result;
+use towline_recommend::torch_worker::{ColumnShape, ScriptRequest};
+use towline_recommend::train::backend::{Precision, Tower, Towers};
 
-use crate::towers::Side;
-use crate::towers::towers::{Tower, Towers};
-use crate::train::config::training_options::Precision;
-use crate::train::torch::torch_tower::{TorchTower, torch};
-use towline_api::{OperatorError, Result};
-
-/// How a tower takes a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// A value a row: [batch].
-    Single,
-    /// Padded lists of ids, [batch, length], or vectors, [batch, width].
-    Lists,
-}
+use crate::tower::{TorchTower, torch};
 
 /// Writes a tower as TorchScript. Its method `forward` takes one tensor per column: first of those with embeddings, int64,
 /// then of those of numbers, float32, each in the order of the tower.
-pub(crate) fn write_script(towers: &Towers, side: Side, columns: &[Shape], path: &Path) -> Result<()> {
-    towline_torch::load().map_err(|error| OperatorError::invalid(error.to_string()))?;
-    let tower = towers.tower(side);
+pub fn write_script(towers: &Towers, request: &ScriptRequest) -> Result<()> {
+    let (tower, columns) = (towers.tower(request.side), &request.columns);
     let trace = || -> Result<(), TchError> {
         let script = constants(towers, tower)?;
         let widths = tower.shape.numbers.iter().map(|numbers| Some(numbers.width as i64));
         let widths = tower.shape.embeddings.iter().map(|_| None).chain(widths);
-        let example = |(shape, width): (&Shape, Option<i64>)| {
+        let example = |(shape, width): (&ColumnShape, Option<i64>)| {
             let kind = if width.is_some() { Kind::Float } else { Kind::Int64 };
             match shape {
-                Shape::Single => Tensor::f_ones([2], (kind, Device::Cpu)),
-                Shape::Lists => Tensor::f_ones([2, width.unwrap_or(3)], (kind, Device::Cpu)),
+                ColumnShape::Single => Tensor::f_ones([2], (kind, Device::Cpu)),
+                ColumnShape::Lists => Tensor::f_ones([2, width.unwrap_or(3)], (kind, Device::Cpu)),
             }
         };
         let inputs = columns.iter().zip(widths).map(example).collect::<Result<Vec<_>, _>>()?;
@@ -47,7 +34,7 @@ pub(crate) fn write_script(towers: &Towers, side: Side, columns: &[Shape], path:
         let module = CModule::create_by_tracing("Tower", "forward", &inputs, &mut forward);
         match failure {
             Some(error) => Err(error),
-            None => module?.save(path),
+            None => module?.save(&request.path),
         }
     };
     no_grad(trace).map_err(torch)

@@ -1,30 +1,29 @@
 //! The towers while they learn with libtorch, on a CUDA device: autograd over the whole matrix of scores, and an optimizer
 //! that visits every row of every table at every step.
 
-use tch::{Device, Kind, TchError, Tensor};
-use towline_kernels::Step;
+use std::borrow::Cow;
 
-use crate::data::feature_column::Ids;
-use crate::data::feature_table::EncodedTable;
-use crate::towers::towers::{Tower, Towers};
-use crate::train::config::training_options::Precision;
-use crate::train::network::dropout::Dropout;
-use crate::train::network::temperature::{LEAST, Warmth};
-use crate::train::torch::torch_optimizer::{Variable, values};
-use crate::train::torch::torch_tower::{TorchTower, product, torch};
-use crate::train::train_backend::{Candidates, Compared, Manner, Pairs};
-use towline_api::{OperatorError, PADDING_ID, Result};
+use tch::{Device, Kind, TchError, Tensor};
+use towline_api::Result;
+use towline_kernels::Step;
+use towline_recommend::train::backend::{
+    BackendState, BatchRows, Candidates, Dropout, MIN_TEMPERATURE, Pairs, Precision, TemperatureConfig, Tower,
+    TowerRows, Towers, TrainBackend, TrainingConfig,
+};
+
+use crate::optimizer::{Variable, values};
+use crate::tower::{TorchTower, product, torch};
 
 /// Both towers with everything that learning needs.
 #[derive(Debug)]
-pub(crate) struct TorchNetwork {
+pub struct TorchNetwork {
     device: Device,
     step: Step,
     made: usize,
     clip_norm: Option<f64>,
     dropout: Option<Dropout>,
     precision: Precision,
-    temperature: Warmth,
+    temperature: TemperatureConfig,
     /// In the order of [`Towers::arrays`]; a learnt temperature, as the logarithm of its inverse, comes last.
     variables: Vec<Variable>,
     query: TorchTower,
@@ -32,23 +31,10 @@ pub(crate) struct TorchNetwork {
     loss: Option<Tensor>,
 }
 
-/// The first CUDA device, if libtorch and the system have one.
-pub(crate) fn cuda() -> Result<Device> {
-    towline_torch::load().map_err(|error| OperatorError::invalid(error.to_string()))?;
-    if tch::Cuda::is_available() {
-        Ok(Device::Cuda(0))
-    } else {
-        Err(OperatorError::invalid(
-            "`device: cuda`: libtorch finds no CUDA device. The libraries that `cargo xtask setup` fetches are for the \
-             processor alone; build with a libtorch for CUDA (set LIBTORCH), or train with `device: cpu`",
-        ))
-    }
-}
-
 impl TorchNetwork {
     /// The network with the weights of `towers`.
-    pub(crate) fn new(towers: &Towers, manner: &Manner, precision: Precision, device: Device) -> Result<Self> {
-        let step = manner.step;
+    pub fn new(towers: &Towers, config: &TrainingConfig, precision: Precision, device: Device) -> Result<Self> {
+        let step = config.step;
         let new = || -> Result<Self, TchError> {
             let parts = step.parts();
             let mut widths = vec![1; towers.tables.len()];
@@ -90,18 +76,18 @@ impl TorchNetwork {
                 })
             };
             let (query, item) = (tower(&towers.query)?, tower(&towers.item)?);
-            if manner.temperature.learnt {
-                let log = -manner.temperature.first.ln() as f32;
+            if config.temperature.learnt {
+                let log = -config.temperature.first.ln() as f32;
                 variables.push(Variable::new(&[log], &[1], parts, device)?);
             }
             Ok(TorchNetwork {
                 device,
                 step,
                 made: 0,
-                clip_norm: manner.clip_norm,
-                dropout: manner.dropout,
+                clip_norm: config.clip_norm,
+                dropout: config.dropout,
                 precision,
-                temperature: manner.temperature,
+                temperature: config.temperature,
                 variables,
                 query,
                 item,
@@ -111,32 +97,25 @@ impl TorchNetwork {
         new().map_err(torch)
     }
 
-    /// Steps made so far.
-    pub(crate) fn steps(&self) -> usize {
-        self.made
-    }
-
     /// The embeddings of the users, [batch, dim], and of the candidates, [candidates, dim].
-    fn forward(&self, compared: &Compared<'_>) -> Result<(Tensor, Tensor)> {
-        let queries = self.columns(&self.query, compared.queries)?;
-        let items = self.columns(&self.item, compared.items)?;
-        let omitted = |tower| self.dropout.map(|dropout| dropout.of(self.made + 1, tower));
-        let queries = self.query.forward(&queries, omitted(0));
-        let items = self.item.forward(&items, omitted(1));
+    fn forward(&self, batch: &BatchRows<'_>) -> Result<(Tensor, Tensor)> {
+        let queries = self.columns(&self.query, batch.queries)?;
+        let items = self.columns(&self.item, batch.items)?;
+        let dropped = |tower| self.dropout.map(|dropout| dropout.of(self.made + 1, tower));
+        let queries = self.query.forward(&queries, dropped(0));
+        let items = self.item.forward(&items, dropped(1));
         Ok((queries.map_err(torch)?, items.map_err(torch)?))
     }
 
     /// The columns of these rows as the tower takes them.
-    fn columns(&self, tower: &TorchTower, (table, rows): (&EncodedTable, &[usize])) -> Result<Vec<Tensor>> {
+    fn columns(&self, tower: &TorchTower, rows: TowerRows<'_>) -> Result<Vec<Tensor>> {
         let mut columns = Vec::new();
         for embedding in &tower.shape.embeddings {
-            let (ids, longest) = padded(table.get(&embedding.column)?, rows);
+            let (ids, longest) = rows.ids(&embedding.column)?;
             columns.push(self.tensor(&ids, longest));
         }
         for shape in &tower.shape.numbers {
-            let numbers = table.numbers(&shape.column, shape.width)?;
-            let values: Vec<f32> = rows.iter().flat_map(|row| numbers.row(*row)).copied().collect();
-            columns.push(self.tensor(&values, shape.width));
+            columns.push(self.tensor(&rows.numbers(&shape.column, shape.width)?, shape.width));
         }
         columns.into_iter().collect::<Result<_, _>>().map_err(torch)
     }
@@ -149,9 +128,29 @@ impl TorchNetwork {
             .f_to_device(self.device)
     }
 
-    /// The weighted sum of the losses of the rows.
-    pub(crate) fn softmax(&mut self, compared: &Compared<'_>, candidates: &Candidates<'_>) -> Result<f64> {
-        let (queries, items) = self.forward(compared)?;
+    /// A learnt temperature's logarithm of the inverse.
+    fn log(&self) -> Option<&Variable> {
+        self.variables.last().filter(|_| self.temperature.learnt)
+    }
+
+    /// Scores divided by the temperature.
+    fn warmed(&self, scores: &Tensor) -> Result<Tensor, TchError> {
+        match self.log() {
+            Some(log) => scores.f_mul(&log.weights.f_exp()?),
+            None => scores.f_mul_scalar(1.0 / self.temperature.first),
+        }
+    }
+
+    fn kept(&mut self, loss: Tensor) -> Result<f64> {
+        let value = loss.f_double_value(&[]).map_err(torch)?;
+        self.loss = Some(loss);
+        Ok(value)
+    }
+}
+
+impl TrainBackend for TorchNetwork {
+    fn softmax_loss(&mut self, batch: &BatchRows<'_>, candidates: &Candidates<'_>) -> Result<f64> {
+        let (queries, items) = self.forward(batch)?;
         let loss = || -> Result<Tensor, TchError> {
             let count = candidates.log_q.len();
             let scores = self.warmed(&product(&queries, &items, self.precision)?)?;
@@ -179,9 +178,8 @@ impl TorchNetwork {
         self.kept(loss)
     }
 
-    /// The weighted sum of the losses of the pairs.
-    pub(crate) fn pairwise(&mut self, compared: &Compared<'_>, pairs: &Pairs<'_>) -> Result<f64> {
-        let (queries, items) = self.forward(compared)?;
+    fn pairwise_loss(&mut self, batch: &BatchRows<'_>, pairs: &Pairs<'_>) -> Result<f64> {
+        let (queries, items) = self.forward(batch)?;
         let (mut rows, mut own, mut other, mut weights) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (row, (&(mine, found), weight)) in pairs.places.iter().zip(pairs.weights).enumerate() {
             if let Some(found) = found {
@@ -206,33 +204,7 @@ impl TorchNetwork {
         self.kept(loss)
     }
 
-    /// A learnt temperature's logarithm of the inverse.
-    fn log(&self) -> Option<&Variable> {
-        self.variables.last().filter(|_| self.temperature.learnt)
-    }
-
-    /// Scores divided by the temperature.
-    fn warmed(&self, scores: &Tensor) -> Result<Tensor, TchError> {
-        match self.log() {
-            Some(log) => scores.f_mul(&log.weights.f_exp()?),
-            None => scores.f_mul_scalar(1.0 / self.temperature.first),
-        }
-    }
-
-    /// What scores are divided by now.
-    pub(crate) fn temperature(&self) -> Result<f64> {
-        let value = |log: &Variable| Ok((-log.weights.f_double_value(&[0]).map_err(torch)?).exp());
-        self.log().map_or(Ok(self.temperature.first), value)
-    }
-
-    fn kept(&mut self, loss: Tensor) -> Result<f64> {
-        let value = loss.f_double_value(&[]).map_err(torch)?;
-        self.loss = Some(loss);
-        Ok(value)
-    }
-
-    /// One step along the gradients of the last loss.
-    pub(crate) fn learn(&mut self) -> Result<()> {
+    fn apply_gradients(&mut self) -> Result<()> {
         let Some(loss) = self.loss.take() else { return Ok(()) };
         let mut step = || -> Result<(), TchError> {
             self.variables.iter_mut().try_for_each(Variable::reset)?;
@@ -261,29 +233,37 @@ impl TorchNetwork {
             let mut log = log.iter_mut();
             log.try_for_each(|log| {
                 log.apply(scale, &step, &numbers)?;
-                log.at_most(-LEAST.ln())
+                log.at_most(-MIN_TEMPERATURE.ln())
             })
         };
         step().map_err(torch)
     }
 
-    /// Copies all weights back.
-    pub(crate) fn download(&self, towers: &mut Towers) -> Result<()> {
+    fn temperature(&self) -> Result<f64> {
+        let value = |log: &Variable| Ok((-log.weights.f_double_value(&[0]).map_err(torch)?).exp());
+        self.log().map_or(Ok(self.temperature.first), value)
+    }
+
+    fn steps(&self) -> usize {
+        self.made
+    }
+
+    fn download(&mut self, towers: &mut Towers) -> Result<()> {
         for (variable, array) in self.variables.iter().zip(towers.arrays_mut()) {
             *array = values(&variable.weights).map_err(torch)?;
         }
         Ok(())
     }
 
-    /// Weights and what the optimizer remembers of them, in the order of [`Towers::arrays`].
-    pub(crate) fn state(&self) -> Result<Vec<Vec<f32>>> {
-        let state = self.variables.iter().map(Variable::state);
-        state.collect::<Result<_, _>>().map_err(torch)
+    fn state(&self) -> Result<BackendState<'_>> {
+        let state = self.variables.iter().map(|variable| variable.state().map(Cow::Owned));
+        Ok(BackendState {
+            numbers: state.collect::<Result<_, _>>().map_err(torch)?,
+            last_steps: Vec::new(),
+        })
     }
 
-    /// Takes up where [`TorchNetwork::state`] was written down; `false`, with nothing changed, if the sizes are not those
-    /// of this network.
-    pub(crate) fn restore(&mut self, steps: usize, numbers: &[Vec<f32>]) -> Result<bool> {
+    fn restore(&mut self, steps: usize, numbers: &[Vec<f32>], _: &[Vec<u32>]) -> Result<bool> {
         let sizes = self.variables.iter().map(Variable::size);
         if !sizes.eq(numbers.iter().map(Vec::len)) {
             return Ok(false);
@@ -296,8 +276,7 @@ impl TorchNetwork {
         Ok(true)
     }
 
-    /// The columns whose embeddings are not finite any more.
-    pub(crate) fn broken(&self) -> Vec<&str> {
+    fn non_finite_columns(&self) -> Vec<&str> {
         let finite = |table: &Tensor| table.f_isfinite()?.f_all()?.f_int64_value(&[]);
         let towers = [&self.query, &self.item];
         let columns = towers
@@ -305,23 +284,6 @@ impl TorchNetwork {
             .flat_map(|tower| tower.shape.embeddings.iter().zip(&tower.tables));
         let broken = columns.filter(|(_, table)| finite(table).is_ok_and(|all| all == 0));
         broken.map(|(shape, _)| shape.column.as_str()).collect()
-    }
-}
-
-/// The ids of rows, and how many there are of each; lists are filled up with padding.
-fn padded(ids: &Ids, rows: &[usize]) -> (Vec<i64>, usize) {
-    match ids {
-        Ids::Single(ids) => (rows.iter().map(|&row| ids[row]).collect(), 1),
-        Ids::Lists { offsets, values } => {
-            let list = |row: usize| &values[offsets[row]..offsets[row + 1]];
-            let longest = rows.iter().map(|&row| list(row).len()).max().unwrap_or(0).max(1);
-            let mut all = Vec::with_capacity(rows.len() * longest);
-            for (index, &row) in rows.iter().enumerate() {
-                all.extend_from_slice(list(row));
-                all.resize((index + 1) * longest, PADDING_ID);
-            }
-            (all, longest)
-        }
     }
 }
 

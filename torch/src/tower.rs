@@ -2,10 +2,8 @@
 
 use tch::{Kind, TchError, Tensor};
 
-use crate::towers::tower_shape::{Normalize, Pool, TowerShape};
-use crate::train::config::training_options::Precision;
-use crate::train::network::dropout::Omitted;
 use towline_api::{OperatorError, PADDING_ID};
+use towline_recommend::train::backend::{Activation, DropoutMask, Normalize, Pool, Precision, TowerShape};
 
 /// What the scores of padding are under attention: far below all others, and finite, so that gradients are.
 const NO_SCORE: f64 = -1e30;
@@ -35,8 +33,8 @@ pub(crate) struct TorchTower {
 
 impl TorchTower {
     /// The embeddings of a batch, [batch, dim]. A tensor per column: first of those with embeddings, int64 [batch] or
-    /// [batch, length] padded with 0, then of those of numbers, float32 [batch] or [batch, width]. What is omitted does not go into the layers.
-    pub(crate) fn forward(&self, inputs: &[Tensor], omitted: Option<Omitted>) -> Result<Tensor, TchError> {
+    /// [batch, length] padded with 0, then of those of numbers, float32 [batch] or [batch, width]. What is dropped does not go into the layers.
+    pub(crate) fn forward(&self, inputs: &[Tensor], dropped: Option<DropoutMask>) -> Result<Tensor, TchError> {
         let (of_ids, of_numbers) = inputs.split_at(self.shape.embeddings.len());
         let mut parts = Vec::new();
         for (place, (ids, embedding)) in of_ids.iter().zip(&self.shape.embeddings).enumerate() {
@@ -52,8 +50,8 @@ impl TorchTower {
             Tensor::f_cat(&parts, 1)?
         };
         for (index, (weight, bias)) in self.layers.iter().enumerate() {
-            if let Some(omitted) = omitted {
-                let factors = Tensor::f_from_slice(&omitted.factors(index, x.numel()))?;
+            if let Some(dropped) = dropped {
+                let factors = Tensor::f_from_slice(&dropped.factors(index, x.numel()))?;
                 x = x.f_mul(&factors.f_view(x.size().as_slice())?.f_to_device(x.device())?)?;
             }
             x = match self.precision {
@@ -61,7 +59,7 @@ impl TorchTower {
                 Precision::Bf16 => product(&x, weight, self.precision)?.f_add(bias)?,
             };
             if index + 1 < self.layers.len() {
-                x = self.shape.activation.of_tensor(&x)?;
+                x = activated(self.shape.activation, &x)?;
             }
         }
         if self.normalize == Normalize::L2 {
@@ -71,6 +69,15 @@ impl TorchTower {
             x = x.f_div(&length)?;
         }
         Ok(x)
+    }
+}
+
+fn activated(activation: Activation, x: &Tensor) -> Result<Tensor, TchError> {
+    match activation {
+        Activation::Relu => x.f_relu(),
+        Activation::LeakyRelu => x.f_leaky_relu(),
+        Activation::Elu => x.f_elu(),
+        Activation::Tanh => x.f_tanh(),
     }
 }
 
