@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::import_paths::{ModulePath, imports, re_exports};
+use crate::source_tree::{is_test, split_tests};
 
 /// How many re-exports in a row are followed; more than that is a re-export of itself.
 const MAX_RE_EXPORTS: usize = 8;
@@ -119,9 +120,7 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<(
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let test =
-            matches!(name.as_str(), "tests" | "tests.rs" | "harness.rs" | "testing.rs") || name.ends_with("_tests.rs");
-        if test {
+        if is_test(&name) {
             continue;
         }
         if path.is_dir() {
@@ -135,8 +134,10 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<(
 
 /// The text without comments and without the test modules at its end.
 fn without_tests(text: &str) -> String {
-    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
-    let lines = text[..end].lines().filter(|line| !line.trim_start().starts_with("//"));
+    let lines = split_tests(text)
+        .0
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 

@@ -48,3 +48,14 @@ pub(crate) fn rust_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     found.sort();
     Ok(found)
 }
+
+/// Whether a file or folder of this name holds only test code.
+pub(crate) fn is_test(name: &str) -> bool {
+    matches!(name, "tests" | "tests.rs" | "harness.rs" | "testing.rs") || name.ends_with("_tests.rs")
+}
+
+/// The product code of a file, and the test module at its end.
+pub(crate) fn split_tests(text: &str) -> (&str, &str) {
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    text.split_at(end)
+}
