@@ -206,8 +206,6 @@ pub trait Describe: Operator + Serialize + DeserializeOwned + JsonSchema + Sized
     const PORTS: &'static [Port];
     /// A node as one writes it: the YAML below a node's name. It is parsed in a test.
     const EXAMPLE: &'static str;
-    /// What does the same in NVTabular or Merlin, under its name there; for the table in the documentation.
-    const NVTABULAR: &'static [&'static str] = &[];
 
     /// What those who read the output may take it to be while something is wrong with the node, so that a slip in it does
     /// not hide theirs. Only what holds for every configuration; nothing, if that is nothing.

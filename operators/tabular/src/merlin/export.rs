@@ -36,7 +36,6 @@ impl Describe for MerlinExport {
     const PURITY: Purity = Purity::Effect;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The dataset to write.")];
     const EXAMPLE: &'static str = "op: MerlinExport\ninput: features\nwith: { path: output/merlin }\n";
-    const NVTABULAR: &'static [&'static str] = &["Workflow.transform(...).to_parquet", "Schema.write"];
 }
 
 impl Operator for MerlinExport {

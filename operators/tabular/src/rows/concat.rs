@@ -21,7 +21,6 @@ impl Describe for Concat {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("inputs", "Columns of the same rows.").many()];
     const EXAMPLE: &'static str = "op: Concat\ninputs: [user_id, item_id, item_features]\n";
-    const NVTABULAR: &'static [&'static str] = &["WorkflowNode.__add__"];
 }
 
 impl Operator for Concat {

@@ -59,7 +59,6 @@ impl Describe for DataStats {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The dataset to profile.")];
     const EXAMPLE: &'static str = "op: DataStats\ninput: interactions\n";
-    const NVTABULAR: &'static [&'static str] = &["DataStats"];
 }
 
 impl Operator for DataStats {

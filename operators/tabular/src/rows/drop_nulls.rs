@@ -50,7 +50,6 @@ impl Describe for DropNulls {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to choose from.")];
     const EXAMPLE: &'static str = "op: DropNulls\ninput: clicks\nwith: { columns: [user_id, item_id] }\n";
-    const NVTABULAR: &'static [&'static str] = &["Dropna"];
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
         inputs.get("input").cloned()

@@ -43,7 +43,6 @@ impl Describe for Filter {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to choose from.")];
     const EXAMPLE: &'static str = "op: Filter\ninput: interactions\nwith: { where: \"click = 1\" }\n";
-    const NVTABULAR: &'static [&'static str] = &["Filter"];
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
         inputs.get("input").cloned()

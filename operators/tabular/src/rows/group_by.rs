@@ -75,7 +75,6 @@ impl Describe for GroupBy {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to group.")];
     const EXAMPLE: &'static str = "op: GroupBy\ninput: clicks\nwith: { by: [session_id], order_by: [timestamp], aggregate: { item_id: [list, last] } }\n";
-    const NVTABULAR: &'static [&'static str] = &["Groupby"];
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();

@@ -124,7 +124,6 @@ impl Describe for Join {
     ];
     const EXAMPLE: &'static str =
         "op: Join\ninputs: { input: ratings, right: movies }\nwith: { on: { movieId: movieId }, how: left }\n";
-    const NVTABULAR: &'static [&'static str] = &["JoinExternal"];
 
     fn check(&self) -> Vec<Problem> {
         if self.on.is_empty() {

@@ -31,7 +31,6 @@ impl Describe for Rename {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to rename.")];
     const EXAMPLE: &'static str = "op: Rename\ninput: ratings\nwith: { columns: { movieId: item_id } }\n";
-    const NVTABULAR: &'static [&'static str] = &["Rename"];
 }
 
 impl Operator for Rename {

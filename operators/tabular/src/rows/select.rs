@@ -25,7 +25,6 @@ impl Describe for Select {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to choose from.")];
     const EXAMPLE: &'static str = "op: Select\ninput: interactions\nwith: { columns: [user_id, item_id] }\n";
-    const NVTABULAR: &'static [&'static str] = &["ColumnSelector"];
 
     fn check(&self) -> Vec<Problem> {
         let problems = duplicates(self.columns.iter().flatten().map(String::as_str));

@@ -45,7 +45,6 @@ impl Describe for DropLowCardinality {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to choose from.")];
     const EXAMPLE: &'static str = "op: DropLowCardinality\ninput: clicks\nwith: { drop: [country] }\n";
-    const NVTABULAR: &'static [&'static str] = &["DropLowCardinality"];
 }
 
 impl Operator for DropLowCardinality {

@@ -53,7 +53,6 @@ impl Describe for HashBucket {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to hash.")];
     const EXAMPLE: &'static str = "op: HashBucket\ninput: clicks[user_id]\nwith: { buckets: 100_000 }\n";
-    const NVTABULAR: &'static [&'static str] = &["HashBucket"];
 }
 
 impl Operator for HashBucket {

@@ -40,7 +40,6 @@ impl Describe for HashedCross {
     const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to cross.")];
     const EXAMPLE: &'static str =
         "op: HashedCross\ninput: users\nwith: { crosses: { age_gender: [age, gender] }, buckets: 1000 }\n";
-    const NVTABULAR: &'static [&'static str] = &["HashedCross"];
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();

@@ -73,7 +73,6 @@ impl Describe for ListSlice {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of lists.")];
     const EXAMPLE: &'static str = "op: ListSlice\ninput: sessions[item_id_list]\nwith: { start: -20, pad: true }\n";
-    const NVTABULAR: &'static [&'static str] = &["ListSlice"];
 
     fn check(&self) -> Vec<Problem> {
         if self.pad && self.length().is_none() {

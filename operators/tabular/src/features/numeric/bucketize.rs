@@ -49,7 +49,6 @@ impl Describe for Bucketize {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
     const EXAMPLE: &'static str = "op: Bucketize\ninput: users[age]\nwith: { boundaries: [18, 25, 40, 65] }\n";
-    const NVTABULAR: &'static [&'static str] = &["Bucketize"];
 
     fn check(&self) -> Vec<Problem> {
         let lists: Vec<&Vec<f64>> = match &self.boundaries {

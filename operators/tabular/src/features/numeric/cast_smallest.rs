@@ -45,7 +45,6 @@ impl Describe for CastSmallest {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of whole numbers.")];
     const EXAMPLE: &'static str = "op: CastSmallest\ninput: users\nwith: { ranges: { age: [0, 120] } }\n";
-    const NVTABULAR: &'static [&'static str] = &["ReduceDtypeSize"];
 
     fn check(&self) -> Vec<Problem> {
         let turned = self.ranges.iter().filter(|(_, [low, high])| low > high);

@@ -37,7 +37,6 @@ impl Describe for Clip {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
     const EXAMPLE: &'static str = "op: Clip\ninput: clicks[price]\nwith: { min: 0, max: 1000 }\n";
-    const NVTABULAR: &'static [&'static str] = &["Clip"];
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
         inputs.get("input").cloned()

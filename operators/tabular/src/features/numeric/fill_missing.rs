@@ -139,7 +139,6 @@ impl Describe for FillMissing {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to fill.")];
     const EXAMPLE: &'static str = "op: FillMissing\ninput: clicks[price]\nwith: { with: median, indicator: true }\n";
-    const NVTABULAR: &'static [&'static str] = &["FillMissing", "FillMedian"];
 
     fn check(&self) -> Vec<Problem> {
         match (self.with, &self.value) {

@@ -29,7 +29,6 @@ impl Describe for LogOp {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
     const EXAMPLE: &'static str = "op: LogOp\ninput: clicks[price]\n";
-    const NVTABULAR: &'static [&'static str] = &["LogOp"];
 }
 
 impl Operator for LogOp {

@@ -57,7 +57,6 @@ impl Describe for Normalize {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
     const EXAMPLE: &'static str = "op: Normalize\ninput: clicks[price]\nwith: { method: min_max, clip: true }\n";
-    const NVTABULAR: &'static [&'static str] = &["Normalize", "NormalizeMinMax"];
 
     fn check(&self) -> Vec<Problem> {
         if self.clip && self.method != Method::MinMax {

@@ -21,7 +21,6 @@ impl Describe for AddTags {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to tag.")];
     const EXAMPLE: &'static str = "op: AddTags\ninput: clicks[click]\nwith: { tags: [target] }\n";
-    const NVTABULAR: &'static [&'static str] = &["AddTags", "AddMetadata"];
 
     fn check(&self) -> Vec<Problem> {
         clash(&self.tags).into_iter().collect()

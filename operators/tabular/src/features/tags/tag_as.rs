@@ -17,7 +17,6 @@ impl Describe for TagAsUserID {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The user's id.")];
     const EXAMPLE: &'static str = "op: TagAsUserID\ninput: clicks[user_id]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsUserID"];
 }
 
 impl Operator for TagAsUserID {
@@ -41,7 +40,6 @@ impl Describe for TagAsItemID {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The item's id.")];
     const EXAMPLE: &'static str = "op: TagAsItemID\ninput: clicks[item_id]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsItemID"];
 }
 
 impl Operator for TagAsItemID {
@@ -65,7 +63,6 @@ impl Describe for TagAsUserFeatures {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The user's features.")];
     const EXAMPLE: &'static str = "op: TagAsUserFeatures\ninput: clicks[user_age]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsUserFeatures"];
 }
 
 impl Operator for TagAsUserFeatures {
@@ -89,7 +86,6 @@ impl Describe for TagAsItemFeatures {
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[Port::dataset("input", "The item's features.")];
     const EXAMPLE: &'static str = "op: TagAsItemFeatures\ninput: clicks[item_brand]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsItemFeatures"];
 }
 
 impl Operator for TagAsItemFeatures {

@@ -118,7 +118,6 @@ impl Describe for JoinGroupStats {
     const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with the key and the columns.")];
     const EXAMPLE: &'static str =
         "op: JoinGroupStats\ninput: clicks\nwith: { by: [item_id], columns: [price], stats: [count, mean, std] }\n";
-    const NVTABULAR: &'static [&'static str] = &["JoinGroupby"];
 
     fn check(&self) -> Vec<Problem> {
         let lists = [

@@ -97,7 +97,6 @@ impl Describe for TargetEncode {
     const PORTS: &'static [Port] = &[Port::dataset("input", "The categories and the targets.")];
     const EXAMPLE: &'static str =
         "op: TargetEncode\ninput: clicks[item_brand, click]\nwith: { target: [click], folds: 5 }\n";
-    const NVTABULAR: &'static [&'static str] = &["TargetEncoding"];
 
     fn check(&self) -> Vec<Problem> {
         if self.target.is_empty() {

@@ -50,7 +50,6 @@ impl Describe for PretrainedEmbedding {
     const PORTS: &'static [Port] = &[Port::dataset("input", "One column of original ids.")];
     const EXAMPLE: &'static str =
         "op: PretrainedEmbedding\ninput: clicks[item_id]\nwith: { path: data/item_vectors.npy }\n";
-    const NVTABULAR: &'static [&'static str] = &["EmbeddingOperator"];
 
     fn check(&self) -> Vec<Problem> {
         let tensors = self

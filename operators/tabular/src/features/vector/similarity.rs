@@ -72,7 +72,6 @@ impl Describe for Similarity {
     const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with both columns.")];
     const EXAMPLE: &'static str =
         "op: Similarity\ninput: rows\nwith: { left: user_genres, right: genres, metric: tf_idf }\n";
-    const NVTABULAR: &'static [&'static str] = &["ColumnSimilarity"];
 }
 
 impl Operator for Similarity {

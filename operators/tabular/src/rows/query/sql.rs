@@ -52,7 +52,6 @@ impl Describe for Sql {
         .named()];
     const EXAMPLE: &'static str = "op: Sql\ninputs: { ratings: ratings, movies: movies }\nwith:\n  query: |\n    SELECT \
                                    r.*, m.title FROM ratings r JOIN movies m USING (movieId)\n";
-    const NVTABULAR: &'static [&'static str] = &["LambdaOp"];
 }
 
 impl Operator for Sql {

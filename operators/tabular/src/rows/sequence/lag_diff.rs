@@ -83,7 +83,6 @@ impl Describe for LagDiff {
     const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to compare.")];
     const EXAMPLE: &'static str =
         "op: LagDiff\ninput: clicks\nwith: { key: [user_id], order_by: timestamp, columns: [timestamp] }\n";
-    const NVTABULAR: &'static [&'static str] = &["DifferenceLag"];
 
     fn check(&self) -> Vec<Problem> {
         let empty = [

@@ -115,7 +115,6 @@ impl Describe for Categorify {
         .optional(),
     ];
     const EXAMPLE: &'static str = "op: Categorify\ninput: clicks[item_brand]\nwith: { min_count: 2 }\n";
-    const NVTABULAR: &'static [&'static str] = &["Categorify"];
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
