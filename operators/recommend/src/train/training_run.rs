@@ -27,11 +27,11 @@ use crate::train::network::warm_start;
 use crate::train::network::warm_start::{Meaning, Taken};
 use crate::train::train_backend::Learner;
 use crate::train::training_loop::Training;
-use crate::train::two_tower_train::{BEST_EPOCH, TEMPERATURE, TwoTowerTrain};
+use crate::train::two_tower_train::{BEST_EPOCH, INPUT, NEW_ITEMS, TEMPERATURE, TwoTowerTrain, WARM_START};
 use crate::train::validation::Validation;
 use towline_api::{
     Artifact, Column, Context, DatasetFiles, Inputs, ModelFiles, ModelType, OperatorError, Output, Report, ReportTable,
-    Result, Task, TaskResult, file_dataset_at,
+    Result, Task, TaskResult,
 };
 
 /// The state of training after the epoch that was done last.
@@ -74,10 +74,7 @@ impl Task for TwoTowerTrain {
         };
         let (material, learned_from) = self.material(inputs, context)?;
         let validation = self.read_validation(&material, context)?;
-        let earlier = match inputs.get("warm_start") {
-            Some(Artifact::Model(model)) => Some(model),
-            _ => None,
-        };
+        let earlier = WARM_START.files(inputs)?;
         let trained = self.train(&material, learned_from, validation.as_ref(), earlier, context)?;
         self.stored(&material, validation.as_ref(), trained, context)
     }
@@ -94,7 +91,7 @@ impl TwoTowerTrain {
     }
 
     fn material<'a>(&self, inputs: &'a Inputs<Artifact>, context: &Context) -> Result<(Material<'a>, LearnedFrom)> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let sides = Sides::of(&dataset.schema).map_err(|problems| {
             let texts: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
             OperatorError::invalid(texts.join("; "))
@@ -119,8 +116,8 @@ impl TwoTowerTrain {
             &model_type.item,
             &sides.item_id,
         );
-        if let Some(Artifact::Dataset(more)) = inputs.get("items") {
-            let columns = columns_of(&sides.item.iter().collect::<Vec<_>>(), more, "items")?;
+        if let Some(more) = NEW_ITEMS.files(inputs)? {
+            let columns = columns_of(&sides.item.iter().collect::<Vec<_>>(), more, NEW_ITEMS.name())?;
             let more = EncodedTable::read(
                 crate::model::stored_model::tables(more, None)?,
                 &columns,

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::features::tags::tagging::{Unchanged, clash, tagged_type};
-use towline_api::{Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Result, Tag, TypeContext};
+use towline_api::{
+    DatasetPort, Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Result, Tag, TypeContext,
+};
 
 /// Adds tags to every column of its input; the values stay as they are. A tag that contradicts one that a column already
 /// has is an error.
@@ -15,11 +17,13 @@ pub struct AddTags {
     pub tags: Vec<Tag>,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to tag.");
+
 impl Describe for AddTags {
     const NAME: &'static str = "AddTags";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to tag.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: AddTags\ninput: clicks[click]\nwith: { tags: [target] }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -29,7 +33,7 @@ impl Describe for AddTags {
 
 impl Operator for AddTags {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        tagged_type(inputs, &self.tags)
+        tagged_type(INPUT, inputs, &self.tags)
     }
 
     fn form(&self) -> Form<'_> {
