@@ -7,11 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use towline::run::NodeStatus;
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Registry, Result, Task, TaskResult, TypeContext,
+    Artifact, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Optional, Output, Port,
+    Problem, Purity, Registry, Result, Task, TaskResult, TypeContext,
 };
 
 use crate::engine::{node, options, run};
+
+const INPUT: DatasetPort<Optional> = DatasetPort::optional("input", "Anything.");
 
 macro_rules! probe {
     ($name:ident, $version:literal) => {
@@ -29,7 +31,7 @@ macro_rules! probe {
             const NAME: &'static str = "Probe";
             const CODE_VERSION: u32 = $version;
             const PURITY: Purity = Purity::Pure;
-            const PORTS: &'static [Port] = &[Port::dataset("input", "Anything.").optional()];
+            const PORTS: &'static [Port] = &[INPUT.port()];
             const EXAMPLE: &'static str = "op: Probe\nwith: { act: nothing, counter: count }\n";
         }
 

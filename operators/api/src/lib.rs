@@ -34,7 +34,9 @@ pub use operator::{
     Columns, Describe, FitOutput, Fitter, Form, Input, Inputs, Operator, Outside, Port, Purity, Sink, Source, Stateful,
     Table, Task,
 };
-pub use ports::{dataset_at, datasets, file_dataset_at, model_at, model_files_at};
+pub use ports::{
+    Dataset, DatasetPort, Many, Metrics, MetricsPort, Model, ModelPort, Named, Optional, PortKind, Required, TypedPort,
+};
 pub use registry::{Built, Descriptor, Registry};
 pub use schema::{Column, Domain, Schema};
 pub use tags::{Tag, UnknownTag, contradiction};

@@ -25,7 +25,7 @@ pub enum Purity {
     Effect,
 }
 
-/// An input of an operator.
+/// The declaration of an input of an operator; made by a [typed port](crate::TypedPort).
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Port {
@@ -48,71 +48,6 @@ pub struct Port {
     pub doc: &'static str,
 }
 
-impl Port {
-    /// A required port for one dataset.
-    pub const fn dataset(name: &'static str, doc: &'static str) -> Self {
-        Port {
-            name,
-            kind: Kind::Dataset,
-            required: true,
-            many: false,
-            named: false,
-            measured: false,
-            tolerant: false,
-            doc,
-        }
-    }
-
-    /// A required port for one model.
-    pub const fn model(name: &'static str, doc: &'static str) -> Self {
-        Port {
-            name,
-            kind: Kind::Model,
-            required: true,
-            many: false,
-            named: false,
-            measured: false,
-            tolerant: false,
-            doc,
-        }
-    }
-
-    /// The same port, but the operator can do without.
-    #[must_use]
-    pub const fn optional(mut self) -> Self {
-        self.required = false;
-        self
-    }
-
-    /// The same port for any number of inputs.
-    #[must_use]
-    pub const fn many(mut self) -> Self {
-        self.many = true;
-        self
-    }
-
-    /// The same port, of an operator that reads the metrics of what is connected.
-    #[must_use]
-    pub const fn measured(mut self) -> Self {
-        self.measured = true;
-        self
-    }
-
-    /// The same port, of an operator that can do without those that failed.
-    #[must_use]
-    pub const fn tolerant(mut self) -> Self {
-        self.tolerant = true;
-        self
-    }
-
-    /// The same port, of an operator that reads the names of what is connected.
-    #[must_use]
-    pub const fn named(mut self) -> Self {
-        self.named = true;
-        self
-    }
-}
-
 /// What is connected to an operator: (port, value), in the order of the file. On a port for many, `label` is the name
 /// that the user gave (`inputs: { ratings: a, movies: b }`), or the name of the node.
 #[derive(Debug, Clone)]
@@ -127,18 +62,6 @@ pub struct Input<T> {
     pub label: String,
     /// What is connected.
     pub value: T,
-}
-
-impl<T> Inputs<T> {
-    /// The value on a port for one. The engine has checked that required ports are connected.
-    pub fn get(&self, port: &str) -> Option<&T> {
-        self.0.iter().find(|input| input.port == port).map(|input| &input.value)
-    }
-
-    /// The values, in order.
-    pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(|input| &input.value)
-    }
 }
 
 /// What decides an operator's output beside its inputs and its configuration; all of it goes into the cache key.
@@ -206,8 +129,6 @@ pub trait Describe: Operator + Serialize + DeserializeOwned + JsonSchema + Sized
     const PORTS: &'static [Port];
     /// A node as one writes it: the YAML below a node's name. It is parsed in a test.
     const EXAMPLE: &'static str;
-    /// What does the same in NVTabular or Merlin, under its name there; for the table in the documentation.
-    const NVTABULAR: &'static [&'static str] = &[];
 
     /// What those who read the output may take it to be while something is wrong with the node, so that a slip in it does
     /// not hide theirs. Only what holds for every configuration; nothing, if that is nothing.

@@ -22,8 +22,6 @@ pub struct Descriptor {
     pub ports: &'static [Port],
     /// A node as one writes it.
     pub example: &'static str,
-    /// What does the same in NVTabular or Merlin.
-    pub nvtabular: &'static [&'static str],
     make_schema: fn() -> Value,
     schema: Arc<OnceLock<Value>>,
     build: fn(&Value, &Value) -> Result<Built, Vec<Problem>>,
@@ -59,7 +57,6 @@ impl Descriptor {
             make_schema: || schemars::schema_for!(T).to_value(),
             schema: Arc::default(),
             example: T::EXAMPLE,
-            nvtabular: T::NVTABULAR,
             build: build::<T>,
             assumed_type: T::assumed_type,
         }

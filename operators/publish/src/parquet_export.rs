@@ -14,9 +14,9 @@ use serde_json::json;
 
 use crate::batch::decode::Decoder;
 use towline_api::{
-    Artifact, Code, Context, DatasetFiles, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError,
-    Output, Port, Problem, Purity, Receipt, Report, Result, Sink, TableFile, TaskResult, TypeContext, dataset_at,
-    file_dataset_at, suggest, target,
+    Artifact, Code, Context, DatasetFiles, DatasetPort, DatasetType, Describe, Form, Inputs, NodeType, Operator,
+    OperatorError, Output, Port, Problem, Purity, Receipt, Report, Result, Sink, TableFile, TaskResult, TypeContext,
+    suggest, target,
 };
 use towline_tables::AtomicFile;
 use towline_tables::TableWriter;
@@ -47,17 +47,19 @@ fn yes() -> bool {
     true
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The dataset to write.");
+
 impl Describe for ParquetExport {
     const NAME: &'static str = "ParquetExport";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Effect;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The dataset to write.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ParquetExport\ninput: features\nwith: { path: output/features }\n";
 }
 
 impl Operator for ParquetExport {
     fn output_type(&self, inputs: &Inputs<NodeType>, _context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let problems = self.problems(dataset_at(inputs, "input")?);
+        let problems = self.problems(INPUT.input_type(inputs)?);
         if problems.is_empty() {
             Ok(NodeType::Receipt)
         } else {
@@ -106,7 +108,7 @@ impl ParquetExport {
 
 impl Sink for ParquetExport {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let splits: Vec<&(String, TableFile)> = dataset
             .splits
             .iter()

@@ -10,8 +10,8 @@ use crate::redis::config::connection_config::Reach;
 use crate::redis::config::settings::{Document, Encoding, Gates, Publish, Stale};
 use crate::redis::config::{address, targets};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Receipt, Result,
-    Sink, TypeContext, dataset_at, target,
+    Artifact, Context, DatasetPort, Describe, Form, Inputs, ModelPort, NodeType, Operator, Optional, Output, Port,
+    Problem, Purity, Receipt, Result, Sink, TypeContext, target,
 };
 
 /// Publishes recommendations for an online service: one key per user, in a Redis server or in a file.
@@ -180,21 +180,20 @@ impl std::fmt::Debug for RedisSink {
     }
 }
 
+pub(crate) const INPUT: DatasetPort = DatasetPort::required(
+    "input",
+    "One row per user: the user's id and the list column `recommendations`.",
+);
+pub(crate) const MODEL: ModelPort<Optional> = ModelPort::optional(
+    "model",
+    "The model that made the lists; its digest goes into `RECS:META`.",
+);
+
 impl Describe for RedisSink {
     const NAME: &'static str = "RedisSink";
     const CODE_VERSION: u32 = 3;
     const PURITY: Purity = Purity::Effect;
-    const PORTS: &'static [Port] = &[
-        Port::dataset(
-            "input",
-            "One row per user: the user's id and the list column `recommendations`.",
-        ),
-        Port::model(
-            "model",
-            "The model that made the lists; its digest goes into `RECS:META`.",
-        )
-        .optional(),
-    ];
+    const PORTS: &'static [Port] = &[INPUT.port(), MODEL.port()];
     const EXAMPLE: &'static str =
         "op: RedisSink\ninput: recommendations\nwith: { url: embedded, key: \"USER:{user_id}\" }\n";
 
@@ -212,7 +211,7 @@ impl Describe for RedisSink {
 
 impl Operator for RedisSink {
     fn output_type(&self, inputs: &Inputs<NodeType>, _context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let problems = self.problems(&dataset_at(inputs, "input")?.schema);
+        let problems = self.problems(&INPUT.input_type(inputs)?.schema);
         if problems.is_empty() {
             Ok(NodeType::Receipt)
         } else {

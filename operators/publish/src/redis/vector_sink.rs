@@ -21,8 +21,8 @@ use crate::redis::publish::task::receipt;
 use crate::redis::redis_sink::{default_chunk, default_connections, default_in_flight, default_patience, is_false};
 use crate::redis::verify::receipt_check::Claim;
 use towline_api::{
-    Artifact, Code, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Receipt, Result, Schema, Sink, Tag, TaskResult, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Code, Column, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
+    Port, Problem, Purity, Receipt, Result, Schema, Sink, Tag, TaskResult, TypeContext,
 };
 
 /// The column of vectors.
@@ -142,14 +142,16 @@ impl std::fmt::Debug for VectorSink {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required(
+    "input",
+    "One row per item: the item's id and the column `embedding`, as `Encode` makes it.",
+);
+
 impl Describe for VectorSink {
     const NAME: &'static str = "VectorSink";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Effect;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "One row per item: the item's id and the column `embedding`, as `Encode` makes it.",
-    )];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: VectorSink\ninput: item_embeddings\nwith: { url: \"redis://localhost:6379\", key: \"ITEM:{item_id}\", index: items }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -177,7 +179,7 @@ impl Describe for VectorSink {
 
 impl Operator for VectorSink {
     fn output_type(&self, inputs: &Inputs<NodeType>, _context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let schema = &dataset_at(inputs, "input")?.schema;
+        let schema = &INPUT.input_type(inputs)?.schema;
         let mut problems = key_problems(&self.key, schema, false);
         match item_column(schema) {
             Ok(item) => problems.extend(unusable(item).map(|problem| problem.at_port("input"))),
@@ -209,7 +211,7 @@ impl Operator for VectorSink {
 
 impl Sink for VectorSink {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let pattern = KeyPattern::parse(&self.key).map_err(OperatorError::invalid)?;
         let item = item_column(&dataset.schema).map_err(|problem| OperatorError::invalid(problem.message))?;
         let form = documents::Form::Vector;

@@ -9,8 +9,8 @@ use towline_kernels::{Isa, Likes, Weights, solve_rows};
 use crate::model::embedding_model;
 use crate::model::interactions::{Interactions, interactions_type};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
+    Artifact, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Purity, Result, Task, TypeContext, default_split,
 };
 
 /// Matrix factorisation for implicit feedback by alternating least squares (Hu, Koren and Volinsky 2008): a vector per
@@ -60,20 +60,19 @@ fn default_iterations() -> usize {
     15
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Positive interactions: encoded columns with their tags.");
+
 impl Describe for Als {
     const NAME: &'static str = "Als";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "Positive interactions: encoded columns with their tags.",
-    )];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Als\ninput: features\nwith: { factors: 64, regularization: 30.0 }\n";
 }
 
 impl Operator for Als {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        interactions_type(dataset_at(inputs, "input")?, &self.fit_on, &[], Some(self.factors))
+        interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], Some(self.factors))
     }
 
     fn form(&self) -> Form<'_> {
@@ -110,7 +109,7 @@ impl Lists {
 
 impl Task for Als {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let interactions = Interactions::read(dataset, &self.fit_on, &[], Some(self.factors), context)?;
         let histories = interactions.histories()?;
         let mut liked_by: Vec<Vec<u32>> = vec![Vec::new(); interactions.catalogue.len()];

@@ -7,8 +7,8 @@ use towline_kernels::{Isa, invert};
 use crate::model::interactions::{Interactions, interactions_type};
 use crate::model::item_weights::{Description, FILE, ItemWeights, KIND, Weights};
 use towline_api::{
-    Artifact, Code, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
+    Artifact, Code, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port,
+    Problem, Purity, Result, Task, TypeContext, default_split,
 };
 
 /// EASE: a linear item-to-item model with a closed-form solution (Steck 2019, "Embarrassingly shallow autoencoders for
@@ -35,14 +35,13 @@ fn default_regularization() -> f64 {
 /// 3.6 GB of weights.
 const MOST_ITEMS: usize = 30_000;
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Positive interactions: encoded columns with their tags.");
+
 impl Describe for Ease {
     const NAME: &'static str = "Ease";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "Positive interactions: encoded columns with their tags.",
-    )];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Ease\ninput: features\nwith: { regularization: 100.0 }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -55,7 +54,7 @@ impl Describe for Ease {
 
 impl Operator for Ease {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        interactions_type(dataset_at(inputs, "input")?, &self.fit_on, &[], None)
+        interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], None)
     }
 
     fn form(&self) -> Form<'_> {
@@ -65,7 +64,7 @@ impl Operator for Ease {
 
 impl Task for Ease {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let interactions = Interactions::read(dataset, &self.fit_on, &[], None, context)?;
         let items = interactions.catalogue.len();
         if items > MOST_ITEMS {

@@ -8,8 +8,8 @@ use crate::model::interactions::{Interactions, interactions_type};
 use crate::model::item_weights::{ItemWeights, Weights};
 use crate::towers::scoring::best;
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result, Task,
-    TypeContext, dataset_at, default_split, file_dataset_at,
+    Artifact, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result,
+    Task, TypeContext, default_split,
 };
 
 /// Item-based k-nearest neighbours: recommends the items most similar to the user's history, by the cosine similarity
@@ -36,20 +36,19 @@ fn default_neighbours() -> usize {
     200
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Positive interactions: encoded columns with their tags.");
+
 impl Describe for ItemKNN {
     const NAME: &'static str = "ItemKNN";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "Positive interactions: encoded columns with their tags.",
-    )];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ItemKNN\ninput: features\nwith: { neighbours: 200 }\n";
 }
 
 impl Operator for ItemKNN {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        interactions_type(dataset_at(inputs, "input")?, &self.fit_on, &[], None)
+        interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], None)
     }
 
     fn form(&self) -> Form<'_> {
@@ -59,7 +58,7 @@ impl Operator for ItemKNN {
 
 impl Task for ItemKNN {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let interactions = Interactions::read(dataset, &self.fit_on, &[], None, context)?;
         let items = interactions.catalogue.len();
         let histories = interactions.histories()?;

@@ -11,8 +11,8 @@ use crate::model::embedding_model;
 use crate::model::interactions::{Interactions, interactions_type};
 use crate::synthetic::planted_rule::{PlantedRule, TASTES, suits, taste};
 use towline_api::{
-    Artifact, Code, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
+    Artifact, Code, Column, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
+    Port, Problem, Purity, Result, Task, TypeContext, default_split,
 };
 
 /// The optimal model for interactions of `SyntheticAliCcp`: an item's score is the true probability that the user
@@ -38,20 +38,22 @@ const SHIFT: f64 = 0.02;
 /// Tolerated sampling error in standard errors.
 const ERRORS: f64 = 5.0;
 
+const INPUT: DatasetPort = DatasetPort::required(
+    "input",
+    "Interactions of `SyntheticAliCcp`: encoded columns with their tags.",
+);
+
 impl Describe for PlantedOptimum {
     const NAME: &'static str = "PlantedOptimum";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "Interactions of `SyntheticAliCcp`: encoded columns with their tags.",
-    )];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: PlantedOptimum\ninput: features\nwith: { structure: 0.8 }\n";
 }
 
 impl Operator for PlantedOptimum {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let output = interactions_type(dataset_at(inputs, "input")?, &self.fit_on, &[], Some(TASTES as usize))?;
+        let output = interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], Some(TASTES as usize))?;
         let NodeType::Model(model) = &output else {
             return Ok(output);
         };
@@ -81,7 +83,7 @@ fn foreign(column: &Column) -> Option<Problem> {
 
 impl Task for PlantedOptimum {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let dim = TASTES as usize;
         let interactions = Interactions::read(dataset, &self.fit_on, &[], Some(dim), context)?;
         let model_type = &interactions.model_type;

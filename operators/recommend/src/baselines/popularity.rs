@@ -7,8 +7,8 @@ use crate::data::time_decay::Recency;
 use crate::model::embedding_model;
 use crate::model::interactions::{Interactions, interactions_type};
 use towline_api::{
-    Artifact, Code, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Result, Tag, Task, TypeContext, dataset_at, default_split, file_dataset_at,
+    Artifact, Code, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port,
+    Problem, Purity, Result, Tag, Task, TypeContext, default_split,
 };
 
 /// Popularity baseline: recommends the most frequent items, overall or per user segment. With `recency`, recent
@@ -32,20 +32,19 @@ pub struct Popularity {
 /// Every item has a score per segment.
 const MOST_SEGMENTS: usize = 1024;
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Positive interactions: encoded columns with their tags.");
+
 impl Describe for Popularity {
     const NAME: &'static str = "Popularity";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "Positive interactions: encoded columns with their tags.",
-    )];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Popularity\ninput: features\nwith: { segment: user_age }\n";
 }
 
 impl Operator for Popularity {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let dataset = dataset_at(inputs, "input")?;
+        let dataset = INPUT.input_type(inputs)?;
         if let Some(segment) = &self.segment {
             let Some(column) = dataset.schema.get(segment) else {
                 return Err(vec![Problem::unknown_column(segment, &dataset.schema).at("segment")]);
@@ -79,7 +78,7 @@ impl Popularity {
 
 impl Task for Popularity {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let dim = if self.segment.is_some() { None } else { Some(1) };
         let mut interactions = Interactions::read(dataset, &self.fit_on, &self.columns(), dim, context)?;
         let model_type = interactions.model_type.clone();

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use towline_api::{
-    Artifact, Code, Context, Describe, Form, Inputs, Kind, ModelFiles, ModelType, NodeType, Operator, OperatorError,
-    Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext, suggest,
+    Artifact, Code, Context, Describe, Form, Inputs, Many, MetricsPort, ModelFiles, ModelPort, ModelType, NodeType,
+    Operator, OperatorError, Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext,
+    suggest,
 };
 
 /// Selects the best of several models of one type by a metric: of a connected evaluation per model, or else of the
@@ -43,8 +44,15 @@ pub enum Goal {
     Min,
 }
 
-const MODELS: &str = "models";
-const EVALUATIONS: &str = "evaluations";
+const MODELS: ModelPort<Many> = ModelPort::many("models", "The models to choose from.")
+    .named()
+    .measured()
+    .tolerant();
+const EVALUATIONS: MetricsPort<Many> =
+    MetricsPort::many("evaluations", "What was measured of each of them, in the same order.")
+        .or_none()
+        .tolerant();
+/// The metrics beside those of the best model: models compared, models that failed, the place of the best one.
 const COUNT: &str = "models";
 const FAILED: &str = "failed";
 const BEST: &str = "best";
@@ -53,45 +61,25 @@ impl Describe for BestModel {
     const NAME: &'static str = "BestModel";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[
-        Port::model(MODELS, "The models to choose from.")
-            .many()
-            .named()
-            .measured()
-            .tolerant(),
-        Port {
-            name: EVALUATIONS,
-            kind: Kind::Metrics,
-            required: false,
-            many: true,
-            named: false,
-            measured: false,
-            tolerant: true,
-            doc: "What was measured of each of them, in the same order.",
-        },
-    ];
+    const PORTS: &'static [Port] = &[MODELS.port(), EVALUATIONS.port()];
     const EXAMPLE: &'static str =
         "op: BestModel\ninputs: { small: model_32, large: model_64 }\nwith: { metric: recall_at_10 }\n";
 }
 
 impl BestModel {
     /// The metrics that every model is known to have before the run.
-    fn known(inputs: &Inputs<NodeType>) -> Vec<String> {
-        let evaluated = inputs.0.iter().any(|input| input.port == EVALUATIONS);
-        let port = if evaluated { EVALUATIONS } else { MODELS };
-        let mut names = inputs
-            .0
-            .iter()
-            .filter(|input| input.port == port)
-            .map(|input| match &input.value {
-                NodeType::Metrics(names) => names.clone(),
-                NodeType::Model(model) => model.metrics.clone(),
-                NodeType::Dataset(_) | NodeType::Receipt => Vec::new(),
-            });
-        let first = names.next().unwrap_or_default();
-        names.fold(first, |all, own| {
-            all.into_iter().filter(|name| own.contains(name)).collect()
-        })
+    fn known(inputs: &Inputs<NodeType>) -> Result<Vec<String>, Vec<Problem>> {
+        let evaluations = EVALUATIONS.input_types(inputs)?;
+        let mut names: Vec<&Vec<String>> = evaluations.iter().map(|evaluation| evaluation.value).collect();
+        if names.is_empty() {
+            let models = MODELS.input_types(inputs)?;
+            names.extend(models.iter().map(|model| &model.value.metrics));
+        }
+        let Some((first, others)) = names.split_first() else {
+            return Ok(Vec::new());
+        };
+        let of_all = |name: &&String| others.iter().all(|own| own.contains(name));
+        Ok(first.iter().filter(of_all).cloned().collect())
     }
 
     /// The index of the best value.
@@ -164,14 +152,14 @@ type Contestant<'a> = Result<(&'a ModelFiles, &'a BTreeMap<String, f64>), &'a st
 fn common(models: &[&ModelType], metrics: Vec<String>) -> Result<ModelType, Vec<Problem>> {
     let Some(first) = models.first() else {
         return Err(vec![
-            Problem::new(Code::BadInput, "no model is connected").at_port(MODELS),
+            Problem::new(Code::BadInput, "no model is connected").at_port(MODELS.name()),
         ]);
     };
     let mut common = (*first).clone();
     for model in &models[1..] {
         let like = |m: &ModelType| (m.query.clone(), m.item.clone(), m.user_id.clone(), m.item_id.clone());
         if like(model) != like(first) {
-            let problem = Problem::new(Code::BadInput, "the models have different columns").at_port(MODELS);
+            let problem = Problem::new(Code::BadInput, "the models have different columns").at_port(MODELS.name());
             return Err(vec![
                 problem.help("only models with the same input columns can be compared"),
             ]);
@@ -189,23 +177,17 @@ fn common(models: &[&ModelType], metrics: Vec<String>) -> Result<ModelType, Vec<
 
 impl Operator for BestModel {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let models: Vec<&ModelType> = inputs
-            .values()
-            .filter_map(|value| match value {
-                NodeType::Model(model) => Some(model),
-                _ => None,
-            })
-            .collect();
-        let evaluations = inputs.0.iter().filter(|input| input.port == EVALUATIONS).count();
+        let models: Vec<&ModelType> = MODELS.input_types(inputs)?.iter().map(|model| model.value).collect();
+        let evaluations = EVALUATIONS.all(inputs).count();
         if evaluations > 0 && evaluations != models.len() {
             let text = format!("{} models, but {evaluations} evaluations", models.len());
-            return Err(vec![Problem::new(Code::BadInput, text).at_port(EVALUATIONS)]);
+            return Err(vec![Problem::new(Code::BadInput, text).at_port(EVALUATIONS.name())]);
         }
         if !self.trials.is_empty() && self.trials.len() != models.len() {
             let text = format!("{} models, but {} trials", models.len(), self.trials.len());
             return Err(vec![Problem::new(Code::BadConfig, text).at("trials")]);
         }
-        let mut known = Self::known(inputs);
+        let mut known = Self::known(inputs)?;
         if !known.contains(&self.metric) {
             let names: Vec<&str> = known.iter().map(String::as_str).collect();
             let help = if names.is_empty() {
@@ -228,11 +210,10 @@ impl Operator for BestModel {
 
 /// The models by name.
 fn contestants(inputs: &Inputs<Artifact>) -> Result<Vec<(&str, Contestant<'_>)>> {
-    let on = |port: &'static str| inputs.0.iter().filter(move |input| input.port == port);
-    let evaluated = on(EVALUATIONS).next().is_some();
-    let mut evaluations = on(EVALUATIONS).map(|input| &input.value);
+    let evaluated = EVALUATIONS.is_connected(inputs);
+    let mut evaluations = EVALUATIONS.all(inputs).map(|input| &input.value);
     let mut out = Vec::new();
-    for input in on(MODELS) {
+    for input in MODELS.all(inputs) {
         let contestant = match (&input.value, evaluations.next()) {
             (Artifact::Failed(reason), _) | (_, Some(Artifact::Failed(reason))) => Err(reason.as_str()),
             (Artifact::Model(model), Some(Artifact::Metrics(metrics))) => Ok((model, metrics)),

@@ -10,8 +10,8 @@ use crate::model::stored_model::LoadedModel;
 use crate::towers::tower_shape::WEIGHTS;
 use crate::towers::towers::Towers;
 use towline_api::{
-    Artifact, Code, Context, Describe, Form, Inputs, ModelFiles, ModelType, NodeType, Operator, OperatorError, Output,
-    Port, Problem, Purity, Report, Result, Score, Task, TaskResult, TypeContext,
+    Artifact, Code, Context, Describe, Form, Inputs, Many, ModelFiles, ModelPort, ModelType, Named, NodeType, Operator,
+    OperatorError, Output, Port, Problem, Purity, Report, Result, Score, Task, TaskResult, TypeContext,
 };
 
 /// Ensembles models with the same columns, for example `TwoTowerTrain` with different seeds: its score is the sum of
@@ -28,13 +28,16 @@ use towline_api::{
 #[serde(deny_unknown_fields)]
 pub struct Ensemble {}
 
+/// The metric: how many members there are.
 const MEMBERS: &str = "members";
+
+const MODELS: ModelPort<Many> = ModelPort::many("members", "The models, two at least.").named();
 
 impl Describe for Ensemble {
     const NAME: &'static str = "Ensemble";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::model(MEMBERS, "The models, two at least.").many().named()];
+    const PORTS: &'static [Port] = &[MODELS.port()];
     const EXAMPLE: &'static str = "op: Ensemble\ninputs: { first: model_1, second: model_2 }\n";
 }
 
@@ -50,12 +53,8 @@ fn columns(model: &ModelType) -> impl PartialEq {
 
 impl Operator for Ensemble {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let models = inputs.values().filter_map(|value| match value {
-            NodeType::Model(model) => Some(model),
-            _ => None,
-        });
-        let models: Vec<&ModelType> = models.collect();
-        let problem = |text: &str| Problem::new(Code::BadInput, text).at_port(MEMBERS);
+        let models: Vec<&ModelType> = MODELS.input_types(inputs)?.iter().map(|model| model.value).collect();
+        let problem = |text: &str| Problem::new(Code::BadInput, text).at_port(MODELS.name());
         let [first, others @ ..] = models.as_slice() else {
             return Err(vec![problem("no models are connected")]);
         };
@@ -91,18 +90,21 @@ impl Operator for Ensemble {
 
 impl Task for Ensemble {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let mut members: Vec<(&str, &ModelFiles)> = Vec::new();
-        for input in &inputs.0 {
-            if let Artifact::Model(model) = &input.value {
-                members.push((&input.label, model));
-            }
-        }
-        let Some((first_name, first)) = members.first().copied() else {
+        let members = MODELS.files(inputs)?;
+        let Some(Named {
+            label: first_name,
+            value: first,
+        }) = members.first().copied()
+        else {
             return Err(OperatorError::internal("no models are connected"));
         };
         let mut towers: Vec<Towers> = Vec::with_capacity(members.len());
         let known = items_of(first)?;
-        for (name, model) in &members {
+        for Named {
+            label: name,
+            value: model,
+        } in &members
+        {
             context.cancel.check()?;
             if !first.vocabularies.keys().eq(model.vocabularies.keys()) || items_of(model)? != known {
                 return Err(OperatorError::invalid(format!(

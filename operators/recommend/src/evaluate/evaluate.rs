@@ -12,9 +12,9 @@ use crate::evaluate::metrics::{Average, NAMES, OF_QUERY};
 use crate::evaluate::ranked_lists::{Ranked, longest};
 use crate::model::distinct_users::unknown_split;
 use towline_api::{
-    Artifact, Code, Context, DEFAULT_SPLIT, DatasetFiles, Describe, Form, Inputs, ModelType, NodeType, Operator,
-    OperatorError, Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext,
-    dataset_at, file_dataset_at, model_at,
+    Artifact, Code, Context, DEFAULT_SPLIT, DatasetFiles, DatasetPort, Describe, Form, Inputs, ModelPort, ModelType,
+    NodeType, Operator, OperatorError, Optional, Output, Port, Problem, Purity, Report, ReportTable, Result, Task,
+    TaskResult, TypeContext,
 };
 
 /// Unit that metrics are averaged over.
@@ -107,24 +107,22 @@ const RESAMPLES: std::ops::RangeInclusive<usize> = 20..=100_000;
 /// Maximum number of segments in a report: those with the most queries.
 const MOST_SEGMENTS: usize = 20;
 
+pub(crate) const MODEL: ModelPort = ModelPort::required("model", "The model to measure.");
+pub(crate) const DATA: DatasetPort = DatasetPort::required("data", "Interactions, encoded like the training data.");
+pub(crate) const SEEN: DatasetPort<Optional> = DatasetPort::optional(
+    "seen",
+    "Earlier interactions, for `exclude_seen`; the split `train` of `data` by default.",
+);
+pub(crate) const OPTIMAL_MODEL: ModelPort<Optional> = ModelPort::optional(
+    "optimal",
+    "The best possible model, where it is known: `PlantedOptimum` for data of `SyntheticAliCcp`.",
+);
+
 impl Describe for Evaluate {
     const NAME: &'static str = "Evaluate";
     const CODE_VERSION: u32 = 4;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[
-        Port::model("model", "The model to measure."),
-        Port::dataset("data", "Interactions, encoded like the training data."),
-        Port::dataset(
-            "seen",
-            "Earlier interactions, for `exclude_seen`; the split `train` of `data` by default.",
-        )
-        .optional(),
-        Port::model(
-            "optimal",
-            "The best possible model, where it is known: `PlantedOptimum` for data of `SyntheticAliCcp`.",
-        )
-        .optional(),
-    ];
+    const PORTS: &'static [Port] = &[MODEL.port(), DATA.port(), SEEN.port(), OPTIMAL_MODEL.port()];
     const EXAMPLE: &'static str = "op: Evaluate\ninputs: { model: model, data: features }\nwith: { k: [10, 20] }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -142,17 +140,21 @@ impl Describe for Evaluate {
 
 impl Operator for Evaluate {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let model = model_at(inputs, "model")?;
-        let data = dataset_at(inputs, "data")?;
-        let mut problems = mismatches(&interaction_columns(model), &data.schema, "data");
+        let model = MODEL.input_type(inputs)?;
+        let data = DATA.input_type(inputs)?;
+        let mut problems = mismatches(&interaction_columns(model), &data.schema, DATA.name());
         problems.extend(unknown_split(Some(&self.split), &data.splits, "split"));
-        if self.exclude_seen && inputs.get("seen").is_none() {
+        if self.exclude_seen && !SEEN.is_connected(inputs) {
             problems.extend(unknown_split(Some(DEFAULT_SPLIT), &data.splits, "exclude_seen"));
         }
         problems.extend(self.unlike_seen(model, inputs)?);
-        let optimal = inputs.get("optimal").map(|_| model_at(inputs, "optimal")).transpose()?;
+        let optimal = OPTIMAL_MODEL.input_type(inputs)?;
         if let Some(optimal) = optimal {
-            problems.extend(mismatches(&interaction_columns(optimal), &data.schema, "optimal"));
+            problems.extend(mismatches(
+                &interaction_columns(optimal),
+                &data.schema,
+                OPTIMAL_MODEL.name(),
+            ));
             problems.extend(self.unlike_seen(optimal, inputs)?);
         }
         for (index, segment) in self.segments.iter().enumerate() {
@@ -199,11 +201,11 @@ struct Line<'a> {
 impl Evaluate {
     /// Differences between a model and the dataset on `seen`, if that is read.
     fn unlike_seen(&self, model: &ModelType, inputs: &Inputs<NodeType>) -> Result<Vec<Problem>, Vec<Problem>> {
-        if !self.exclude_seen || inputs.get("seen").is_none() {
+        let Some(seen) = SEEN.input_type(inputs)?.filter(|_| self.exclude_seen) else {
             return Ok(Vec::new());
-        }
+        };
         let ids: Vec<_> = model.user_column().into_iter().chain(model.item_column()).collect();
-        Ok(mismatches(&ids, &dataset_at(inputs, "seen")?.schema, "seen"))
+        Ok(mismatches(&ids, &seen.schema, SEEN.name()))
     }
 
     /// The metrics of the standard rows, in order.
@@ -233,7 +235,7 @@ impl Evaluate {
 
 impl Task for Evaluate {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let ranked = Ranked::of(self, "model", inputs, context)?;
+        let ranked = Ranked::of(self, MODEL.files(inputs)?, inputs, context)?;
         let shares = ranked.model.catalogue.shares();
         let names = LINES.iter().zip(self.averages(&ranked, &shares)?);
         let line = |(&(name, prefix), averages)| Line {
@@ -244,8 +246,8 @@ impl Task for Evaluate {
         };
         let mut lines: Vec<Line<'_>> = names.map(line).collect();
         let optimal_shares: Vec<f64>;
-        if inputs.get("optimal").is_some() {
-            let optimal = Ranked::of(self, "optimal", inputs, context)?;
+        if let Some(optimal) = OPTIMAL_MODEL.files(inputs)? {
+            let optimal = Ranked::of(self, optimal, inputs, context)?;
             optimal_shares = optimal.model.catalogue.shares();
             let averages = optimal.averages(&self.k);
             let (name, prefix) = OPTIMAL;
@@ -264,7 +266,7 @@ impl Task for Evaluate {
         for segment in &self.segments {
             report
                 .tables
-                .push(self.segment_table(segment, &ranked, file_dataset_at(inputs, "data")?)?);
+                .push(self.segment_table(segment, &ranked, DATA.files(inputs)?)?);
         }
         let cases = &ranked.cases;
         report.facts = vec![

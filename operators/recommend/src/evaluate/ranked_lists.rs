@@ -3,12 +3,12 @@
 use crate::data::catalogue::Catalogue;
 use crate::data::feature_table::EncodedTable;
 use crate::data::tower_columns::{columns_of, interaction_columns};
-use crate::evaluate::evaluate::{Evaluate, Per};
+use crate::evaluate::evaluate::{DATA, Evaluate, Per, SEEN};
 use crate::evaluate::evaluation::Cases;
 use crate::evaluate::metrics::Average;
 use crate::model::interaction_history::Seen;
 use crate::model::stored_model::{LoadedModel, tables};
-use towline_api::{Artifact, Context, DEFAULT_SPLIT, Inputs, OperatorError, Result, file_dataset_at, model_files_at};
+use towline_api::{Artifact, Context, DEFAULT_SPLIT, Inputs, ModelFiles, OperatorError, Result};
 
 /// A model with its rankings.
 pub(crate) struct Ranked {
@@ -23,10 +23,15 @@ pub(crate) struct Ranked {
 
 impl Ranked {
     /// Ranks with the model on `port`.
-    pub(crate) fn of(evaluate: &Evaluate, port: &str, inputs: &Inputs<Artifact>, context: &Context) -> Result<Self> {
-        let model = LoadedModel::load(model_files_at(inputs, port)?, &context.cancel)?;
-        let data = file_dataset_at(inputs, "data")?;
-        let columns = columns_of(&interaction_columns(&model.model_type), data, "data")?;
+    pub(crate) fn of(
+        evaluate: &Evaluate,
+        model: &ModelFiles,
+        inputs: &Inputs<Artifact>,
+        context: &Context,
+    ) -> Result<Self> {
+        let model = LoadedModel::load(model, &context.cancel)?;
+        let data = DATA.files(inputs)?;
+        let columns = columns_of(&interaction_columns(&model.model_type), data, DATA.name())?;
         let table = EncodedTable::read(tables(data, Some(&evaluate.split))?, &columns, &context.cancel)?;
         let seen = seen(evaluate.exclude_seen, inputs, &model, context)?;
         let (model_type, catalogue) = (&model.model_type, &model.catalogue);
@@ -62,11 +67,11 @@ fn seen(exclude: bool, inputs: &Inputs<Artifact>, model: &LoadedModel, context: 
     if !exclude {
         return Ok(Seen::default());
     }
-    match inputs.get("seen") {
-        Some(_) => Seen::read(file_dataset_at(inputs, "seen")?, None, model, "seen", &context.cancel),
+    match SEEN.files(inputs)? {
+        Some(seen) => Seen::read(seen, None, model, SEEN.name(), &context.cancel),
         None => {
-            let data = file_dataset_at(inputs, "data")?;
-            Seen::read(data, Some(DEFAULT_SPLIT), model, "data", &context.cancel)
+            let data = DATA.files(inputs)?;
+            Seen::read(data, Some(DEFAULT_SPLIT), model, DATA.name(), &context.cancel)
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::torch_worker::{ColumnShape, ScriptRequest, WorkerProgram};
 use crate::towers::Side;
 use crate::towers::tower_shape::{Architecture, KIND, WEIGHTS};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, ModelFiles, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Receipt, Report, Result, Schema, Sink, TaskResult, TypeContext, model_at, model_files_at,
+    Artifact, Context, Describe, Form, Inputs, ModelFiles, ModelPort, NodeType, Operator, OperatorError, Output, Port,
+    Problem, Purity, Receipt, Report, Result, Schema, Sink, TaskResult, TypeContext,
 };
 
 /// Writes a model into a folder, for use outside Towline.
@@ -40,17 +40,19 @@ pub struct ModelExport {
 const DESCRIPTION: &str = "model.json";
 const SCRIPT: &str = "query_tower.pt";
 
+const INPUT: ModelPort = ModelPort::required("input", "The model to write.");
+
 impl Describe for ModelExport {
     const NAME: &'static str = "ModelExport";
     const CODE_VERSION: u32 = 4;
     const PURITY: Purity = Purity::Effect;
-    const PORTS: &'static [Port] = &[Port::model("input", "The model to write.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ModelExport\ninput: model\nwith: { path: out/model }\n";
 }
 
 impl Operator for ModelExport {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        model_at(inputs, "input").map(|_| NodeType::Receipt)
+        INPUT.input_type(inputs).map(|_| NodeType::Receipt)
     }
 
     fn form(&self) -> Form<'_> {
@@ -163,7 +165,7 @@ fn replace(new: &Path, target: &Path, spare: &Path) -> Result<()> {
 
 impl Sink for ModelExport {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let model = model_files_at(inputs, "input")?;
+        let model = INPUT.files(inputs)?;
         let target = std::path::absolute(&self.path).map_err(OperatorError::io(&self.path))?;
         let parent = target
             .parent()

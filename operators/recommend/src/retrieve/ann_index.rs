@@ -18,9 +18,8 @@ use crate::model::distinct_users::Users;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
 use towline_api::{
-    Artifact, Code, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Receipt, Report, Result, Schema, Score, Sink, TaskResult, TypeContext, dataset_at, file_dataset_at,
-    model_at, model_files_at,
+    Artifact, Code, Column, Context, DatasetPort, Describe, Form, Inputs, ModelPort, NodeType, Operator, OperatorError,
+    Output, Port, Problem, Purity, Receipt, Report, Result, Schema, Score, Sink, TaskResult, TypeContext,
 };
 use towline_tables::TableWriter;
 
@@ -111,17 +110,17 @@ fn default_seed() -> u64 {
 const INDEX: &str = "items.usearch";
 const IDS: &str = "items.parquet";
 
+const MODEL: ModelPort = ModelPort::required("model", "The model whose items are indexed.");
+const QUERIES: DatasetPort = DatasetPort::required(
+    "queries",
+    "Users to compare with exact search, with the columns of the model's query side.",
+);
+
 impl Describe for AnnIndex {
     const NAME: &'static str = "AnnIndex";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Effect;
-    const PORTS: &'static [Port] = &[
-        Port::model("model", "The model whose items are indexed."),
-        Port::dataset(
-            "queries",
-            "Users to compare with exact search, with the columns of the model's query side.",
-        ),
-    ];
+    const PORTS: &'static [Port] = &[MODEL.port(), QUERIES.port()];
     const EXAMPLE: &'static str =
         "op: AnnIndex\ninputs: { model: model, queries: features }\nwith: { path: out/index, k: 20 }\n";
 }
@@ -134,13 +133,13 @@ impl AnnIndex {
 
 impl Operator for AnnIndex {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let model = model_at(inputs, "model")?;
+        let model = MODEL.input_type(inputs)?;
         let wanted: Vec<&Column> = model.query.columns.iter().collect();
-        let mut problems = mismatches(&wanted, &dataset_at(inputs, "queries")?.schema, "queries");
+        let mut problems = mismatches(&wanted, &QUERIES.input_type(inputs)?.schema, QUERIES.name());
         match (model.score, self.metric) {
             (None, _) => {
-                let message = "this model has no embeddings to index";
-                problems.push(Problem::new(Code::BadInput, message).at_port("model"));
+                let message = "this model has no embeddings that could be indexed";
+                problems.push(Problem::new(Code::BadInput, message).at_port(MODEL.name()));
             }
             (Some(score), Some(metric)) if metric != of_score(score) => {
                 let (own, name) = match score {
@@ -299,16 +298,10 @@ fn write_ids(path: &Path, item_id: &str, original: &ArrayRef) -> Result<()> {
 
 impl Sink for AnnIndex {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let files = model_files_at(inputs, "model")?;
+        let files = MODEL.files(inputs)?;
         let model = LoadedModel::load(files, &context.cancel)?;
         let towers = model.towers()?;
-        let users = Users::read(
-            file_dataset_at(inputs, "queries")?,
-            None,
-            &model,
-            "queries",
-            &context.cancel,
-        )?;
+        let users = Users::read(QUERIES.files(inputs)?, None, &model, QUERIES.name(), &context.cancel)?;
         let dim = towers.dim();
         let embeddings = towers.embed(Side::Item, &model.catalogue.table, context.threads)?;
         let index = self.build(towers.normalize.score(), &embeddings, dim, context)?;

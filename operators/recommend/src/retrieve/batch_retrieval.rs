@@ -17,11 +17,11 @@ use crate::model::stored_model::LoadedModel;
 use crate::retrieve::cold_start::{COUNTS, ColdLists, ColdStart};
 use crate::retrieve::item_filter::ItemChoice;
 use crate::retrieve::target_users::{Audience, Rules, Service, last_values, listed};
-use crate::retrieve::top_k_encode::{METRICS, TopKEncode, schema};
+use crate::retrieve::top_k_encode::{METRICS, MODEL, QUERIES, SEEN, TopKEncode, USERS, schema};
 use crate::towers::scoring::Scored;
 use towline_api::{
     Artifact, BATCH_ROWS, Context, DEFAULT_SPLIT, DatasetFiles, Inputs, OperatorError, Output, Report, ReportTable,
-    Result, TaskResult, file_dataset_at, model_files_at,
+    Result, TaskResult,
 };
 use towline_tables::TableWriter;
 
@@ -40,16 +40,14 @@ const BYTES_PER_ITEM: usize = 40;
 
 /// Runs the operator.
 pub(crate) fn run(operator: &TopKEncode, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-    let files = model_files_at(inputs, "model")?;
+    let files = MODEL.files(inputs)?;
     let model = LoadedModel::load(files, &context.cancel)?;
-    let queries = file_dataset_at(inputs, "queries")?;
-    let users = Users::read(queries, operator.split.as_deref(), &model, "queries", &context.cancel)?;
-    let history = match inputs.get("seen") {
-        Some(_) => Some(file_dataset_at(inputs, "seen")?),
-        None => None,
-    };
+    let queries = QUERIES.files(inputs)?;
+    let split = operator.split.as_deref();
+    let users = Users::read(queries, split, &model, QUERIES.name(), &context.cancel)?;
+    let history = SEEN.files(inputs)?;
     let needed = operator.exclude_seen || history.is_some() && operator.cold_start.is_some();
-    let (past, port) = history.map_or((queries, "queries"), |history| (history, "seen"));
+    let (past, port) = history.map_or((queries, QUERIES.name()), |history| (history, SEEN.name()));
     let seen = if needed {
         Seen::read(past, None, &model, port, &context.cancel)?
     } else {
@@ -59,12 +57,9 @@ pub(crate) fn run(operator: &TopKEncode, inputs: &Inputs<Artifact>, context: &Co
         cold_start: operator.cold_start.is_some(),
         history: history.is_some().then_some(&seen),
     };
-    let audience = match (&operator.users, inputs.get("users")) {
+    let audience = match (&operator.users, USERS.files(inputs)?) {
         (Some(ids), _) => Audience::listed(&listed(ids, users.original.data_type())?, &users, &model, &rules)?,
-        (None, Some(_)) => {
-            let table = file_dataset_at(inputs, "users")?;
-            Audience::of_table(table, "users", &users, &model, &rules, &context.cancel)?
-        }
+        (None, Some(table)) => Audience::of_table(table, USERS.name(), &users, &model, &rules, &context.cancel)?,
         (None, None) => Audience::everybody(&users, &rules),
     };
     let choice = operator
@@ -129,13 +124,9 @@ fn cold(
         .filter(|(_, service)| **service == Service::ColdStart)
         .filter_map(|(name, _)| name)
         .collect();
-    let (table, split, of_users) = match inputs.get("users") {
-        Some(_) => (file_dataset_at(inputs, "users")?, None, "users"),
-        None => (
-            file_dataset_at(inputs, "queries")?,
-            operator.split.as_deref(),
-            "queries",
-        ),
+    let (table, split, of_users) = match USERS.files(inputs)? {
+        Some(users) => (users, None, USERS.name()),
+        None => (QUERIES.files(inputs)?, operator.split.as_deref(), QUERIES.name()),
     };
     let segments = last_values(table, split, of_users, column, model, &wanted, &context.cancel)?;
     drop(wanted);

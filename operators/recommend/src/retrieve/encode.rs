@@ -14,9 +14,8 @@ use crate::model::distinct_users::Users;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
 use towline_api::{
-    Artifact, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator, Output, Port,
-    Problem, Purity, Report, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at, model_at,
-    model_files_at,
+    Artifact, Column, Context, DEFAULT_SPLIT, DatasetPort, DatasetType, Describe, Form, Inputs, ModelPort, NodeType,
+    Operator, Optional, Output, Port, Problem, Purity, Report, Result, Schema, Tag, Task, TaskResult, TypeContext,
 };
 use towline_tables::TableWriter;
 
@@ -34,29 +33,28 @@ pub struct Encode {
 /// Metric name: number of embeddings.
 const METRIC: &str = "embeddings";
 
+const MODEL: ModelPort = ModelPort::required("model", "The model that encodes.");
+const DATA: DatasetPort<Optional> = DatasetPort::optional(
+    "data",
+    "The users, with the columns of the model's query side; not needed for items.",
+);
+
 impl Describe for Encode {
     const NAME: &'static str = "Encode";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[
-        Port::model("model", "The model that encodes."),
-        Port::dataset(
-            "data",
-            "The users, with the columns of the model's query side; not needed for items.",
-        )
-        .optional(),
-    ];
+    const PORTS: &'static [Port] = &[MODEL.port(), DATA.port()];
     const EXAMPLE: &'static str = "op: Encode\ninputs: { model: model }\nwith: { side: item }\n";
 }
 
 impl Operator for Encode {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let model = model_at(inputs, "model")?;
+        let model = MODEL.input_type(inputs)?;
         let (id, column, tag) = match self.side {
             Side::Item => (&model.item_id, model.item_column(), Tag::Item),
             Side::Query => {
                 let wanted: Vec<&Column> = model.query.columns.iter().collect();
-                let problems = mismatches(&wanted, &dataset_at(inputs, "data")?.schema, "data");
+                let problems = mismatches(&wanted, &DATA.needed_type(inputs)?.schema, DATA.name());
                 if !problems.is_empty() {
                     return Err(problems);
                 }
@@ -93,7 +91,7 @@ fn schema(id: &str, data_type: DataType, tag: Tag) -> Schema {
 
 impl Task for Encode {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let model = LoadedModel::load(model_files_at(inputs, "model")?, &context.cancel)?;
+        let model = LoadedModel::load(MODEL.files(inputs)?, &context.cancel)?;
         let towers = model.towers()?;
         let (id, tag, original, embeddings, nameless) = match self.side {
             Side::Item => {
@@ -107,8 +105,8 @@ impl Task for Encode {
                 )
             }
             Side::Query => {
-                let queries = file_dataset_at(inputs, "data")?;
-                let users = Users::read(queries, None, &model, "data", &context.cancel)?;
+                let queries = DATA.needed_files(inputs)?;
+                let users = Users::read(queries, None, &model, DATA.name(), &context.cancel)?;
                 let embeddings = towers.embed(self.side, &users.table, context.threads)?;
                 (
                     &model.model_type.user_id,

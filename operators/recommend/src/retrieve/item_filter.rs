@@ -16,15 +16,17 @@ use crate::model::id_reader::{IdReader, id_problem};
 use crate::model::stored_model::LoadedModel;
 use crate::towers::scoring::Scored;
 use towline_api::{
-    Artifact, Cancel, Code, Column, DatasetFiles, Inputs, ModelFiles, ModelType, NodeType, OperatorError, Problem,
-    Result, Schema, dataset_at, file_dataset_at,
+    Artifact, Cancel, Code, Column, DatasetFiles, DatasetPort, Inputs, ModelFiles, ModelType, NodeType, OperatorError,
+    Optional, Problem, Result, Schema,
 };
 use towline_tables::sql_planning::{private_session, problem_in, steady};
 
-/// Ports: item features, excluded items, allowed items.
-pub(crate) const ITEMS: &str = "items";
-pub(crate) const EXCLUDE: &str = "exclude";
-pub(crate) const ONLY: &str = "only";
+pub(crate) const ITEMS: DatasetPort<Optional> = DatasetPort::optional(
+    "items",
+    "Features of items for `exclude`, `only` and `max_per`, by encoded or original item ids.",
+);
+pub(crate) const EXCLUDE: DatasetPort<Optional> = DatasetPort::optional("exclude", "Items not to recommend.");
+pub(crate) const ONLY: DatasetPort<Optional> = DatasetPort::optional("only", "Recommend only these items.");
 
 /// The filter parameters of an operator.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +39,7 @@ pub(crate) struct ItemRules<'a> {
 impl ItemRules<'_> {
     /// The predicates with their parameters.
     fn predicates(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let both = [(EXCLUDE, self.exclude), (ONLY, self.only)];
+        let both = [(EXCLUDE.name(), self.exclude), (ONLY.name(), self.only)];
         both.into_iter().filter_map(|(key, predicate)| Some((key, predicate?)))
     }
 
@@ -50,12 +52,12 @@ impl ItemRules<'_> {
     ) -> Result<Vec<Problem>, Vec<Problem>> {
         let mut problems = Vec::new();
         for port in [ITEMS, EXCLUDE, ONLY] {
-            if inputs.get(port).is_some() {
-                problems.extend(id_problem(model.item_column(), &dataset_at(inputs, port)?.schema, port));
+            if let Some(dataset) = port.input_type(inputs)? {
+                problems.extend(id_problem(model.item_column(), &dataset.schema, port.name()));
             }
         }
-        let features = match inputs.get(ITEMS) {
-            Some(_) => dataset_at(inputs, ITEMS)?.schema.clone(),
+        let features = match ITEMS.input_type(inputs)? {
+            Some(items) => items.schema.clone(),
             None => of_model(model),
         };
         for (key, predicate) in self.predicates() {
@@ -95,8 +97,8 @@ impl ItemRules<'_> {
     ) -> Result<ItemChoice> {
         let mut eligible = vec![true; model.catalogue.len()];
         for (port, listed) in [(EXCLUDE, false), (ONLY, true)] {
-            if inputs.get(port).is_some() {
-                let rows = rows_of(file_dataset_at(inputs, port)?, model, port, cancel)?;
+            if let Some(dataset) = port.files(inputs)? {
+                let rows = rows_of(dataset, model, port.name(), cancel)?;
                 for (row, eligible) in eligible.iter_mut().enumerate() {
                     *eligible &= rows[row] == listed;
                 }
@@ -105,8 +107,8 @@ impl ItemRules<'_> {
         if self.predicates().next().is_none() && self.max_per.is_empty() {
             return Ok(ItemChoice::new(eligible, Vec::new()));
         }
-        let features = match inputs.get(ITEMS) {
-            Some(_) => of_table(file_dataset_at(inputs, ITEMS)?, model, cancel)?,
+        let features = match ITEMS.files(inputs)? {
+            Some(items) => of_table(items, model, cancel)?,
             None => of_catalogue(model, files)?,
         };
         for (key, predicate) in self.predicates() {
@@ -118,7 +120,7 @@ impl ItemRules<'_> {
                 .as_boolean_opt()
                 .ok_or_else(|| OperatorError::invalid(format!("`{predicate}` is not true or false")))?;
             for (row, eligible) in eligible.iter_mut().enumerate() {
-                *eligible &= (truth.is_valid(row) && truth.value(row)) == (key == ONLY);
+                *eligible &= (truth.is_valid(row) && truth.value(row)) == (key == ONLY.name());
             }
         }
         let caps = self.max_per.iter().map(|(column, most)| {
@@ -171,7 +173,7 @@ fn of_catalogue(model: &LoadedModel, files: &ModelFiles) -> Result<RecordBatch> 
 
 /// The features of catalogue items in a table, from an item's first row; null for items that are not in it.
 fn of_table(dataset: &DatasetFiles, model: &LoadedModel, cancel: &Cancel) -> Result<RecordBatch> {
-    let mut reader = IdReader::new(dataset, ITEMS);
+    let mut reader = IdReader::new(dataset, ITEMS.name());
     reader.column(model.model_type.item_column(), model.catalogue.originals())?;
     dataset.schema.names().for_each(|name| reader.beside(name));
     let mut place: Vec<Option<u32>> = vec![None; model.catalogue.len()];

@@ -16,8 +16,9 @@ use crate::retrieve::cold_start::{ColdStart, segment_problem};
 use crate::retrieve::item_filter::{EXCLUDE, ITEMS, ItemRules, ONLY};
 use crate::retrieve::target_users::{UserId, mismatched};
 use towline_api::{
-    Artifact, Code, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, ModelType, NodeType, Operator,
-    Output, Port, Problem, Purity, Result, Schema, Tag, Task, TypeContext, byte_size, dataset_at, model_at,
+    Artifact, Code, Column, Context, DEFAULT_SPLIT, DatasetPort, DatasetType, Describe, Form, Inputs, ModelPort,
+    ModelType, NodeType, Operator, Optional, Output, Port, Problem, Purity, Result, Schema, Tag, Task, TypeContext,
+    byte_size,
 };
 
 /// Retrieves the `k` highest-scoring items for every user by exact search over the model's full catalogue.
@@ -82,30 +83,30 @@ fn default_k() -> usize {
     10
 }
 
+pub(crate) const MODEL: ModelPort = ModelPort::required("model", "The model that scores.");
+pub(crate) const QUERIES: DatasetPort =
+    DatasetPort::required("queries", "The users, with the columns of the model's query side.");
+pub(crate) const SEEN: DatasetPort<Optional> = DatasetPort::optional(
+    "seen",
+    "Pairs of user and item not to recommend again, by encoded or original ids; `queries` itself by default.",
+);
+pub(crate) const USERS: DatasetPort<Optional> = DatasetPort::optional(
+    "users",
+    "Serve the users of this table alone, by encoded or original ids; their features come from `queries`.",
+);
+
 impl Describe for TopKEncode {
     const NAME: &'static str = "TopKEncode";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[
-        Port::model("model", "The model that scores."),
-        Port::dataset("queries", "The users, with the columns of the model's query side."),
-        Port::dataset(
-            "seen",
-            "Pairs of user and item not to recommend again, by encoded or original ids; `queries` itself by default.",
-        )
-        .optional(),
-        Port::dataset(
-            "users",
-            "Serve the users of this table alone, by encoded or original ids; their features come from `queries`.",
-        )
-        .optional(),
-        Port::dataset(
-            ITEMS,
-            "Features of items for `exclude`, `only` and `max_per`, by encoded or original item ids.",
-        )
-        .optional(),
-        Port::dataset(EXCLUDE, "Items not to recommend.").optional(),
-        Port::dataset(ONLY, "Recommend only these items.").optional(),
+        MODEL.port(),
+        QUERIES.port(),
+        SEEN.port(),
+        USERS.port(),
+        ITEMS.port(),
+        EXCLUDE.port(),
+        ONLY.port(),
     ];
     const EXAMPLE: &'static str = "op: TopKEncode\ninputs: { model: model, queries: features }\nwith: { k: 20, exclude_seen: true, max_per: { item_brand: 3 } }\n";
 
@@ -132,16 +133,12 @@ impl TopKEncode {
 
     /// Problems with the parameters and ports that select users.
     fn user_problems(&self, inputs: &Inputs<NodeType>, model: &ModelType) -> Result<Vec<Problem>, Vec<Problem>> {
-        let queries = dataset_at(inputs, "queries")?;
+        let queries = QUERIES.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(self.split.as_deref(), &queries.splits, "split")
             .into_iter()
             .collect();
-        if inputs.get("users").is_some() {
-            problems.extend(id_problem(
-                model.user_column(),
-                &dataset_at(inputs, "users")?.schema,
-                "users",
-            ));
+        if let Some(users) = USERS.input_type(inputs)? {
+            problems.extend(id_problem(model.user_column(), &users.schema, USERS.name()));
             if self.users.is_some() {
                 let message = "`users` is set and a table of users is connected";
                 problems.push(
@@ -154,29 +151,25 @@ impl TopKEncode {
         if let Some(users) = &self.users {
             problems.extend(mismatched(users, &original_type(model.user_column())));
         }
-        let seen = if inputs.get("seen").is_some() {
-            "seen"
-        } else {
-            "queries"
+        let (history, seen) = match SEEN.input_type(inputs)? {
+            Some(history) => (history, SEEN.name()),
+            None => (queries, QUERIES.name()),
         };
-        let history = dataset_at(inputs, seen)?;
-        if self.exclude_seen || seen == "seen" {
+        if self.exclude_seen || seen == SEEN.name() {
             for id in [model.user_column(), model.item_column()] {
                 problems.extend(id_problem(id, &history.schema, seen));
             }
         }
         if let Some(ColdStart::Segment(column)) = &self.cold_start {
-            let of_users = if inputs.get("users").is_some() {
-                "users"
-            } else {
-                "queries"
+            let (users, of_users) = match USERS.input_type(inputs)? {
+                Some(users) => (users, USERS.name()),
+                None => (queries, QUERIES.name()),
             };
-            let users = dataset_at(inputs, of_users)?;
             problems.extend(segment_problem(column, &users.schema, of_users));
             if seen != of_users {
                 problems.extend(segment_problem(column, &history.schema, seen));
             }
-            if seen == "queries" && !self.exclude_seen {
+            if seen == QUERIES.name() && !self.exclude_seen {
                 problems.extend(id_problem(model.item_column(), &history.schema, seen));
             }
         }
@@ -186,10 +179,10 @@ impl TopKEncode {
 
 impl Operator for TopKEncode {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let model = model_at(inputs, "model")?;
-        let queries = dataset_at(inputs, "queries")?;
+        let model = MODEL.input_type(inputs)?;
+        let queries = QUERIES.input_type(inputs)?;
         let wanted: Vec<&Column> = model.query.columns.iter().collect();
-        let mut problems = mismatches(&wanted, &queries.schema, "queries");
+        let mut problems = mismatches(&wanted, &queries.schema, QUERIES.name());
         problems.extend(self.user_problems(inputs, model)?);
         problems.extend(self.rules().problems(inputs, model, &context.session)?);
         problems.extend(beyond_catalogue(self.k as u64, model.item_column()));

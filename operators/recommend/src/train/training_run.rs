@@ -26,11 +26,11 @@ use crate::train::network::warm_start;
 use crate::train::network::warm_start::{Meaning, Taken};
 use crate::train::train_backend::NewBackend;
 use crate::train::training_loop::Training;
-use crate::train::two_tower_train::{BEST_EPOCH, TEMPERATURE, TwoTowerTrain};
+use crate::train::two_tower_train::{BEST_EPOCH, INPUT, NEW_ITEMS, TEMPERATURE, TwoTowerTrain, WARM_START};
 use crate::train::validation::Validation;
 use towline_api::{
     Artifact, Column, Context, DatasetFiles, Inputs, ModelFiles, ModelType, OperatorError, Output, Report, ReportTable,
-    Result, TaskResult, file_dataset_at,
+    Result, Task, TaskResult,
 };
 
 /// The state of training after the epoch that was done last.
@@ -89,11 +89,10 @@ impl TwoTowerTrain {
         };
         let (material, learned_from) = self.material(inputs, context)?;
         let validation = self.read_validation(&material, context)?;
-        let earlier = match inputs.get("warm_start") {
-            Some(Artifact::Model(model)) => Some(model),
-            _ => None,
+        let begin = Beginning {
+            earlier: WARM_START.files(inputs)?,
+            new_backend,
         };
-        let begin = Beginning { earlier, new_backend };
         let trained = self.train(&material, learned_from, validation.as_ref(), &begin, context)?;
         self.stored(&material, validation.as_ref(), trained, context)
     }
@@ -108,7 +107,7 @@ impl TwoTowerTrain {
     }
 
     fn material<'a>(&self, inputs: &'a Inputs<Artifact>, context: &Context) -> Result<(Material<'a>, LearnedFrom)> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let sides = Sides::of(&dataset.schema).map_err(|problems| {
             let texts: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
             OperatorError::invalid(texts.join("; "))
@@ -133,8 +132,8 @@ impl TwoTowerTrain {
             &model_type.item,
             &sides.item_id,
         );
-        if let Some(Artifact::Dataset(more)) = inputs.get("items") {
-            let columns = columns_of(&sides.item.iter().collect::<Vec<_>>(), more, "items")?;
+        if let Some(more) = NEW_ITEMS.files(inputs)? {
+            let columns = columns_of(&sides.item.iter().collect::<Vec<_>>(), more, NEW_ITEMS.name())?;
             let more = EncodedTable::read(
                 crate::model::stored_model::tables(more, None)?,
                 &columns,

@@ -16,8 +16,8 @@ use crate::train::config::training_options::{
 };
 use crate::train::validation::{METRICS, metric};
 use towline_api::{
-    Code, Describe, Form, Inputs, ModelType, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
-    dataset_at, default_split,
+    Code, DatasetPort, Describe, Form, Inputs, ModelPort, ModelType, NodeType, Operator, Optional, Port, Problem,
+    Purity, Result, TypeContext, default_split,
 };
 
 /// Trains a two-tower retrieval model on positive interactions: one tower embeds the user, one the item, and the dot
@@ -242,23 +242,22 @@ pub(crate) const BEST_EPOCH: &str = "best_epoch";
 /// The metric that says what a learnt temperature has become.
 pub(crate) const TEMPERATURE: &str = "temperature";
 
+pub(crate) const INPUT: DatasetPort =
+    DatasetPort::required("input", "Positive interactions: encoded columns with their tags.");
+pub(crate) const NEW_ITEMS: DatasetPort<Optional> = DatasetPort::optional(
+    "items",
+    "Items to recommend beside those of the interactions, encoded alike: new ones, with their features.",
+);
+pub(crate) const WARM_START: ModelPort<Optional> = ModelPort::optional(
+    "warm_start",
+    "An earlier model, whose weights are where training begins. Values that it knew keep theirs.",
+);
+
 impl Describe for TwoTowerTrain {
     const NAME: &'static str = "TwoTowerTrain";
     const CODE_VERSION: u32 = 5;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[
-        Port::dataset("input", "Positive interactions: encoded columns with their tags."),
-        Port::dataset(
-            "items",
-            "Items to recommend beside those of the interactions, encoded alike: new ones, with their features.",
-        )
-        .optional(),
-        Port::model(
-            "warm_start",
-            "An earlier model, whose weights are where training begins. Values that it knew keep theirs.",
-        )
-        .optional(),
-    ];
+    const PORTS: &'static [Port] = &[INPUT.port(), NEW_ITEMS.port(), WARM_START.port()];
     const EXAMPLE: &'static str = "op: TwoTowerTrain\ninput: features\nwith: { layers: [128, 64], epochs: 2 }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -268,7 +267,7 @@ impl Describe for TwoTowerTrain {
 
 impl Operator for TwoTowerTrain {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let dataset = dataset_at(inputs, "input")?;
+        let dataset = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(Some(&self.fit_on), &dataset.splits, "fit_on")
             .into_iter()
             .collect();
@@ -292,14 +291,14 @@ impl Operator for TwoTowerTrain {
         match Sides::of(&dataset.schema) {
             Ok(sides) => {
                 problems.extend(self.inputs_of_towers(&sides));
-                if let Some(NodeType::Dataset(items)) = inputs.get("items") {
+                if let Some(items) = NEW_ITEMS.input_type(inputs)? {
                     problems.extend(mismatches(
                         &sides.item.iter().collect::<Vec<_>>(),
                         &items.schema,
-                        "items",
+                        NEW_ITEMS.name(),
                     ));
                 }
-                if let Some(NodeType::Model(earlier)) = inputs.get("warm_start") {
+                if let Some(earlier) = WARM_START.input_type(inputs)? {
                     problems.extend(self.other_width(earlier));
                 }
                 if problems.is_empty() {

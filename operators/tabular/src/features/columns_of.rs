@@ -3,16 +3,17 @@
 use arrow::datatypes::DataType;
 
 use towline_api::{
-    Code, Column, DatasetType, Inputs, NamedExpr, NodeType, OperatorError, Problem, Result, Schema, contradiction,
-    dataset_at,
+    Code, Column, DatasetPort, DatasetType, Inputs, NamedExpr, NodeType, OperatorError, Problem, Result, Schema,
+    contradiction,
 };
 
 /// The output type of an operator that maps every column of `input` through `change`.
 pub(crate) fn each_column(
+    port: DatasetPort,
     inputs: &Inputs<NodeType>,
     change: impl Fn(&Column) -> Result<Column, Problem>,
 ) -> Result<NodeType, Vec<Problem>> {
-    let input = dataset_at(inputs, "input")?;
+    let input = port.input_type(inputs)?;
     let mut schema = Schema::default();
     let mut problems = Vec::new();
     for column in &input.schema.columns {
@@ -25,7 +26,7 @@ pub(crate) fn each_column(
                 }
                 schema.columns.push(column);
             }
-            Err(problem) => problems.push(problem.at_port("input")),
+            Err(problem) => problems.push(problem.at_port(port.name())),
         }
     }
     if !problems.is_empty() {

@@ -10,8 +10,8 @@ use crate::merlin::categories::{write_meta, write_unique};
 use crate::merlin::feature::Feature;
 use crate::merlin::{schema_json, schema_text};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Receipt, Result, Sink, TaskResult, TypeContext, dataset_at, file_dataset_at, target,
+    Artifact, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Purity, Receipt, Result, Sink, TaskResult, TypeContext, target,
 };
 use towline_tables::AtomicFile;
 use towline_tables::TableWriter;
@@ -30,18 +30,19 @@ pub struct MerlinExport {
     pub path: PathBuf,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The dataset to write.");
+
 impl Describe for MerlinExport {
     const NAME: &'static str = "MerlinExport";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Effect;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The dataset to write.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: MerlinExport\ninput: features\nwith: { path: output/merlin }\n";
-    const NVTABULAR: &'static [&'static str] = &["Workflow.transform(...).to_parquet", "Schema.write"];
 }
 
 impl Operator for MerlinExport {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        dataset_at(inputs, "input").map(|_| NodeType::Receipt)
+        INPUT.input_type(inputs).map(|_| NodeType::Receipt)
     }
 
     fn form(&self) -> Form<'_> {
@@ -60,7 +61,7 @@ fn publish(files: &mut BTreeMap<PathBuf, u64>, target: &Path, write: impl FnOnce
 
 impl Sink for MerlinExport {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let mut files = BTreeMap::new();
         let mut features = Vec::new();
         for column in &dataset.schema.columns {

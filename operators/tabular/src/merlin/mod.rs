@@ -4,6 +4,7 @@ mod categories;
 mod export;
 mod feature;
 mod metadata;
+mod names;
 mod schema_json;
 mod schema_text;
 mod source;
@@ -11,4 +12,5 @@ mod source;
 mod tests;
 
 pub use export::MerlinExport;
+pub use names::MERLIN_NAMES;
 pub use source::MerlinSource;

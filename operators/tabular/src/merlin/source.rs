@@ -108,7 +108,6 @@ impl Describe for MerlinSource {
     const PORTS: &'static [Port] = &[];
     const EXAMPLE: &'static str =
         "op: MerlinSource\nwith: { splits: { train: processed/train, valid: processed/valid } }\n";
-    const NVTABULAR: &'static [&'static str] = &["merlin.io.Dataset"];
 
     fn check(&self) -> Vec<Problem> {
         self.files_source().check()

@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Report,
-    ReportTable, Result, TableFile, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Column, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity,
+    Report, ReportTable, Result, TableFile, Task, TaskResult, TypeContext,
 };
 use towline_tables::sql_planning::quoted;
 
@@ -53,18 +53,19 @@ fn is_metric(column: &Column, statistic: &str) -> bool {
     matches!(statistic, "nulls" | "distinct") || column.data_type.is_numeric()
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The dataset to profile.");
+
 impl Describe for DataStats {
     const NAME: &'static str = "DataStats";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The dataset to profile.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: DataStats\ninput: interactions\n";
-    const NVTABULAR: &'static [&'static str] = &["DataStats"];
 }
 
 impl Operator for DataStats {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut names = Vec::new();
         for split in &input.splits {
             names.push(format!("{split}_rows"));
@@ -85,7 +86,7 @@ impl Operator for DataStats {
 
 impl Task for DataStats {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let input = file_dataset_at(inputs, "input")?;
+        let input = INPUT.files(inputs)?;
         let (mut metrics, mut tables) = (BTreeMap::new(), Vec::new());
         for (split, table) in &input.splits {
             context.cancel.check()?;

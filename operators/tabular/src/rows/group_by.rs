@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use towline_api::{
-    Code, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
-    TableContext, Tag, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema,
+    Table, TableContext, Tag, TypeContext,
 };
 use towline_tables::sql_planning::{duplicates, quoted, quoted_list};
 
@@ -69,13 +69,14 @@ impl GroupBy {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows to group.");
+
 impl Describe for GroupBy {
     const NAME: &'static str = "GroupBy";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to group.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: GroupBy\ninput: clicks\nwith: { by: [session_id], order_by: [timestamp], aggregate: { item_id: [list, last] } }\n";
-    const NVTABULAR: &'static [&'static str] = &["Groupby"];
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -98,7 +99,7 @@ impl Describe for GroupBy {
 
 impl Operator for GroupBy {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems = unknown(&self.by, &input.schema, "by");
         problems.extend(unknown(&self.order_by, &input.schema, "order_by"));
         problems.extend(unknown(self.aggregate.keys(), &input.schema, "aggregate"));
@@ -116,7 +117,7 @@ impl Operator for GroupBy {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut output = query_type(inputs, context, "aggregate", |_| self.query())?;
+        let mut output = query_type(INPUT, inputs, context, "aggregate", |_| self.query())?;
         for (name, column, aggregate) in self.outputs() {
             let (Some(from), Some(to)) = (
                 input.schema.get(column),
@@ -144,7 +145,7 @@ impl Operator for GroupBy {
 
 impl Table for GroupBy {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        query_splits(inputs, context, |_: &Schema| self.query())
+        query_splits(INPUT, inputs, context, |_: &Schema| self.query())
     }
 }
 

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::ROW;
 use towline_api::{
-    Code, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity,
-    Result, Schema, Table, TableContext, TypeContext, dataset_at,
+    Code, DatasetPort, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port,
+    Problem, Purity, Result, Schema, Table, TableContext, TypeContext,
 };
 use towline_tables::array_function::array_function;
 use towline_tables::sql_planning::{duplicates, plan_query, problem, quoted, quoted_list, rowless};
@@ -115,17 +115,16 @@ impl Join {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows.");
+const RIGHT: DatasetPort = DatasetPort::required("right", "The other table.");
+
 impl Describe for Join {
     const NAME: &'static str = "Join";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[
-        Port::dataset("input", "The rows."),
-        Port::dataset("right", "The other table."),
-    ];
+    const PORTS: &'static [Port] = &[INPUT.port(), RIGHT.port()];
     const EXAMPLE: &'static str =
         "op: Join\ninputs: { input: ratings, right: movies }\nwith: { on: { movieId: movieId }, how: left }\n";
-    const NVTABULAR: &'static [&'static str] = &["JoinExternal"];
 
     fn check(&self) -> Vec<Problem> {
         if self.on.is_empty() {
@@ -137,7 +136,7 @@ impl Describe for Join {
 
 impl Operator for Join {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let (left, right) = (dataset_at(inputs, "input")?, dataset_at(inputs, "right")?);
+        let (left, right) = (INPUT.input_type(inputs)?, RIGHT.input_type(inputs)?);
         let mut problems = crate::rows::per_split::unknown(self.on.keys(), &left.schema, "on");
         problems.extend(crate::rows::per_split::unknown(self.on.values(), &right.schema, "on"));
         if right.splits.len() != 1 && left.splits.iter().any(|split| !right.splits.contains(split)) {
@@ -174,12 +173,7 @@ impl Operator for Join {
 
 impl Table for Join {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let at = |port| {
-            inputs
-                .get(port)
-                .ok_or_else(|| OperatorError::internal(format!("nothing is connected to `{port}`")))
-        };
-        let (left, right) = (at("input")?, at("right")?);
+        let (left, right) = (INPUT.lazy(inputs)?, RIGHT.lazy(inputs)?);
         let query = self.query(&left.schema, &right.schema);
         let joined = |(name, table): &(String, towline_api::LazyTable)| {
             let only = right

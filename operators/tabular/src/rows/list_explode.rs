@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::unknown;
 use towline_api::{
-    Code, Describe, Form, Inputs, LazyDataset, LazyTable, NodeType, Operator, OperatorError, Port, Problem, Purity,
-    Result, Table, TableContext, Tag, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, Form, Inputs, LazyDataset, LazyTable, NodeType, Operator, Port, Problem, Purity,
+    Result, Table, TableContext, Tag, TypeContext,
 };
 use towline_tables::array_function::same_type;
 
@@ -27,17 +27,19 @@ pub struct ListExplode {
     pub keep_empty: bool,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Rows with lists.");
+
 impl Describe for ListExplode {
     const NAME: &'static str = "ListExplode";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with lists.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ListExplode\ninput: movies\nwith: { column: genres }\n";
 }
 
 impl Operator for ListExplode {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let problems = unknown([&self.column], &input.schema, "column");
         if !problems.is_empty() {
             return Err(problems);
@@ -67,9 +69,7 @@ impl Operator for ListExplode {
 
 impl Table for ListExplode {
     fn apply(&self, inputs: &Inputs<LazyDataset>, _: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let input = inputs
-            .get("input")
-            .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
+        let input = INPUT.lazy(inputs)?;
         let options = UnnestOptions::new().with_preserve_nulls(self.keep_empty);
         let exploded = |(name, table): &(String, LazyTable)| {
             let mut table = table.clone();

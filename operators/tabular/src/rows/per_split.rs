@@ -3,31 +3,32 @@
 use datafusion::dataframe::DataFrame;
 
 use towline_api::{
-    Code, DatasetType, Inputs, LazyDataset, NodeType, OperatorError, Problem, Result, Schema, TableContext,
-    TypeContext, dataset_at, suggest,
+    Code, DatasetPort, DatasetType, Inputs, LazyDataset, NodeType, Problem, Result, Schema, TableContext, TypeContext,
+    suggest,
 };
 use towline_tables::sql_planning::{plan_query, problem, rowless};
 
 /// Table name of the input in a query.
-pub(crate) const INPUT: &str = "input";
+pub(crate) const TABLE: &str = "input";
 /// Row number column of a [`numbered`] input.
 pub(crate) const ROW: &str = "\"__row\"";
 
 /// The input with row numbers, so that a query can restore the row order.
 pub(crate) fn numbered() -> String {
-    format!("(SELECT *, row_number() OVER () AS {ROW} FROM {INPUT})")
+    format!("(SELECT *, row_number() OVER () AS {ROW} FROM {TABLE})")
 }
 
 /// The output type of a query over `input`; planning errors become problems of the parameter `key`.
 pub(crate) fn query_type(
+    port: DatasetPort,
     inputs: &Inputs<NodeType>,
     context: &TypeContext,
     key: &str,
     query: impl FnOnce(&Schema) -> String,
 ) -> Result<DatasetType, Vec<Problem>> {
-    let input = dataset_at(inputs, "input")?;
+    let input = port.input_type(inputs)?;
     let query = query(&input.schema);
-    let frame = plan_query(&context.session, vec![(INPUT, rowless(&input.schema))], &query)
+    let frame = plan_query(&context.session, vec![(TABLE, rowless(&input.schema))], &query)
         .map_err(|error| vec![problem(&error, &[&input.schema], key)])?;
     Ok(DatasetType {
         schema: input.schema.carried_to(frame.schema().as_arrow()),
@@ -37,17 +38,16 @@ pub(crate) fn query_type(
 
 /// Runs the query on every split of `input`.
 pub(crate) fn query_splits(
+    port: DatasetPort,
     inputs: &Inputs<LazyDataset>,
     context: &TableContext,
     query: impl Fn(&Schema) -> String,
 ) -> Result<Vec<(String, DataFrame)>> {
-    let input = inputs
-        .get("input")
-        .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
+    let input = port.lazy(inputs)?;
     let query = query(&input.schema);
     let planned = |(name, table): &(String, towline_api::LazyTable)| {
         let view = table.to_frame()?.into_view();
-        Ok((name.clone(), plan_query(&context.session, vec![(INPUT, view)], &query)?))
+        Ok((name.clone(), plan_query(&context.session, vec![(TABLE, view)], &query)?))
     };
     input.splits.iter().map(planned).collect()
 }

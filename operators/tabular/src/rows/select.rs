@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem, Purity,
-    Result, Schema, TypeContext, dataset_at,
+    Columns, DatasetPort, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port,
+    Problem, Purity, Result, Schema, TypeContext,
 };
 use towline_tables::sql_planning::duplicates;
 
@@ -18,13 +18,14 @@ pub struct Select {
     pub columns: Option<Vec<String>>,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to choose from.");
+
 impl Describe for Select {
     const NAME: &'static str = "Select";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to choose from.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Select\ninput: interactions\nwith: { columns: [user_id, item_id] }\n";
-    const NVTABULAR: &'static [&'static str] = &["ColumnSelector"];
 
     fn check(&self) -> Vec<Problem> {
         let problems = duplicates(self.columns.iter().flatten().map(String::as_str));
@@ -34,7 +35,7 @@ impl Describe for Select {
 
 impl Operator for Select {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let Some(wanted) = &self.columns else {
             return Ok(NodeType::Dataset(input.clone()));
         };

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::unknown_split;
 use towline_api::{
-    Code, Column, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError,
-    Port, Problem, Purity, Result, Schema, Table, TableContext, Tag, TypeContext, dataset_at, default_split,
+    Code, Column, DEFAULT_SPLIT, DatasetPort, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, Table, TableContext, Tag, TypeContext, default_split,
 };
 use towline_tables::sql_planning::{plan_query, problem, quoted, quoted_list, rowless};
 
@@ -95,17 +95,19 @@ impl UniqueRows {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Interactions with tagged columns.");
+
 impl Describe for UniqueRows {
     const NAME: &'static str = "UniqueRows";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions with tagged columns.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: UniqueRows\ninput: features\nwith: { by: item }\n";
 }
 
 impl Operator for UniqueRows {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let unknown = unknown_split(&self.split, &input.splits, "split");
         let mut problems: Vec<Problem> = unknown.into_iter().collect();
         if let Some(name) = self.order_by.as_ref().filter(|name| input.schema.get(name).is_none()) {
@@ -134,9 +136,7 @@ impl Operator for UniqueRows {
 
 impl Table for UniqueRows {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let input = inputs
-            .get("input")
-            .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
+        let input = INPUT.lazy(inputs)?;
         let table = input
             .split(&self.split)
             .ok_or_else(|| OperatorError::internal(format!("there is no split `{}`", self.split)))?;

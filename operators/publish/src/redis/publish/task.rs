@@ -20,11 +20,10 @@ use crate::redis::keyspace::ownership::Own;
 use crate::redis::publish::publisher::{Manner, Outcome, Publisher};
 use crate::redis::publish::resume::Journal;
 use crate::redis::publish::{gates, pointer, resp_file, swap};
-use crate::redis::redis_sink::RedisSink;
+use crate::redis::redis_sink::{INPUT, MODEL, RedisSink};
 use crate::redis::verify::receipt_check::Claim;
 use towline_api::{
     Artifact, Cancel, Context, Inputs, OperatorError, Output, Receipt, Report, Result, Schema, TaskResult,
-    file_dataset_at,
 };
 
 /// How soon an interrupted run stops waiting for the server.
@@ -35,7 +34,7 @@ const RESTARTS: usize = 2;
 impl RedisSink {
     /// Publishes one batch: to a server, or into a file.
     pub(crate) fn publish(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let pattern = KeyPattern::parse(&self.key).map_err(OperatorError::invalid)?;
         let user = self.user(&dataset.schema, &pattern)?;
         let form = self.document.form(self.encoding);
@@ -43,10 +42,7 @@ impl RedisSink {
         if self.is_file() {
             return self.write_file(&entries, context);
         }
-        let model = inputs.get("model").and_then(|artifact| match artifact {
-            Artifact::Model(model) => Some(model.digest.clone()),
-            _ => None,
-        });
+        let model = MODEL.files(inputs)?.map(|model| model.digest.clone());
         let target = self.target()?;
         let manner = Manner {
             key: self.key.clone(),

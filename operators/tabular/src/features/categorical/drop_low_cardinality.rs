@@ -12,8 +12,8 @@ use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
 use crate::features::columns_of::unknown;
 use crate::features::fit_split::{default_split, unknown_split};
 use towline_api::{
-    DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError,
-    Port, Problem, Purity, Result, Schema, State, Stateful, TypeContext, dataset_at,
+    DatasetPort, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, TypeContext,
 };
 
 /// Drops columns that have fewer than `min_cardinality` distinct values.
@@ -39,18 +39,19 @@ fn two() -> u64 {
     2
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to choose from.");
+
 impl Describe for DropLowCardinality {
     const NAME: &'static str = "DropLowCardinality";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to choose from.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: DropLowCardinality\ninput: clicks\nwith: { drop: [country] }\n";
-    const NVTABULAR: &'static [&'static str] = &["DropLowCardinality"];
 }
 
 impl Operator for DropLowCardinality {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
         problems.extend(unknown(self.drop.iter().map(String::as_str), &input.schema, "drop"));
         if !problems.is_empty() {

@@ -13,8 +13,8 @@ use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
 use crate::features::columns_of::each_column;
 use crate::features::per_column::{PerColumn, many_buckets};
 use towline_api::{
-    Code, Column, Columns, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
-    Purity, Result, Tag, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetPort, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError,
+    Port, Problem, Purity, Result, Tag, TypeContext,
 };
 use towline_tables::array_function::{ColumnType, typed_function};
 
@@ -47,23 +47,24 @@ pub(crate) fn to_buckets(values: &Values, keys: &Keys, buckets: u64) -> Result<I
     Ok(Int64Array::from_iter_values(ids))
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to hash.");
+
 impl Describe for HashBucket {
     const NAME: &'static str = "HashBucket";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to hash.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: HashBucket\ninput: clicks[user_id]\nwith: { buckets: 100_000 }\n";
-    const NVTABULAR: &'static [&'static str] = &["HashBucket"];
 }
 
 impl Operator for HashBucket {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let problems =
-            crate::features::columns_of::unknown(self.buckets.names(), &dataset_at(inputs, "input")?.schema, "buckets");
+            crate::features::columns_of::unknown(self.buckets.names(), &INPUT.input_type(inputs)?.schema, "buckets");
         if !problems.is_empty() {
             return Err(problems);
         }
-        each_column(inputs, |column| {
+        each_column(INPUT, inputs, |column| {
             if value_type(column.element_type()).is_none() {
                 let message = format!(
                     "column `{}` holds {}, which cannot be hashed",

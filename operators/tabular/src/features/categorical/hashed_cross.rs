@@ -13,8 +13,8 @@ use crate::features::categorical::hash_bucket::{hashed, to_buckets};
 use crate::features::columns_of::unknown;
 use crate::features::per_column::{PerColumn, many_buckets};
 use towline_api::{
-    Code, Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port,
-    Problem, Purity, Result, Schema, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetPort, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
@@ -33,14 +33,15 @@ pub struct HashedCross {
     pub buckets: PerColumn<u64>,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to cross.");
+
 impl Describe for HashedCross {
     const NAME: &'static str = "HashedCross";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to cross.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: HashedCross\ninput: users\nwith: { crosses: { age_gender: [age, gender] }, buckets: 1000 }\n";
-    const NVTABULAR: &'static [&'static str] = &["HashedCross"];
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -89,7 +90,7 @@ impl HashedCross {
 
 impl Operator for HashedCross {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         self.values(&input.schema)?;
         let crossed = |(name, columns): (&String, &Vec<String>)| {
             let mut column = Column::new(name, DataType::Int64, false);

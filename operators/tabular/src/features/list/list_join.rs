@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::categorical::categorify::count::{as_list, is_list};
 use towline_api::{
-    Code, Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity,
-    Result, Schema, Tag, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetPort, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port,
+    Problem, Purity, Result, Schema, Tag, TypeContext,
 };
 use towline_tables::array_function::{ColumnType, typed_function};
 
@@ -26,17 +26,19 @@ pub struct ListJoin {
     pub name: String,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to join, in order.");
+
 impl Describe for ListJoin {
     const NAME: &'static str = "ListJoin";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to join, in order.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ListJoin\ninput: movies[genre_1, genre_2]\nwith: { name: genres }\n";
 }
 
 impl Operator for ListJoin {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let Some(first) = input.schema.columns.first() else {
             return Err(vec![
                 Problem::new(Code::BadInput, "no column is selected").at_port("input"),

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::features::categorical::categorify::count::as_list;
 use crate::features::columns_of::each_column;
 use towline_api::{
-    Code, Column, Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result,
-    TypeContext,
+    Code, Column, Columns, DatasetPort, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity,
+    Result, TypeContext,
 };
 use towline_tables::array_function::{ColumnType, typed_function};
 
@@ -67,13 +67,14 @@ impl ListSlice {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of lists.");
+
 impl Describe for ListSlice {
     const NAME: &'static str = "ListSlice";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of lists.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ListSlice\ninput: sessions[item_id_list]\nwith: { start: -20, pad: true }\n";
-    const NVTABULAR: &'static [&'static str] = &["ListSlice"];
 
     fn check(&self) -> Vec<Problem> {
         if self.pad && self.length().is_none() {
@@ -90,7 +91,7 @@ impl Describe for ListSlice {
 
 impl Operator for ListSlice {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        each_column(inputs, |column| {
+        each_column(INPUT, inputs, |column| {
             if !column.is_list() {
                 let message = format!("column `{}` holds {}, not lists", column.name, column.data_type);
                 return Err(Problem::new(Code::WrongType, message));

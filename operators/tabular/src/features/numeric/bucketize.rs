@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::columns_of::{each_column, number, unknown};
 use towline_api::{
-    Code, Columns, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, Tag,
-    TypeContext, dataset_at,
+    Code, Columns, DatasetPort, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity,
+    Result, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
@@ -43,13 +43,14 @@ impl Bucketize {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of numbers.");
+
 impl Describe for Bucketize {
     const NAME: &'static str = "Bucketize";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Bucketize\ninput: users[age]\nwith: { boundaries: [18, 25, 40, 65] }\n";
-    const NVTABULAR: &'static [&'static str] = &["Bucketize"];
 
     fn check(&self) -> Vec<Problem> {
         let lists: Vec<&Vec<f64>> = match &self.boundaries {
@@ -69,14 +70,14 @@ impl Operator for Bucketize {
         if let Boundaries::Columns(columns) = &self.boundaries {
             let problems = unknown(
                 columns.keys().map(String::as_str),
-                &dataset_at(inputs, "input")?.schema,
+                &INPUT.input_type(inputs)?.schema,
                 "boundaries",
             );
             if !problems.is_empty() {
                 return Err(problems);
             }
         }
-        each_column(inputs, |column| {
+        each_column(INPUT, inputs, |column| {
             number(column, "cannot be binned")?;
             let Some(boundaries) = self.of(&column.name) else {
                 let message = format!("column `{}` has no boundaries", column.name);

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::columns_of::{each_column, unknown};
 use towline_api::{
-    Code, Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
-    TypeContext, dataset_at,
+    Code, Columns, DatasetPort, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
+    Purity, Result, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
@@ -39,13 +39,14 @@ fn smallest([low, high]: [i64; 2]) -> DataType {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of whole numbers.");
+
 impl Describe for CastSmallest {
     const NAME: &'static str = "CastSmallest";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of whole numbers.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: CastSmallest\ninput: users\nwith: { ranges: { age: [0, 120] } }\n";
-    const NVTABULAR: &'static [&'static str] = &["ReduceDtypeSize"];
 
     fn check(&self) -> Vec<Problem> {
         let turned = self.ranges.iter().filter(|(_, [low, high])| low > high);
@@ -65,13 +66,13 @@ impl Operator for CastSmallest {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let problems = unknown(
             self.ranges.keys().map(String::as_str),
-            &dataset_at(inputs, "input")?.schema,
+            &INPUT.input_type(inputs)?.schema,
             "ranges",
         );
         if !problems.is_empty() {
             return Err(problems);
         }
-        each_column(inputs, |column| {
+        each_column(INPUT, inputs, |column| {
             let mut out = column.clone();
             if let Some(range) = self.ranges.get(&column.name) {
                 if !column.data_type.is_integer() {

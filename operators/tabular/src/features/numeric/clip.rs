@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::columns_of::{each_column, number};
 use towline_api::{
-    Code, Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
+    Code, Columns, DatasetPort, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result,
+    TypeContext,
 };
 use towline_tables::array_function::same_type;
 
@@ -31,16 +32,17 @@ pub struct Clip {
     pub max: Option<f64>,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of numbers.");
+
 impl Describe for Clip {
     const NAME: &'static str = "Clip";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Clip\ninput: clicks[price]\nwith: { min: 0, max: 1000 }\n";
-    const NVTABULAR: &'static [&'static str] = &["Clip"];
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
-        inputs.get("input").cloned()
+        INPUT.get(inputs).cloned()
     }
 
     fn check(&self) -> Vec<Problem> {
@@ -78,7 +80,7 @@ fn whole_bounds(data_type: &DataType, min: f64, max: f64) -> Option<(i128, i128)
 
 impl Operator for Clip {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        each_column(inputs, |column| {
+        each_column(INPUT, inputs, |column| {
             number(column, "cannot be clipped")?;
             let (min, max) = self.bounds();
             if whole_bounds(&column.data_type, min, max).is_some_and(|(low, high)| low > high) {

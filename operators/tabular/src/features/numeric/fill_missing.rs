@@ -15,8 +15,8 @@ use crate::features::columns_of::each_column;
 use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::numeric::quantile::{Bins, exact};
 use towline_api::{
-    Code, Column, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError,
-    Port, Problem, Purity, Result, Schema, State, Stateful, TypeContext, dataset_at,
+    Code, Column, DatasetPort, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
@@ -133,13 +133,14 @@ pub(crate) fn missing(array: &ArrayRef) -> Result<BooleanArray> {
     Ok(none.collect())
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to fill.");
+
 impl Describe for FillMissing {
     const NAME: &'static str = "FillMissing";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to fill.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: FillMissing\ninput: clicks[price]\nwith: { with: median, indicator: true }\n";
-    const NVTABULAR: &'static [&'static str] = &["FillMissing", "FillMedian"];
 
     fn check(&self) -> Vec<Problem> {
         match (self.with, &self.value) {
@@ -155,11 +156,11 @@ impl Describe for FillMissing {
 
 impl Operator for FillMissing {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         if let Some(problem) = unknown_split(&self.fit_on, &input.splits) {
             return Err(vec![problem]);
         }
-        let mut output = each_column(inputs, |column| self.filled(column))?;
+        let mut output = each_column(INPUT, inputs, |column| self.filled(column))?;
         if let (true, NodeType::Dataset(dataset)) = (self.indicator, &mut output) {
             for column in &input.schema.columns {
                 let name = format!("{}_filled", column.name);

@@ -14,8 +14,8 @@ use crate::features::columns_of::{each_column, number};
 use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::numeric::quantile::exact;
 use towline_api::{
-    Code, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port,
-    Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
@@ -52,13 +52,14 @@ pub enum Method {
     Robust,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of numbers.");
+
 impl Describe for Normalize {
     const NAME: &'static str = "Normalize";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Normalize\ninput: clicks[price]\nwith: { method: min_max, clip: true }\n";
-    const NVTABULAR: &'static [&'static str] = &["Normalize", "NormalizeMinMax"];
 
     fn check(&self) -> Vec<Problem> {
         if self.clip && self.method != Method::MinMax {
@@ -70,10 +71,10 @@ impl Describe for Normalize {
 
 impl Operator for Normalize {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        if let Some(problem) = unknown_split(&self.fit_on, &dataset_at(inputs, "input")?.splits) {
+        if let Some(problem) = unknown_split(&self.fit_on, &INPUT.input_type(inputs)?.splits) {
             return Err(vec![problem]);
         }
-        each_column(inputs, |column| {
+        each_column(INPUT, inputs, |column| {
             number(column, "cannot be scaled")?;
             let mut column = column.clone().with_tag(Tag::Continuous);
             column.data_type = DataType::Float64;

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::features::tags::tagging::{Unchanged, clash, tagged_type};
-use towline_api::{Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Result, Tag, TypeContext};
+use towline_api::{
+    DatasetPort, Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Result, Tag, TypeContext,
+};
 
 /// Adds tags to every input column; the values are unchanged. A tag that contradicts an existing one is an error.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -14,13 +16,14 @@ pub struct AddTags {
     pub tags: Vec<Tag>,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to tag.");
+
 impl Describe for AddTags {
     const NAME: &'static str = "AddTags";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to tag.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: AddTags\ninput: clicks[click]\nwith: { tags: [target] }\n";
-    const NVTABULAR: &'static [&'static str] = &["AddTags", "AddMetadata"];
 
     fn check(&self) -> Vec<Problem> {
         clash(&self.tags).into_iter().collect()
@@ -29,7 +32,7 @@ impl Describe for AddTags {
 
 impl Operator for AddTags {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        tagged_type(inputs, &self.tags)
+        tagged_type(INPUT, inputs, &self.tags)
     }
 
     fn form(&self) -> Form<'_> {

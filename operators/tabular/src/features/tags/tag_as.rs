@@ -4,25 +4,28 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::features::tags::tagging::{Unchanged, tagged_type};
-use towline_api::{Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Result, Tag, TypeContext};
+use towline_api::{
+    DatasetPort, Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Result, Tag, TypeContext,
+};
 
 /// Tags its column as the user id (`user`, `id`). An encoded column keeps the tag `categorical`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TagAsUserID {}
 
+const USER_ID: DatasetPort = DatasetPort::required("input", "The user's id.");
+
 impl Describe for TagAsUserID {
     const NAME: &'static str = "TagAsUserID";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The user's id.")];
+    const PORTS: &'static [Port] = &[USER_ID.port()];
     const EXAMPLE: &'static str = "op: TagAsUserID\ninput: clicks[user_id]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsUserID"];
 }
 
 impl Operator for TagAsUserID {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        tagged_type(inputs, &[Tag::User, Tag::Id])
+        tagged_type(USER_ID, inputs, &[Tag::User, Tag::Id])
     }
 
     fn form(&self) -> Form<'_> {
@@ -35,18 +38,19 @@ impl Operator for TagAsUserID {
 #[serde(deny_unknown_fields)]
 pub struct TagAsItemID {}
 
+const ITEM_ID: DatasetPort = DatasetPort::required("input", "The item's id.");
+
 impl Describe for TagAsItemID {
     const NAME: &'static str = "TagAsItemID";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The item's id.")];
+    const PORTS: &'static [Port] = &[ITEM_ID.port()];
     const EXAMPLE: &'static str = "op: TagAsItemID\ninput: clicks[item_id]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsItemID"];
 }
 
 impl Operator for TagAsItemID {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        tagged_type(inputs, &[Tag::Item, Tag::Id])
+        tagged_type(ITEM_ID, inputs, &[Tag::Item, Tag::Id])
     }
 
     fn form(&self) -> Form<'_> {
@@ -59,18 +63,19 @@ impl Operator for TagAsItemID {
 #[serde(deny_unknown_fields)]
 pub struct TagAsUserFeatures {}
 
+const USER_FEATURES: DatasetPort = DatasetPort::required("input", "The user's features.");
+
 impl Describe for TagAsUserFeatures {
     const NAME: &'static str = "TagAsUserFeatures";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The user's features.")];
+    const PORTS: &'static [Port] = &[USER_FEATURES.port()];
     const EXAMPLE: &'static str = "op: TagAsUserFeatures\ninput: clicks[user_age]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsUserFeatures"];
 }
 
 impl Operator for TagAsUserFeatures {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        tagged_type(inputs, &[Tag::User])
+        tagged_type(USER_FEATURES, inputs, &[Tag::User])
     }
 
     fn form(&self) -> Form<'_> {
@@ -83,18 +88,19 @@ impl Operator for TagAsUserFeatures {
 #[serde(deny_unknown_fields)]
 pub struct TagAsItemFeatures {}
 
+const ITEM_FEATURES: DatasetPort = DatasetPort::required("input", "The item's features.");
+
 impl Describe for TagAsItemFeatures {
     const NAME: &'static str = "TagAsItemFeatures";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The item's features.")];
+    const PORTS: &'static [Port] = &[ITEM_FEATURES.port()];
     const EXAMPLE: &'static str = "op: TagAsItemFeatures\ninput: clicks[item_brand]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsItemFeatures"];
 }
 
 impl Operator for TagAsItemFeatures {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        tagged_type(inputs, &[Tag::Item])
+        tagged_type(ITEM_FEATURES, inputs, &[Tag::Item])
     }
 
     fn form(&self) -> Form<'_> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use towline_api::{
-    Code, Columns, DatasetType, Inputs, NamedExpr, NodeType, Problem, Result, Schema, Tag, contradiction, dataset_at,
+    Code, Columns, DatasetPort, DatasetType, Inputs, NamedExpr, NodeType, Problem, Result, Schema, Tag, contradiction,
 };
 
 /// `schema` with `tags` added to every column, or the contradictions.
@@ -20,9 +20,13 @@ pub(crate) fn tagged(schema: &Schema, tags: &[Tag]) -> Result<Schema, Vec<Proble
     if problems.is_empty() { Ok(schema) } else { Err(problems) }
 }
 
-/// The output type of an operator that adds `tags` to every column on `input`.
-pub(crate) fn tagged_type(inputs: &Inputs<NodeType>, tags: &[Tag]) -> Result<NodeType, Vec<Problem>> {
-    let input = dataset_at(inputs, "input")?;
+/// The output type of an operator that adds `tags` to every column on `port`.
+pub(crate) fn tagged_type(
+    port: DatasetPort,
+    inputs: &Inputs<NodeType>,
+    tags: &[Tag],
+) -> Result<NodeType, Vec<Problem>> {
+    let input = port.input_type(inputs)?;
     let schema = tagged(&input.schema, tags)?;
     Ok(NodeType::Dataset(DatasetType {
         schema,

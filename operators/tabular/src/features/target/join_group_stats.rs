@@ -15,8 +15,8 @@ use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::target::group_summaries::Summaries;
 use crate::features::target::groups::{GroupTable, Groups};
 use towline_api::{
-    Code, Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
-    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext, dataset_at,
+    Code, Column, DatasetPort, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType,
+    Operator, OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
@@ -111,14 +111,15 @@ impl JoinGroupStats {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Rows with the key and the columns.");
+
 impl Describe for JoinGroupStats {
     const NAME: &'static str = "JoinGroupStats";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with the key and the columns.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: JoinGroupStats\ninput: clicks\nwith: { by: [item_id], columns: [price], stats: [count, mean, std] }\n";
-    const NVTABULAR: &'static [&'static str] = &["JoinGroupby"];
 
     fn check(&self) -> Vec<Problem> {
         let lists = [
@@ -135,7 +136,7 @@ impl Describe for JoinGroupStats {
 
 impl Operator for JoinGroupStats {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
         problems.extend(unknown(self.by.iter().map(String::as_str), &input.schema, "by"));
         problems.extend(unknown(

@@ -18,8 +18,8 @@ use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::target::groups::{GroupTable, Groups};
 use crate::features::target::target_means::{LeftOut, Means, Sum, fold, sums_of};
 use towline_api::{
-    Code, Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
-    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext, dataset_at,
+    Code, Column, DatasetPort, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType,
+    Operator, OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
@@ -90,14 +90,15 @@ impl TargetEncode {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The categories and the targets.");
+
 impl Describe for TargetEncode {
     const NAME: &'static str = "TargetEncode";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The categories and the targets.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: TargetEncode\ninput: clicks[item_brand, click]\nwith: { target: [click], folds: 5 }\n";
-    const NVTABULAR: &'static [&'static str] = &["TargetEncoding"];
 
     fn check(&self) -> Vec<Problem> {
         if self.target.is_empty() {
@@ -109,7 +110,7 @@ impl Describe for TargetEncode {
 
 impl Operator for TargetEncode {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
         problems.extend(unknown(self.target.iter().map(String::as_str), &input.schema, "target"));
         problems.extend(unknown(

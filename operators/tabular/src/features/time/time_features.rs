@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Code, Column, Columns, DatasetType, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError,
-    Port, Problem, Purity, Result, Schema, Tag, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetPort, DatasetType, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
@@ -151,11 +151,13 @@ fn feature(array: &ArrayRef, part: Part, reference: i64) -> Result<ArrayRef> {
     })
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of points in time.");
+
 impl Describe for TimeFeatures {
     const NAME: &'static str = "TimeFeatures";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of points in time.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: TimeFeatures\ninput: ratings[timestamp]\nwith: { features: [hour, weekday_cyclical] }\n";
 
@@ -184,7 +186,7 @@ impl Describe for TimeFeatures {
 
 impl Operator for TimeFeatures {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let (mut schema, mut problems) = (Schema::default(), Vec::new());
         for column in &input.schema.columns {
             let time = matches!(

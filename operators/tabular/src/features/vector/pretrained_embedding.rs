@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
 use crate::features::vector::vectors::{Vectors, width};
 use towline_api::{
-    Code, Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Outside,
-    Port, Problem, Purity, Result, Schema, Tag, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetPort, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Outside, Port, Problem, Purity, Result, Schema, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
@@ -42,14 +42,15 @@ fn embedding() -> String {
     "embedding".to_owned()
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "One column of original ids.");
+
 impl Describe for PretrainedEmbedding {
     const NAME: &'static str = "PretrainedEmbedding";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "One column of original ids.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: PretrainedEmbedding\ninput: clicks[item_id]\nwith: { path: data/item_vectors.npy }\n";
-    const NVTABULAR: &'static [&'static str] = &["EmbeddingOperator"];
 
     fn check(&self) -> Vec<Problem> {
         let tensors = self
@@ -69,7 +70,7 @@ fn vector_type(width: usize) -> DataType {
 
 impl Operator for PretrainedEmbedding {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let [id] = input.schema.columns.as_slice() else {
             let message = format!("it needs exactly one column, not {}", input.schema.columns.len());
             return Err(vec![Problem::new(Code::BadInput, message).at_port("input")]);

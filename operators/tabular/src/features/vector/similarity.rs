@@ -17,8 +17,8 @@ use crate::features::columns_of::{column, unknown};
 use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::vector::vectors::doubles;
 use towline_api::{
-    Code, Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
-    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, TableFile, Tag, TypeContext, dataset_at,
+    Code, Column, DatasetPort, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType,
+    Operator, OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, TableFile, Tag, TypeContext,
 };
 use towline_tables::TableWriter;
 use towline_tables::array_function::array_function;
@@ -65,19 +65,20 @@ fn similarity() -> String {
     "similarity".to_owned()
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Rows with both columns.");
+
 impl Describe for Similarity {
     const NAME: &'static str = "Similarity";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with both columns.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: Similarity\ninput: rows\nwith: { left: user_genres, right: genres, metric: tf_idf }\n";
-    const NVTABULAR: &'static [&'static str] = &["ColumnSimilarity"];
 }
 
 impl Operator for Similarity {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
         problems.extend(unknown([self.left.as_str()], &input.schema, "left"));
         problems.extend(unknown([self.right.as_str()], &input.schema, "right"));

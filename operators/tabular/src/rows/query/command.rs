@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::declared_type::data_type;
 use towline_api::{
-    Artifact, Code, Column, Context, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
-    Outside, Port, Problem, Purity, Result, Schema, TableFile, Task, TaskResult, TypeContext,
+    Artifact, Code, Column, Context, DatasetPort, DatasetType, Describe, Form, Inputs, Many, Named, NodeType, Operator,
+    OperatorError, Output, Outside, Port, Problem, Purity, Result, Schema, TableFile, Task, TaskResult, TypeContext,
 };
 use towline_tables::TableWriter;
 use towline_tables::sql_planning::duplicates;
@@ -123,13 +123,13 @@ impl Command {
     }
 }
 
+const INPUTS: DatasetPort<Many> = DatasetPort::many("inputs", "What the program reads, by name.").named();
+
 impl Describe for Command {
     const NAME: &'static str = "Command";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("inputs", "What the program reads, by name.")
-        .many()
-        .named()];
+    const PORTS: &'static [Port] = &[INPUTS.port()];
     const EXAMPLE: &'static str = "op: Command\ninputs: { clicks: clicks }\nwith:\n  command: [python3, scripts/clean.py]\n  \
                                    files: [scripts/clean.py]\n  schema: { user_id: int64, item_id: int64 }\n";
 
@@ -156,13 +156,10 @@ impl Describe for Command {
 
 impl Operator for Command {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let first = inputs.values().find_map(|value| match value {
-            NodeType::Dataset(dataset) => Some(dataset),
-            _ => None,
-        });
-        let splits = match first {
+        let connected = INPUTS.input_types(inputs)?;
+        let splits = match connected.first() {
             _ if !self.splits.is_empty() => self.splits.clone(),
-            Some(dataset) => dataset.splits.clone(),
+            Some(first) => first.value.splits.clone(),
             None => return Err(vec![Problem::new(Code::BadInput, "nothing is connected to `inputs`")]),
         };
         let gone = self
@@ -197,11 +194,8 @@ impl Task for Command {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let (input, output) = (context.temp_file("input"), context.temp_file("output"));
         let mut splits = self.splits.clone();
-        for connected in &inputs.0 {
-            let Artifact::Dataset(dataset) = &connected.value else {
-                continue;
-            };
-            let folder = input.join(&connected.label);
+        for Named { label, value: dataset } in INPUTS.files(inputs)? {
+            let folder = input.join(label);
             std::fs::create_dir_all(&folder).map_err(OperatorError::io(&folder))?;
             for (name, table) in &dataset.splits {
                 context.cancel.check()?;

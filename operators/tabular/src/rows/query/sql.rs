@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Code, DatasetType, Describe, Form, Input, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem,
-    Purity, Result, Schema, Table, TableContext, TypeContext,
+    Code, DatasetPort, DatasetType, Describe, Form, Inputs, LazyDataset, Many, Named, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, Table, TableContext, TypeContext,
 };
 use towline_tables::sql_planning::{duplicates, plan_query, problem_in, rowless};
 
@@ -43,26 +43,21 @@ fn output_splits<'a>(inputs: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<String>, 
     Ok(splits.iter().map(|&split| split.to_owned()).collect())
 }
 
+const INPUTS: DatasetPort<Many> = DatasetPort::many("inputs", "The tables of the query, by name.").named();
+
 impl Describe for Sql {
     const NAME: &'static str = "Sql";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("inputs", "The tables of the query, by name.")
-        .many()
-        .named()];
+    const PORTS: &'static [Port] = &[INPUTS.port()];
     const EXAMPLE: &'static str = "op: Sql\ninputs: { ratings: ratings, movies: movies }\nwith:\n  query: |\n    SELECT \
                                    r.*, m.title FROM ratings r JOIN movies m USING (movieId)\n";
-    const NVTABULAR: &'static [&'static str] = &["LambdaOp"];
 }
 
 impl Operator for Sql {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let mut tables: Vec<(&str, &DatasetType)> = Vec::new();
-        for Input { label, value, .. } in &inputs.0 {
-            if let NodeType::Dataset(dataset) = value {
-                tables.push((label, dataset));
-            }
-        }
+        let tables = INPUTS.input_types(inputs)?;
+        let tables: Vec<(&str, &DatasetType)> = tables.iter().map(|input| (input.label, input.value)).collect();
         let splits: Vec<_> = tables
             .iter()
             .map(|(label, t)| (*label, t.splits.iter().map(String::as_str).collect()))
@@ -109,20 +104,18 @@ fn carried(inputs: &[&Schema], frame: &DataFrame) -> Schema {
 
 impl Table for Sql {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
+        let inputs = INPUTS.lazy(inputs);
         let splits: Vec<_> = inputs
-            .0
             .iter()
             .map(|input| {
-                (
-                    input.label.as_str(),
-                    input.value.splits.iter().map(|(name, _)| name.as_str()).collect(),
-                )
+                let names = input.value.splits.iter().map(|(name, _)| name.as_str());
+                (input.label, names.collect())
             })
             .collect();
         let splits = output_splits(&splits).map_err(|problem| OperatorError::invalid(problem.message))?;
         let for_split = |split: String| {
             let mut tables: Vec<(&str, Arc<dyn TableProvider>)> = Vec::new();
-            for Input { label, value, .. } in &inputs.0 {
+            for Named { label, value } in &inputs {
                 let only = value
                     .splits
                     .first()

@@ -13,8 +13,8 @@ use crate::rows::per_split::unknown;
 use crate::rows::row_numbers::{MISSING, Numbers};
 use crate::rows::task_rows::{dataset, write_split};
 use towline_api::{
-    Artifact, Code, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result, Task,
-    TypeContext, byte_size, dataset_at, file_dataset_at,
+    Artifact, Code, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity,
+    Result, Task, TypeContext, byte_size,
 };
 
 /// K-core filtering: drops rows until every remaining value of each given column occurs at least `min_count` times. The
@@ -32,15 +32,17 @@ pub struct KCore {
     pub memory_limit: Option<String>,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Interactions.");
+
 impl Describe for KCore {
     const NAME: &'static str = "KCore";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: KCore\ninput: clicks\nwith: { min_count: { user_id: 5, item_id: 5 } }\n";
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
-        inputs.get("input").cloned()
+        INPUT.get(inputs).cloned()
     }
 
     fn check(&self) -> Vec<Problem> {
@@ -55,7 +57,7 @@ impl Describe for KCore {
 
 impl Operator for KCore {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let mut output = dataset_at(inputs, "input")?.clone();
+        let mut output = INPUT.input_type(inputs)?.clone();
         let problems = unknown(self.min_count.keys(), &output.schema, "min_count");
         if !problems.is_empty() {
             return Err(problems);
@@ -78,7 +80,7 @@ impl Operator for KCore {
 
 impl Task for KCore {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let input = file_dataset_at(inputs, "input")?;
+        let input = INPUT.files(inputs)?;
         let limit = MemoryLimit::of(self.memory_limit.as_deref());
         let mut columns = Vec::new();
         for (name, least) in &self.min_count {

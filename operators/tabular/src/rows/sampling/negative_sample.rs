@@ -14,8 +14,8 @@ use crate::rows::sampling::negative_draws::{Candidates, Drawing, Draws};
 use crate::rows::sampling::random_rows::RandomRows;
 use crate::rows::task_rows::{dataset, write_split};
 use towline_api::{
-    Artifact, Code, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Result, Schema, TableFile, Tag, Task, TypeContext, byte_size, dataset_at, default_split, file_dataset_at,
+    Artifact, Code, Column, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
+    Port, Problem, Purity, Result, Schema, TableFile, Tag, Task, TypeContext, byte_size, default_split,
 };
 
 /// Negative sampling: after every row, adds `n` rows with the same user and an item that this user has in no split.
@@ -84,11 +84,13 @@ impl NegativeSample {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Interactions with tagged columns.");
+
 impl Describe for NegativeSample {
     const NAME: &'static str = "NegativeSample";
     const CODE_VERSION: u32 = 3;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions with tagged columns.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: NegativeSample\ninput: features\nwith: { n: 4, by: popularity }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -100,7 +102,7 @@ impl Describe for NegativeSample {
 
 impl Operator for NegativeSample {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let mut output = dataset_at(inputs, "input")?.clone();
+        let mut output = INPUT.input_type(inputs)?.clone();
         let sides = [Tag::User, Tag::Item].map(|side| id(&output.schema, side).err());
         let mut problems: Vec<Problem> = sides.into_iter().flatten().collect();
         if !output.splits.contains(&self.from) {
@@ -130,7 +132,7 @@ impl Operator for NegativeSample {
 
 impl Task for NegativeSample {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let input = file_dataset_at(inputs, "input")?;
+        let input = INPUT.files(inputs)?;
         let limit = MemoryLimit::of(self.memory_limit.as_deref()).bytes();
         let (folder, cancel) = (&context.temp, &context.cancel);
         let name = |side| {

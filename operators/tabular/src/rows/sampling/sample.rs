@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::rows::per_split::unknown;
 use crate::rows::sampling::split_hash::RowPlace;
 use towline_api::{
-    Code, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Table,
-    TableContext, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Table,
+    TableContext, TypeContext,
 };
 
 /// Keeps a random sample of the rows of every split. Whether a row is kept depends on a hash of its content and the
@@ -29,15 +29,17 @@ pub struct Sample {
     pub key: Option<String>,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows to choose from.");
+
 impl Describe for Sample {
     const NAME: &'static str = "Sample";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to choose from.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Sample\ninput: clicks\nwith: { fraction: 0.1, key: user_id }\n";
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
-        inputs.get("input").cloned()
+        INPUT.get(inputs).cloned()
     }
 
     fn check(&self) -> Vec<Problem> {
@@ -56,7 +58,7 @@ impl Describe for Sample {
 
 impl Operator for Sample {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let problems = unknown(&self.key, &input.schema, "key");
         if problems.is_empty() {
             Ok(NodeType::Dataset(input.clone()))
@@ -72,9 +74,7 @@ impl Operator for Sample {
 
 impl Table for Sample {
     fn apply(&self, inputs: &Inputs<LazyDataset>, _: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let input = inputs
-            .get("input")
-            .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
+        let input = INPUT.lazy(inputs)?;
         let names: Vec<&str> = match &self.key {
             Some(key) => vec![key],
             None => input.schema.names().collect(),

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::rows::sampling::split_hash::RowPlace;
 use towline_api::{
-    Code, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError,
-    PathSegment, Port, Problem, Purity, Result, Schema, Site, Table, TableContext, TypeContext, dataset_at,
+    Code, DEFAULT_SPLIT, DatasetPort, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator,
+    OperatorError, PathSegment, Port, Problem, Purity, Result, Schema, Site, Table, TableContext, TypeContext,
 };
 use towline_tables::sql_planning::{plan_query, problem, quoted, quoted_list, rowless};
 
@@ -232,11 +232,13 @@ impl Split {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows to divide; one split.");
+
 impl Describe for Split {
     const NAME: &'static str = "Split";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to divide; one split.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: Split\ninput: ratings\nwith:\n  leave_last: { key: userId, order_by: timestamp, n: 2, min_rows: 5 }\n";
 
@@ -273,7 +275,7 @@ impl Describe for Split {
 
 impl Operator for Split {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let splits = self.names_of_splits(&input.schema, context);
         if input.splits.len() != 1 {
             let message = format!("the input already has several splits: {}", input.splits.join(", "));
@@ -295,9 +297,7 @@ impl Operator for Split {
 
 impl Table for Split {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let input = inputs
-            .get("input")
-            .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
+        let input = INPUT.lazy(inputs)?;
         let Some((_, table)) = input.splits.first() else {
             return Err(OperatorError::internal("the input has no splits"));
         };

@@ -4,10 +4,10 @@ use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rows::per_split::{INPUT, ROW, numbered, unknown, unknown_split};
+use crate::rows::per_split::{ROW, TABLE, numbered, unknown, unknown_split};
 use towline_api::{
-    Code, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity,
-    Result, Schema, Table, TableContext, TypeContext, dataset_at, default_split,
+    Code, DatasetPort, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port,
+    Problem, Purity, Result, Schema, Table, TableContext, TypeContext, default_split,
 };
 use towline_tables::sql_planning::{duplicates, plan_query, problem, quoted, quoted_list, rowless};
 
@@ -138,7 +138,7 @@ impl History {
              ({})) SELECT {all}, {names} FROM (SELECT {all}, {ROW}, {PART}, {lists} FROM both) WHERE {PART} = 1 ORDER BY {ROW}",
             self.trails(&part(0, KNOWN)),
             nothing.join(", "),
-            part(1, INPUT)
+            part(1, TABLE)
         )
     }
 
@@ -174,11 +174,13 @@ impl History {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Rows with a key and a time, split already.");
+
 impl Describe for History {
     const NAME: &'static str = "History";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with a key and a time, split already.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: History\ninput: split\nwith: { key: user_id, order_by: timestamp, columns: [item_id], last: [2, 10], next: next }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -196,14 +198,14 @@ impl Describe for History {
 
 impl Operator for History {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let problems = self.problems(input);
         if !problems.is_empty() {
             return Err(problems);
         }
         let table = |name| (name, rowless(&input.schema));
         let query = self.own(&input.schema);
-        let frame = plan_query(&context.session, vec![table(INPUT)], &query)
+        let frame = plan_query(&context.session, vec![table(TABLE)], &query)
             .map_err(|error| vec![problem(&error, &[&input.schema], "columns")])?;
         Ok(NodeType::Dataset(DatasetType {
             schema: input.schema.carried_to(frame.schema().as_arrow()),
@@ -218,9 +220,7 @@ impl Operator for History {
 
 impl Table for History {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let input = inputs
-            .get("input")
-            .ok_or_else(|| OperatorError::internal("nothing is connected to `input`"))?;
+        let input = INPUT.lazy(inputs)?;
         let view = |name: &str| {
             let split = input.splits.iter().find(|(split, _)| split == name);
             let (_, table) = split.ok_or_else(|| OperatorError::internal(format!("there is no split `{name}`")))?;
@@ -228,7 +228,7 @@ impl Table for History {
         };
         let mut frames = Vec::new();
         for (name, _) in &input.splits {
-            let mut tables = vec![(INPUT, view(name)?)];
+            let mut tables = vec![(TABLE, view(name)?)];
             let query = if *name == self.fit_on {
                 self.own(&input.schema)
             } else {

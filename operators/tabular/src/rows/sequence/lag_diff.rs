@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::rows::difference::difference;
 use crate::rows::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use towline_api::{
-    Code, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
-    TableContext, Tag, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema,
+    Table, TableContext, Tag, TypeContext,
 };
 use towline_tables::sql_planning::{duplicates, quoted, quoted_list};
 
@@ -76,14 +76,15 @@ fn has_difference(data_type: &DataType) -> bool {
     data_type.is_numeric() || matches!(data_type, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..))
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows to compare.");
+
 impl Describe for LagDiff {
     const NAME: &'static str = "LagDiff";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to compare.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: LagDiff\ninput: clicks\nwith: { key: [user_id], order_by: timestamp, columns: [timestamp] }\n";
-    const NVTABULAR: &'static [&'static str] = &["DifferenceLag"];
 
     fn check(&self) -> Vec<Problem> {
         let empty = [
@@ -104,7 +105,7 @@ impl Describe for LagDiff {
 
 impl Operator for LagDiff {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems = unknown(&self.key, &input.schema, "key");
         problems.extend(unknown([&self.order_by], &input.schema, "order_by"));
         problems.extend(unknown(&self.columns, &input.schema, "columns"));
@@ -128,7 +129,7 @@ impl Operator for LagDiff {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut output = query_type(inputs, context, "columns", |schema| self.query(schema))?;
+        let mut output = query_type(INPUT, inputs, context, "columns", |schema| self.query(schema))?;
         for (name, column, _) in self.outputs() {
             let sides = input
                 .schema
@@ -150,7 +151,7 @@ impl Operator for LagDiff {
 
 impl Table for LagDiff {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        query_splits(inputs, context, |schema| self.query(schema))
+        query_splits(INPUT, inputs, context, |schema| self.query(schema))
     }
 }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::rows::difference::difference;
 use crate::rows::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use towline_api::{
-    Code, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
-    TableContext, Tag, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema,
+    Table, TableContext, Tag, TypeContext,
 };
 use towline_tables::sql_planning::{quoted, quoted_list};
 
@@ -63,18 +63,20 @@ impl Session {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows, in any order.");
+
 impl Describe for Session {
     const NAME: &'static str = "Session";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows, in any order.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: Session\ninput: clicks\nwith: { key: user_id, order_by: timestamp, gap: 1800 }\n";
 }
 
 impl Operator for Session {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let schema = &dataset_at(inputs, "input")?.schema;
+        let schema = &INPUT.input_type(inputs)?.schema;
         let mut problems = unknown([&self.key], schema, "key");
         problems.extend(unknown([&self.order_by], schema, "order_by"));
         if schema.get(&self.name).is_some() {
@@ -84,7 +86,7 @@ impl Operator for Session {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut output = query_type(inputs, context, "order_by", |schema| self.query(schema))?;
+        let mut output = query_type(INPUT, inputs, context, "order_by", |schema| self.query(schema))?;
         if let Some(column) = output.schema.columns.last_mut() {
             column.tags.insert(Tag::Session);
         }
@@ -98,7 +100,7 @@ impl Operator for Session {
 
 impl Table for Session {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        query_splits(inputs, context, |schema| self.query(schema))
+        query_splits(INPUT, inputs, context, |schema| self.query(schema))
     }
 }
 

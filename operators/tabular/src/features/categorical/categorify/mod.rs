@@ -26,8 +26,8 @@ use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::per_column::{PerColumn, few_buckets, occurrences, sizes};
 use crate::features::tags::tagging::tagged;
 use towline_api::{
-    Code, Column, DatasetType, Describe, Domain, FitContext, Form, Inputs, NodeType, OOV_ID, Operator, OperatorError,
-    Outside, Port, Problem, Purity, Result, Schema, Tag, TypeContext, byte_size, dataset_at,
+    Code, Column, DatasetPort, DatasetType, Describe, Domain, FitContext, Form, Inputs, NodeType, OOV_ID, Operator,
+    OperatorError, Optional, Outside, Port, Problem, Purity, Result, Schema, Tag, TypeContext, byte_size,
 };
 
 /// Encodes categorical columns as integer ids (label encoding): one vocabulary per column unless `joint` or `combo` is
@@ -104,20 +104,18 @@ impl Default for Categorify {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to encode.");
+const VOCABULARY: DatasetPort<Optional> = DatasetPort::optional(
+    "vocabulary",
+    "A dataset whose columns of the same names are encoded already.",
+);
+
 impl Describe for Categorify {
     const NAME: &'static str = "Categorify";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[
-        Port::dataset("input", "The columns to encode."),
-        Port::dataset(
-            "vocabulary",
-            "A dataset whose columns of the same names are encoded already.",
-        )
-        .optional(),
-    ];
+    const PORTS: &'static [Port] = &[INPUT.port(), VOCABULARY.port()];
     const EXAMPLE: &'static str = "op: Categorify\ninput: clicks[item_brand]\nwith: { min_count: 2 }\n";
-    const NVTABULAR: &'static [&'static str] = &["Categorify"];
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -225,7 +223,7 @@ impl Categorify {
             .file(&unit.name)
             .map(|path| Found::in_file(path, &unit.name))
             .transpose()?;
-        if let Some(other) = context.inputs.get("vocabulary")
+        if let Some(other) = VOCABULARY.lazy(context.inputs)
             && let Some(domain) = other.schema.get(&unit.name).and_then(|column| column.domain.as_ref())
         {
             let digest = domain.vocabulary.as_ref();
@@ -257,7 +255,7 @@ impl Categorify {
 
 impl Operator for Categorify {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
         let units = match self.units(&input.schema) {
             Ok(units) => units,
@@ -280,10 +278,7 @@ impl Operator for Categorify {
             let message = format!("there is no file `{}`", self.vocabulary[&unit.name]);
             problems.push(Problem::new(Code::BadSource, message).at("vocabulary"));
         }
-        let others = match inputs.get("vocabulary") {
-            Some(NodeType::Dataset(dataset)) => Some(&dataset.schema),
-            _ => None,
-        };
+        let others = VOCABULARY.input_type(inputs)?.map(|dataset| &dataset.schema);
         if let Some(others) = others
             && !units
                 .iter()
