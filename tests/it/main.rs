@@ -34,5 +34,6 @@ mod sources;
 mod starter;
 mod store_safety;
 mod sweep;
+mod torch_worker;
 mod validation;
 mod workspace;
