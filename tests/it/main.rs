@@ -42,6 +42,7 @@ mod starter;
 mod store_safety;
 mod structure;
 mod sweep;
+mod torch_worker;
 mod validation;
 mod vocabulary;
 mod workspace;

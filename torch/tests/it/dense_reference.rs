@@ -161,6 +161,17 @@ fn single(left: &Tensor, right: &Tensor) -> Tensor {
     left.matmul(&right.tr())
 }
 
+/// Rounded to bf16 and back; its gradient is rounded, too.
+fn rounded(tensor: &Tensor) -> Tensor {
+    tensor.to_kind(Kind::BFloat16).to_kind(Kind::Float)
+}
+
+/// A product of libtorch in bf16, from products in single precision: factors, results and gradients are rounded, sums are
+/// not.
+fn bf16(left: &Tensor, right: &Tensor) -> Tensor {
+    rounded(&single(&rounded(left), &rounded(right)))
+}
+
 /// The end of training: the mean loss of the last 40 steps.
 fn end(losses: &[f64]) -> f64 {
     losses[STEPS - 40..].iter().sum::<f64>() / 40.0
@@ -199,6 +210,8 @@ fn after_two_hundred_steps_the_loss_is_that_of_dense_adam() {
         let recording = train(Computed::Kernels, "f32");
         let (steps, towers) = (&recording.steps, recording.initial.as_ref().unwrap());
         let expected = dense(steps, towers, temperature, decay, single);
+        let in_bf16 = dense(steps, towers, temperature, decay, bf16);
+        println!("{layers:?}, dense bf16: {} {}", in_bf16[0], end(&in_bf16));
         for (name, most, found) in [
             ("kernels", 1e-4, recording.losses.clone()),
             ("kernels, bf16", 2e-3, train(Computed::Kernels, "bf16").losses),

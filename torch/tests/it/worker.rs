@@ -117,7 +117,7 @@ fn an_interrupted_training_is_taken_up_where_it_was() {
     context.scratch = fixture.path().join("interrupted/scratch");
     let resumed = train(&context).unwrap();
     let notes = told.notes.lock().unwrap();
-    assert!(notes[0].starts_with("taken up after epoch"), "{notes:?}");
+    assert!(notes[0].starts_with("resumed after epoch"), "{notes:?}");
     for (name, value) in &through.metrics {
         let other = resumed.metrics[name];
         assert!((value - other).abs() < 1e-4, "{name}: {value} {other}");

@@ -19,12 +19,12 @@ use towline_api::{
 /// Writes a model into a folder, for use outside Towline.
 ///
 /// For a model of embeddings `weights.safetensors` holds `query.embedding.<column>` [ids, dim], `query.layers.<i>.weight`
-/// [outputs, inputs] and `.bias` [outputs], `query.attention.<column>` [dim] of lists that are pooled by attention, and the
-/// same under `item.`; where a column has the table of another one, `model.json` says by `table` which. For `Ease` and
+/// [outputs, inputs] and `.bias` [outputs], `query.attention.<column>` [dim] of lists with attention pooling, and the
+/// same under `item.`; where a column shares the table of another one, `table` in `model.json` names it. For `Ease` and
 /// `ItemKNN` `item_weights.safetensors` holds their weights and the users' histories. `items.parquet` is the catalogue with
-/// encoded columns; `vocabularies/` says what ids stand for; `model.json` describes all of it.
+/// encoded columns; `vocabularies/` maps ids to values; `model.json` describes all of it.
 ///
-/// `query_tower.pt` is the query tower as TorchScript (where Towline was built with libtorch). It takes one tensor per
+/// `query_tower.pt` is the query tower as TorchScript, which the worker program `towline-torch` writes. It takes one tensor per
 /// column, in the order of `model.json`: int64 [batch], or [batch, length] padded with 0, for the `embeddings`, then
 /// float32 [batch], or [batch, width], for the `numbers`.
 /// `examples/python/tower.py` scores with the weights in Python.
@@ -35,6 +35,19 @@ use towline_api::{
 pub struct ModelExport {
     /// The folder to write; an earlier export in it is replaced. Any other folder that is not empty is refused.
     pub path: PathBuf,
+    /// Whether to write `query_tower.pt`, which needs the program `towline-torch`.
+    #[serde(default = "default_true", skip_serializing_if = "is_true")]
+    pub torchscript: bool,
+}
+
+fn default_true() -> bool {
+    true
+}
+
+/// The default is no part of the fingerprint, which is older than the parameter.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 const DESCRIPTION: &str = "model.json";
@@ -96,12 +109,12 @@ fn write_script(folder: &Path, model: &ModelFiles, context: &Context) -> Result<
         columns: architecture.query.parts().into_iter().map(shape).collect(),
         path: folder.join(SCRIPT),
     };
-    WorkerProgram::find("`query_tower.pt`")?.write_script(request, context)?;
+    WorkerProgram::find("`torchscript: true` (the default)")?.write_script(request, context)?;
     Ok(true)
 }
 
 /// Fills `folder`; returns the names of its files.
-fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<String>> {
+fn fill(folder: &Path, model: &ModelFiles, torchscript: bool, context: &Context) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for (name, source) in &model.files {
         copy(source, &folder.join(name))?;
@@ -117,7 +130,7 @@ fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<Stri
         names.push(name);
     }
     context.cancel.check()?;
-    if write_script(folder, model, context)? {
+    if torchscript && write_script(folder, model, context)? {
         names.push(SCRIPT.to_owned());
     }
     let description = json!({
@@ -183,7 +196,7 @@ impl Sink for ModelExport {
             .map_err(OperatorError::io(parent))?;
         let new = staging.path().join("new");
         fs::create_dir(&new).map_err(OperatorError::io(&new))?;
-        let names = fill(&new, model, context)?;
+        let names = fill(&new, model, self.torchscript, context)?;
         for name in &names {
             sync(&new.join(name))?;
         }

@@ -1,10 +1,10 @@
-//! What stands between the layers of a tower.
+//! Activation functions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use towline_kernels::{Isa, relu, relu_backward};
 
-/// What is done to every number between two layers; all slopes can be told from the output.
+/// Activation function between hidden layers; the derivative of each is a function of its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {

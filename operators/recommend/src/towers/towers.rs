@@ -25,7 +25,7 @@ pub struct Tower {
     pub shape: TowerShape,
     /// The table of each embedding, as a place in [`Towers::tables`].
     pub tables: Vec<usize>,
-    /// The vector that the elements of a list are weighed by, [dim], one per embedding; empty where they are not.
+    /// Query vector of attention pooling, [dim], one per embedding; empty with other poolings.
     pub attention: Vec<Vec<f32>>,
     /// Its layers.
     pub layers: Vec<Dense>,
@@ -34,9 +34,9 @@ pub struct Tower {
 /// Both towers.
 #[derive(Debug, Clone)]
 pub struct Towers {
-    /// What is done to their outputs.
+    /// Normalisation of their outputs.
     pub normalize: Normalize,
-    /// The embedding tables, row-major [rows, dim]; each once, whoever reads it.
+    /// Embedding tables, row-major [rows, dim]; a shared one is here once.
     pub tables: Vec<Vec<f32>>,
     /// The query (user) tower.
     pub query: Tower,
@@ -45,7 +45,7 @@ pub struct Towers {
 }
 
 impl Tower {
-    /// Fresh layers, uniform by Glorot and Bengio (2010), no bias.
+    /// Initial layers: uniform by Glorot and Bengio (2010), biases zero.
     fn init(shape: TowerShape, tables: Vec<usize>, rng: &mut ChaCha8Rng) -> Self {
         let mut uniform =
             |count: usize, bound: f32| -> Vec<f32> { (0..count).map(|_| rng.random_range(-bound..=bound)).collect() };
@@ -79,7 +79,7 @@ fn normal(rng: &mut ChaCha8Rng) -> f32 {
 }
 
 impl Towers {
-    /// Fresh weights: embeddings normal with deviation 0.05, layers uniform.
+    /// Initial weights: embeddings normal with standard deviation 0.05, layers uniform.
     pub(crate) fn init(
         normalize: Normalize,
         query: TowerShape,

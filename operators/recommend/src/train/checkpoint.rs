@@ -1,4 +1,4 @@
-//! The state of training after an epoch, in a file from which it goes on to the same bytes.
+//! Checkpoints: the state of training after an epoch, from which it goes on to the same bytes.
 //!
 //! ```text
 //! the line MAGIC
@@ -26,7 +26,7 @@ const DIGEST: u64 = blake3::OUT_LEN as u64;
 /// The best epoch so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Best {
-    /// The value of the metric that decides.
+    /// Value of the metric of early stopping.
     pub(crate) value: f64,
     /// The epoch, counted from 1.
     pub(crate) epoch: usize,
@@ -36,20 +36,20 @@ pub(crate) struct Best {
     pub(crate) metrics: BTreeMap<String, f64>,
 }
 
-/// Where training has got to, besides the network.
+/// The progress of a training, besides the weights.
 #[derive(Debug, Clone)]
-pub(crate) struct Course {
+pub(crate) struct TrainingProgress {
     /// Epochs done.
     pub(crate) epoch: usize,
-    /// Where random numbers come from.
+    /// Random number generator.
     pub(crate) rng: ChaCha8Rng,
     /// The latest metrics.
     pub(crate) metrics: BTreeMap<String, f64>,
-    /// What the report says of each epoch.
+    /// Rows of the report, one per epoch.
     pub(crate) rows: Vec<Vec<String>>,
-    /// The best epoch, where the validation decides.
+    /// The best epoch, with early stopping.
     pub(crate) best: Option<Best>,
-    /// The weights at the ends of the last epochs, the latest first, where their mean is the model.
+    /// Weights at the ends of the last epochs, the latest first, for weight averaging.
     pub(crate) ends: VecDeque<Towers>,
 }
 
@@ -87,8 +87,8 @@ fn numbers(bits: &Bits) -> BTreeMap<String, f64> {
         .collect()
 }
 
-impl Course {
-    /// Writes it to `path`, whole or not at all.
+impl TrainingProgress {
+    /// Writes a checkpoint to `path`, whole or not at all.
     pub(crate) fn write(&self, backend: &dyn TrainBackend, path: &Path) -> Result<()> {
         let state = backend.state()?;
         self.written(state, backend.steps(), path)
@@ -142,7 +142,7 @@ impl Course {
         std::fs::rename(&new, path)
     }
 
-    /// Goes on from what was written to `path`; `false`, with nothing changed, if that is not there or not whole.
+    /// Restores the checkpoint at `path`; `false`, with nothing changed, if there is no whole one.
     pub(crate) fn take_up(&mut self, backend: &mut dyn TrainBackend, towers: &Towers, path: &Path) -> Result<bool> {
         let Some((header, mut floats, steps_of_rows)) = read(path) else {
             return Ok(false);
@@ -177,7 +177,7 @@ impl Course {
     }
 }
 
-/// As many towers of the shape of `towers` with these weights, or nothing if there are more or fewer weights.
+/// `count` towers of the shape of `towers` with these weights; `None` if the sizes differ.
 fn restored(towers: &Towers, count: usize, weights: Vec<Vec<f32>>) -> Option<VecDeque<Towers>> {
     let mut all: VecDeque<Towers> = (0..count).map(|_| towers.clone()).collect();
     let places: Vec<&mut Vec<f32>> = all.iter_mut().flat_map(Towers::arrays_mut).collect();
@@ -188,7 +188,7 @@ fn restored(towers: &Towers, count: usize, weights: Vec<Vec<f32>>) -> Option<Vec
     fits.then_some(all)
 }
 
-/// What a file holds, if it is whole.
+/// The content of a checkpoint file, if it is whole.
 fn read(path: &Path) -> Option<(Header, Vec<Vec<f32>>, Vec<Vec<u32>>)> {
     let file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len().checked_sub(DIGEST)?;
@@ -227,7 +227,7 @@ fn some<const N: usize>(file: &mut impl Read) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// A writer that knows the digest of what was written.
+/// A writer that hashes what passes through.
 struct Hashed<W> {
     inner: W,
     hasher: blake3::Hasher,

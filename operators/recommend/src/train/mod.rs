@@ -10,6 +10,7 @@ pub(crate) mod network;
 pub(crate) mod train_backend;
 pub(crate) mod training_device;
 pub(crate) mod training_loop;
+mod training_output;
 pub(crate) mod training_run;
 pub(crate) mod two_tower_train;
 pub(crate) mod validation;

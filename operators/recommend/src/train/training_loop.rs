@@ -13,35 +13,34 @@ use crate::train::losses::sampling::{Batch, Sampling};
 use crate::train::train_backend::{BatchRows, Candidates, Pairs, TowerRows, TrainBackend};
 use towline_api::{Context, OperatorError, Result};
 
-/// A loss above this is no learning any more: the scores of a pair are that far apart the wrong way round, where those of a
-/// model that knows nothing cost the logarithm of the number of candidates.
+/// A loss above this has diverged: the loss of an untrained model is about the logarithm of the number of candidates.
 const EXPLODED: f64 = 1e4;
 
-/// Everything that stays the same over the epochs, and the memory of a step.
+/// Everything that stays the same over the epochs, and the buffers of a step.
 pub(crate) struct Training<'a> {
     /// Rows per step.
     pub(crate) batch_size: usize,
-    /// What is compared with what.
+    /// Loss function.
     pub(crate) loss: Loss,
-    /// Whether to correct for how often an item is drawn.
+    /// Whether to apply the logQ correction.
     pub(crate) logq: bool,
-    /// Negatives per step that are drawn evenly from the catalogue.
+    /// Negatives per step drawn uniformly from the catalogue.
     pub(crate) uniform_negatives: usize,
-    /// Where hard negatives come from in this epoch.
+    /// The model that hard negatives come from in this epoch.
     pub(crate) frozen: Option<Frozen>,
     /// For progress and cancellation.
     pub(crate) context: &'a Context,
     /// The training rows.
     pub(crate) rows: TrainingRows,
-    /// What users have interacted with.
+    /// Positives of the users.
     pub(crate) liked: Liked,
-    /// What negatives are drawn from.
+    /// Sampling of negatives.
     pub(crate) sampling: Sampling,
-    /// The mask of the batch at hand.
+    /// Mask of the present batch.
     pub(crate) mask: Mask,
 }
 
-/// These rows, with what their users have interacted with.
+/// A batch of these rows, with the positives of their users.
 fn batch<'a>(chunk: &'a Chunk, liked: &'a mut Liked, rows: &'a [usize]) -> Result<Batch<'a>> {
     let users: Vec<Option<u32>> = rows.iter().map(|&row| chunk.users[row]).collect();
     let (positives, users) = liked.of(&users)?;
@@ -54,7 +53,7 @@ fn batch<'a>(chunk: &'a Chunk, liked: &'a mut Liked, rows: &'a [usize]) -> Resul
 }
 
 impl Training<'_> {
-    /// What the loss of each of these rows counts for in a batch, in all 1, and the sum of their weights.
+    /// Sample weights of these rows, scaled to sum 1, and their sum before that.
     fn weights(&self, rows: &[usize]) -> (Vec<f32>, f64) {
         let weights = &self.rows.chunk.weights;
         if weights.is_empty() {
@@ -65,7 +64,7 @@ impl Training<'_> {
         (rows.iter().map(share).collect(), total)
     }
 
-    /// One step; returns the mean loss of its rows.
+    /// One training step; returns the mean loss of its rows.
     fn step(
         &mut self,
         backend: &mut dyn TrainBackend,
@@ -157,7 +156,7 @@ impl Training<'_> {
         backend.softmax_loss(&self.batch_rows(rows, &drawn.rows), &candidates)
     }
 
-    /// One pass; returns the mean loss, by the weights of the rows.
+    /// One epoch; returns the mean loss, weighted by sample weights.
     pub(crate) fn epoch(&mut self, backend: &mut dyn TrainBackend, rng: &mut ChaCha8Rng) -> Result<f64> {
         let (mut sum, mut total) = (0.0, 0.0);
         for blocks in self.rows.windows(rng) {
@@ -170,7 +169,7 @@ impl Training<'_> {
         Ok(sum / total)
     }
 
-    /// Learns from rows in memory, in this order; returns the sum of their losses and that of their weights.
+    /// Trains on rows in memory, in this order; returns the weighted sum of their losses and the sum of their weights.
     pub(crate) fn pass(
         &mut self,
         backend: &mut dyn TrainBackend,
@@ -182,7 +181,7 @@ impl Training<'_> {
         for rows in order.chunks(self.batch_size).filter(|rows| rows.len() > 1) {
             self.context.cancel.check()?;
             let (weights, weight) = self.weights(rows);
-            // Rows that count for nothing teach nothing.
+            // Rows of weight 0 have no gradient.
             if weight > 0.0 {
                 sum += self.step(backend, (rows, &weights), rng)? * weight;
                 total += weight;

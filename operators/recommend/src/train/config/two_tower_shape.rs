@@ -1,4 +1,4 @@
-//! What the parameters of `TwoTowerTrain` make of its columns: the shapes of the towers, and the optimizer.
+//! From parameters and columns to the architecture of the towers and the optimizer.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ impl TwoTowerTrain {
         let (user, item) = self.id_embedding.of_sides();
         let columns = |all: &[Column], id: &str, with_id: bool| {
             let kept = all.iter().filter(|column| with_id || column.name != id);
-            kept.filter(|column| !self.is_beginning(&column.name))
+            kept.filter(|column| !self.is_initial_vector(&column.name))
                 .cloned()
                 .collect()
         };
@@ -57,7 +57,7 @@ impl TwoTowerTrain {
             .chain(item.iter().map(|column| (Side::Item, column)))
             .filter(|(_, column)| Kind::of(column) == Some(Kind::Ids))
             .collect();
-        let widths = self.widths_of_beginnings(rows.1)?;
+        let widths = self.initial_widths(rows.1)?;
         Ok((
             self.shape((Side::Query, &query), (&all, &widths), rows.0)?,
             self.shape((Side::Item, &item), (&all, &widths), rows.1)?,
@@ -143,14 +143,14 @@ impl TwoTowerTrain {
         self.poolings.get(column).copied().unwrap_or(self.pooling)
     }
 
-    /// What scores are divided by at first.
+    /// Initial softmax temperature.
     fn first_temperature(&self) -> f64 {
         let default = if self.normalize == Normalize::L2 { 0.05 } else { 1.0 };
         self.temperature.unwrap_or(default)
     }
 
-    /// How the towers learn, in a training of this many steps.
-    pub(crate) fn config(&self, steps: usize) -> TrainingConfig {
+    /// Hyperparameters of a training of this many steps.
+    pub(crate) fn training_config(&self, steps: usize) -> TrainingConfig {
         TrainingConfig {
             step: self.step(steps),
             clip_norm: self.clip_norm,

@@ -1,4 +1,4 @@
-//! Where towers compute, and how exactly their products are.
+//! Instructions, threads and precision of matrix products.
 
 use towline_kernels::{Bf16, Isa, Pair, Strided, gemm, gemm_bf16, pair_columns, pair_rows, transpose};
 
@@ -9,20 +9,20 @@ use crate::train::config::training_options::Precision;
 pub(crate) struct ComputeBackend {
     /// The instructions for all but products in bf16.
     pub(crate) isa: Isa,
-    /// How many threads there are.
+    /// Number of threads.
     pub(crate) threads: usize,
-    /// How pairs of bf16 are multiplied, where products are of those.
+    /// Instructions of bf16 products, with that precision.
     pub(crate) bf16: Option<Bf16>,
 }
 
-/// The memory of a right matrix.
+/// Buffer of a right matrix.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RightBuffer {
     single: Vec<f32>,
     pairs: Vec<Pair>,
 }
 
-/// The right matrix of products, [depth, columns], in the precision that they are computed in.
+/// Right matrix of products, [depth, columns], in their precision.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Right<'a> {
     depth: usize,

@@ -1,25 +1,25 @@
-//! The towers while they learn.
+//! Both towers in training.
 
 use towline_kernels::{Bag, Numbers, Step, Table, Touched, in_parallel};
 
 use crate::towers::towers::Towers;
 use crate::train::network::compute_backend::ComputeBackend;
 use crate::train::network::dropout::Dropout;
-use crate::train::network::trainable_tower::{Input, Slot, TrainableTower};
+use crate::train::network::trainable_tower::{Input, TrainableTable, TrainableTower};
 use crate::train::train_backend::{TowerRows, TrainingConfig};
 use towline_api::Result;
 
-/// Both towers with everything that learning needs.
+/// Both towers in training: forward and backward pass, and the optimizer.
 #[derive(Debug)]
 pub(crate) struct Network {
     on: ComputeBackend,
     step: Step,
-    /// The numbers of all steps so far: what rows that were not touched have missed.
+    /// Step sizes of all steps so far, for rows that catch up.
     history: Vec<Numbers>,
     clip_norm: Option<f64>,
     dropout: Option<Dropout>,
     /// The embedding tables, in the order of [`Towers::tables`].
-    slots: Vec<Slot>,
+    slots: Vec<TrainableTable>,
     /// The query (user) tower.
     pub(crate) query: TrainableTower,
     /// The item tower.
@@ -37,7 +37,7 @@ impl Network {
                 widths[*place] = shape.dim;
             }
         }
-        let slots = towers.tables.iter().zip(widths).map(|(table, width)| Slot {
+        let slots = towers.tables.iter().zip(widths).map(|(table, width)| TrainableTable {
             table: Table::new(table, width, parts),
             touched: Touched::default(),
         });
@@ -53,7 +53,7 @@ impl Network {
         }
     }
 
-    /// Where it computes.
+    /// Instructions, threads and precision.
     pub(crate) fn on(&self) -> ComputeBackend {
         self.on
     }
@@ -68,7 +68,8 @@ impl Network {
         self.query.fill(queries.table, queries.rows)?;
         self.item.fill(items.table, items.rows)?;
         let (isa, step, history) = (self.on.isa, &self.step, &self.history);
-        let mut tasks: Vec<(&mut Slot, Vec<&Bag>)> = self.slots.iter_mut().map(|slot| (slot, Vec::new())).collect();
+        let mut tasks: Vec<(&mut TrainableTable, Vec<&Bag>)> =
+            self.slots.iter_mut().map(|slot| (slot, Vec::new())).collect();
         for input in self.query.inputs.iter().chain(&self.item.inputs) {
             tasks[input.slot].1.push(&input.bag);
         }
@@ -88,7 +89,7 @@ impl Network {
         let on = self.on;
         self.query.backward(on);
         self.item.backward(on);
-        let mut tasks: Vec<(&mut Slot, Vec<(&mut Input, &[f32], usize)>)> =
+        let mut tasks: Vec<(&mut TrainableTable, Vec<(&mut Input, &[f32], usize)>)> =
             self.slots.iter_mut().map(|slot| (slot, Vec::new())).collect();
         for tower in [&mut self.query, &mut self.item] {
             let (gradient, width) = (tower.gradient.as_slice(), tower.width());

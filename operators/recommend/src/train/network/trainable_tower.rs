@@ -1,4 +1,4 @@
-//! One tower while it learns.
+//! One tower in training: forward and backward pass.
 
 use std::ops::Range;
 
@@ -17,16 +17,16 @@ use crate::train::network::dense_layers::Layer;
 use crate::train::network::dropout::DropoutMask;
 use towline_api::{PADDING_ID, Result};
 
-/// An embedding table, and what the batch at hand does with it.
+/// An embedding table with the gradients of the present batch.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct TrainableTable {
     /// The table.
     pub(crate) table: Table,
-    /// The rows that the batch names.
+    /// Rows of the present batch, with their gradients.
     pub(crate) touched: Touched,
 }
 
-/// One tower.
+/// One tower in training.
 #[derive(Debug)]
 pub(crate) struct TrainableTower {
     shape: TowerShape,
@@ -35,7 +35,7 @@ pub(crate) struct TrainableTower {
     numbers: Vec<NumbersInput>,
     /// Its layers.
     pub(crate) layers: Vec<Layer>,
-    /// What the step at hand leaves out.
+    /// Dropout mask of the present step.
     dropped: Option<DropoutMask>,
     normalize: Normalize,
     /// The pooled embeddings and the output of each layer, row-major [rows, width].
@@ -51,18 +51,18 @@ pub(crate) struct Input {
     column: String,
     /// The place of its table.
     pub(crate) slot: usize,
-    way: Way,
+    pooling: PoolingOp,
     /// Where its embedding begins in a row.
     offset: usize,
     /// The ids of the batch at hand.
     pub(crate) bag: Bag,
 }
 
-/// How a list becomes one embedding.
+/// Pooling of a list.
 #[derive(Debug)]
-enum Way {
+enum PoolingOp {
     Plain(Pooling),
-    /// The query comes before what the optimizer remembers of it.
+    /// The query vector, then its moments.
     Attention {
         query: Vec<f32>,
         gradient: Vec<f32>,
@@ -78,7 +78,7 @@ struct NumbersInput {
     values: Vec<f32>,
 }
 
-impl Way {
+impl PoolingOp {
     fn new(pooling: Pool, query: &[f32], parts: usize) -> Self {
         let pooling = match pooling {
             Pool::Mean => Pooling::Mean,
@@ -87,26 +87,26 @@ impl Way {
             Pool::Attention => {
                 let mut state = query.to_vec();
                 state.resize(query.len() * parts, 0.0);
-                return Way::Attention {
+                return PoolingOp::Attention {
                     query: state,
                     gradient: vec![0.0; query.len()],
                 };
             }
         };
-        Way::Plain(pooling)
+        PoolingOp::Plain(pooling)
     }
 }
 
 impl Input {
     /// Adds to the gradients of the table, and of the query, what `gradient` says of the pooled rows, which are `width`
     /// apart.
-    pub(crate) fn accumulate(&mut self, isa: Isa, slot: &mut Slot, gradient: &[f32], width: usize) {
+    pub(crate) fn accumulate(&mut self, isa: Isa, slot: &mut TrainableTable, gradient: &[f32], width: usize) {
         let gradient = (gradient, width, self.offset);
-        match &mut self.way {
-            Way::Plain(pooling) => slot
+        match &mut self.pooling {
+            PoolingOp::Plain(pooling) => slot
                 .table
                 .accumulate(isa, &self.bag, *pooling, gradient, &mut slot.touched),
-            Way::Attention { query, gradient: own } => {
+            PoolingOp::Attention { query, gradient: own } => {
                 own.fill(0.0);
                 let query = &query[..own.len()];
                 slot.table
@@ -117,9 +117,9 @@ impl Input {
 
     fn pool(&self, isa: Isa, table: &Table, range: Range<usize>, out: Columns<'_>, add: bool) {
         let out = (out.rows, out.stride, out.offset);
-        match &self.way {
-            Way::Plain(pooling) => table.pool(isa, &self.bag, *pooling, range, out, add),
-            Way::Attention { query, gradient } => {
+        match &self.pooling {
+            PoolingOp::Plain(pooling) => table.pool(isa, &self.bag, *pooling, range, out, add),
+            PoolingOp::Attention { query, gradient } => {
                 table.attend(isa, &self.bag, &query[..gradient.len()], range, out, add);
             }
         }
@@ -129,7 +129,7 @@ impl Input {
 /// The operations of training: the fastest of the processor.
 struct KernelOps<'a> {
     on: ComputeBackend,
-    slots: &'a [Slot],
+    slots: &'a [TrainableTable],
     inputs: &'a [Input],
     numbers: &'a [NumbersInput],
     layers: &'a mut [Layer],
@@ -169,7 +169,7 @@ impl TowerOps for KernelOps<'_> {
 }
 
 impl TrainableTower {
-    /// A tower that learns; `parts` numbers are kept of each weight.
+    /// The tower with initial weights; `parts` is one weight and its moments.
     pub(crate) fn new(tower: &Tower, normalize: Normalize, parts: usize) -> Self {
         let starts = tower.shape.parts();
         let (of_embeddings, of_numbers) = starts.split_at(tower.shape.embeddings.len());
@@ -179,7 +179,7 @@ impl TrainableTower {
             .map(|(((shape, slot), query), part)| Input {
                 column: shape.column.clone(),
                 slot: *slot,
-                way: Way::new(shape.pooling, query, parts),
+                pooling: PoolingOp::new(shape.pooling, query, parts),
                 offset: part.1,
                 bag: Bag::default(),
             });
@@ -201,7 +201,7 @@ impl TrainableTower {
         }
     }
 
-    /// Takes these rows of `data` for the next pass.
+    /// Takes these rows of `data` as the next batch.
     pub(crate) fn fill(&mut self, data: &EncodedTable, rows: &[usize]) -> Result<()> {
         for input in &mut self.inputs {
             match data.get(&input.column)? {
@@ -220,7 +220,13 @@ impl TrainableTower {
     }
 
     /// The embeddings of the rows that were filled in, with dropout on the input of each layer.
-    pub(crate) fn forward(&mut self, on: ComputeBackend, slots: &[Slot], rows: usize, dropped: Option<DropoutMask>) {
+    pub(crate) fn forward(
+        &mut self,
+        on: ComputeBackend,
+        slots: &[TrainableTable],
+        rows: usize,
+        dropped: Option<DropoutMask>,
+    ) {
         self.dropped = dropped;
         let mut ops = KernelOps {
             on,
@@ -269,13 +275,13 @@ impl TrainableTower {
         }
     }
 
-    /// Moves everything but the tables by its gradients times `scale`.
+    /// Optimizer step of all weights but the tables, with gradients times `scale`.
     pub(crate) fn apply(&mut self, isa: Isa, scale: f32, step: &Step, numbers: &Numbers) {
         for layer in &mut self.layers {
             layer.apply(isa, scale, step, numbers);
         }
         for input in &mut self.inputs {
-            if let Way::Attention { query, gradient } = &mut input.way {
+            if let PoolingOp::Attention { query, gradient } = &mut input.pooling {
                 update(isa, query, gradient, scale, step, numbers);
             }
         }
@@ -283,9 +289,9 @@ impl TrainableTower {
 
     /// The sum of the squares of all gradients but those of the tables.
     pub(crate) fn square(&self) -> f64 {
-        let attention = self.inputs.iter().filter_map(|input| match &input.way {
-            Way::Attention { gradient, .. } => Some(gradient.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>()),
-            Way::Plain(_) => None,
+        let attention = self.inputs.iter().filter_map(|input| match &input.pooling {
+            PoolingOp::Attention { gradient, .. } => Some(gradient.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>()),
+            PoolingOp::Plain(_) => None,
         });
         self.layers.iter().map(Layer::square).chain(attention).sum()
     }
@@ -296,7 +302,7 @@ impl TrainableTower {
             layer.download(dense);
         }
         for (input, target) in self.inputs.iter().zip(&mut tower.attention) {
-            if let Way::Attention { query, gradient } = &input.way {
+            if let PoolingOp::Attention { query, gradient } = &input.pooling {
                 target.copy_from_slice(&query[..gradient.len()]);
             }
         }
@@ -304,25 +310,25 @@ impl TrainableTower {
 
     /// Everything but the tables that the next step depends on, with what the optimizer remembers.
     pub(crate) fn state(&self) -> Vec<&[f32]> {
-        let attention = self.inputs.iter().filter_map(|input| match &input.way {
-            Way::Attention { query, .. } => Some(query.as_slice()),
-            Way::Plain(_) => None,
+        let attention = self.inputs.iter().filter_map(|input| match &input.pooling {
+            PoolingOp::Attention { query, .. } => Some(query.as_slice()),
+            PoolingOp::Plain(_) => None,
         });
         self.layers.iter().flat_map(Layer::state).chain(attention).collect()
     }
 
     /// The places of [`TrainableTower::state`].
     pub(crate) fn state_mut(&mut self) -> Vec<&mut [f32]> {
-        let attention = self.inputs.iter_mut().filter_map(|input| match &mut input.way {
-            Way::Attention { query, .. } => Some(query.as_mut_slice()),
-            Way::Plain(_) => None,
+        let attention = self.inputs.iter_mut().filter_map(|input| match &mut input.pooling {
+            PoolingOp::Attention { query, .. } => Some(query.as_mut_slice()),
+            PoolingOp::Plain(_) => None,
         });
         let layers = self.layers.iter_mut().flat_map(Layer::state_mut);
         layers.chain(attention).collect()
     }
 
     /// The columns of the batch at hand whose embeddings are not finite any more.
-    pub(crate) fn broken(&self, slots: &[Slot]) -> Vec<&str> {
+    pub(crate) fn broken(&self, slots: &[TrainableTable]) -> Vec<&str> {
         let broken = |input: &&Input| {
             let table = &slots[input.slot].table;
             let mut ids = input.bag.ids.iter();
