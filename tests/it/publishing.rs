@@ -174,7 +174,7 @@ fn what_a_killed_run_has_published_is_taken_up_and_can_be_rolled_back() {
     assert_eq!(generation(&server), Some(2));
     let told = run(&["rollback", "p.yaml"]);
     assert!(
-        told.contains("publish: redis://***@") && told.contains("generation 1 counts again"),
+        told.contains("publish: redis://***@") && told.contains("to generation 1"),
         "{told}"
     );
     assert_eq!(generation(&server), Some(1));

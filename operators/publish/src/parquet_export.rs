@@ -21,7 +21,7 @@ use towline_api::{
 use towline_tables::AtomicFile;
 use towline_tables::TableWriter;
 
-/// How much is copied between two looks at whether the run was interrupted.
+/// Bytes copied between two checks for cancellation.
 const COPY_BYTES: u64 = 64 << 20;
 
 /// Writes a dataset as Parquet files: `<path>/<split>.parquet` for each split, or a single file.

@@ -33,7 +33,7 @@ fn what_does_not_go_together_is_found_at_its_place() {
         ),
         (json!({ "url": "redis+cluster://a/2" }), "url", "no databases"),
         (json!({ "url": "redis+sentinel://a" }), "url", "redis+sentinel://host"),
-        (json!({ "url": server, "ca": "ca.pem" }), "url", "only with TLS"),
+        (json!({ "url": server, "ca": "ca.pem" }), "url", "need TLS"),
         (
             json!({ "url": server, "sentinel_password": "x" }),
             "sentinel_password",

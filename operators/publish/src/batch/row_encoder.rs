@@ -1,4 +1,4 @@
-//! From rows to keys and documents.
+//! Row encoder: turns the rows of a dataset into keys and documents.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -8,112 +8,119 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::batch::chunk::{Chunk, digest};
 use crate::batch::decode::Decoder;
-use crate::batch::documents::{Documents, Form, RECOMMENDATIONS, SCORES};
-use crate::batch::field_values::Cells;
-use crate::batch::spill::{Row, Spill};
+use crate::batch::document_format::{DocumentFormat, RECOMMENDATIONS, SCORES};
+use crate::batch::documents::Documents;
+use crate::batch::field_values::ColumnValues;
+use crate::batch::spill::{CurrentKey, Spill};
 use crate::key_pattern::KeyPattern;
 use towline_api::{Column, Context, DatasetFiles, OperatorError, Result};
 
-/// What a look at the rows has found, before anything is written.
+/// Counts of entries and skipped rows.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Census {
-    /// Rows that become a key each.
+pub(crate) struct EntryCounts {
+    /// Rows that become an entry.
     pub(crate) keys: u64,
-    /// Those of them that have something to recommend.
+    /// Those of them with at least one recommendation.
     pub(crate) filled: u64,
-    /// Rows whose user is null.
+    /// Rows without a user.
     pub(crate) null_users: u64,
-    /// Rows with a user, but with a null in another column of the key.
+    /// Rows with a user, but with null in another column of the key.
     pub(crate) null_fields: u64,
-    /// The bytes of all keys, and of all documents where they were looked at.
+    /// Bytes of all keys, and of the documents if they were encoded.
     pub(crate) bytes: u64,
 }
 
-impl Census {
-    /// All rows.
+impl EntryCounts {
+    /// Number of all rows.
     pub(crate) fn rows(&self) -> u64 {
         self.keys + self.null_users + self.null_fields
     }
 }
 
-/// Reads the entries of a dataset.
-pub(crate) struct Entries<'a> {
+/// Encodes the rows of a dataset as entries: keys with documents.
+pub(crate) struct RowEncoder<'a> {
     dataset: &'a DatasetFiles,
     pattern: KeyPattern,
-    /// The column with the id that a document names; a row without it is not written.
+    /// Column with the id of the user or item; a row without it is skipped.
     user: String,
-    form: Form,
-    /// The column of vectors.
+    format: DocumentFormat,
+    /// Column with the vectors.
     vector: Option<String>,
     decoders: BTreeMap<String, Decoder>,
     dropped: Cell<u64>,
-    /// How many values the vectors have.
-    width: Cell<Option<usize>>,
+    /// Length of the vectors.
+    dimension: Cell<Option<usize>>,
 }
 
-impl<'a> Entries<'a> {
-    /// `user` is the name of the column with the user's or the item's id, `vector` that of the vectors in
-    /// [`Form::Vector`].
+impl<'a> RowEncoder<'a> {
+    /// `user` is the column with the id of the user or item, `vector` that with the vectors of [`DocumentFormat::Vector`].
     pub(crate) fn new(
         dataset: &'a DatasetFiles,
         pattern: KeyPattern,
         user: &str,
-        form: Form,
+        format: DocumentFormat,
         vector: Option<&str>,
     ) -> Result<Self> {
-        let mut entries = Entries {
+        let mut encoder = RowEncoder {
             dataset,
             pattern,
             user: user.to_owned(),
-            form,
+            format,
             vector: vector.map(str::to_owned),
             decoders: BTreeMap::new(),
             dropped: Cell::new(0),
-            width: Cell::new(None),
+            dimension: Cell::new(None),
         };
         let mut decoders = BTreeMap::new();
-        for name in entries.columns(true) {
+        for name in encoder.columns(true) {
             if let Some(decoder) = Decoder::of(dataset, name)? {
                 decoders.insert(name.to_owned(), decoder);
             }
         }
-        entries.decoders = decoders;
-        Ok(entries)
+        encoder.decoders = decoders;
+        Ok(encoder)
     }
 
-    /// The columns that keys need, with those of the documents or without.
+    /// Columns of the keys, and of the documents if `documents`.
     fn columns(&self, documents: bool) -> Vec<&str> {
         let mut columns: Vec<&str> = self.pattern.fields().chain([self.user.as_str()]).collect();
         if documents {
-            match self.form {
-                Form::Ids => columns.push(RECOMMENDATIONS),
-                Form::IdsAndScores | Form::Items => columns.extend([RECOMMENDATIONS, SCORES]),
-                Form::Fields => columns.extend(self.dataset.schema.names()),
-                Form::Vector => columns.extend(self.vector.as_deref()),
+            match self.format {
+                DocumentFormat::Ids => columns.push(RECOMMENDATIONS),
+                DocumentFormat::IdsAndScores | DocumentFormat::Items => columns.extend([RECOMMENDATIONS, SCORES]),
+                DocumentFormat::Fields => columns.extend(self.dataset.schema.names()),
+                DocumentFormat::Vector => columns.extend(self.vector.as_deref()),
             }
         }
         columns
     }
 
     fn has_scores(&self) -> bool {
-        let lists = matches!(self.form, Form::Ids | Form::IdsAndScores | Form::Items);
+        let lists = matches!(
+            self.format,
+            DocumentFormat::Ids | DocumentFormat::IdsAndScores | DocumentFormat::Items
+        );
         lists && self.dataset.schema.get(SCORES).is_some_and(Column::is_list)
     }
 
-    /// Counts the keys, before anything is written, and spills what tells them apart. Two rows of one key are an error:
-    /// which of them the readers would see would be chance. So is a score that is not a number. With `documents`, the
-    /// digests of the documents are taken as well; with `lists`, it is counted who has something to recommend.
-    pub(crate) fn census(&self, context: &Context, documents: bool, lists: bool) -> Result<(Census, Spill<Row>)> {
-        let mut census = Census::default();
+    /// Counts the entries and spills the hashes of their keys. Invalid scores and values are errors. With `documents`, the
+    /// digests of the documents are computed as well; with `lists`, non-empty lists are counted.
+    pub(crate) fn count(
+        &self,
+        context: &Context,
+        documents: bool,
+        lists: bool,
+    ) -> Result<(EntryCounts, Spill<CurrentKey>)> {
+        let mut counts = EntryCounts::default();
         let mut spill = Spill::new(&context.temp_file("keys"));
         let mut columns = self.columns(documents);
-        if lists && !documents && self.form != Form::Fields && self.form != Form::Vector {
+        if lists && !documents && self.format != DocumentFormat::Fields && self.format != DocumentFormat::Vector {
             columns.push(RECOMMENDATIONS);
         }
         if self.has_scores() {
             columns.push(SCORES);
         }
-        let floating = |column: &&Column| self.form == Form::Fields && column.element_type().is_floating();
+        let floating = |column: &&Column| self.format == DocumentFormat::Fields && column.element_type().is_floating();
         let floats: Vec<&str> = self
             .dataset
             .schema
@@ -135,32 +142,32 @@ impl<'a> Entries<'a> {
                 for row in 0..batch.num_rows() {
                     key.clear();
                     if keys.user.is_null(row) {
-                        census.null_users += 1;
+                        counts.null_users += 1;
                     } else if keys.push(&self.pattern, row, &mut key) {
                         document.clear();
                         if let Some(encoded) = &encoded {
-                            census.filled += u64::from(encoded.length(row) > 0);
+                            counts.filled += u64::from(encoded.length(row) > 0);
                             if documents {
                                 encoded.encode(&keys.user, row, &mut document)?;
                             }
                         }
-                        census.bytes += (key.len() + document.len()) as u64;
-                        spill.push(&Row {
+                        counts.bytes += (key.len() + document.len()) as u64;
+                        spill.push(&CurrentKey {
                             hash: xxh3_128(&key),
                             digest: digest(&document),
-                            row: census.keys,
+                            row: counts.keys,
                         })?;
-                        census.keys += 1;
+                        counts.keys += 1;
                     } else {
-                        census.null_fields += 1;
+                        counts.null_fields += 1;
                     }
                 }
             }
         }
-        Ok((census, spill))
+        Ok((counts, spill))
     }
 
-    /// The error for a key that occurs twice; `row` is the place of its second occurrence among all keys.
+    /// Error for a duplicate key; `row` is the index of its second occurrence among all keys.
     pub(crate) fn duplicate(&self, row: u64) -> OperatorError {
         let key = self.chunks(1024).find_map(|chunk| {
             let chunk = chunk.ok()?;
@@ -179,8 +186,8 @@ impl<'a> Entries<'a> {
             return Ok(());
         }
         let scores = self.column(batch, SCORES)?;
-        let documents = Documents::lists(Form::Ids, "", &scores, Some(&scores))?;
-        let Some(row) = (0..batch.num_rows()).find(|row| documents.has_bad_score(*row)) else {
+        let documents = Documents::lists(DocumentFormat::Ids, "", &scores, Some(&scores))?;
+        let Some(row) = (0..batch.num_rows()).find(|row| documents.has_invalid_score(*row)) else {
             return Ok(());
         };
         let mut key = Vec::new();
@@ -194,14 +201,14 @@ impl<'a> Entries<'a> {
         )))
     }
 
-    /// An error for a number that is none in one of these columns, in a row that becomes a hash.
+    /// An error for an infinite or NaN value in one of these columns.
     fn check_fields(&self, batch: &RecordBatch, keys: &Keys, names: &[&str]) -> Result<()> {
         let columns = names
             .iter()
             .map(|name| Ok(((*name).to_owned(), self.column(batch, name)?)));
         let fields = Documents::fields(columns.collect::<Result<_>>()?)?;
         for row in (0..batch.num_rows()).filter(|row| !keys.user.is_null(*row)) {
-            if let Some(name) = fields.bad_field(row) {
+            if let Some(name) = fields.non_finite_field(row) {
                 let mut key = Vec::new();
                 keys.push(&self.pattern, row, &mut key);
                 return Err(OperatorError::invalid(format!(
@@ -214,12 +221,12 @@ impl<'a> Entries<'a> {
         Ok(())
     }
 
-    /// The entries, in the order of the rows, in chunks of `size`; the last one may be shorter.
+    /// Entries in the order of the rows, in chunks of `size`; the last one may be shorter.
     pub(crate) fn chunks(&self, size: usize) -> impl Iterator<Item = Result<Chunk>> {
-        // Gates and retries read the rows as well, and each pass counts all of them.
+        // Gates and retries read the rows as well, and each pass counts anew.
         self.dropped.set(0);
         let mut reading = Reading {
-            entries: self,
+            encoder: self,
             tables: self.dataset.splits.iter().map(|(_, table)| table).collect(),
             batches: None,
             batch: None,
@@ -229,33 +236,39 @@ impl<'a> Entries<'a> {
         std::iter::from_fn(move || reading.chunk(size).transpose())
     }
 
-    /// How many values the vectors have that were read so far, all of them the same; `None` if there were none.
-    pub(crate) fn width(&self) -> Option<usize> {
-        self.width.get()
+    /// Length of the vectors; `None` if none was read yet.
+    pub(crate) fn dimension(&self) -> Option<usize> {
+        self.dimension.get()
     }
 
-    /// How many recommendations were left out in the last pass because they are null.
+    /// Number of null recommendations that the last pass skipped.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.get()
     }
 
     fn documents(&self, batch: &RecordBatch) -> Result<Documents> {
-        match self.form {
-            Form::Ids => Documents::lists(self.form, &self.user, &self.column(batch, RECOMMENDATIONS)?, None),
-            Form::IdsAndScores | Form::Items => {
+        match self.format {
+            DocumentFormat::Ids => {
+                Documents::lists(self.format, &self.user, &self.column(batch, RECOMMENDATIONS)?, None)
+            }
+            DocumentFormat::IdsAndScores | DocumentFormat::Items => {
                 let scores = self.column(batch, SCORES)?;
                 let items = self.column(batch, RECOMMENDATIONS)?;
-                Documents::lists(self.form, &self.user, &items, Some(&scores))
+                Documents::lists(self.format, &self.user, &items, Some(&scores))
             }
-            Form::Fields => {
+            DocumentFormat::Fields => {
                 let names = self.dataset.schema.names();
                 let columns = names.map(|name| Ok((name.to_owned(), self.column(batch, name)?)));
                 Documents::fields(columns.collect::<Result<_>>()?)
             }
-            Form::Vector => {
+            DocumentFormat::Vector => {
                 let vector = self.vector.as_deref().unwrap_or_default();
                 let id = self.column(batch, &self.user)?;
-                Documents::vectors((&self.user, &id), (vector, &self.column(batch, vector)?), &self.width)
+                Documents::vectors(
+                    (&self.user, &id),
+                    (vector, &self.column(batch, vector)?),
+                    &self.dimension,
+                )
             }
         }
     }
@@ -271,27 +284,27 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// Where a pass over the rows is.
+/// Position of a pass over the rows.
 struct Reading<'e, 'd> {
-    entries: &'e Entries<'d>,
+    encoder: &'e RowEncoder<'d>,
     tables: std::collections::VecDeque<&'d towline_api::TableFile>,
     batches: Option<parquet::arrow::arrow_reader::ParquetRecordBatchReader>,
     batch: Option<(Keys, Documents, std::ops::Range<usize>)>,
     next: u64,
-    /// The size of the last chunk.
+    /// Size of the last chunk.
     before: (usize, usize),
 }
 
 impl Reading<'_, '_> {
     fn chunk(&mut self, size: usize) -> Result<Option<Chunk>> {
-        let mut chunk = Chunk::like(self.before, self.next);
+        let mut chunk = Chunk::with_capacity(self.before, self.next);
         while chunk.len() < size {
             if self.batch.is_none() && !self.read()? {
                 break;
             }
             if let Some((keys, documents, rows)) = &mut self.batch {
                 match rows.next() {
-                    Some(row) => push(self.entries, keys, documents, row, &mut chunk)?,
+                    Some(row) => push(self.encoder, keys, documents, row, &mut chunk)?,
                     None => self.batch = None,
                 }
             }
@@ -301,49 +314,49 @@ impl Reading<'_, '_> {
         Ok((chunk.len() > 0).then_some(chunk))
     }
 
-    /// Reads the next batch; `false` at the end.
+    /// Reads the next record batch; `false` at the end.
     fn read(&mut self) -> Result<bool> {
         loop {
             if let Some(batch) = self.batches.as_mut().and_then(Iterator::next) {
                 let batch = batch?;
-                let keys = Keys::of(self.entries, &batch)?;
-                self.batch = Some((keys, self.entries.documents(&batch)?, 0..batch.num_rows()));
+                let keys = Keys::of(self.encoder, &batch)?;
+                self.batch = Some((keys, self.encoder.documents(&batch)?, 0..batch.num_rows()));
                 return Ok(true);
             }
             let Some(table) = self.tables.pop_front() else {
                 return Ok(false);
             };
-            self.batches = Some(table.batches(Some(&self.entries.columns(true)))?);
+            self.batches = Some(table.batches(Some(&self.encoder.columns(true)))?);
         }
     }
 }
 
-/// Appends the entry of a row, if it becomes one.
-fn push(entries: &Entries<'_>, keys: &Keys, documents: &Documents, row: usize, chunk: &mut Chunk) -> Result<()> {
-    let key = |out: &mut Vec<u8>| !keys.user.is_null(row) && keys.push(&entries.pattern, row, out);
+/// Appends the entry of a row, unless the row is skipped.
+fn push(encoder: &RowEncoder<'_>, keys: &Keys, documents: &Documents, row: usize, chunk: &mut Chunk) -> Result<()> {
+    let key = |out: &mut Vec<u8>| !keys.user.is_null(row) && keys.push(&encoder.pattern, row, out);
     let dropped = chunk.push(key, |out| documents.encode(&keys.user, row, out))?;
-    entries.dropped.set(entries.dropped.get() + dropped);
+    encoder.dropped.set(encoder.dropped.get() + dropped);
     Ok(())
 }
 
-/// The columns that make the keys of one batch.
+/// Columns of the keys in a record batch.
 struct Keys {
-    user: Cells,
-    fields: Vec<Cells>,
+    user: ColumnValues,
+    fields: Vec<ColumnValues>,
 }
 
 impl Keys {
-    fn of(entries: &Entries<'_>, batch: &RecordBatch) -> Result<Self> {
-        let user = Cells::of(&entries.column(batch, &entries.user)?)?;
-        let fields = entries
+    fn of(encoder: &RowEncoder<'_>, batch: &RecordBatch) -> Result<Self> {
+        let user = ColumnValues::of(&encoder.column(batch, &encoder.user)?)?;
+        let fields = encoder
             .pattern
             .fields()
-            .map(|name| Cells::of(&entries.column(batch, name)?))
+            .map(|name| ColumnValues::of(&encoder.column(batch, name)?))
             .collect::<Result<_>>()?;
         Ok(Keys { user, fields })
     }
 
-    /// Appends the key of a row; `false` if a column of the key is null there.
+    /// Appends the key of a row; `false` if a column of the key is null.
     fn push(&self, pattern: &KeyPattern, row: usize, out: &mut Vec<u8>) -> bool {
         if self.fields.iter().any(|cells| cells.is_null(row)) {
             return false;

@@ -1,4 +1,4 @@
-//! What a publication that did not come to its end leaves for the next one.
+//! Journal: the progress of a publication, kept on disk so that an interrupted run can be resumed.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,71 +8,72 @@ use serde::{Deserialize, Serialize};
 
 use towline_api::{Context, OperatorError, Result};
 
-/// How often what was acknowledged is taken down.
-const EVERY: Duration = Duration::from_millis(200);
+/// Interval at which the journal is written.
+const WRITE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How far a publication has come.
+/// Progress of a publication.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Progress {
-    /// What tells this publication from others.
+pub(crate) struct PublishProgress {
+    /// Fencing token of the run.
     pub(crate) token: String,
     pub(crate) generation: u64,
-    /// The processes that the keys went to; others may not have them.
+    /// `run_id`s of the server processes that were written to; others may lack the keys.
     pub(crate) processes: Vec<String>,
-    /// Keys in a chunk, and in all.
+    /// Keys per chunk.
     pub(crate) chunk: u64,
+    /// Number of all keys.
     pub(crate) keys: u64,
-    /// So many chunks from the beginning on are acknowledged.
+    /// Number of chunks, from the first one on, that are acknowledged without a gap.
     pub(crate) done: u64,
 }
 
-/// Takes down how far a publication has come.
+/// Journal of a publication.
 pub(crate) struct Journal {
     path: PathBuf,
-    progress: Progress,
-    /// Chunks that are acknowledged while one before them is not.
-    early: BTreeSet<u64>,
+    progress: PublishProgress,
+    /// Acknowledged chunks after a gap.
+    ahead: BTreeSet<u64>,
     written: Option<Instant>,
 }
 
-/// What an earlier run has left, if the run was asked to resume.
-pub(crate) fn left_behind(context: &Context) -> Option<Progress> {
+/// Progress of an interrupted run, if this run was asked to resume it.
+pub(crate) fn read(context: &Context) -> Option<PublishProgress> {
     let text = std::fs::read(context.scratch.join("publication.json")).ok()?;
     serde_json::from_slice(&text).ok()
 }
 
 impl Journal {
-    /// A journal that goes on from `progress`.
-    pub(crate) fn begin(context: &Context, progress: Progress) -> Result<Self> {
+    /// Starts a journal that continues from `progress`.
+    pub(crate) fn start(context: &Context, progress: PublishProgress) -> Result<Self> {
         let mut journal = Journal {
             path: context.scratch()?.join("publication.json"),
             progress,
-            early: BTreeSet::new(),
+            ahead: BTreeSet::new(),
             written: None,
         };
         journal.write()?;
         Ok(journal)
     }
 
-    /// How far it has come.
-    pub(crate) fn progress(&self) -> &Progress {
+    /// Progress so far.
+    pub(crate) fn progress(&self) -> &PublishProgress {
         &self.progress
     }
 
-    /// A chunk is acknowledged.
-    pub(crate) fn acknowledged(&mut self, chunk: u64) -> Result<()> {
-        self.early.insert(chunk);
-        while self.early.remove(&self.progress.done) {
+    /// Marks a chunk as acknowledged.
+    pub(crate) fn acknowledge(&mut self, chunk: u64) -> Result<()> {
+        self.ahead.insert(chunk);
+        while self.ahead.remove(&self.progress.done) {
             self.progress.done += 1;
         }
-        if self.written.is_none_or(|written| written.elapsed() > EVERY) {
+        if self.written.is_none_or(|written| written.elapsed() > WRITE_INTERVAL) {
             self.write()?;
         }
         Ok(())
     }
 
-    /// A file that appears whole, but is not made durable: to wait for the disk several times a second would take longer
-    /// than the publication. After a crash of the machine it may be gone, and the batch begins anew.
+    /// Replaces the file atomically but without fsync, which would take longer than the publication. After a crash of the
+    /// machine it may be lost, and the batch starts anew.
     fn write(&mut self) -> Result<()> {
         let text = serde_json::to_vec(&self.progress).map_err(|error| OperatorError::internal(error.to_string()))?;
         let new = self.path.with_extension("tmp");
@@ -82,15 +83,15 @@ impl Journal {
         Ok(())
     }
 
-    /// What was acknowledged counts no longer.
+    /// Removes the journal: the batch starts anew.
     pub(crate) fn discard(context: &Context) {
-        // Where there is none, nothing has to go.
+        // There may be none.
         let _ = std::fs::remove_file(context.scratch.join("publication.json"));
     }
 }
 
-/// A name for a publication that no other has.
-pub(crate) fn token() -> String {
+/// Fencing token that no other run has.
+pub(crate) fn new_token() -> String {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();

@@ -1,0 +1,42 @@
+//! Fencing: a run that was superseded by a later one stops before its next chunk.
+
+use crate::redis::client::client_error::ClientError;
+use crate::redis::client::server::Server;
+use crate::redis::keyspace::metadata_keys::MetadataKeys;
+use towline_api::OperatorError;
+
+/// Value in the server that a run needs to go on writing.
+#[derive(Debug, Clone)]
+pub(crate) enum Fence {
+    /// Fencing token of the only run that may write to the keys.
+    Token(String),
+    /// Registration of the generation, which a later run removes.
+    Generation(u64),
+}
+
+impl Fence {
+    /// Whether no later run has replaced or removed it.
+    pub(crate) async fn is_held(&self, server: &Server, metadata_keys: &MetadataKeys) -> Result<bool, ClientError> {
+        match self {
+            Fence::Token(token) => Ok(server.get(&metadata_keys.writing()).await?.as_ref() == Some(token)),
+            Fence::Generation(generation) => {
+                let name = metadata_keys.generations();
+                let mut command = redis::cmd("HEXISTS");
+                command.arg(&name).arg(generation);
+                server.query(Some(name.as_bytes()), command).await
+            }
+        }
+    }
+
+    /// An error if a later run has replaced or removed it.
+    pub(crate) async fn check(&self, server: &Server, metadata_keys: &MetadataKeys) -> Result<(), ClientError> {
+        if self.is_held(server, metadata_keys).await? {
+            return Ok(());
+        }
+        Err(OperatorError::Server(
+            "another run has started to publish here and goes on; this run stops, and what it wrote is not published"
+                .to_owned(),
+        )
+        .into())
+    }
+}
