@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::RedisSink;
 use crate::batch::changes::Changes;
+use crate::batch::key_pattern::KeyPattern;
 use crate::batch::row_encoder::RowEncoder;
 use crate::embedded_store;
-use crate::key_pattern::KeyPattern;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::value_format::ValueFormat;
 use crate::redis::config::address;
