@@ -1,4 +1,4 @@
-//! `ParquetExport`: datasets as Parquet files at a place of the user's.
+//! `ParquetExport`: writes datasets as Parquet files.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

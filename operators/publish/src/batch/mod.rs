@@ -8,5 +8,6 @@ pub(crate) mod document_format;
 pub(crate) mod documents;
 pub(crate) mod field_values;
 pub(crate) mod hash_fields;
+pub(crate) mod key_pattern;
 pub(crate) mod row_encoder;
 pub(crate) mod spill;

@@ -11,8 +11,8 @@ use crate::batch::decode::Decoder;
 use crate::batch::document_format::{DocumentFormat, RECOMMENDATIONS, SCORES};
 use crate::batch::documents::Documents;
 use crate::batch::field_values::ColumnValues;
+use crate::batch::key_pattern::KeyPattern;
 use crate::batch::spill::{CurrentKey, Spill};
-use crate::key_pattern::KeyPattern;
 use towline_api::{Column, Context, DatasetFiles, OperatorError, Result};
 
 /// Counts of entries and skipped rows.

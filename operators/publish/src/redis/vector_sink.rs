@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::batch::document_format::DocumentFormat;
+use crate::batch::key_pattern::KeyPattern;
 use crate::batch::row_encoder::RowEncoder;
-use crate::key_pattern::KeyPattern;
 use crate::redis::client::endpoint::Endpoint;
 use crate::redis::config::address::Topology;
 use crate::redis::config::connection_config::ConnectionConfig;

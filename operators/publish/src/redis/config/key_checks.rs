@@ -1,7 +1,7 @@
 //! Checks of keys, namespaces and columns, without data.
 
 use crate::batch::field_values::ColumnValues;
-use crate::key_pattern::KeyPattern;
+use crate::batch::key_pattern::KeyPattern;
 use towline_api::{Code, Column, Problem, Result, Schema, Tag};
 
 /// Checks the characters of a namespace.

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use crate::batch::key_pattern::KeyPattern;
 use crate::batch::spill::{PreviousKey, Spill, first_unknown_key};
-use crate::key_pattern::KeyPattern;
 use crate::redis::client::client_error::ClientError;
 use crate::redis::client::server::Server;
 use crate::redis::keyspace::generation_metadata::GenerationMetadata;
@@ -88,7 +88,7 @@ impl OwnershipCheck<'_> {
             for key in keys {
                 if marked && self.metadata_keys.contains(&key) {
                     metadata.insert(key);
-                } else if marked && self.pattern.fits(&key) {
+                } else if marked && self.pattern.matches(&key) {
                     found.push(&PreviousKey::of(0, &key))?;
                 } else {
                     return Err(foreign_key(server, &key));

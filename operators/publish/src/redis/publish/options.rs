@@ -1,6 +1,6 @@
 //! Options of publishing.
 
-use crate::key_pattern::KeyPattern;
+use crate::batch::key_pattern::KeyPattern;
 use crate::redis::config::settings::{Gates, Publish, StaleKeys};
 
 /// Options of publishing.

@@ -3,7 +3,7 @@
 use super::RedisSink;
 use crate::batch::document_format::{RECOMMENDATIONS, SCORES};
 use crate::batch::field_values::ColumnValues;
-use crate::key_pattern::KeyPattern;
+use crate::batch::key_pattern::KeyPattern;
 use crate::redis::config::address;
 use crate::redis::config::address::Topology;
 use crate::redis::config::key_checks::{bad_config, check_id_type, key_problems, user_column};

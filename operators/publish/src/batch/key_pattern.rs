@@ -1,6 +1,6 @@
-//! Patterns for keys: `USER:{user_id}`.
+//! Key pattern: `USER:{user_id}`.
 
-/// A pattern, parsed: literal text and fields in turn.
+/// Parsed pattern: literal text and fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyPattern {
     parts: Vec<Part>,
@@ -13,7 +13,7 @@ enum Part {
 }
 
 impl KeyPattern {
-    /// Reads a pattern; `{{` and `}}` stand for the braces themselves. The error is a sentence for the user.
+    /// Parses a pattern; `{{` and `}}` are literal braces. The error is a sentence for the user.
     pub(crate) fn parse(pattern: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut text = String::new();
@@ -55,7 +55,7 @@ impl KeyPattern {
         Ok(pattern)
     }
 
-    /// The columns it names, in order.
+    /// Columns that it names, in order.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Field(name) => Some(name.as_str()),
@@ -63,7 +63,7 @@ impl KeyPattern {
         })
     }
 
-    /// Appends the key for one row: `value` appends the text of the field with that place in [`KeyPattern::fields`].
+    /// Appends the key of a row: `value` appends the text of the field with that index in [`KeyPattern::fields`].
     pub(crate) fn render(&self, out: &mut Vec<u8>, mut value: impl FnMut(usize, &mut Vec<u8>)) {
         let mut field = 0;
         for part in &self.parts {
@@ -77,8 +77,8 @@ impl KeyPattern {
         }
     }
 
-    /// Whether a key can have come from this pattern.
-    pub(crate) fn fits(&self, key: &[u8]) -> bool {
+    /// Whether a key may come from this pattern.
+    pub(crate) fn matches(&self, key: &[u8]) -> bool {
         let mut rest = key;
         let mut open = false;
         for part in &self.parts {
@@ -97,7 +97,7 @@ impl KeyPattern {
                 }
             }
         }
-        // A text at the end may occur within the field before it as well.
+        // Text at the end may also occur within the field before it.
         open || rest.is_empty() || self.ends_with_text(key)
     }
 
@@ -105,7 +105,7 @@ impl KeyPattern {
         matches!(self.parts.last(), Some(Part::Text(text)) if key.ends_with(text.as_bytes()))
     }
 
-    /// Whether a brace is a part of the keys themselves.
+    /// Whether the keys contain literal braces.
     pub(crate) fn has_braces(&self) -> bool {
         let brace = |part: &Part| matches!(part, Part::Text(text) if text.contains(['{', '}']));
         self.parts.iter().any(brace)
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn tells_its_keys_from_others() {
-        let fits = |pattern: &str, key: &str| KeyPattern::parse(pattern).unwrap().fits(key.as_bytes());
+        let fits = |pattern: &str, key: &str| KeyPattern::parse(pattern).unwrap().matches(key.as_bytes());
         assert!(fits("USER:{u}", "USER:42"));
         assert!(!fits("USER:{u}", "ITEM:42"));
         assert!(fits("{u}:recs", "a:recs:b:recs"));
