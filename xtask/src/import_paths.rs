@@ -125,3 +125,51 @@ impl Reader<'_> {
         taken.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ModulePath, imports, re_exports};
+
+    fn path(text: &str) -> ModulePath {
+        text.split('/').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn trees_of_imports_are_read() {
+        let text = "use crate::plan::{self, reasons::{Reason, Old as New}};\nuse super::value::*;\nlet x = crate::store::open();";
+        let found = imports(&path("run/schedule"), text);
+        let expected = [
+            "plan",
+            "plan/reasons/Reason",
+            "plan/reasons/Old",
+            "store/open",
+            "run/value",
+        ];
+        assert_eq!(found, expected.map(path));
+    }
+
+    #[test]
+    fn what_only_ends_like_an_anchor_is_no_import() {
+        let found = imports(
+            &path("run"),
+            "$crate::a::b(); my_crate::c(); other::super::d(); crate_name();",
+        );
+        assert_eq!(found, Vec::<ModulePath>::new());
+    }
+
+    #[test]
+    fn re_exports_lead_to_where_a_name_is_defined() {
+        let text =
+            "pub use schedule::Schedule;\npub(crate) use crate::plan::{Plan as P, Reason};\nuse private::Hidden;";
+        let found = re_exports(&path("run"), text);
+        let expected = [
+            ("P", "plan/Plan"),
+            ("Reason", "plan/Reason"),
+            ("Schedule", "run/schedule/Schedule"),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(name, target)| (name.to_owned(), path(target))).into()
+        );
+    }
+}
