@@ -8,7 +8,8 @@ use crate::data::id_mapping::{Originals, numbers};
 use crate::evaluate::metrics::Average;
 use crate::model::interaction_history::Seen;
 use crate::model::ranker::Ranker;
-use towline_api::{Context, ModelType, Result};
+use crate::model::retrieval_type::RetrievalType;
+use towline_api::{Context, Result};
 
 /// A query and its answer.
 #[derive(Debug, Clone)]
@@ -39,7 +40,7 @@ impl Cases {
     /// One case per row of `table`.
     pub(crate) fn per_interaction(
         table: &EncodedTable,
-        model: &ModelType,
+        model: &RetrievalType,
         catalogue: &Catalogue,
         seen: &Seen,
     ) -> Result<Self> {
@@ -80,7 +81,7 @@ impl Cases {
     /// One case per user with an identity; the features are those of the last row.
     pub(crate) fn per_user(
         table: &EncodedTable,
-        model: &ModelType,
+        model: &RetrievalType,
         catalogue: &Catalogue,
         originals: &Originals,
         seen: &Seen,

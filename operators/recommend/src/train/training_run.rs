@@ -15,6 +15,7 @@ use crate::data::training_rows::TrainingRows;
 use crate::evaluate::evaluate::Per;
 use crate::evaluate::evaluation::Cases;
 use crate::model::interaction_history::Seen;
+use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::tower_shape::WEIGHTS;
 use crate::towers::towers::Towers;
@@ -30,8 +31,8 @@ use crate::train::training_loop::Training;
 use crate::train::two_tower_train::{BEST_EPOCH, INPUT, NEW_ITEMS, TEMPERATURE, TwoTowerTrain, WARM_START};
 use crate::train::validation::Validation;
 use towline_api::{
-    Artifact, Column, Context, DatasetFiles, Inputs, ModelFiles, ModelType, OperatorError, Output, Report, ReportTable,
-    Result, Task, TaskResult,
+    Artifact, Column, Context, DatasetFiles, Inputs, ModelFiles, OperatorError, Output, Report, ReportTable, Result,
+    Task, TaskResult,
 };
 
 /// The state of training after the epoch that was done last.
@@ -41,7 +42,7 @@ const CHECKPOINT: &str = "training.checkpoint";
 struct Material<'a> {
     dataset: &'a DatasetFiles,
     sides: Sides,
-    model_type: ModelType,
+    model_type: RetrievalType,
     interactions: usize,
     users: Originals,
     items: Items,
@@ -375,7 +376,7 @@ impl TwoTowerTrain {
         }
         Ok(Output {
             result: TaskResult::Model {
-                model_type: model_type.clone(),
+                model_type: model_type.clone().into(),
                 description,
                 files,
                 vocabularies,
