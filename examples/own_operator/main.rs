@@ -1,11 +1,11 @@
 //! Towline with an operator of one's own: `cargo run --example own_operator -- run examples/own_operator/pipeline.yaml`.
 
-use datafusion::functions::expr_fn::{btrim, lower};
-use datafusion::prelude::lit;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use towline::Engine;
 use towline::cli::Exit;
+use towline_api::datafusion::functions::expr_fn::{btrim, lower};
+use towline_api::datafusion::prelude::lit;
 use towline_api::{
     Code, Columns, DatasetPort, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result,
     TypeContext,

@@ -7,7 +7,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use towline_api::{
-    Column, Form, NodeType, OperatorError, Registry, Result, Schema, TableContext, TableFile, Tag, suggest,
+    Column, Form, ModelType, NodeType, OperatorError, Registry, Result, Schema, TableContext, TableFile, Tag, suggest,
 };
 
 use crate::cli::{Exit, PipelineArguments, load, tables};
@@ -120,8 +120,8 @@ impl Known<'_> {
     /// The column of items, if it makes a model.
     fn item_id(&self) -> Option<&str> {
         match (self.typed.map(|typed| &typed.output), self.content()) {
-            (Some(NodeType::Model(model)), _) => Some(&model.item_id),
-            (None, Some(Content::Model { model_type, .. })) => Some(&model_type.item_id),
+            (Some(NodeType::Model(model)), _) => item_column(model),
+            (None, Some(Content::Model { model_type, .. })) => item_column(model_type),
             _ => None,
         }
     }
@@ -129,6 +129,15 @@ impl Known<'_> {
     fn content(&self) -> Option<&Content> {
         self.stored.as_ref().map(|entry| &entry.content)
     }
+}
+
+/// The column with the ids of items, if a model reads one.
+fn item_column(model: &ModelType) -> Option<&str> {
+    let column = model
+        .inputs
+        .values()
+        .find_map(|schema| schema.tagged(&[Tag::Item, Tag::Id]).next());
+    column.map(|column| column.name.as_str())
 }
 
 /// The column of users, if rows have lists of items for them.

@@ -1,7 +1,7 @@
 //! One JSON object for all files.
 
-use serde_json::{Value, json};
-use towline_api::{ModelType, NodeType, Schema};
+use serde_json::{Map, Value, json};
+use towline_api::{NodeType, Schema};
 
 use crate::config::yaml::{Diagnostic, SourceMap, Span};
 use crate::pipeline_tests::TestReport;
@@ -92,9 +92,17 @@ fn output(output: &NodeType) -> Value {
         NodeType::Dataset(dataset) => {
             json!({ "kind": kind, "splits": dataset.splits, "columns": columns(&dataset.schema) })
         }
-        NodeType::Model(ModelType {
-            query, item, metrics, ..
-        }) => json!({ "kind": kind, "query": columns(query), "item": columns(item), "metrics": metrics }),
+        NodeType::Model(model) => {
+            let mut output: Map<String, Value> = model
+                .inputs
+                .iter()
+                .map(|(role, schema)| (role.clone(), json!(columns(schema))))
+                .collect();
+            output.insert("kind".to_owned(), json!(kind));
+            output.insert("family".to_owned(), json!(model.family));
+            output.insert("metrics".to_owned(), json!(model.metrics));
+            Value::Object(output)
+        }
         NodeType::Metrics(names) => json!({ "kind": kind, "metrics": names }),
         NodeType::Receipt => json!({ "kind": kind }),
     }

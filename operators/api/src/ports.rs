@@ -1,7 +1,7 @@
 //! Typed ports: an operator declares each of its inputs once, as a constant, and reads what is connected through it.
 //!
 //! ```
-//! use towline_api::{DatasetPort, Describe, ModelPort, Optional, Port};
+//! use towline_api::{DatasetPort, ModelPort, Optional, Port};
 //!
 //! const MODEL: ModelPort = ModelPort::required("model", "The model that scores.");
 //! const SEEN: DatasetPort<Optional> = DatasetPort::optional("seen", "What users know already.");

@@ -72,7 +72,9 @@ impl Describe for Als {
 
 impl Operator for Als {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], Some(self.factors))
+        Ok(NodeType::Model(
+            interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], Some(self.factors))?.into(),
+        ))
     }
 
     fn form(&self) -> Form<'_> {

@@ -54,7 +54,9 @@ impl Describe for Ease {
 
 impl Operator for Ease {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], None)
+        Ok(NodeType::Model(
+            interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], None)?.into(),
+        ))
     }
 
     fn form(&self) -> Form<'_> {

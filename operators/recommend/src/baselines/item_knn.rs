@@ -48,7 +48,9 @@ impl Describe for ItemKNN {
 
 impl Operator for ItemKNN {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], None)
+        Ok(NodeType::Model(
+            interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], None)?.into(),
+        ))
     }
 
     fn form(&self) -> Form<'_> {

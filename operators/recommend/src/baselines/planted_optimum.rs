@@ -53,13 +53,14 @@ impl Describe for PlantedOptimum {
 
 impl Operator for PlantedOptimum {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let output = interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], Some(TASTES as usize))?;
-        let NodeType::Model(model) = &output else {
-            return Ok(output);
-        };
+        let model = interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], Some(TASTES as usize))?;
         let ids = [model.user_column(), model.item_column()];
         let problems: Vec<Problem> = ids.into_iter().flatten().filter_map(foreign).collect();
-        if problems.is_empty() { Ok(output) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(NodeType::Model(model.into()))
+        } else {
+            Err(problems)
+        }
     }
 
     fn form(&self) -> Form<'_> {

@@ -62,7 +62,8 @@ impl Operator for Popularity {
             return Err(vec![problem]);
         }
         let dim = if self.segment.is_some() { None } else { Some(1) };
-        interactions_type(dataset, &self.fit_on, &self.columns(), dim)
+        let model = interactions_type(dataset, &self.fit_on, &self.columns(), dim)?;
+        Ok(NodeType::Model(model.into()))
     }
 
     fn form(&self) -> Form<'_> {

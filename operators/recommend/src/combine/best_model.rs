@@ -157,19 +157,15 @@ fn common(models: &[&ModelType], metrics: Vec<String>) -> Result<ModelType, Vec<
     };
     let mut common = (*first).clone();
     for model in &models[1..] {
-        let like = |m: &ModelType| (m.query.clone(), m.item.clone(), m.user_id.clone(), m.item_id.clone());
-        if like(model) != like(first) {
+        if (&model.family, &model.inputs) != (&first.family, &first.inputs) {
             let problem = Problem::new(Code::BadInput, "the models have different columns").at_port(MODELS.name());
             return Err(vec![
                 problem.help("only models with the same input columns can be compared"),
             ]);
         }
-        if model.dim != common.dim {
-            common.dim = None;
-        }
-        if model.score != common.score {
-            common.score = None;
-        }
+        common
+            .properties
+            .retain(|name, value| model.properties.get(name) == Some(value));
     }
     common.metrics = metrics;
     Ok(common)

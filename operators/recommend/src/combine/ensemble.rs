@@ -6,12 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::catalogue::ITEMS;
+use crate::model::retrieval_type::{RetrievalType, Score};
 use crate::model::stored_model::LoadedModel;
 use crate::towers::tower_shape::WEIGHTS;
 use crate::towers::towers::Towers;
 use towline_api::{
-    Artifact, Code, Context, Describe, Form, Inputs, Many, ModelFiles, ModelPort, ModelType, Named, NodeType, Operator,
-    OperatorError, Output, Port, Problem, Purity, Report, Result, Score, Task, TaskResult, TypeContext,
+    Artifact, Code, Context, Describe, Form, Inputs, Many, ModelFiles, ModelPort, Named, NodeType, Operator,
+    OperatorError, Output, Port, Problem, Purity, Report, Result, Task, TaskResult, TypeContext,
 };
 
 /// Ensembles models with the same columns, for example `TwoTowerTrain` with different seeds: its score is the sum of
@@ -42,7 +43,7 @@ impl Describe for Ensemble {
 }
 
 /// The columns of a model with their tags and domains.
-fn columns(model: &ModelType) -> impl PartialEq {
+fn columns(model: &RetrievalType) -> impl PartialEq {
     (
         model.query.clone(),
         model.item.clone(),
@@ -53,7 +54,12 @@ fn columns(model: &ModelType) -> impl PartialEq {
 
 impl Operator for Ensemble {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let models: Vec<&ModelType> = MODELS.input_types(inputs)?.iter().map(|model| model.value).collect();
+        let models: Result<Vec<RetrievalType>, Problem> = MODELS
+            .input_types(inputs)?
+            .iter()
+            .map(|model| RetrievalType::of(model.value))
+            .collect();
+        let models = models.map_err(|problem| vec![problem.at_port(MODELS.name())])?;
         let problem = |text: &str| Problem::new(Code::BadInput, text).at_port(MODELS.name());
         let [first, others @ ..] = models.as_slice() else {
             return Err(vec![problem("no models are connected")]);
@@ -75,12 +81,13 @@ impl Operator for Ensemble {
             ]);
         }
         let dims: Option<Vec<usize>> = models.iter().map(|model| model.dim).collect();
-        Ok(NodeType::Model(ModelType {
+        let joined = RetrievalType {
             dim: dims.map(|dims| dims.iter().sum()),
             score: Some(Score::Dot),
             metrics: vec![MEMBERS.to_owned()],
-            ..(*first).clone()
-        }))
+            ..first.clone()
+        };
+        Ok(NodeType::Model(joined.into()))
     }
 
     fn form(&self) -> Form<'_> {
@@ -120,13 +127,16 @@ impl Task for Ensemble {
         std::fs::copy(catalogue, &items).map_err(OperatorError::io(catalogue))?;
         let description = serde_json::to_value(joined.architecture());
         let description = description.map_err(|error| OperatorError::internal(error.to_string()))?;
+        let own = RetrievalType::of(&first.model_type);
+        let own = own.map_err(|problem| OperatorError::invalid(problem.message))?;
+        let joined_type = RetrievalType {
+            dim: Some(joined.dim()),
+            score: Some(Score::Dot),
+            metrics: vec![MEMBERS.to_owned()],
+            ..own
+        };
         let result = TaskResult::Model {
-            model_type: ModelType {
-                dim: Some(joined.dim()),
-                score: Some(Score::Dot),
-                metrics: vec![MEMBERS.to_owned()],
-                ..first.model_type.clone()
-            },
+            model_type: joined_type.into(),
             description,
             files: [(WEIGHTS.to_owned(), weights), (ITEMS.to_owned(), items)].into(),
             vocabularies: first.vocabularies.clone(),

@@ -1,7 +1,8 @@
 //! Assigns columns to the query tower and the item tower.
 
 use crate::data::feature_column::Kind;
-use towline_api::{Code, Column, DatasetFiles, ModelType, OperatorError, Problem, Result, Schema, Score, Tag};
+use crate::model::retrieval_type::{RetrievalType, Score};
+use towline_api::{Code, Column, DatasetFiles, OperatorError, Problem, Result, Schema, Tag};
 
 /// The columns of the two towers.
 #[derive(Debug, Clone)]
@@ -67,8 +68,8 @@ impl Sides {
     }
 
     /// The type of a model trained on these columns.
-    pub(crate) fn model_type(&self, dim: usize, score: Score, metrics: Vec<String>) -> ModelType {
-        ModelType {
+    pub(crate) fn model_type(&self, dim: usize, score: Score, metrics: Vec<String>) -> RetrievalType {
+        RetrievalType {
             query: Schema {
                 columns: self.query.clone(),
             },
@@ -149,7 +150,7 @@ pub(crate) fn columns_of<'a>(wanted: &[&Column], dataset: &'a DatasetFiles, port
 }
 
 /// The query columns and the two id columns, each once.
-pub(crate) fn interaction_columns(model: &ModelType) -> Vec<&Column> {
+pub(crate) fn interaction_columns(model: &RetrievalType) -> Vec<&Column> {
     let mut columns: Vec<&Column> = model.query.columns.iter().collect();
     columns.extend(model.item_column());
     columns

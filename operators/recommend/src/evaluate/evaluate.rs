@@ -11,10 +11,11 @@ use crate::evaluate::bootstrap::intervals;
 use crate::evaluate::metrics::{Average, NAMES, OF_QUERY};
 use crate::evaluate::ranked_lists::{Ranked, longest};
 use crate::model::distinct_users::unknown_split;
+use crate::model::retrieval_type::RetrievalType;
 use towline_api::{
-    Artifact, Code, Context, DEFAULT_SPLIT, DatasetFiles, DatasetPort, Describe, Form, Inputs, ModelPort, ModelType,
-    NodeType, Operator, OperatorError, Optional, Output, Port, Problem, Purity, Report, ReportTable, Result, Task,
-    TaskResult, TypeContext,
+    Artifact, Code, Context, DEFAULT_SPLIT, DatasetFiles, DatasetPort, Describe, Form, Inputs, ModelPort, NodeType,
+    Operator, OperatorError, Optional, Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult,
+    TypeContext,
 };
 
 /// Unit that metrics are averaged over.
@@ -140,7 +141,7 @@ impl Describe for Evaluate {
 
 impl Operator for Evaluate {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let model = MODEL.input_type(inputs)?;
+        let model = &RetrievalType::at(MODEL, inputs)?;
         let data = DATA.input_type(inputs)?;
         let mut problems = mismatches(&interaction_columns(model), &data.schema, DATA.name());
         problems.extend(unknown_split(Some(&self.split), &data.splits, "split"));
@@ -148,8 +149,8 @@ impl Operator for Evaluate {
             problems.extend(unknown_split(Some(DEFAULT_SPLIT), &data.splits, "exclude_seen"));
         }
         problems.extend(self.unlike_seen(model, inputs)?);
-        let optimal = OPTIMAL_MODEL.input_type(inputs)?;
-        if let Some(optimal) = optimal {
+        let optimal = RetrievalType::at_optional(OPTIMAL_MODEL, inputs)?;
+        if let Some(optimal) = &optimal {
             problems.extend(mismatches(
                 &interaction_columns(optimal),
                 &data.schema,
@@ -200,7 +201,7 @@ struct Line<'a> {
 
 impl Evaluate {
     /// Differences between a model and the dataset on `seen`, if that is read.
-    fn unlike_seen(&self, model: &ModelType, inputs: &Inputs<NodeType>) -> Result<Vec<Problem>, Vec<Problem>> {
+    fn unlike_seen(&self, model: &RetrievalType, inputs: &Inputs<NodeType>) -> Result<Vec<Problem>, Vec<Problem>> {
         let Some(seen) = SEEN.input_type(inputs)?.filter(|_| self.exclude_seen) else {
             return Ok(Vec::new());
         };

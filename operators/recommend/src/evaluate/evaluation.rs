@@ -8,7 +8,8 @@ use crate::data::id_mapping::{Originals, numbers};
 use crate::evaluate::metrics::Average;
 use crate::model::interaction_history::Seen;
 use crate::model::ranker::Ranker;
-use towline_api::{Context, ModelType, Result};
+use crate::model::retrieval_type::RetrievalType;
+use towline_api::{Context, Result};
 
 /// An evaluation query with its relevant items.
 #[derive(Debug, Clone)]
@@ -39,7 +40,7 @@ impl Cases {
     /// One query per row of `table`.
     pub(crate) fn per_interaction(
         table: &EncodedTable,
-        model: &ModelType,
+        model: &RetrievalType,
         catalogue: &Catalogue,
         seen: &Seen,
     ) -> Result<Self> {
@@ -80,7 +81,7 @@ impl Cases {
     /// One query per known user; features are taken from the user's last row.
     pub(crate) fn per_user(
         table: &EncodedTable,
-        model: &ModelType,
+        model: &RetrievalType,
         catalogue: &Catalogue,
         originals: &Originals,
         seen: &Seen,

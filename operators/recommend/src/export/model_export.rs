@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::model::retrieval_type::RetrievalType;
 use crate::torch_worker::{ColumnShape, ScriptRequest, WorkerProgram};
 use crate::towers::Side;
 use crate::towers::tower_shape::{Architecture, KIND, WEIGHTS};
@@ -65,7 +66,7 @@ impl Describe for ModelExport {
 
 impl Operator for ModelExport {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        INPUT.input_type(inputs).map(|_| NodeType::Receipt)
+        RetrievalType::at(INPUT, inputs).map(|_| NodeType::Receipt)
     }
 
     fn form(&self) -> Form<'_> {
@@ -133,14 +134,16 @@ fn fill(folder: &Path, model: &ModelFiles, torchscript: bool, context: &Context)
     if torchscript && write_script(folder, model, context)? {
         names.push(SCRIPT.to_owned());
     }
+    let model_type = RetrievalType::of(&model.model_type);
+    let model_type = model_type.map_err(|problem| OperatorError::invalid(problem.message))?;
     let description = json!({
         "format": 1,
         "model": model.digest,
         "architecture": model.description,
-        "user_id": model.model_type.user_id,
-        "item_id": model.model_type.item_id,
-        "query": columns(&model.model_type.query, &vocabularies),
-        "item": columns(&model.model_type.item, &vocabularies),
+        "user_id": model_type.user_id,
+        "item_id": model_type.item_id,
+        "query": columns(&model_type.query, &vocabularies),
+        "item": columns(&model_type.item, &vocabularies),
     });
     let path = folder.join(DESCRIPTION);
     fs::write(&path, format!("{description:#}\n")).map_err(OperatorError::io(&path))?;

@@ -6,8 +6,9 @@ use crate::data::catalogue::Catalogue;
 use crate::data::feature_table::EncodedTable;
 use crate::data::id_mapping::Originals;
 use crate::model::id_reader::IdReader;
+use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
-use towline_api::{Cancel, Column, DatasetFiles, ModelType, Result};
+use towline_api::{Cancel, Column, DatasetFiles, Result};
 
 /// The catalogue rows that each user has interacted with.
 #[derive(Debug, Default)]
@@ -42,7 +43,7 @@ impl Seen {
     /// Histories from these interactions.
     pub(crate) fn of(
         table: &EncodedTable,
-        model: &ModelType,
+        model: &RetrievalType,
         catalogue: &Catalogue,
         users: &Originals,
     ) -> Result<Self> {
@@ -59,7 +60,7 @@ impl Seen {
     pub(crate) fn of_users(
         dataset: &DatasetFiles,
         split: &str,
-        model: &ModelType,
+        model: &RetrievalType,
         catalogue: &Catalogue,
         (users, wanted): (&Originals, &HashSet<i64>),
         cancel: &Cancel,

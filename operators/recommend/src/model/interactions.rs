@@ -7,16 +7,16 @@ use crate::data::feature_table::EncodedTable;
 use crate::data::id_mapping::Originals;
 use crate::data::tower_columns::Sides;
 use crate::model::distinct_users::unknown_split;
+use crate::model::retrieval_type::{RetrievalType, Score};
 use towline_api::{
-    Column, Context, DatasetFiles, DatasetType, ModelType, NodeType, OperatorError, Output, Problem, Report, Result,
-    Schema, Score, TaskResult,
+    Column, Context, DatasetFiles, DatasetType, OperatorError, Output, Problem, Report, Result, Schema, TaskResult,
 };
 
 /// The interactions of a split.
 pub(crate) struct Interactions<'a> {
     dataset: &'a DatasetFiles,
     /// The type of a model trained on them.
-    pub(crate) model_type: ModelType,
+    pub(crate) model_type: RetrievalType,
     /// The model's columns.
     pub(crate) table: EncodedTable,
     /// Mapping from encoded to original user ids.
@@ -28,7 +28,7 @@ pub(crate) struct Interactions<'a> {
 }
 
 /// The type of a model with the two id columns and the named user columns.
-fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> ModelType {
+fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> RetrievalType {
     let keep = |columns: &[Column], id: &str, more: &[&str]| Schema {
         columns: columns
             .iter()
@@ -36,7 +36,7 @@ fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> ModelType 
             .cloned()
             .collect(),
     };
-    ModelType {
+    RetrievalType {
         query: keep(&sides.query, &sides.user_id, of_user),
         item: keep(&sides.item, &sides.item_id, &[]),
         user_id: sides.user_id.clone(),
@@ -53,12 +53,12 @@ pub(crate) fn interactions_type(
     fit_on: &str,
     of_user: &[&str],
     dim: Option<usize>,
-) -> Result<NodeType, Vec<Problem>> {
+) -> Result<RetrievalType, Vec<Problem>> {
     let mut problems: Vec<Problem> = unknown_split(Some(fit_on), &dataset.splits, "fit_on")
         .into_iter()
         .collect();
     match Sides::of(&dataset.schema) {
-        Ok(sides) if problems.is_empty() => Ok(NodeType::Model(model_type(&sides, of_user, dim))),
+        Ok(sides) if problems.is_empty() => Ok(model_type(&sides, of_user, dim)),
         Ok(_) => Err(problems),
         Err(more) => {
             problems.extend(more);
@@ -152,7 +152,7 @@ impl<'a> Interactions<'a> {
         ];
         Ok(Output {
             result: TaskResult::Model {
-                model_type: self.model_type,
+                model_type: self.model_type.into(),
                 description,
                 files: [(weights.0.to_owned(), weights.1), (ITEMS.to_owned(), catalogue_file)].into(),
                 vocabularies,

@@ -7,4 +7,5 @@ pub(crate) mod interaction_history;
 pub(crate) mod interactions;
 pub(crate) mod item_weights;
 pub(crate) mod ranker;
+pub(crate) mod retrieval_type;
 pub(crate) mod stored_model;

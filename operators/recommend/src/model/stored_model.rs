@@ -5,9 +5,10 @@ use crate::data::id_mapping::Originals;
 use crate::model::item_weights;
 use crate::model::item_weights::ItemWeights;
 use crate::model::ranker::Ranker;
+use crate::model::retrieval_type::RetrievalType;
 use crate::towers::tower_shape::{Architecture, WEIGHTS};
 use crate::towers::towers::Towers;
-use towline_api::{Cancel, DatasetFiles, ModelFiles, ModelType, OperatorError, Result, TableFile};
+use towline_api::{Cancel, DatasetFiles, ModelFiles, OperatorError, Result, TableFile};
 
 /// The scoring function of a model.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(crate) struct LoadedModel {
     /// Mapping from encoded to original user ids.
     pub(crate) users: Originals,
     /// The model's type: columns and score.
-    pub(crate) model_type: ModelType,
+    pub(crate) model_type: RetrievalType,
 }
 
 impl LoadedModel {
@@ -40,7 +41,8 @@ impl LoadedModel {
                 .get(name)
                 .ok_or_else(|| OperatorError::internal(format!("the model has no file `{name}`")))
         };
-        let model_type = files.model_type.clone();
+        let model_type = RetrievalType::of(&files.model_type);
+        let model_type = model_type.map_err(|problem| OperatorError::invalid(problem.message))?;
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
             return Err(OperatorError::internal("the model has no id columns"));
         };

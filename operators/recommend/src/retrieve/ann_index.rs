@@ -15,11 +15,12 @@ use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 use crate::data::id_mapping::numbers;
 use crate::data::tower_columns::mismatches;
 use crate::model::distinct_users::Users;
+use crate::model::retrieval_type::{RetrievalType, Score};
 use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
 use towline_api::{
     Artifact, Code, Column, Context, DatasetPort, Describe, Form, Inputs, ModelPort, NodeType, Operator, OperatorError,
-    Output, Port, Problem, Purity, Receipt, Report, Result, Schema, Score, Sink, TaskResult, TypeContext,
+    Output, Port, Problem, Purity, Receipt, Report, Result, Schema, Sink, TaskResult, TypeContext,
 };
 use towline_tables::TableWriter;
 
@@ -133,7 +134,7 @@ impl AnnIndex {
 
 impl Operator for AnnIndex {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let model = MODEL.input_type(inputs)?;
+        let model = RetrievalType::at(MODEL, inputs)?;
         let wanted: Vec<&Column> = model.query.columns.iter().collect();
         let mut problems = mismatches(&wanted, &QUERIES.input_type(inputs)?.schema, QUERIES.name());
         match (model.score, self.metric) {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::id_mapping::original_type;
 use crate::data::tower_columns::mismatches;
 use crate::model::distinct_users::Users;
+use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
 use towline_api::{
@@ -49,7 +50,7 @@ impl Describe for Encode {
 
 impl Operator for Encode {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let model = MODEL.input_type(inputs)?;
+        let model = RetrievalType::at(MODEL, inputs)?;
         let (id, column, tag) = match self.side {
             Side::Item => (&model.item_id, model.item_column(), Tag::Item),
             Side::Query => {

@@ -13,11 +13,12 @@ use datafusion::prelude::SessionContext;
 
 use crate::data::id_mapping::{Originals, original_type};
 use crate::model::id_reader::{IdReader, id_problem};
+use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::scoring::Scored;
 use towline_api::{
-    Artifact, Cancel, Code, Column, DatasetFiles, DatasetPort, Inputs, ModelFiles, ModelType, NodeType, OperatorError,
-    Optional, Problem, Result, Schema,
+    Artifact, Cancel, Code, Column, DatasetFiles, DatasetPort, Inputs, ModelFiles, NodeType, OperatorError, Optional,
+    Problem, Result, Schema,
 };
 use towline_tables::sql_planning::{private_session, problem_in, steady};
 
@@ -47,7 +48,7 @@ impl ItemRules<'_> {
     pub(crate) fn problems(
         &self,
         inputs: &Inputs<NodeType>,
-        model: &ModelType,
+        model: &RetrievalType,
         session: &SessionContext,
     ) -> Result<Vec<Problem>, Vec<Problem>> {
         let mut problems = Vec::new();
@@ -148,7 +149,7 @@ fn parse(session: &SessionContext, schema: &DFSchema, predicate: &str) -> DataFu
 }
 
 /// The item features known to the model: single-valued item columns, decoded.
-fn of_model(model: &ModelType) -> Schema {
+fn of_model(model: &RetrievalType) -> Schema {
     let columns = model.item.columns.iter().filter(|column| !column.is_list());
     Schema {
         columns: columns

@@ -11,14 +11,14 @@ use crate::data::id_mapping::original_type;
 use crate::data::tower_columns::mismatches;
 use crate::model::distinct_users::unknown_split;
 use crate::model::id_reader::id_problem;
+use crate::model::retrieval_type::RetrievalType;
 use crate::retrieve::batch_retrieval;
 use crate::retrieve::cold_start::{ColdStart, segment_problem};
 use crate::retrieve::item_filter::{EXCLUDE, ITEMS, ItemRules, ONLY};
 use crate::retrieve::target_users::{UserId, mismatched};
 use towline_api::{
     Artifact, Code, Column, Context, DEFAULT_SPLIT, DatasetPort, DatasetType, Describe, Form, Inputs, ModelPort,
-    ModelType, NodeType, Operator, Optional, Output, Port, Problem, Purity, Result, Schema, Tag, Task, TypeContext,
-    byte_size,
+    NodeType, Operator, Optional, Output, Port, Problem, Purity, Result, Schema, Tag, Task, TypeContext, byte_size,
 };
 
 /// Retrieves the `k` highest-scoring items for every user by exact search over the model's full catalogue.
@@ -132,7 +132,7 @@ impl TopKEncode {
     }
 
     /// Problems with the parameters and ports that select users.
-    fn user_problems(&self, inputs: &Inputs<NodeType>, model: &ModelType) -> Result<Vec<Problem>, Vec<Problem>> {
+    fn user_problems(&self, inputs: &Inputs<NodeType>, model: &RetrievalType) -> Result<Vec<Problem>, Vec<Problem>> {
         let queries = QUERIES.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(self.split.as_deref(), &queries.splits, "split")
             .into_iter()
@@ -179,7 +179,7 @@ impl TopKEncode {
 
 impl Operator for TopKEncode {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let model = MODEL.input_type(inputs)?;
+        let model = &RetrievalType::at(MODEL, inputs)?;
         let queries = QUERIES.input_type(inputs)?;
         let wanted: Vec<&Column> = model.query.columns.iter().collect();
         let mut problems = mismatches(&wanted, &queries.schema, QUERIES.name());

@@ -9,6 +9,7 @@ use arrow::datatypes::{Float32Type, Int64Type};
 use serde_json::{Value, json};
 
 use crate::baselines::*;
+use crate::model::retrieval_type::{RetrievalType, Score};
 use crate::retrieve::*;
 use crate::tests::fixture::*;
 use crate::train::*;
@@ -381,7 +382,7 @@ fn an_approximate_index_finds_what_exact_search_finds_and_is_the_same_every_time
             json!({ "layers": [8], "batch_size": 200, "epochs": 1, "normalize": "l2" }),
         ),
     ] {
-        let own = model.model_type.score.unwrap();
+        let own = RetrievalType::of(&model.model_type).unwrap().score.unwrap();
         let ports = vec![
             ("model", Artifact::Model(model)),
             ("queries", Artifact::Dataset(fixture.dataset.clone())),

@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::retrieval_type::Score;
 use crate::towers::Side;
 use crate::towers::activation::Activation;
-use towline_api::{OperatorError, Result, Score};
+use towline_api::{OperatorError, Result};
 
 /// Normalisation of a tower's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

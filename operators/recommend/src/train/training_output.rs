@@ -61,7 +61,7 @@ impl TwoTowerTrain {
         }
         Ok(Output {
             result: TaskResult::Model {
-                model_type: model_type.clone(),
+                model_type: model_type.clone().into(),
                 description,
                 files,
                 vocabularies,

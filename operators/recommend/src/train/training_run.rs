@@ -15,6 +15,7 @@ use crate::data::training_rows::TrainingRows;
 use crate::evaluate::evaluate::Per;
 use crate::evaluate::evaluation::Cases;
 use crate::model::interaction_history::Seen;
+use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::towers::Towers;
 use crate::train::checkpoint::{Best, TrainingProgress};
@@ -28,7 +29,7 @@ use crate::train::training_loop::Training;
 use crate::train::two_tower_train::{BEST_EPOCH, INPUT, NEW_ITEMS, TEMPERATURE, TwoTowerTrain, WARM_START};
 use crate::train::validation::Validation;
 use towline_api::{
-    Artifact, Column, Context, DatasetFiles, Inputs, ModelFiles, ModelType, OperatorError, Output, ReportTable, Result,
+    Artifact, Column, Context, DatasetFiles, Inputs, ModelFiles, OperatorError, Output, ReportTable, Result,
 };
 
 /// File of the last checkpoint.
@@ -38,7 +39,7 @@ const CHECKPOINT: &str = "training.checkpoint";
 pub(super) struct TrainingData<'a> {
     pub(super) dataset: &'a DatasetFiles,
     sides: Sides,
-    pub(super) model_type: ModelType,
+    pub(super) model_type: RetrievalType,
     pub(super) interactions: usize,
     users: Originals,
     pub(super) items: Items,

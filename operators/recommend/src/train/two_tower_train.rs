@@ -9,6 +9,7 @@ use crate::data::sample_weight;
 use crate::data::tower_columns::{Sides, mismatches};
 use crate::evaluate::evaluate::Per;
 use crate::model::distinct_users::unknown_split;
+use crate::model::retrieval_type::RetrievalType;
 use crate::towers::activation::Activation;
 use crate::towers::tower_shape::{Normalize, Pool};
 use crate::train::config::training_options::{
@@ -16,8 +17,8 @@ use crate::train::config::training_options::{
 };
 use crate::train::validation::{METRICS, metric};
 use towline_api::{
-    Code, DatasetPort, Describe, Form, Inputs, ModelPort, ModelType, NodeType, Operator, Optional, Port, Problem,
-    Purity, Result, TypeContext, default_split,
+    Code, DatasetPort, Describe, Form, Inputs, ModelPort, NodeType, Operator, Optional, Port, Problem, Purity, Result,
+    TypeContext, default_split,
 };
 
 /// Trains a two-tower retrieval model on positive interactions: a user tower and an item tower, whose embeddings are
@@ -294,11 +295,11 @@ impl Operator for TwoTowerTrain {
                         NEW_ITEMS.name(),
                     ));
                 }
-                if let Some(earlier) = WARM_START.input_type(inputs)? {
-                    problems.extend(self.other_width(earlier));
+                if let Some(earlier) = RetrievalType::at_optional(WARM_START, inputs)? {
+                    problems.extend(self.other_width(&earlier));
                 }
                 if problems.is_empty() {
-                    Ok(NodeType::Model(self.model_type(&sides, validation)))
+                    Ok(NodeType::Model(self.model_type(&sides, validation).into()))
                 } else {
                     Err(problems)
                 }
@@ -320,7 +321,7 @@ impl TwoTowerTrain {
     }
 
     /// The type of the model.
-    pub(crate) fn model_type(&self, sides: &Sides, validation: Option<&str>) -> ModelType {
+    pub(crate) fn model_type(&self, sides: &Sides, validation: Option<&str>) -> RetrievalType {
         let mut metrics = vec!["loss".to_owned()];
         if self.learn_temperature {
             metrics.push(TEMPERATURE.to_owned());

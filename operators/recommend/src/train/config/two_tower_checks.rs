@@ -2,12 +2,13 @@
 
 use crate::data::feature_column::Kind;
 use crate::data::tower_columns::Sides;
+use crate::model::retrieval_type::RetrievalType;
 use crate::train::config::training_options::Loss;
 use crate::train::config::two_tower_shape::one_domain;
 use crate::train::network::temperature::MIN_TEMPERATURE;
 use crate::train::two_tower_train::TwoTowerTrain;
 use crate::train::validation::METRICS;
-use towline_api::{Code, Column, ModelType, Problem, byte_size};
+use towline_api::{Code, Column, Problem, byte_size};
 
 /// Beyond these a mistyped width would exhaust the memory of the process.
 const WIDEST_LAYER: usize = 65_536;
@@ -173,7 +174,7 @@ impl TwoTowerTrain {
     }
 
     /// The problem of a warm start from a model of another embedding width.
-    pub(crate) fn other_width(&self, earlier: &ModelType) -> Option<Problem> {
+    pub(crate) fn other_width(&self, earlier: &RetrievalType) -> Option<Problem> {
         let wanted = self.layers.last().copied().unwrap_or_else(|| self.added_width());
         let text = match earlier.dim {
             Some(dim) if dim == wanted => return None,
