@@ -10,6 +10,7 @@ mod lazy;
 mod operator;
 mod ports;
 mod registry;
+pub mod renamed;
 mod schema;
 pub mod secret;
 pub mod suggest;
@@ -30,6 +31,7 @@ pub use operator::{
 };
 pub use ports::{dataset_at, datasets, file_dataset_at, model_at, model_files_at};
 pub use registry::{Built, Descriptor, Registry};
+pub use renamed::DeprecatedKey;
 pub use schema::{Column, Domain, Schema};
 pub use tags::{Tag, UnknownTag, contradiction};
 pub use types::{DEFAULT_SPLIT, DatasetType, Kind, ModelType, NodeType, Score, default_split};
