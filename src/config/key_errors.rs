@@ -18,3 +18,15 @@ pub(crate) fn unknown_key(key: &Key, whose: &str, known: &[&str]) -> Diagnostic 
     diagnostic.help = Some(suggest::sentence(&key.value, known, "keys"));
     diagnostic
 }
+
+/// The warning for a key that is written under a deprecated name.
+pub(crate) fn deprecated_name(key: &Key, present: &str) -> Diagnostic {
+    let old = &key.value;
+    Diagnostic::warning(
+        Code::DeprecatedName,
+        format!("`{old}` is deprecated: its name is now `{present}`"),
+    )
+    .at(key.span)
+    .label("deprecated")
+    .help(format!("replace `{old}` with `{present}`"))
+}

@@ -28,7 +28,7 @@ pub use chain_operators::ChainOperators;
 pub use expectation::Expectation;
 pub(crate) use expectation::read_expectations;
 pub use interpolation::overrides::{BadOverride, Override};
-pub(crate) use key_errors::{unknown_key, wrong_type};
+pub(crate) use key_errors::{deprecated_name, unknown_key, wrong_type};
 pub use load::{LoadOptions, Loaded, load_file, load_text};
 pub use model::{Connections, InvalidParts, Node, Pipeline, Reference, Selection};
 pub use schema::json_schema;

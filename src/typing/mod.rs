@@ -1,6 +1,7 @@
 //! Static analysis: columns, types, tags and domains through the graph, and diagnostics, with no data read.
 
 mod bind;
+mod deprecated_names;
 mod expectations;
 mod problems;
 mod propagate;

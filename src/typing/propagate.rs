@@ -11,10 +11,16 @@ use crate::typing::bind::{Binding, bind, check_kind};
 use crate::typing::expectations::condition;
 use crate::typing::selected_type::selected;
 use crate::typing::typed_pipeline::{CheckedExpectation, RowOrigin, TypedNode, TypedPipeline};
-use crate::typing::{problems, shared_store, targets, unused};
+use crate::typing::{deprecated_names, problems, shared_store, targets, unused};
 
 /// Gives every node its type. An error in one node neither hides those of others nor shows again in what depends on it.
-pub fn propagate(pipeline: Pipeline, sources: &SourceMap, registry: &Registry, context: &TypeContext) -> TypedPipeline {
+pub fn propagate(
+    mut pipeline: Pipeline,
+    sources: &SourceMap,
+    registry: &Registry,
+    context: &TypeContext,
+) -> TypedPipeline {
+    let deprecated = deprecated_names::replace(&mut pipeline, registry);
     let mut typing = Typing {
         pipeline: &pipeline,
         sources,
@@ -22,7 +28,7 @@ pub fn propagate(pipeline: Pipeline, sources: &SourceMap, registry: &Registry, c
         context,
         nodes: vec![None; pipeline.nodes.len()],
         assumed: vec![None; pipeline.nodes.len()],
-        diagnostics: Vec::new(),
+        diagnostics: deprecated,
     };
     let ordered: HashSet<usize> = pipeline.order.iter().copied().collect();
     // Nodes on a cycle get no type, but their own errors are found.

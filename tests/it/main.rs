@@ -4,6 +4,7 @@ mod bad_input;
 mod choices;
 mod collection;
 mod damage;
+mod deprecated_names;
 mod diagnostics;
 mod documentation;
 mod engine;

@@ -54,6 +54,8 @@ codes! {
     UnknownOperator = "unknown-operator",
     /// A value is of another kind than its key needs.
     WrongType = "wrong-type",
+    /// A key or parameter is written under a deprecated name.
+    DeprecatedName = "deprecated-name",
     /// A required key is absent.
     MissingKey = "missing-key",
     /// A value is of the right kind but outside what its key allows.

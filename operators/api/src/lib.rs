@@ -14,6 +14,7 @@ mod model_type;
 mod operator;
 mod ports;
 mod registry;
+pub mod renamed;
 mod schema;
 pub mod secret;
 pub mod suggest;
@@ -44,6 +45,7 @@ pub use ports::{
     Dataset, DatasetPort, Many, Metrics, MetricsPort, Model, ModelPort, Named, Optional, PortKind, Required, TypedPort,
 };
 pub use registry::{Built, Descriptor, Registry};
+pub use renamed::DeprecatedKey;
 pub use schema::{Column, Domain, Schema};
 pub use tags::{Tag, UnknownTag, contradiction};
 pub use types::{DEFAULT_SPLIT, DatasetType, Kind, NodeType, default_split};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::config::chain_operators::ChainOperators;
 use crate::config::defaults::Defaults;
 use crate::config::interpolation::interpolate::Interpolator;
-use crate::config::key_errors::wrong_type;
+use crate::config::key_errors::{deprecated_name, wrong_type};
 use crate::config::nodes::unresolved::UnresolvedNode;
-use crate::config::yaml::{Diagnostic, Key, Value};
+use crate::config::yaml::{Code, Diagnostic, Key, Mapping, Value};
 
 /// The parser of nodes.
 pub(crate) struct NodeParser<'a> {
@@ -51,5 +51,25 @@ impl NodeParser<'_> {
 
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
         self.interpolator.diagnostics.push(diagnostic);
+    }
+
+    /// The mapping with deprecated names of keys replaced by the present ones, and a warning for each.
+    pub(crate) fn with_present_names(&mut self, mapping: &Mapping, deprecated: &[(&str, &str)]) -> Mapping {
+        let mut renamed = Mapping::default();
+        for (key, value) in &mapping.entries {
+            let mut key = key.clone();
+            if let Some((old, present)) = deprecated.iter().find(|(old, _)| *old == key.value) {
+                self.report(deprecated_name(&key, present));
+                if let Some((other, _)) = mapping.entry(present) {
+                    let message = format!("`{old}` is the deprecated name of `{present}`, which is given too");
+                    let diagnostic = Diagnostic::error(Code::Conflict, message).at(key.span);
+                    self.report(diagnostic.label("remove this").related(other.span, "the present name"));
+                    continue;
+                }
+                (*present).clone_into(&mut key.value);
+            }
+            renamed.entries.push((key, value.clone()));
+        }
+        renamed
     }
 }

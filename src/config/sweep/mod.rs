@@ -1,4 +1,4 @@
-//! `sweep:`: one node, tried with several values of its parameters, as nodes of their own and one that takes the best.
+//! `sweep:`: hyperparameter search. Each trial is a node of its own, and one more node selects the best model.
 
 mod search_space;
 
@@ -14,41 +14,41 @@ use search_space::{Assignment, SearchSpace};
 /// The keys of a sweep, each with its documentation and its JSON type.
 pub(crate) const KEYS: [(&str, &str, &str); 6] = [
     (
-        "over",
-        "The parameters to try: each with a list of values, or with a range `{ min: 0.0001, max: 0.1, scale: log }`. A dot \
-         leads into a parameter that is a mapping.",
+        "parameters",
+        "The search space: each parameter with a list of values, or with a range `{ min: 0.0001, max: 0.1, scale: log }`. A \
+         dot leads into a parameter that is a mapping.",
         "object",
     ),
     (
         "metric",
-        "What the trials are compared by: a metric of the judge or, without one, of the node itself.",
+        "The metric that trials are compared by: one of `evaluate` or, without it, of the node itself.",
         "string",
     ),
     (
-        "goal",
-        "Whether more of it is better: `max`, as by default, or `min`.",
+        "direction",
+        "Whether the metric is to be maximised (`max`, the default) or minimised (`min`).",
         "string",
     ),
     (
-        "judge",
-        "The node that measures a trial: `{ op: Evaluate, inputs: { model: NAME, data: features.valid } }`, where NAME is \
+        "evaluate",
+        "The node that evaluates a trial: `{ op: Evaluate, inputs: { model: NAME, data: features.valid } }`, where NAME is \
          the name of the node itself and stands for the trial.",
         "object",
     ),
     (
         "trials",
-        "How many combinations are tried, drawn at random; without it every combination of the lists is.",
+        "The number of random combinations to try; without it, a grid search tries every combination of the lists.",
         "integer",
     ),
-    (
-        "seed",
-        "For drawing at random: another seed, other combinations.",
-        "integer",
-    ),
+    ("seed", "The seed of the random combinations.", "integer"),
 ];
 
-/// A node that measures a trial, as far as it is the same for all of them.
-struct Judge {
+/// The deprecated names of keys, each with the present one.
+pub(crate) const DEPRECATED_KEYS: [(&str, &str); 3] =
+    [("over", "parameters"), ("goal", "direction"), ("judge", "evaluate")];
+
+/// The node that evaluates a trial, as far as it is the same for all trials.
+struct Evaluation {
     op: Spanned<String>,
     config: Value,
     inputs: UnresolvedInputs,
@@ -56,17 +56,21 @@ struct Judge {
 }
 
 impl NodeParser<'_> {
-    /// Puts in place of a node its trials, what measures them, and under its own name the node that takes the best; or
-    /// the node itself, if what is swept cannot be read.
+    /// Replaces a node with its trials, their evaluations and, under its own name, the node that selects the best model;
+    /// keeps the node itself if the sweep is invalid.
     pub(crate) fn expand_sweep(
         &mut self,
         mut node: UnresolvedNode,
         sweep: &Value,
         entry_context: &mut EntryContext<'_>,
     ) {
-        let before = self.interpolator.diagnostics.len();
+        let errors = |parser: &Self| {
+            let diagnostics = parser.interpolator.diagnostics.iter();
+            diagnostics.filter(|diagnostic| diagnostic.is_error()).count()
+        };
+        let before = errors(self);
         let read = self.read_sweep(sweep, &node, entry_context);
-        let (Some((trials, choice, judge)), true) = (read, self.interpolator.diagnostics.len() == before) else {
+        let (Some((trials, choice, evaluate)), true) = (read, errors(self) == before) else {
             node.invalid.config = true;
             self.unresolved.push(node);
             return;
@@ -81,10 +85,10 @@ impl NodeParser<'_> {
                 search_space::set(&mut own, path, value.clone());
             }
             let model = self.trial(&node, own, entry_context);
-            models.push(made(model, place));
-            if let Some(judge) = &judge {
-                let evaluation = self.evaluation(judge, &node, model, entry_context);
-                evaluations.push(made(evaluation, place));
+            models.push(reference_to(model, place));
+            if let Some(evaluate) = &evaluate {
+                let evaluation = self.evaluation(evaluate, &node, model, entry_context);
+                evaluations.push(reference_to(evaluation, place));
             }
         }
         let named = |port: &str, references: Vec<UnresolvedReference>| {
@@ -108,18 +112,19 @@ impl NodeParser<'_> {
         });
     }
 
-    /// The trials; the keys that say which is the best; and the judge.
+    /// The trials, the parameters of the node that selects the best, and the evaluation.
     #[expect(clippy::type_complexity, reason = "read once, and taken apart at once")]
     fn read_sweep(
         &mut self,
         sweep: &Value,
         node: &UnresolvedNode,
         entry_context: &mut EntryContext<'_>,
-    ) -> Option<(Vec<Assignment>, Vec<(Key, Value)>, Option<Judge>)> {
-        let ValueKind::Mapping(mapping) = &sweep.kind else {
+    ) -> Option<(Vec<Assignment>, Vec<(Key, Value)>, Option<Evaluation>)> {
+        let ValueKind::Mapping(written) = &sweep.kind else {
             self.wrong_type("`sweep` must be a mapping", sweep);
             return None;
         };
+        let mapping = &self.with_present_names(written, &DEPRECATED_KEYS);
         let known: Vec<&str> = KEYS.iter().map(|(key, ..)| *key).collect();
         for (key, _) in mapping
             .entries
@@ -129,18 +134,21 @@ impl NodeParser<'_> {
             self.report(unknown_key(key, "a sweep", &known));
         }
         let mut choice = Vec::new();
-        for key in ["metric", "goal"] {
+        for key in ["metric", "direction"] {
             if let Some((key, value)) = mapping.entry(key) {
                 choice.push((key.clone(), self.interpolate(value, entry_context)?));
             }
         }
-        for key in ["over", "metric"].into_iter().filter(|key| mapping.get(key).is_none()) {
+        for key in ["parameters", "metric"]
+            .into_iter()
+            .filter(|key| mapping.get(key).is_none())
+        {
             let missing = Diagnostic::error(Code::MissingKey, format!("the sweep has no `{key}`")).at(sweep.span);
             let help = KEYS.iter().find(|(name, ..)| *name == key).map(|(_, doc, _)| *doc);
             self.report(missing.help(format!("add `{key}:`. {}", help.unwrap_or_default())));
         }
-        let over = mapping.get("over")?;
-        let over = self.interpolate(over, entry_context)?;
+        let parameters = mapping.get("parameters")?;
+        let parameters = self.interpolate(parameters, entry_context)?;
         let number = |parser: &mut Self, key: &str| {
             let value = mapping
                 .get(key)
@@ -148,21 +156,21 @@ impl NodeParser<'_> {
             value.and_then(|value| search_space::integer(parser, key, &value))
         };
         let (trials, seed) = (number(self, "trials"), number(self, "seed"));
-        let search_space = SearchSpace::read(self, &over, node)?;
-        let judge = match mapping.get("judge") {
-            Some(judge) => Some(self.judge(judge, entry_context)?),
+        let search_space = SearchSpace::read(self, &parameters, node)?;
+        let evaluate = match mapping.get("evaluate") {
+            Some(evaluate) => Some(self.read_evaluation(evaluate, entry_context)?),
             None => None,
         };
         let trials = search_space
             .trials(trials, seed.unwrap_or(0))
             .map_err(|diagnostic| self.report(*diagnostic))
             .ok()?;
-        Some((trials, choice, judge))
+        Some((trials, choice, evaluate))
     }
 
-    fn judge(&mut self, value: &Value, entry_context: &mut EntryContext<'_>) -> Option<Judge> {
+    fn read_evaluation(&mut self, value: &Value, entry_context: &mut EntryContext<'_>) -> Option<Evaluation> {
         let ValueKind::Mapping(mapping) = &value.kind else {
-            self.wrong_type("`judge` must be a node: a mapping with `op` and `inputs`", value);
+            self.wrong_type("`evaluate` must be a node: a mapping with `op` and `inputs`", value);
             return None;
         };
         let known = ["op", "input", "inputs", "with"];
@@ -171,7 +179,7 @@ impl NodeParser<'_> {
             .iter()
             .filter(|(key, _)| !known.contains(&key.value.as_str()))
         {
-            self.report(unknown_key(key, "a judge", &known));
+            self.report(unknown_key(key, "`evaluate`", &known));
         }
         let (op, mut config, inputs, invalid) = self.work(mapping, entry_context, &[]);
         defaults::apply(&self.defaults, &op.value, &mut config);
@@ -182,7 +190,7 @@ impl NodeParser<'_> {
             let help = format!("connect `{name}`, which stands for the trial: `inputs: {{ model: {name}, ... }}`");
             self.report(Diagnostic::error(Code::BadInput, message).at(value.span).help(help));
         }
-        Some(Judge {
+        Some(Evaluation {
             op,
             config,
             inputs,
@@ -207,12 +215,12 @@ impl NodeParser<'_> {
 
     fn evaluation(
         &mut self,
-        judge: &Judge,
+        evaluate: &Evaluation,
         node: &UnresolvedNode,
         model: usize,
         entry_context: &mut EntryContext<'_>,
     ) -> usize {
-        let mut inputs = judge.inputs.clone();
+        let mut inputs = evaluate.inputs.clone();
         for reference in inputs.references_mut() {
             if is_named(reference, &entry_context.key.value) {
                 reference.target = Target::Generated(model);
@@ -220,18 +228,18 @@ impl NodeParser<'_> {
         }
         self.generated(
             UnresolvedNode {
-                span: judge.op.span,
-                op: judge.op.clone(),
-                config: judge.config.clone(),
+                span: evaluate.op.span,
+                op: evaluate.op.clone(),
+                config: evaluate.config.clone(),
                 inputs,
-                invalid: judge.invalid,
+                invalid: evaluate.invalid,
                 ..blank(node)
             },
             entry_context,
         )
     }
 
-    /// Names a node that nobody has written, and puts it down.
+    /// Adds a generated node under a name of its own.
     fn generated(&mut self, unresolved: UnresolvedNode, entry_context: &mut EntryContext<'_>) -> usize {
         entry_context.generated_count += 1;
         self.unresolved.push(UnresolvedNode {
@@ -246,7 +254,7 @@ impl NodeParser<'_> {
     }
 }
 
-/// A node at the place of another, which does nothing yet.
+/// An empty generated node at the span of another.
 fn blank(node: &UnresolvedNode) -> UnresolvedNode {
     UnresolvedNode {
         name: String::new(),
@@ -262,7 +270,7 @@ fn blank(node: &UnresolvedNode) -> UnresolvedNode {
     }
 }
 
-fn made(node: usize, span: Span) -> UnresolvedReference {
+fn reference_to(node: usize, span: Span) -> UnresolvedReference {
     UnresolvedReference {
         target: Target::Generated(node),
         columns: None,
@@ -275,7 +283,7 @@ fn is_named(reference: &UnresolvedReference, name: &str) -> bool {
     matches!(&reference.target, Target::Named(target) if target.value == name)
 }
 
-/// The configuration of the node that takes the best: how it is found, and what tells the trials apart.
+/// The configuration of the node that selects the best model: the metric, and the parameters of each trial.
 fn best_config(choice: Vec<(Key, Value)>, trials: &[Assignment], span: Span) -> Value {
     let trial = |trial: &Assignment| Value {
         kind: ValueKind::Mapping(Mapping { entries: trial.clone() }),

@@ -38,15 +38,22 @@ pub(crate) struct SearchSpace {
 }
 
 impl SearchSpace {
-    /// Reads what stands under `over`; what is wrong with it goes to the parser.
-    pub(crate) fn read(parser: &mut NodeParser<'_>, over: &Value, node: &UnresolvedNode) -> Option<Self> {
-        let Some(mapping) = over.as_mapping().filter(|mapping| !mapping.entries.is_empty()) else {
-            parser.wrong_type("`over` must be a mapping from parameters to their values", over);
+    /// Reads the value of `parameters`; errors are reported to the parser.
+    pub(crate) fn read(parser: &mut NodeParser<'_>, written: &Value, node: &UnresolvedNode) -> Option<Self> {
+        let Some(mapping) = written.as_mapping().filter(|mapping| !mapping.entries.is_empty()) else {
+            parser.wrong_type(
+                "`parameters` must be a mapping from parameters to their values",
+                written,
+            );
             return None;
         };
         let mut parameters = Vec::new();
         for (key, value) in &mapping.entries {
-            if let Some((own, _)) = node.config.as_mapping().and_then(|config| written(config, &key.value)) {
+            if let Some((own, _)) = node
+                .config
+                .as_mapping()
+                .and_then(|config| own_parameter(config, &key.value))
+            {
                 let message = format!("`{}` is swept and has a value of its own", key.value);
                 let diagnostic = Diagnostic::error(Code::Conflict, message).at(key.span);
                 parser.report(diagnostic.label("remove one of them").related(own.span, "the other"));
@@ -58,7 +65,7 @@ impl SearchSpace {
         }
         Some(SearchSpace {
             parameters,
-            span: over.span,
+            span: written.span,
         })
     }
 
@@ -284,14 +291,14 @@ pub(crate) fn set(config: &mut Value, path: &Key, value: Value) {
 }
 
 /// The parameter at the end of a path, if the node itself gives it; what comes out of `defaults` may be swept.
-fn written<'a>(config: &'a Mapping, path: &str) -> Option<(&'a Key, &'a Value)> {
+fn own_parameter<'a>(config: &'a Mapping, path: &str) -> Option<(&'a Key, &'a Value)> {
     let (first, rest) = match path.split_once('.') {
         Some((first, rest)) => (first, Some(rest)),
         None => (path, None),
     };
     let (key, value) = config.entry(first)?;
     match (rest, value.as_mapping()) {
-        (Some(rest), Some(inner)) => written(inner, rest),
+        (Some(rest), Some(inner)) => own_parameter(inner, rest),
         _ => Some((key, value)),
     }
 }

@@ -27,7 +27,8 @@ pub struct BestModel {
     pub metric: String,
     /// Whether to maximise or minimise the metric.
     #[serde(default)]
-    pub goal: Goal,
+    #[schemars(extend("x-renamed-from" = ["goal"], "x-cache-name" = "goal"))]
+    pub direction: Direction,
     /// Parameters of each model, in input order, for the table: `[{ dim: 32 }, { dim: 64 }]`.
     #[serde(default)]
     pub trials: Vec<Map<String, Value>>,
@@ -36,7 +37,7 @@ pub struct BestModel {
 /// Optimisation direction of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Goal {
+pub enum Direction {
     /// Maximise.
     #[default]
     Max,
@@ -84,9 +85,9 @@ impl BestModel {
 
     /// The index of the best value.
     fn best(&self, values: &[f64]) -> Option<usize> {
-        let better = |new: f64, old: f64| match self.goal {
-            Goal::Max => new > old,
-            Goal::Min => new < old,
+        let better = |new: f64, old: f64| match self.direction {
+            Direction::Max => new > old,
+            Direction::Min => new < old,
         };
         let numbers = values.iter().enumerate().filter(|(_, value)| !value.is_nan());
         let best = numbers.reduce(|best, next| if better(*next.1, *best.1) { next } else { best });
@@ -101,11 +102,11 @@ impl BestModel {
             }
         }
         let mut order: Vec<usize> = (0..standings.len()).collect();
-        let key = |place: usize| match (standings[place].1, self.goal) {
+        let key = |place: usize| match (standings[place].1, self.direction) {
             (Err(_), _) => (true, f64::INFINITY),
             (Ok(value), _) if value.is_nan() => (false, f64::INFINITY),
-            (Ok(value), Goal::Max) => (false, -value),
-            (Ok(value), Goal::Min) => (false, value),
+            (Ok(value), Direction::Max) => (false, -value),
+            (Ok(value), Direction::Min) => (false, value),
         };
         order.sort_by(|&a, &b| {
             let ((failed, value), (other_failed, other)) = (key(a), key(b));
@@ -187,7 +188,7 @@ impl Operator for BestModel {
         if !known.contains(&self.metric) {
             let names: Vec<&str> = known.iter().map(String::as_str).collect();
             let help = if names.is_empty() {
-                "these models have no metrics of their own: connect an evaluation of each, or give the sweep a `judge`"
+                "these models have no metrics of their own: connect an evaluation of each, or give the sweep an `evaluate`"
                     .to_owned()
             } else {
                 suggest::sentence(&self.metric, &names, "metrics")
@@ -287,27 +288,27 @@ fn handed_on(model: &ModelFiles, context: &Context) -> Result<TaskResult> {
 mod tests {
     use super::*;
 
-    fn best_model(goal: Goal) -> BestModel {
+    fn best_model(direction: Direction) -> BestModel {
         let trial = |dim: i64| Map::from_iter([("dim".to_owned(), Value::from(dim))]);
         BestModel {
             metric: "recall_at_10".to_owned(),
-            goal,
+            direction,
             trials: vec![trial(8), trial(16), trial(32)],
         }
     }
 
     #[test]
     fn the_first_of_equals_and_never_what_is_not_a_number() {
-        let most = best_model(Goal::Max);
+        let most = best_model(Direction::Max);
         assert_eq!(most.best(&[0.1, 0.3, 0.3]), Some(1));
         assert_eq!(most.best(&[f64::NAN, 0.1, f64::NAN]), Some(1));
         assert_eq!(most.best(&[f64::NAN]), None);
-        assert_eq!(best_model(Goal::Min).best(&[0.2, 0.1, 0.3]), Some(1));
+        assert_eq!(best_model(Direction::Min).best(&[0.2, 0.1, 0.3]), Some(1));
     }
 
     #[test]
     fn the_table_has_the_best_first_and_what_tells_the_models_apart() {
-        let most = best_model(Goal::Max);
+        let most = best_model(Direction::Max);
         let table = most.table(&[("a", Ok(0.1)), ("b", Ok(f64::NAN)), ("c", Ok(0.2))], 2);
         assert_eq!(table.columns, ["", "dim", "recall_at_10"]);
         assert_eq!(
@@ -318,7 +319,7 @@ mod tests {
 
     #[test]
     fn the_table_has_what_failed_at_its_end_with_the_reason() {
-        let table = best_model(Goal::Min).table(&[("a", Err("too fast")), ("b", Ok(f64::NAN)), ("c", Ok(0.2))], 2);
+        let table = best_model(Direction::Min).table(&[("a", Err("too fast")), ("b", Ok(f64::NAN)), ("c", Ok(0.2))], 2);
         assert_eq!(table.columns, ["", "dim", "recall_at_10", "why"]);
         assert_eq!(
             table.rows,

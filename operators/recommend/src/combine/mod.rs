@@ -3,5 +3,5 @@
 pub(crate) mod best_model;
 pub(crate) mod ensemble;
 
-pub use best_model::{BestModel, Goal};
+pub use best_model::{BestModel, Direction};
 pub use ensemble::Ensemble;
