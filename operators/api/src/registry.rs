@@ -119,7 +119,7 @@ impl Descriptor {
 fn conflict(key: DeprecatedKey) -> Problem {
     let (old, present) = (&key.deprecated, &key.present);
     let message = format!("`{old}` is the deprecated name of `{present}`, which is given too");
-    let problem = Problem::new("conflict", message).help(format!("remove `{old}`"));
+    let problem = Problem::new(Code::Conflict, message).help(format!("remove `{old}`"));
     Problem {
         site: Site::ConfigKey(key.path),
         ..problem
@@ -139,6 +139,7 @@ fn build<T: Describe>(descriptor: &Descriptor, config: Value) -> Result<Built, V
         )]
     })?;
     if let Value::Object(map) = &mut cache_config {
+        let schema = descriptor.schema();
         map.retain(|key, _| !is_cache_ignored(schema, key));
     }
     rename_for_cache(descriptor.renamed(), &mut cache_config);

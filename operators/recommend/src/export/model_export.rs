@@ -98,7 +98,8 @@ fn write_script(folder: &Path, model: &ModelFiles, context: &Context) -> Result<
     };
     let unknown = |error: serde_json::Error| OperatorError::invalid(format!("not a two-tower model: {error}"));
     let architecture: Architecture = serde_json::from_value(model.description.clone()).map_err(unknown)?;
-    let query = &model.model_type.query;
+    let model_type = RetrievalType::of(&model.model_type).map_err(|problem| OperatorError::invalid(problem.message))?;
+    let query = &model_type.query;
     let shape = |(column, ..): (&str, usize, usize)| match query.get(column) {
         Some(column) if column.is_list() => ColumnShape::Lists,
         _ => ColumnShape::Single,
