@@ -195,8 +195,8 @@ impl<'a> RowEncoder<'a> {
             keys.push(&self.pattern, row, &mut key);
         }
         Err(OperatorError::invalid(format!(
-            "a score of the key `{}` is missing or not a number: nothing was published; look for what went wrong in \
-             training (`loss`, `learning_rate`)",
+            "a score of the key `{}` is missing or not a number: nothing was published; check the training of the model \
+             (`loss`, `learning_rate`)",
             String::from_utf8_lossy(&key)
         )))
     }
@@ -276,7 +276,7 @@ impl<'a> RowEncoder<'a> {
     fn column(&self, batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
         let column = batch
             .column_by_name(name)
-            .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}` in the value_type table")))?;
+            .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}` in the stored table")))?;
         match self.decoders.get(name) {
             Some(decoder) => Ok(decoder.decode(column)?.values),
             None => Ok(std::sync::Arc::clone(column)),

@@ -73,7 +73,7 @@ fn what_does_not_go_together_is_found_at_its_place() {
         (
             json!({ "url": server, "publish": "pointer", "key": "{{x}}{user_id}" }),
             "key",
-            "of their own",
+            "must not contain braces",
         ),
         (
             json!({ "url": server, "encoding": "hash", "document": "items" }),
