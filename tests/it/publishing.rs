@@ -74,7 +74,7 @@ fn a_server_that_is_down_or_refuses_the_password_is_told_and_what_was_made_stays
 
     let server = RedisServer::start(PASSWORD);
     for (user, expected) in [
-        ("", "wants a password"),
+        ("", "requires a password"),
         (":wrong@", "refuses the user name or the password"),
     ] {
         let url = format!("redis://{user}127.0.0.1:{}", server.port());

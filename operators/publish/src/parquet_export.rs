@@ -26,19 +26,19 @@ const COPY_BYTES: u64 = 64 << 20;
 
 /// Writes a dataset as Parquet files: `<path>/<split>.parquet` for each split, or a single file.
 ///
-/// A file appears whole or not at all: it is written under a temporary name and then renamed. Files of an earlier run of
-/// the same export that this one does not write any more are removed; any others are left alone.
+/// Files are replaced atomically: each is written under a temporary name and then renamed. Files of an earlier run of the same
+/// export that are no longer written are removed; other files are left alone.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetExport {
-    /// The folder for the files, one per split; or, if it ends in `.parquet`, the file for the only split. Folders that
-    /// do not exist are made.
+    /// Folder for the files, one per split; or, if it ends in `.parquet`, the file for the only split. Missing folders are
+    /// created.
     pub path: PathBuf,
-    /// The split to write, for example `train`; without it, all splits are written.
+    /// Split to write, for example `train`; by default all splits.
     #[serde(default)]
     pub split: Option<String>,
-    /// Write the original values of encoded columns instead of their ids, in lists element by element. Ids that stand
-    /// for no value (missing, out of vocabulary) become null; the receipt says how many there were.
+    /// Write the original values of encoded columns instead of their ids, in lists element by element. Reserved ids (null, out of
+    /// vocabulary) become null; the receipt has their number.
     #[serde(default = "yes")]
     pub decode: bool,
 }
@@ -142,9 +142,9 @@ impl Sink for ParquetExport {
         report.facts.push(("files".to_owned(), receipt.files.len().to_string()));
         export.reserved.retain(|_, count| *count > 0);
         for (column, count) in &export.reserved {
-            report.warnings.push(format!(
-                "`{column}`: {count} ids stand for no value and were written as null"
-            ));
+            report
+                .warnings
+                .push(format!("`{column}`: {count} reserved ids were written as null"));
         }
         if !export.reserved.is_empty() {
             receipt
@@ -167,11 +167,11 @@ impl Sink for ParquetExport {
     }
 }
 
-/// What stays the same from split to split.
+/// Decoders, shared by all splits.
 struct Export {
-    /// The decoders of encoded columns, by name; none if ids are to be written.
+    /// Decoders of encoded columns, by name; empty if ids are written.
     decoders: BTreeMap<String, Decoder>,
-    /// How many ids of each column stood for no value.
+    /// Number of reserved ids per column.
     reserved: BTreeMap<String, u64>,
 }
 

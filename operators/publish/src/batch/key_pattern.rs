@@ -41,7 +41,7 @@ impl KeyPattern {
                     }
                     parts.push(Part::Field(field));
                 }
-                '}' => return Err("a `}` closes nothing; write `}}` for the brace itself".to_owned()),
+                '}' => return Err("a `}` is unmatched; write `}}` for a literal brace".to_owned()),
                 other => text.push(other),
             }
         }
@@ -50,7 +50,7 @@ impl KeyPattern {
         }
         let pattern = KeyPattern { parts };
         if pattern.fields().next().is_none() {
-            return Err("it names no column, so every user would get the same key".to_owned());
+            return Err("it names no column, so all users would have the same key".to_owned());
         }
         Ok(pattern)
     }
@@ -145,7 +145,7 @@ mod tests {
             ("USER", "names no column"),
             ("{{x}}", "names no column"),
             ("USER:{x", "never closed"),
-            ("USER:x}", "closes nothing"),
+            ("USER:x}", "unmatched"),
             ("{}", "names no column"),
         ] {
             let message = KeyPattern::parse(pattern).unwrap_err();

@@ -195,8 +195,8 @@ impl<'a> RowEncoder<'a> {
             keys.push(&self.pattern, row, &mut key);
         }
         Err(OperatorError::invalid(format!(
-            "a score of the key `{}` is missing or not a number: nothing was published; look for what went wrong in \
-             training (`loss`, `learning_rate`)",
+            "a score of the key `{}` is missing or not a number: nothing was published; check the training of the model \
+             (`loss`, `learning_rate`)",
             String::from_utf8_lossy(&key)
         )))
     }

@@ -143,7 +143,7 @@ impl Describe for VectorSink {
     fn check(&self) -> Vec<Problem> {
         let mut problems = self.connection_config().problems();
         if self.url == address::EMBEDDED {
-            let problem = Problem::new(Code::BadConfig, "the embedded store searches no vectors").at("url");
+            let problem = Problem::new(Code::BadConfig, "the embedded store has no vector search").at("url");
             problems.push(problem.help("name a server with the search module"));
         }
         if address::topology(&self.url) == Some(Topology::Cluster) {
@@ -153,9 +153,12 @@ impl Describe for VectorSink {
             problems.push(Problem::new(Code::BadConfig, "the index needs a name").at("index"));
         }
         if self.key.starts_with('{') && !self.key.starts_with("{{") {
-            let problem =
-                Problem::new(Code::BadConfig, "the index finds its keys by the text they begin with").at("key");
-            problems.push(problem.help("write a text in front, as in `ITEM:{item_id}`"));
+            let problem = Problem::new(
+                Code::BadConfig,
+                "the key needs a prefix, by which the index finds its keys",
+            )
+            .at("key");
+            problems.push(problem.help("write text before the first field, as in `ITEM:{item_id}`"));
         }
         problems.extend(check_namespace(&self.namespace));
         problems.extend(check_key(&self.key, &self.namespace));

@@ -83,7 +83,7 @@ fn permanent(text: &str) -> ClientError {
 /// Classifies an error of a sentinel.
 pub(crate) fn classify_sentinel_error(error: &RedisError) -> ClientError {
     match error.code().unwrap_or_default() {
-        "NOAUTH" => permanent("the sentinel wants a password; write `sentinel_password: \"${secret.NAME}\"`"),
+        "NOAUTH" => permanent("the sentinel requires a password; write `sentinel_password: \"${secret.NAME}\"`"),
         "NOPERM" => permanent(&format!(
             "the sentinel does not let this user ask for the master (`sentinel_user`): {error}"
         )),
@@ -112,10 +112,10 @@ pub(crate) fn classify(error: &RedisError) -> ClientError {
         );
     }
     if text.contains("lookup address") {
-        return ClientError::Transient("the name of the host is not known here; is it spelt right?".to_owned());
+        return ClientError::Transient("the host name cannot be resolved; is it spelt right?".to_owned());
     }
     match code {
-        "NOAUTH" => permanent("the server wants a password; write `redis://:${secret.NAME}@host:port` as `url`"),
+        "NOAUTH" => permanent("the server requires a password; write `redis://:${secret.NAME}@host:port` as `url`"),
         "NOPERM" => permanent(&format!("the server does not let this user do it: {error}")),
         "MOVED" | "ASK" | "CLUSTERDOWN" | "READONLY" => ClientError::TopologyChanged(text),
         "LOADING" => ClientError::Loading,
@@ -149,7 +149,7 @@ mod tests {
         let error = std::io::Error::other("failed to lookup address information: Name or service not known");
         let error = classify(&RedisError::from(error));
         assert!(
-            matches!(&error, ClientError::Transient(text) if text.contains("name of the host")),
+            matches!(&error, ClientError::Transient(text) if text.contains("host name")),
             "{error}"
         );
     }

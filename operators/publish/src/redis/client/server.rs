@@ -59,7 +59,7 @@ impl Server {
         }
     }
 
-    /// Sends `PING` to every node: a server that wants a password accepts connections without one.
+    /// Sends `PING` to every node: a server that requires a password accepts connections without one.
     async fn ping_all(&self) -> Result<(), ClientError> {
         self.refresh_nodes(0).await?;
         for node in &self.nodes.read().await.nodes {

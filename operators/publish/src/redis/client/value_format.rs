@@ -302,7 +302,7 @@ pub(crate) async fn negotiate_format(
     match (knows(0), encoding) {
         (true, _) => Ok(format(ValueType::Json, knows(1))),
         (false, Encoding::Json) => Err(OperatorError::Server(
-            "the server has no RedisJSON (`COMMAND INFO JSON.SET` knows nothing): load the module, or write `encoding: \
+            "the server has no RedisJSON (`COMMAND INFO JSON.SET` returns nothing): load the module, or write `encoding: \
              string`"
                 .to_owned(),
         )

@@ -62,7 +62,7 @@ pub(crate) fn key_problems(key: &str, schema: &Schema, has_user: bool) -> Vec<Pr
                 });
             }
             Some(column) if column.is_list() => {
-                let message = format!("`{field}` holds lists, which cannot stand in a key");
+                let message = format!("`{field}` holds lists, which are not allowed in a key");
                 problems.push(Problem::new(Code::BadConfig, message).at("key"));
             }
             Some(column) if has_user && column.has(&[Tag::User, Tag::Id]) => {}
@@ -95,10 +95,7 @@ pub(crate) fn check_id_type(column: &Column) -> Option<Problem> {
     (!ColumnValues::takes(data_type)).then(|| {
         Problem::new(
             Code::BadInput,
-            format!(
-                "`{}` holds {data_type}; it must hold whole numbers or text",
-                column.name
-            ),
+            format!("`{}` holds {data_type}; it must hold integers or text", column.name),
         )
         .help("Cast the column to int64 or to a string")
     })

@@ -117,7 +117,7 @@ pub(crate) async fn require_search_module(server: &Server) -> Result<(), ClientE
         return Ok(());
     }
     Err(OperatorError::Server(
-        "the server cannot search (`COMMAND INFO FT.CREATE` knows nothing): load the search module".to_owned(),
+        "the server cannot search (`COMMAND INFO FT.CREATE` returns nothing): load the search module".to_owned(),
     )
     .into())
 }

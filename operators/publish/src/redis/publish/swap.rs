@@ -229,7 +229,7 @@ impl Swap<'_> {
 
 fn foreign_keys(server: &Server, total: u64, expected: u64) -> ClientError {
     OperatorError::Server(format!(
-        "database {} holds {total} keys where {expected} were written: somebody else writes there, or the server evicts \
+        "database {} holds {total} keys where {expected} were written: another client writes there, or the server evicts \
          keys; the published generation was left unchanged",
         server.database()
     ))

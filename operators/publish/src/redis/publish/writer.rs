@@ -210,7 +210,7 @@ impl ChunkWriter<'_> {
                 None => "is missing",
             };
             return Err(OperatorError::Server(format!(
-                "the key `{}` was written and {what} now: does somebody else write here, or does the server evict keys \
+                "the key `{}` was written and {what} now: does another client write here, or does the server evict keys \
                  (`maxmemory-policy`)?",
                 String::from_utf8_lossy(key)
             ))

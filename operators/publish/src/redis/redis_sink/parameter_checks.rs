@@ -102,7 +102,7 @@ impl RedisSink {
             _ => {}
         }
         if self.publish != Publish::Overwrite && self.stale == StaleKeys::Keep {
-            let message = "a generation of its own has no keys of those before; `stale: keep` is for `overwrite`";
+            let message = "every generation starts empty; `stale: keep` is for `overwrite`";
             problems.push(bad_config("stale", message, None));
         }
         if self.encoding == Encoding::Hash {
@@ -129,7 +129,7 @@ impl RedisSink {
         if let (Publish::Pointer, Ok(pattern)) = (self.publish, KeyPattern::parse(&self.key))
             && pattern.has_braces()
         {
-            let message = "with `publish: pointer` keys stand in braces and must not have any of their own";
+            let message = "with `publish: pointer` keys are put in braces and must not contain braces";
             problems.push(bad_config("key", message, None));
         }
         problems
@@ -141,7 +141,10 @@ impl RedisSink {
         if self.encoding == Encoding::Hash {
             let unfit = |column: &&Column| !fits_a_field(column);
             problems.extend(schema.columns.iter().filter(unfit).map(|column| {
-                let message = format!("`{}` holds {}, which no field can hold", column.name, column.data_type);
+                let message = format!(
+                    "`{}` holds {}, which a hash field cannot hold",
+                    column.name, column.data_type
+                );
                 Problem::new(Code::BadInput, message)
                     .at_port("input")
                     .help("leave the column out with a selection")

@@ -160,7 +160,7 @@ fn passwords_come_from_secrets_and_show_up_nowhere() {
     );
 
     let error = run(&server.url("")).unwrap_err();
-    assert!(error.to_string().contains("wants a password"), "{error}");
+    assert!(error.to_string().contains("requires a password"), "{error}");
 }
 
 #[test]

@@ -294,7 +294,7 @@ fn keys_of_others_that_come_while_a_batch_is_loaded_stay_where_they_are() {
             let told = if ttl.is_some() {
                 "a key that this sink has not written: `USER:settings`"
             } else {
-                "somebody else writes there"
+                "another client writes there"
             };
             assert!(
                 error.contains(told) && error.contains(&format!("database {database} holds")),

@@ -214,7 +214,7 @@ fn sentinels_that_ask_for_a_password_get_their_own() {
     let of_default = publish(&[("sentinel_password", "all-${secret.CARGO_PKG_VERSION}")]).unwrap();
     assert_eq!(of_default.details["unchanged"], 20, "it is the same server");
     for (more, part) in [
-        (vec![], "the sentinel wants a password"),
+        (vec![], "the sentinel requires a password"),
         (vec![("sentinel_user", "nobody"), password], "the sentinel refuses"),
         (vec![("sentinel_password", "wrong-word")], "the sentinel refuses"),
         (vec![("sentinel_user", "blind"), password], "ask for the master"),
