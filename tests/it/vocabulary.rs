@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 enum Form {
     /// As a word or phrase, in any case; an underscore ends a word, so that names are searched as well.
     Phrase,
-    /// As the name of a type, in this case.
+    /// As the name of a type, where it is declared.
     Type,
 }
 
@@ -176,19 +176,25 @@ fn room(file: &str) -> String {
     }
 }
 
-/// How often a text has the word between characters that are not part of one.
+/// How often a text has the word, not as a part of a longer one.
 fn count(text: &str, banned: &Banned) -> usize {
     let part = |character: char| match banned.form {
         Form::Phrase => character.is_alphanumeric(),
         Form::Type => character.is_alphanumeric() || character == '_',
     };
-    let alone = |start: usize| {
-        let before = text[..start].chars().next_back();
+    let found = |start: usize| {
+        let before = &text[..start];
         let after = text[start + banned.word.len()..].chars().next();
-        !before.is_some_and(part) && !after.is_some_and(part)
+        let declared = match banned.form {
+            Form::Phrase => true,
+            Form::Type => ["struct ", "enum ", "trait ", "type "]
+                .iter()
+                .any(|keyword| before.ends_with(keyword)),
+        };
+        declared && !before.chars().next_back().is_some_and(part) && !after.is_some_and(part)
     };
     text.match_indices(banned.word)
-        .filter(|(start, _)| alone(*start))
+        .filter(|(start, _)| found(*start))
         .count()
 }
 
