@@ -5,10 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::redis::client::client_error::ClientError;
-use crate::redis::client::server::Server;
 use crate::redis::config::settings::{Publish, ValueType};
-use crate::redis::keyspace::metadata_keys::MetadataKeys;
-use towline_api::{OperatorError, Result};
+use crate::redis::keyspace::namespace::Namespace;
+use towline_api::OperatorError;
 
 /// Metadata of a generation, stored as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,14 +42,26 @@ impl GenerationMetadata {
             .unwrap_or(ValueType::String)
     }
 
-    /// Reads the metadata under `name`; metadata of another key pattern is an error.
-    pub(crate) async fn read(server: &Server, name: &str, pattern: &str) -> Result<Option<Self>, ClientError> {
+    /// Whether all its keys have expired.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.ttl.is_some_and(|ttl| self.time.saturating_add(ttl) <= now())
+    }
+}
+
+impl Namespace<'_> {
+    /// Metadata of the published generation, or of a generation with `publish: pointer`; metadata of another key pattern is
+    /// an error.
+    pub(crate) async fn metadata(
+        &self,
+        generation: Option<u64>,
+        pattern: &str,
+    ) -> Result<Option<GenerationMetadata>, ClientError> {
+        let name = self.keys.metadata(generation);
         let mut command = redis::cmd("GET");
-        command.arg(name);
-        let Some(text) = server.query::<Option<Vec<u8>>>(Some(name.as_bytes()), command).await? else {
-            return Ok(None);
-        };
-        let metadata: Self = serde_json::from_slice(&text).map_err(|_| {
+        command.arg(&name);
+        let text: Option<Vec<u8>> = self.server.query(Some(name.as_bytes()), command).await?;
+        let Some(text) = text else { return Ok(None) };
+        let metadata: GenerationMetadata = serde_json::from_slice(&text).map_err(|_| {
             OperatorError::Server(format!(
                 "the key `{name}` holds something else than the metadata of this sink; choose another `namespace`"
             ))
@@ -66,33 +77,27 @@ impl GenerationMetadata {
         Ok(Some(metadata))
     }
 
-    /// Whether all its keys have expired.
-    pub(crate) fn is_expired(&self) -> bool {
-        self.ttl.is_some_and(|ttl| self.time.saturating_add(ttl) <= now())
+    /// Writes the metadata of the published generation, or of a generation with `publish: pointer`.
+    pub(crate) async fn write_metadata(
+        &self,
+        generation: Option<u64>,
+        metadata: &GenerationMetadata,
+    ) -> Result<(), ClientError> {
+        let text = serde_json::to_string(metadata).map_err(|error| OperatorError::internal(error.to_string()))?;
+        self.server.set(&self.keys.metadata(generation), &text).await
     }
 
-    /// Writes the metadata under `name`.
-    pub(crate) async fn write(&self, server: &Server, name: &str) -> Result<(), ClientError> {
-        let text = serde_json::to_string(self).map_err(|error| OperatorError::internal(error.to_string()))?;
-        server.set(name, &text).await
+    /// Number of the published generation (`publish: pointer`).
+    pub(crate) async fn current_generation(&self) -> Result<Option<u64>, ClientError> {
+        let name = self.keys.current();
+        let Some(text) = self.server.get(&name).await? else {
+            return Ok(None);
+        };
+        let number = text.parse();
+        number.map(Some).map_err(|_| {
+            OperatorError::Server(format!("the key `{name}` holds no number; choose another `namespace`")).into()
+        })
     }
-}
-
-/// Reads the number of the published generation (`publish: pointer`).
-pub(crate) async fn current_generation(
-    server: &Server,
-    metadata_keys: &MetadataKeys,
-) -> Result<Option<u64>, ClientError> {
-    let Some(text) = server.get(&metadata_keys.current()).await? else {
-        return Ok(None);
-    };
-    let number = text.parse().map_err(|_| {
-        OperatorError::Server(format!(
-            "the key `{}` holds no number; choose another `namespace`",
-            metadata_keys.current()
-        ))
-    })?;
-    Ok(Some(number))
 }
 
 /// Time in seconds since 1970.

@@ -5,5 +5,6 @@ pub(crate) mod generation_metadata;
 pub(crate) mod key_records;
 pub(crate) mod key_version;
 pub(crate) mod metadata_keys;
+pub(crate) mod namespace;
 pub(crate) mod ownership;
 pub(crate) mod search_index;

@@ -8,8 +8,7 @@ use crate::batch::spill::{PreviousKey, Spill, first_unknown_key};
 use crate::redis::client::client_error::ClientError;
 use crate::redis::client::server::Server;
 use crate::redis::keyspace::generation_metadata::GenerationMetadata;
-use crate::redis::keyspace::key_records;
-use crate::redis::keyspace::metadata_keys::MetadataKeys;
+use crate::redis::keyspace::namespace::Namespace;
 use towline_api::{Cancel, OperatorError};
 
 /// `COUNT` of each `SCAN`.
@@ -17,7 +16,6 @@ const SCAN_COUNT: usize = 1000;
 
 /// Check that a database holds only the sink's own keys.
 pub(crate) struct OwnershipCheck<'a> {
-    pub(crate) metadata_keys: &'a MetadataKeys,
     pub(crate) pattern: &'a KeyPattern,
     /// Folder for spilled keys.
     pub(crate) temp: &'a Path,
@@ -39,29 +37,27 @@ impl OwnershipCheck<'_> {
     /// Refuses a database with a key that the sink has not written. `metadata` is that of the generation in it.
     pub(crate) async fn check(
         &self,
-        server: &Server,
+        namespace: Namespace<'_>,
         metadata: Option<&GenerationMetadata>,
     ) -> Result<OwnedKeys, ClientError> {
+        let Namespace { server, keys } = namespace;
         // A database that was being loaded has no metadata yet, but the number of keys that are to come.
-        let loading = server.get(&self.metadata_keys.owner()).await?;
+        let loading = server.get(&keys.owner()).await?;
         let loading = loading.map(|keys| keys.parse().unwrap_or(0));
         let written: Option<u64> = metadata.map(|metadata| metadata.rows).or(loading);
-        let paired = server.get(&self.metadata_keys.staging()).await?.is_some();
+        let paired = server.get(&keys.staging()).await?.is_some();
         let total = server.key_count().await?;
-        let (metadata, found) = self.scan(server, written.is_some() || paired).await?;
+        let (metadata, found) = self.scan(namespace, written.is_some() || paired).await?;
         // Read after the scan: a run that is loading records a key before it writes it.
         let mut recorded = Spill::new(&self.temp.join("recorded"));
-        let generations = key_records::generations(server, self.metadata_keys).await?;
+        let generations = namespace.generations().await?;
         for (generation, records) in &generations {
-            key_records::spill(server, self.metadata_keys, (*generation, *records), &mut recorded).await?;
+            namespace.spill_records((*generation, *records), &mut recorded).await?;
         }
         if let Some(key) = first_unknown_key(&found.finish()?, &recorded.finish()?)? {
             return Err(foreign_key(server, &key));
         }
-        let records = metadata
-            .iter()
-            .filter(|name| self.metadata_keys.is_record(name))
-            .count() as u64;
+        let records = metadata.iter().filter(|name| keys.is_record(name)).count() as u64;
         let pending_records = generations.values().sum::<u64>().saturating_sub(records);
         let metadata = metadata.len() as u64;
         Ok(OwnedKeys {
@@ -76,7 +72,11 @@ impl OwnershipCheck<'_> {
 
     /// Metadata keys, and keys that match the pattern; any other key is an error. A database that is not marked as the
     /// sink's must be empty.
-    async fn scan(&self, server: &Server, marked: bool) -> Result<(HashSet<Vec<u8>>, Spill<PreviousKey>), ClientError> {
+    async fn scan(
+        &self,
+        Namespace { server, keys: own_keys }: Namespace<'_>,
+        marked: bool,
+    ) -> Result<(HashSet<Vec<u8>>, Spill<PreviousKey>), ClientError> {
         // SCAN may return a key twice.
         let mut metadata = HashSet::new();
         let mut found = Spill::new(&self.temp.join("found"));
@@ -86,7 +86,7 @@ impl OwnershipCheck<'_> {
             command.arg(cursor).arg("COUNT").arg(SCAN_COUNT);
             let (next, keys): (u64, Vec<Vec<u8>>) = server.query(None, command).await?;
             for key in keys {
-                if marked && self.metadata_keys.contains(&key) {
+                if marked && own_keys.contains(&key) {
                     metadata.insert(key);
                 } else if marked && self.pattern.matches(&key) {
                     found.push(&PreviousKey::of(0, &key))?;

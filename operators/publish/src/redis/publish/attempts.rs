@@ -8,6 +8,7 @@ use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::value_format::negotiate_format;
 use crate::redis::config::settings::Encoding;
 use crate::redis::keyspace::metadata_keys::MetadataKeys;
+use crate::redis::keyspace::namespace::Namespace;
 use crate::redis::publish::journal::Journal;
 use crate::redis::publish::options::PublishOptions;
 use crate::redis::publish::publisher;
@@ -64,10 +65,10 @@ impl PublishJob<'_> {
             Some(database) => Some(self.endpoint.open(database).await?),
             None => None,
         };
+        let keys = &MetadataKeys(self.endpoint.namespace.clone());
         let session = PublishSession {
-            server: &server,
-            staging: staging.as_ref(),
-            metadata_keys: &MetadataKeys(self.endpoint.namespace.clone()),
+            namespace: Namespace { server: &server, keys },
+            staging: staging.as_ref().map(|server| Namespace { server, keys }),
             options: self.options,
             format: negotiate_format(&server, self.encoding, self.ttl).await?,
             context: self.context,

@@ -1,8 +1,7 @@
 //! Fencing: a run that was superseded by a later one stops before its next chunk.
 
 use crate::redis::client::client_error::ClientError;
-use crate::redis::client::server::Server;
-use crate::redis::keyspace::metadata_keys::MetadataKeys;
+use crate::redis::keyspace::namespace::Namespace;
 use towline_api::OperatorError;
 
 /// Value in the server that a run needs to go on writing.
@@ -16,21 +15,19 @@ pub(crate) enum Fence {
 
 impl Fence {
     /// Whether no later run has replaced or removed it.
-    pub(crate) async fn is_held(&self, server: &Server, metadata_keys: &MetadataKeys) -> Result<bool, ClientError> {
+    pub(crate) async fn is_held(&self, namespace: Namespace<'_>) -> Result<bool, ClientError> {
         match self {
-            Fence::Token(token) => Ok(server.get(&metadata_keys.writing()).await?.as_ref() == Some(token)),
-            Fence::Generation(generation) => {
-                let name = metadata_keys.generations();
-                let mut command = redis::cmd("HEXISTS");
-                command.arg(&name).arg(generation);
-                server.query(Some(name.as_bytes()), command).await
+            Fence::Token(token) => {
+                let holder = namespace.server.get(&namespace.keys.writing()).await?;
+                Ok(holder.as_ref() == Some(token))
             }
+            Fence::Generation(generation) => namespace.is_registered(*generation).await,
         }
     }
 
     /// An error if a later run has replaced or removed it.
-    pub(crate) async fn check(&self, server: &Server, metadata_keys: &MetadataKeys) -> Result<(), ClientError> {
-        if self.is_held(server, metadata_keys).await? {
+    pub(crate) async fn check(&self, namespace: Namespace<'_>) -> Result<(), ClientError> {
+        if self.is_held(namespace).await? {
             return Ok(());
         }
         Err(OperatorError::Server(

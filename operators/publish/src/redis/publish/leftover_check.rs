@@ -6,8 +6,7 @@
 
 use crate::redis::client::client_error::ClientError;
 use crate::redis::config::settings::{Publish, StaleKeys};
-use crate::redis::keyspace::generation_metadata::GenerationMetadata;
-use crate::redis::keyspace::key_records;
+use crate::redis::keyspace::namespace::Namespace;
 use crate::redis::publish::session::PublishSession;
 use towline_api::OperatorError;
 
@@ -17,41 +16,38 @@ pub(crate) async fn check(session: &PublishSession<'_>) -> Result<(), ClientErro
     check_published(session).await?;
     if emptied {
         // The former staging database may become somebody else's.
-        session.server.unlink(&[session.metadata_keys.staging()]).await?;
+        let Namespace { server, keys } = session.namespace;
+        server.unlink(&[keys.staging()]).await?;
     }
     Ok(())
 }
 
 async fn check_published(session: &PublishSession<'_>) -> Result<(), ClientError> {
-    let PublishSession {
-        server,
-        metadata_keys,
-        options,
-        ..
-    } = session;
-    let (now, namespace) = (options.publish, &metadata_keys.0);
+    let PublishSession { namespace, options, .. } = session;
+    let Namespace { server, keys } = namespace;
+    let (now, prefix) = (options.publish, &keys.0);
     let refuse = |before: Publish, remedy: &str| -> ClientError {
         OperatorError::Server(format!(
-            "the namespace `{namespace}` was published with `publish: {}` before, and `publish: {}` would leave those keys \
+            "the namespace `{prefix}` was published with `publish: {}` before, and `publish: {}` would leave those keys \
              behind forever; {remedy}, or choose another `namespace`",
             before.name(),
             now.name()
         ))
         .into()
     };
-    let pointer = server.get(&metadata_keys.current()).await?.is_some();
+    let pointer = server.get(&keys.current()).await?.is_some();
     if now != Publish::Pointer && pointer {
         let remedy = format!(
-            "when no reader asks for `{}` any more, remove the keys that begin with `{namespace}:`",
-            metadata_keys.current()
+            "when no reader asks for `{}` any more, remove the keys that begin with `{prefix}:`",
+            keys.current()
         );
         return Err(refuse(Publish::Pointer, &remedy));
     }
-    let published = GenerationMetadata::read(server, &metadata_keys.metadata(None), &options.key).await?;
+    let published = namespace.metadata(None, &options.key).await?;
     let before = match published {
         Some(published) => published.publish.unwrap_or_default(),
         // Its first generation was started and never finished.
-        None if !pointer && !key_records::generations(server, metadata_keys).await?.is_empty() => Publish::Overwrite,
+        None if !pointer && !namespace.generations().await?.is_empty() => Publish::Overwrite,
         None => return Ok(()),
     };
     let flush = format!(
@@ -66,7 +62,7 @@ async fn check_published(session: &PublishSession<'_>) -> Result<(), ClientError
         (Publish::Swap, Publish::Pointer) => Err(refuse(before, &flush)),
         (_, Publish::Pointer) => {
             let remedy = format!(
-                "remove the keys `{}` and those that begin with `{namespace}:`",
+                "remove the keys `{}` and those that begin with `{prefix}:`",
                 options.key
             );
             Err(refuse(before, &remedy))
@@ -78,13 +74,8 @@ async fn check_published(session: &PublishSession<'_>) -> Result<(), ClientError
 /// Refuses to abandon a staging database that `swap` has loaded, or keeps the previous generation in, if this run uses
 /// another one or none. Returns whether such a database was emptied meanwhile.
 async fn check_staging(session: &PublishSession<'_>) -> Result<bool, ClientError> {
-    let PublishSession {
-        server,
-        staging,
-        metadata_keys,
-        ..
-    } = session;
-    let name = metadata_keys.staging();
+    let Namespace { server, keys } = session.namespace;
+    let name = keys.staging();
     let Some(number) = server.get(&name).await? else {
         return Ok(false);
     };
@@ -92,7 +83,10 @@ async fn check_staging(session: &PublishSession<'_>) -> Result<bool, ClientError
         let text = format!("the key `{name}` holds no number; choose another `namespace`");
         return Err(OperatorError::Server(text).into());
     };
-    if staging.is_some_and(|staging| staging.database() == database) {
+    if session
+        .staging
+        .is_some_and(|staging| staging.server.database() == database)
+    {
         return Ok(false);
     }
     if server.other_database(database).await?.get(&name).await? == Some(number) {
@@ -100,7 +94,7 @@ async fn check_staging(session: &PublishSession<'_>) -> Result<bool, ClientError
             "database {database} holds what `publish: swap` has loaded or kept for the namespace `{}`, which would be left \
              behind forever; empty it, which is the sink's own (`FLUSHDB` in database {database}), or go on with `publish: \
              swap` and `staging: {database}`",
-            metadata_keys.0
+            keys.0
         ))
         .into());
     }

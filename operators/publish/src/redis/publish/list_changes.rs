@@ -39,10 +39,10 @@ pub(crate) async fn compare(
         changes.compared += unchanged.len() as u64;
         let stored: Vec<Cow<'_, [u8]>> = others
             .iter()
-            .map(|index| version.stored_key(session.metadata_keys, chunk.get(*index).0))
+            .map(|index| version.stored_key(session.namespace.keys, chunk.get(*index).0))
             .collect();
         let keys: Vec<&[u8]> = stored.iter().map(AsRef::as_ref).collect();
-        for (index, published) in others.iter().zip(format.read(session.server, &keys).await?) {
+        for (index, published) in others.iter().zip(format.read(session.namespace.server, &keys).await?) {
             if let Some(published) = published {
                 changes.compared += 1;
                 changes.changed += u64::from(change(&published, chunk.get(*index).1) > threshold);

@@ -3,10 +3,10 @@
 use crate::batch::changes::Changes;
 use crate::batch::spill::{PreviousKey, Spilled};
 use crate::redis::client::client_error::ClientError;
-use crate::redis::client::server::Server;
 use crate::redis::client::value_format::ValueFormat;
 use crate::redis::keyspace::generation_metadata::GenerationMetadata;
 use crate::redis::keyspace::key_version::KeyVersion;
+use crate::redis::keyspace::namespace::Namespace;
 use crate::redis::publish::fence::Fence;
 use crate::redis::publish::journal::{Journal, PublishProgress};
 use crate::redis::publish::session::{PublishSession, ScannedBatch};
@@ -21,7 +21,7 @@ pub(crate) struct PreviousKeys {
 
 /// Where and under which condition the keys of a generation are written.
 pub(crate) struct Destination<'a> {
-    pub(crate) server: &'a Server,
+    pub(crate) namespace: Namespace<'a>,
     pub(crate) version: KeyVersion,
     pub(crate) fence: Fence,
 }

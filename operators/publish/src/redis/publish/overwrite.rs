@@ -12,7 +12,6 @@ use crate::redis::client::client_error::ClientError;
 use crate::redis::client::value_format::ValueFormat;
 use crate::redis::config::settings::StaleKeys;
 use crate::redis::keyspace::generation_metadata::GenerationMetadata;
-use crate::redis::keyspace::key_records;
 use crate::redis::keyspace::key_version::KeyVersion;
 use crate::redis::publish::fence::Fence;
 use crate::redis::publish::journal;
@@ -38,14 +37,9 @@ pub(crate) struct Overwrite<'a> {
 
 impl<'a> PublishMode<'a> for Overwrite<'a> {
     async fn inspect(session: &'a PublishSession<'a>) -> Result<Self, ClientError> {
-        let PublishSession {
-            server,
-            metadata_keys,
-            options,
-            ..
-        } = session;
-        let published = GenerationMetadata::read(server, &metadata_keys.metadata(None), &options.key).await?;
-        let generations = key_records::generations(server, metadata_keys).await?;
+        let namespace = session.namespace;
+        let published = namespace.metadata(None, &session.options.key).await?;
+        let generations = namespace.generations().await?;
         let current = published.as_ref().map_or(0, |published| published.generation);
         let resumed = journal::read(session.context).map(|progress| progress.generation);
 
@@ -53,7 +47,7 @@ impl<'a> PublishMode<'a> for Overwrite<'a> {
         let mut complete = true;
         for (generation, records) in &generations {
             if Some(*generation) != resumed {
-                complete &= key_records::spill(server, metadata_keys, (*generation, *records), &mut keys).await?;
+                complete &= namespace.spill_records((*generation, *records), &mut keys).await?;
             }
         }
         let no_other = generations
@@ -112,30 +106,29 @@ impl<'a> PublishMode<'a> for Overwrite<'a> {
     }
 
     async fn start(&mut self, batch: &ScannedBatch<'_>) -> Result<Journal, ClientError> {
-        let PublishSession {
-            server, metadata_keys, ..
-        } = self.session;
-        if let Some(progress) = self.session.resumable(server, &batch.counts).await
-            && Fence::Token(progress.token.clone())
-                .is_held(server, metadata_keys)
-                .await?
+        let namespace = self.session.namespace;
+        if let Some(progress) = self.session.resumable(namespace.server, &batch.counts).await
+            && Fence::Token(progress.token.clone()).is_held(namespace).await?
             && self.generations.contains_key(&progress.generation)
         {
             return Ok(Journal::start(self.session.context, progress)?);
         }
         let published = self.published.as_ref().map_or(0, |published| published.generation);
         let largest = self.generations.keys().copied().max().unwrap_or(0).max(published);
-        let generation = key_records::next_generation(server, metadata_keys, largest).await?;
-        let journal = self.session.new_journal(server, generation, &batch.counts).await?;
+        let generation = namespace.next_generation(largest).await?;
+        let journal = self
+            .session
+            .new_journal(namespace.server, generation, &batch.counts)
+            .await?;
         let records = self.session.chunk_count(&batch.counts);
-        key_records::register(server, metadata_keys, (generation, records)).await?;
-        self.session.take_over(server, &journal.progress().token).await?;
+        namespace.register((generation, records)).await?;
+        self.session.take_over(namespace, &journal.progress().token).await?;
         Ok(journal)
     }
 
     fn destination(&self, progress: &PublishProgress) -> Destination<'a> {
         Destination {
-            server: self.session.server,
+            namespace: self.session.namespace,
             version: KeyVersion::Unversioned,
             fence: Fence::Token(progress.token.clone()),
         }
@@ -147,22 +140,20 @@ impl<'a> PublishMode<'a> for Overwrite<'a> {
         progress: &PublishProgress,
         metadata: &GenerationMetadata,
     ) -> Result<u64, ClientError> {
-        let PublishSession {
-            server, metadata_keys, ..
-        } = self.session;
+        let namespace = self.session.namespace;
         let fence = Fence::Token(progress.token.clone());
-        fence.check(server, metadata_keys).await?;
+        fence.check(namespace).await?;
         let removed = match self.session.options.stale {
             StaleKeys::Remove => self.remove_stale(&batch.changes).await?,
             StaleKeys::Keep => 0,
         };
-        metadata.write(server, &metadata_keys.metadata(None)).await?;
+        namespace.write_metadata(None, metadata).await?;
         for (generation, records) in &self.generations {
             if *generation != progress.generation {
-                key_records::remove(server, metadata_keys, (*generation, *records)).await?;
+                namespace.remove_records((*generation, *records)).await?;
             }
         }
-        server.unlink(&[metadata_keys.writing()]).await?;
+        namespace.server.unlink(&[namespace.keys.writing()]).await?;
         Ok(removed)
     }
 }
@@ -172,7 +163,7 @@ impl Overwrite<'_> {
         let mut removed = 0;
         for keys in changes.stale(STALE_KEYS_PER_REQUEST)? {
             let keys = keys?;
-            self.session.server.unlink(&keys).await?;
+            self.session.namespace.server.unlink(&keys).await?;
             removed += keys.len() as u64;
             self.session.context.cancel.check()?;
         }

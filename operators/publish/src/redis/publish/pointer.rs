@@ -7,13 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::redis::client::client_error::ClientError;
-use crate::redis::client::server::Server;
 use crate::redis::client::value_format::ValueFormat;
-use crate::redis::keyspace::generation_metadata::{GenerationMetadata, current_generation};
-use crate::redis::keyspace::key_records;
+use crate::redis::keyspace::generation_metadata::GenerationMetadata;
 use crate::redis::keyspace::key_records::RecordedGeneration;
 use crate::redis::keyspace::key_version::KeyVersion;
-use crate::redis::keyspace::metadata_keys::MetadataKeys;
+use crate::redis::keyspace::namespace::Namespace;
 use crate::redis::publish::fence::Fence;
 use crate::redis::publish::journal::{Journal, PublishProgress};
 use crate::redis::publish::mode::{Destination, PublishMode};
@@ -43,22 +41,17 @@ pub(crate) struct Pointer<'a> {
 
 impl<'a> PublishMode<'a> for Pointer<'a> {
     async fn inspect(session: &'a PublishSession<'a>) -> Result<Self, ClientError> {
-        let PublishSession {
-            server, metadata_keys, ..
-        } = session;
-        let current = current_generation(server, metadata_keys).await?;
+        let namespace = session.namespace;
+        let current = namespace.current_generation().await?;
         let published = match current {
-            Some(current) => {
-                let name = metadata_keys.metadata(Some(current));
-                GenerationMetadata::read(server, &name, &session.options.key).await?
-            }
+            Some(_) => namespace.metadata(current, &session.options.key).await?,
             None => None,
         };
         Ok(Pointer {
             session,
             current,
             published,
-            generations: key_records::generations(server, metadata_keys).await?,
+            generations: namespace.generations().await?,
         })
     }
 
@@ -74,9 +67,7 @@ impl<'a> PublishMode<'a> for Pointer<'a> {
     }
 
     async fn start(&mut self, batch: &ScannedBatch<'_>) -> Result<Journal, ClientError> {
-        let PublishSession {
-            server, metadata_keys, ..
-        } = self.session;
+        let Namespace { server, keys } = self.session.namespace;
         let current = self.current.unwrap_or(0);
         if let Some(progress) = self.session.resumable(server, &batch.counts).await
             && progress.generation > current
@@ -85,10 +76,10 @@ impl<'a> PublishMode<'a> for Pointer<'a> {
             return Ok(Journal::start(self.session.context, progress)?);
         }
         let largest = self.generations.keys().copied().max().unwrap_or(0).max(current);
-        let generation = key_records::next_generation(server, metadata_keys, largest).await?;
+        let generation = self.session.namespace.next_generation(largest).await?;
         let journal = self.session.new_journal(server, generation, &batch.counts).await?;
         // First of all: a run in another mode must be able to tell whose unfinished generation this is.
-        let name = metadata_keys.current();
+        let name = keys.current();
         let mut command = redis::cmd("SET");
         command.arg(&name).arg(0).arg("NX");
         server.query::<Option<String>>(Some(name.as_bytes()), command).await?;
@@ -98,7 +89,7 @@ impl<'a> PublishMode<'a> for Pointer<'a> {
 
     fn destination(&self, progress: &PublishProgress) -> Destination<'a> {
         Destination {
-            server: self.session.server,
+            namespace: self.session.namespace,
             version: KeyVersion::Generation(progress.generation),
             fence: Fence::Generation(progress.generation),
         }
@@ -122,11 +113,8 @@ impl<'a> PublishMode<'a> for Pointer<'a> {
         progress: &PublishProgress,
         metadata: &GenerationMetadata,
     ) -> Result<u64, ClientError> {
-        let PublishSession {
-            server, metadata_keys, ..
-        } = self.session;
-        let name = metadata_keys.metadata(Some(progress.generation));
-        metadata.write(server, &name).await?;
+        let namespace = self.session.namespace;
+        namespace.write_metadata(Some(progress.generation), metadata).await?;
         self.advance(progress.generation).await?;
         self.remove_old(progress.generation).await
     }
@@ -135,34 +123,27 @@ impl<'a> PublishMode<'a> for Pointer<'a> {
 impl Pointer<'_> {
     async fn register(&self, batch: &ScannedBatch<'_>, generation: u64) -> Result<(), ClientError> {
         let records = self.session.chunk_count(&batch.counts);
-        key_records::register(self.session.server, self.session.metadata_keys, (generation, records)).await
+        self.session.namespace.register((generation, records)).await
     }
 
     /// Publishes a generation, unless a later one is published already.
     async fn advance(&self, generation: u64) -> Result<(), ClientError> {
-        let PublishSession {
-            server,
-            metadata_keys,
-            format,
-            ..
-        } = self.session;
+        let namespace = self.session.namespace;
         let superseded = |now: u64| -> ClientError {
             OperatorError::Server(format!(
                 "generation {now} was published meanwhile; generation {generation} is older and does not replace it"
             ))
             .into()
         };
-        if let Some(now) = current_generation(server, metadata_keys)
-            .await?
-            .filter(|now| *now > generation)
-        {
+        let now = namespace.current_generation().await?;
+        if let Some(now) = now.filter(|now| *now > generation) {
             return Err(superseded(now));
         }
-        reader_function::install(server, metadata_keys, format.value_type, generation).await?;
-        let name = metadata_keys.current();
+        reader_function::install(namespace, self.session.format.value_type, generation).await?;
+        let name = namespace.keys.current();
         let mut command = redis::cmd("EVAL");
         command.arg(ADVANCE).arg(1).arg(&name).arg(generation);
-        let now: u64 = server.query(Some(name.as_bytes()), command).await?;
+        let now: u64 = namespace.server.query(Some(name.as_bytes()), command).await?;
         if now == generation {
             Ok(())
         } else {
@@ -173,17 +154,15 @@ impl Pointer<'_> {
     /// Removes the generations before this one except those to keep: first of all the one that was published until now,
     /// which may still be read. Unfinished generations are removed as well.
     async fn remove_old(&self, generation: u64) -> Result<u64, ClientError> {
-        let PublishSession {
-            server, metadata_keys, ..
-        } = self.session;
-        let generations = key_records::generations(server, metadata_keys).await?;
+        let Namespace { server, keys } = self.session.namespace;
+        let generations = self.session.namespace.generations().await?;
         let older: Vec<RecordedGeneration> = generations
             .into_iter()
             .filter(|(older, _)| *older < generation)
             .collect();
         let mut kept = Vec::new();
         for (older, _) in &older {
-            if server.get(&metadata_keys.metadata(Some(*older))).await?.is_some() {
+            if server.get(&keys.metadata(Some(*older))).await?.is_some() {
                 kept.push(*older);
             }
         }
@@ -199,51 +178,42 @@ impl Pointer<'_> {
     }
 
     async fn remove_generation(&self, generation: RecordedGeneration) -> Result<u64, ClientError> {
-        let PublishSession {
-            server, metadata_keys, ..
-        } = self.session;
+        let Namespace { server, keys } = self.session.namespace;
         let mut removed = 0;
         // A rollback must not find half a generation.
-        server.unlink(&[metadata_keys.metadata(Some(generation.0))]).await?;
-        key_records::for_each(server, metadata_keys, generation, async |keys| {
+        server.unlink(&[keys.metadata(Some(generation.0))]).await?;
+        let namespace = self.session.namespace;
+        let remove = async |recorded: Vec<(u64, &[u8])>| {
             self.session.context.cancel.check()?;
-            let stored: Vec<Vec<u8>> = keys
+            let stored: Vec<Vec<u8>> = recorded
                 .iter()
-                .map(|(_, key)| metadata_keys.of_generation(generation.0, key))
+                .map(|(_, key)| keys.of_generation(generation.0, key))
                 .collect();
             server.unlink(&stored).await?;
             removed += stored.len() as u64;
             let pause = stored.len() as f64 / REMOVED_PER_SECOND as f64;
             tokio::time::sleep(Duration::from_secs_f64(pause)).await;
             Ok(())
-        })
-        .await?;
-        key_records::remove(server, metadata_keys, generation).await?;
+        };
+        namespace.for_each_record(generation, remove).await?;
+        namespace.remove_records(generation).await?;
         Ok(removed)
     }
 }
 
 /// Publishes the previous generation again, if it is complete. Returns the numbers of both generations.
-pub(crate) async fn roll_back(
-    server: &Server,
-    metadata_keys: &MetadataKeys,
-    key: &str,
-) -> Result<(u64, u64), ClientError> {
+pub(crate) async fn roll_back(namespace: Namespace<'_>, key: &str) -> Result<(u64, u64), ClientError> {
     let none = || -> ClientError {
         OperatorError::invalid("there is no earlier generation to roll back to: `keep` is how many are kept").into()
     };
-    let now = current_generation(server, metadata_keys).await?.ok_or_else(none)?;
-    for older in key_records::generations(server, metadata_keys)
-        .await?
-        .into_keys()
-        .rev()
-        .filter(|older| *older < now)
-    {
-        let name = metadata_keys.metadata(Some(older));
-        if let Some(metadata) = GenerationMetadata::read(server, &name, key).await? {
-            integrity::check(server, metadata_keys, KeyVersion::Generation(older), &metadata).await?;
-            reader_function::install(server, metadata_keys, metadata.value_type(), older).await?;
-            server.set(&metadata_keys.current(), &older.to_string()).await?;
+    let now = namespace.current_generation().await?.ok_or_else(none)?;
+    let generations = namespace.generations().await?;
+    for older in generations.into_keys().rev().filter(|older| *older < now) {
+        if let Some(metadata) = namespace.metadata(Some(older), key).await? {
+            integrity::check(namespace, KeyVersion::Generation(older), &metadata).await?;
+            reader_function::install(namespace, metadata.value_type(), older).await?;
+            let name = namespace.keys.current();
+            namespace.server.set(&name, &older.to_string()).await?;
             return Ok((now, older));
         }
     }

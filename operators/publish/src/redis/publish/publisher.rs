@@ -132,7 +132,7 @@ async fn write(
     batch: &ScannedBatch<'_>,
     journal: &mut Journal,
 ) -> Result<Written, ClientError> {
-    let server = destination.server;
+    let server = destination.namespace.server;
     let writer = ChunkWriter {
         session,
         destination,

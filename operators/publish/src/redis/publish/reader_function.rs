@@ -1,20 +1,18 @@
 //! Reader function of `publish: pointer`: `FCALL_RO recs_get 1 <key> [<generation>]`.
 
 use crate::redis::client::client_error::ClientError;
-use crate::redis::client::server::Server;
 use crate::redis::config::settings::ValueType;
-use crate::redis::keyspace::metadata_keys::MetadataKeys;
+use crate::redis::keyspace::namespace::Namespace;
 use towline_api::OperatorError;
 
 /// Installs the function on every node. On a single server it reads `RECS:CURRENT`; in a cluster, where only one node has
 /// that key, the number of the generation is a constant in it.
 pub(crate) async fn install(
-    server: &Server,
-    metadata_keys: &MetadataKeys,
+    Namespace { server, keys }: Namespace<'_>,
     value_type: ValueType,
     generation: u64,
 ) -> Result<(), ClientError> {
-    let namespace = &metadata_keys.0;
+    let namespace = &keys.0;
     let library = namespace.to_lowercase();
     let number = if server.is_cluster() {
         format!("'{generation}'")

@@ -7,7 +7,7 @@ use crate::batch::row_encoder::{EntryCounts, RowEncoder};
 use crate::redis::client::client_error::ClientError;
 use crate::redis::client::server::Server;
 use crate::redis::client::value_format::ValueFormat;
-use crate::redis::keyspace::metadata_keys::MetadataKeys;
+use crate::redis::keyspace::namespace::Namespace;
 use crate::redis::keyspace::ownership::OwnershipCheck;
 use crate::redis::publish::journal;
 use crate::redis::publish::journal::{Journal, PublishProgress};
@@ -19,10 +19,10 @@ const TAKE_OVER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Connections, options and context of one publication.
 pub(crate) struct PublishSession<'a> {
-    pub(crate) server: &'a Server,
-    /// Staging database, for `publish: swap`.
-    pub(crate) staging: Option<&'a Server>,
-    pub(crate) metadata_keys: &'a MetadataKeys,
+    /// Namespace in the published database.
+    pub(crate) namespace: Namespace<'a>,
+    /// Namespace in the staging database, for `publish: swap`.
+    pub(crate) staging: Option<Namespace<'a>>,
     pub(crate) options: &'a PublishOptions,
     pub(crate) format: ValueFormat,
     pub(crate) context: &'a Context,
@@ -69,8 +69,12 @@ impl PublishSession<'_> {
     }
 
     /// Writes a fencing token. A run that was writing notices it before its next chunk.
-    pub(crate) async fn take_over(&self, server: &Server, token: &str) -> Result<(), ClientError> {
-        let name = self.metadata_keys.writing();
+    pub(crate) async fn take_over(
+        &self,
+        Namespace { server, keys }: Namespace<'_>,
+        token: &str,
+    ) -> Result<(), ClientError> {
+        let name = keys.writing();
         let before = server.get(&name).await?;
         server.set(&name, token).await?;
         if before.is_some_and(|before| before != token) {
@@ -82,7 +86,6 @@ impl PublishSession<'_> {
     /// Check that a database holds only the sink's own keys.
     pub(crate) fn ownership_check(&self) -> OwnershipCheck<'_> {
         OwnershipCheck {
-            metadata_keys: self.metadata_keys,
             pattern: &self.options.pattern,
             temp: self.context.temp(),
             cancel: &self.context.cancel,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use crate::redis::client::client_error::ClientError;
 use crate::redis::client::server::Server;
 use crate::redis::client::value_format::ValueFormat;
+use crate::redis::keyspace::capacity;
 use crate::redis::keyspace::generation_metadata::GenerationMetadata;
 use crate::redis::keyspace::key_version::KeyVersion;
+use crate::redis::keyspace::namespace::Namespace;
 use crate::redis::keyspace::ownership::{OwnedKeys, OwnershipCheck};
-use crate::redis::keyspace::{capacity, key_records};
 use crate::redis::publish::fence::Fence;
 use crate::redis::publish::journal::{Journal, PublishProgress};
 use crate::redis::publish::mode::{Destination, PublishMode};
@@ -64,7 +65,7 @@ impl KeyBounds {
 /// `publish: swap`.
 pub(crate) struct Swap<'a> {
     session: &'a PublishSession<'a>,
-    staging: &'a Server,
+    staging: Namespace<'a>,
     published: Option<GenerationMetadata>,
     published_keys: OwnedKeys,
     staging_keys: OwnedKeys,
@@ -77,11 +78,10 @@ impl<'a> PublishMode<'a> for Swap<'a> {
         let Some(staging) = session.staging else {
             return Err(OperatorError::invalid("`publish: swap` needs a second database of one server").into());
         };
-        let name = session.metadata_keys.metadata(None);
-        let published = GenerationMetadata::read(session.server, &name, &session.options.key).await?;
-        let previous = GenerationMetadata::read(staging, &name, &session.options.key).await?;
+        let published = session.namespace.metadata(None, &session.options.key).await?;
+        let previous = staging.metadata(None, &session.options.key).await?;
         let ownership = session.ownership_check();
-        let published_keys = ownership.check(session.server, published.as_ref()).await?;
+        let published_keys = ownership.check(session.namespace, published.as_ref()).await?;
         let staging_keys = ownership.check(staging, previous.as_ref()).await?;
         let largest = [&published, &previous]
             .into_iter()
@@ -108,44 +108,35 @@ impl<'a> PublishMode<'a> for Swap<'a> {
 
     async fn start(&mut self, batch: &ScannedBatch<'_>) -> Result<Journal, ClientError> {
         self.register_staging().await?;
-        let metadata_keys = self.session.metadata_keys;
-        if let Some(progress) = self.session.resumable(self.staging, &batch.counts).await
+        let Namespace { server, keys } = self.staging;
+        if let Some(progress) = self.session.resumable(server, &batch.counts).await
             && progress.generation == self.generation
-            && Fence::Token(progress.token.clone())
-                .is_held(self.staging, metadata_keys)
-                .await?
+            && Fence::Token(progress.token.clone()).is_held(self.staging).await?
         {
             return Ok(Journal::start(self.session.context, progress)?);
         }
-        let staging = self.staging;
-        let journal = self
-            .session
-            .new_journal(staging, self.generation, &batch.counts)
-            .await?;
-        self.session.take_over(staging, &journal.progress().token).await?;
+        let journal = self.session.new_journal(server, self.generation, &batch.counts).await?;
+        let token = &journal.progress().token;
+        self.session.take_over(self.staging, token).await?;
         // Only keys that were checked may be removed, and none that came since. The fencing token is one more.
-        let (total, limit) = (staging.key_count().await?, self.staging_keys.limit.saturating_add(1));
+        let (total, limit) = (server.key_count().await?, self.staging_keys.limit.saturating_add(1));
         if total > limit {
-            return Err(foreign_keys(staging, total, limit));
+            return Err(foreign_keys(server, total, limit));
         }
-        flush(staging).await?;
+        flush(server).await?;
         let documents = (batch.encoder, self.session.format.value_type);
-        capacity::check(staging, documents, batch.counts.keys, self.published.as_ref()).await?;
-        staging
-            .set(&metadata_keys.staging(), &staging.database().to_string())
-            .await?;
-        staging
-            .set(&metadata_keys.owner(), &batch.counts.keys.to_string())
-            .await?;
-        staging.set(&metadata_keys.writing(), &journal.progress().token).await?;
+        capacity::check(server, documents, batch.counts.keys, self.published.as_ref()).await?;
+        server.set(&keys.staging(), &server.database().to_string()).await?;
+        server.set(&keys.owner(), &batch.counts.keys.to_string()).await?;
+        server.set(&keys.writing(), token).await?;
         let records = self.session.chunk_count(&batch.counts);
-        key_records::register(staging, metadata_keys, (self.generation, records)).await?;
+        self.staging.register((self.generation, records)).await?;
         Ok(journal)
     }
 
     fn destination(&self, progress: &PublishProgress) -> Destination<'a> {
         Destination {
-            server: self.staging,
+            namespace: self.staging,
             version: KeyVersion::Unversioned,
             fence: Fence::Token(progress.token.clone()),
         }
@@ -161,8 +152,8 @@ impl<'a> PublishMode<'a> for Swap<'a> {
         if matches!(error, ClientError::Permanent(OperatorError::Server(text)) if text.contains("OOM")) {
             Journal::discard(self.session.context);
             // Chunks that are on their way must not arrive after it.
-            self.staging.drain().await?;
-            flush(self.staging).await?;
+            self.staging.server.drain().await?;
+            flush(self.staging.server).await?;
         }
         Ok(())
     }
@@ -173,23 +164,22 @@ impl<'a> PublishMode<'a> for Swap<'a> {
         progress: &PublishProgress,
         metadata: &GenerationMetadata,
     ) -> Result<u64, ClientError> {
-        let (staging, metadata_keys) = (self.staging, self.session.metadata_keys);
+        let staging = self.staging;
         let fence = Fence::Token(progress.token.clone());
-        fence.check(staging, metadata_keys).await?;
+        fence.check(staging).await?;
         let loaded = self.check_loaded(batch).await?;
-        let name = metadata_keys.metadata(None);
         // The metadata takes the place of the fencing token in the number of keys.
-        metadata.write(staging, &name).await?;
-        staging.unlink(&[metadata_keys.writing()]).await?;
+        staging.write_metadata(None, metadata).await?;
+        staging.server.unlink(&[staging.keys.writing()]).await?;
         if self.published.as_ref().is_some_and(|published| published.ttl.is_some()) {
             // Keys that have expired since would leave room for others in the count.
             let ownership = self.session.ownership_check();
-            self.published_keys = ownership.check(self.session.server, self.published.as_ref()).await?;
+            self.published_keys = ownership.check(self.session.namespace, self.published.as_ref()).await?;
         }
         let bounds = (KeyBounds::of(self.published_keys, self.published.as_ref()), loaded);
-        swap_databases((self.session.server, staging), (&name, metadata.generation), &bounds).await?;
+        swap_databases(self.session.namespace, staging.server, metadata.generation, bounds).await?;
         if self.session.options.keep == 0 {
-            flush(staging).await?;
+            flush(staging.server).await?;
         }
         Ok(0)
     }
@@ -198,9 +188,10 @@ impl<'a> PublishMode<'a> for Swap<'a> {
 impl Swap<'_> {
     /// Stores the number of the staging database in the published one, where a run in another mode looks for it.
     async fn register_staging(&mut self) -> Result<(), ClientError> {
-        let (server, name) = (self.session.server, self.session.metadata_keys.staging());
+        let Namespace { server, keys } = self.session.namespace;
+        let name = keys.staging();
         let new = u64::from(server.get(&name).await?.is_none());
-        server.set(&name, &self.staging.database().to_string()).await?;
+        server.set(&name, &self.staging.server.database().to_string()).await?;
         self.published_keys.total += new;
         self.published_keys.metadata += new;
         Ok(())
@@ -211,9 +202,9 @@ impl Swap<'_> {
         let metadata = self.session.chunk_count(&batch.counts) + LOADED_METADATA_KEYS;
         let expected = batch.counts.keys + metadata;
         let expires = self.session.format.ttl.is_some();
-        let total = self.staging.key_count().await?;
+        let total = self.staging.server.key_count().await?;
         if total > expected || total < expected && !expires {
-            return Err(foreign_keys(self.staging, total, expected));
+            return Err(foreign_keys(self.staging.server, total, expected));
         }
         if expires {
             // Some keys may have expired, but no key of somebody else may have come in their place.
@@ -236,13 +227,16 @@ fn foreign_keys(server: &Server, total: u64, expected: u64) -> ClientError {
     .into()
 }
 
-/// Swaps the databases if their numbers of keys are within bounds; `name` is the key of the metadata.
+/// Swaps the databases if their numbers of keys are within bounds.
 async fn swap_databases(
-    (server, staging): (&Server, &Server),
-    (name, generation): (&str, u64),
-    (published, loaded): &(KeyBounds, KeyBounds),
+    namespace: Namespace<'_>,
+    staging: &Server,
+    generation: u64,
+    (published, loaded): (KeyBounds, KeyBounds),
 ) -> Result<(), ClientError> {
+    let server = namespace.server;
     let mut command = redis::cmd("EVAL");
+    let name = namespace.keys.metadata(None);
     command.arg(SWAP).arg(1).arg(name).arg(generation);
     command.arg(server.database()).arg(staging.database());
     command.arg(loaded.min).arg(loaded.max).arg(loaded.max_persistent);
@@ -268,29 +262,28 @@ async fn flush(server: &Server) -> Result<(), ClientError> {
 
 /// Swaps the previous generation back, if it is complete. Returns the numbers of both generations.
 pub(crate) async fn roll_back(
-    server: &Server,
-    staging: &Server,
+    namespace: Namespace<'_>,
+    staging: Namespace<'_>,
     ownership: &OwnershipCheck<'_>,
     key: &str,
 ) -> Result<(u64, u64), ClientError> {
-    let name = ownership.metadata_keys.metadata(None);
-    let published = GenerationMetadata::read(server, &name, key).await?;
-    let previous = GenerationMetadata::read(staging, &name, key).await?;
+    let published = namespace.metadata(None, key).await?;
+    let previous = staging.metadata(None, key).await?;
     match (published, previous) {
         (Some(published), Some(previous)) if previous.generation < published.generation => {
-            integrity::check(staging, ownership.metadata_keys, KeyVersion::Unversioned, &previous).await?;
-            let published_keys = ownership.check(server, Some(&published)).await?;
+            integrity::check(staging, KeyVersion::Unversioned, &previous).await?;
+            let published_keys = ownership.check(namespace, Some(&published)).await?;
             let previous_keys = ownership.check(staging, Some(&previous)).await?;
             let bounds = (
                 KeyBounds::of(published_keys, Some(&published)),
                 KeyBounds::of(previous_keys, Some(&previous)),
             );
-            swap_databases((server, staging), (&name, previous.generation), &bounds).await?;
+            swap_databases(namespace, staging.server, previous.generation, bounds).await?;
             Ok((published.generation, previous.generation))
         }
         _ => Err(OperatorError::invalid(format!(
             "database {} holds no earlier generation: `publish: swap` keeps one only with `keep: 1`",
-            staging.database()
+            staging.server.database()
         ))
         .into()),
     }

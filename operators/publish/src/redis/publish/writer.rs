@@ -145,20 +145,24 @@ impl ChunkWriter<'_> {
 
     async fn send(&self, chunk: Result<(u64, Chunk)>, limiter: &RateLimiter) -> Result<ChunkResult, ClientError> {
         let (index, chunk) = chunk?;
-        let Destination { server, version, fence } = self.destination;
-        let metadata_keys = self.session.metadata_keys;
+        let Destination {
+            namespace,
+            version,
+            fence,
+        } = self.destination;
+        let server = namespace.server;
         let unchanged = |index: usize| self.changes.is_unchanged(chunk.first + index as u64);
         let new = (0..chunk.len()).filter(|index| !unchanged(*index)).count();
         limiter.wait(new as u64).await;
-        fence.check(server, metadata_keys).await?;
+        fence.check(*namespace).await?;
         // Recorded before they are written: after a kill the next run must know of every key that may exist.
-        let record = metadata_keys.record(self.generation, index);
+        let record = namespace.keys.record(self.generation, index);
         let mut command = redis::cmd("SET");
         command.arg(&record).arg(key_records::encode(&chunk));
         server.query::<()>(Some(record.as_bytes()), command).await?;
         let keys_of_chunk: Vec<Cow<'_, [u8]>> = chunk
             .iter()
-            .map(|(key, _)| version.stored_key(metadata_keys, key))
+            .map(|(key, _)| version.stored_key(namespace.keys, key))
             .collect();
         let documents: u64 = chunk.iter().map(|(_, document)| document.len() as u64).sum();
         let (mut keys, mut bytes) = (0, 0);
@@ -196,13 +200,14 @@ impl ChunkWriter<'_> {
 
     /// Reads the sample back.
     pub(crate) async fn verify(&self, written: &Written) -> Result<(), ClientError> {
+        let Destination { namespace, version, .. } = self.destination;
         let stored: Vec<Cow<'_, [u8]>> = written
             .sample
             .iter()
-            .map(|(key, _)| self.destination.version.stored_key(self.session.metadata_keys, key))
+            .map(|(key, _)| version.stored_key(namespace.keys, key))
             .collect();
         let keys: Vec<&[u8]> = stored.iter().map(AsRef::as_ref).collect();
-        let found = self.format.read(self.destination.server, &keys).await?;
+        let found = self.format.read(namespace.server, &keys).await?;
         for ((key, document), found) in written.sample.iter().zip(found) {
             let what = match found {
                 Some(found) if self.format.equal(document, &found) => continue,

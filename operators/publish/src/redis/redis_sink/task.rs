@@ -16,6 +16,7 @@ use crate::redis::config::address;
 use crate::redis::config::key_checks::user_column;
 use crate::redis::config::settings::{Encoding, Publish, ValueType};
 use crate::redis::keyspace::metadata_keys::MetadataKeys;
+use crate::redis::keyspace::namespace::Namespace;
 use crate::redis::keyspace::ownership::OwnershipCheck;
 use crate::redis::publish::attempts::PublishJob;
 use crate::redis::publish::options::PublishOptions;
@@ -142,24 +143,25 @@ impl RedisSink {
             .enable_all()
             .build()
             .map_err(|error| OperatorError::invalid(format!("cannot start a thread: {error}")))?;
-        let metadata_keys = MetadataKeys(endpoint.namespace.clone());
+        let keys = &MetadataKeys(endpoint.namespace.clone());
         let pattern = KeyPattern::parse(&self.key).map_err(OperatorError::invalid)?;
         let temp = tempfile::tempdir().map_err(OperatorError::io("a temporary folder"))?;
         let cancel = Cancel::default();
         let rollback = async {
             let server = endpoint.open(endpoint.database()).await?;
+            let namespace = Namespace { server: &server, keys };
             match self.staging_database(endpoint.database()) {
                 Some(staging) => {
-                    let staging = endpoint.open(staging).await?;
+                    let server = endpoint.open(staging).await?;
+                    let staging = Namespace { server: &server, keys };
                     let ownership = OwnershipCheck {
-                        metadata_keys: &metadata_keys,
                         pattern: &pattern,
                         temp: temp.path(),
                         cancel: &cancel,
                     };
-                    swap::roll_back(&server, &staging, &ownership, &self.key).await
+                    swap::roll_back(namespace, staging, &ownership, &self.key).await
                 }
-                None => pointer::roll_back(&server, &metadata_keys, &self.key).await,
+                None => pointer::roll_back(namespace, &self.key).await,
             }
         };
         let (from, to) = runtime

@@ -4,14 +4,12 @@ use std::borrow::Cow;
 
 use crate::batch::chunk::digest;
 use crate::redis::client::client_error::ClientError;
-use crate::redis::client::server::Server;
 use crate::redis::client::value_format::ValueFormat;
 use crate::redis::config::settings::ValueType;
 use crate::redis::keyspace::generation_metadata::GenerationMetadata;
-use crate::redis::keyspace::key_records;
 use crate::redis::keyspace::key_records::add_to_checksum;
 use crate::redis::keyspace::key_version::KeyVersion;
-use crate::redis::keyspace::metadata_keys::MetadataKeys;
+use crate::redis::keyspace::namespace::Namespace;
 use towline_api::OperatorError;
 
 /// Documents per request.
@@ -29,8 +27,7 @@ struct Found {
 /// Refuses a generation with a missing key or a changed document. Strings are compared with the recorded digests; RedisJSON
 /// and hashes return other bytes than were written, so for them only the existence of the keys is checked.
 pub(crate) async fn check(
-    server: &Server,
-    metadata_keys: &MetadataKeys,
+    namespace: Namespace<'_>,
     version: KeyVersion,
     metadata: &GenerationMetadata,
 ) -> Result<(), ClientError> {
@@ -41,24 +38,24 @@ pub(crate) async fn check(
         ))
         .into()
     };
-    let generations = key_records::generations(server, metadata_keys).await?;
+    let generations = namespace.generations().await?;
     let Some(records) = generations.get(&metadata.generation) else {
         return Err(incomplete("the records of its keys are missing"));
     };
     let (format, mut found) = (ValueFormat::of(metadata.value_type()), Found::default());
     let recorded = (metadata.generation, *records);
-    let complete = key_records::for_each(server, metadata_keys, recorded, async |keys| {
+    let check = async |keys: Vec<(u64, &[u8])>| {
         for keys in keys.chunks(DOCUMENTS_PER_REQUEST) {
             let stored: Vec<Cow<'_, [u8]>> = keys
                 .iter()
-                .map(|(_, key)| version.stored_key(metadata_keys, key))
+                .map(|(_, key)| version.stored_key(namespace.keys, key))
                 .collect();
             let stored: Vec<&[u8]> = stored.iter().map(AsRef::as_ref).collect();
-            found.add(format.value_type, keys, format.read(server, &stored).await?);
+            found.add(format.value_type, keys, format.read(namespace.server, &stored).await?);
         }
         Ok(())
-    })
-    .await?;
+    };
+    let complete = namespace.for_each_record(recorded, check).await?;
     if let Some(key) = &found.damaged {
         let key = String::from_utf8_lossy(key);
         let why = metadata.ttl.map_or("", |_| " (`ttl`)");
