@@ -49,7 +49,11 @@ impl SearchSpace {
         };
         let mut parameters = Vec::new();
         for (key, value) in &mapping.entries {
-            if let Some((own, _)) = node.config.as_mapping().and_then(|config| own_parameter(config, &key.value)) {
+            if let Some((own, _)) = node
+                .config
+                .as_mapping()
+                .and_then(|config| own_parameter(config, &key.value))
+            {
                 let message = format!("`{}` is swept and has a value of its own", key.value);
                 let diagnostic = Diagnostic::error(Code::Conflict, message).at(key.span);
                 parser.report(diagnostic.label("remove one of them").related(own.span, "the other"));
