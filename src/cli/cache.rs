@@ -229,7 +229,7 @@ pub(super) fn enforce_retention(store: &Store, policy: &RetentionPolicy, has_gro
             eprintln!("cache: removed {} ({})", describe_removed(&collected), describe(policy));
         }
         Ok(_) | Err(crate::store::StoreError::InUse) => {}
-        Err(error) => eprintln!("warning: the cache was not cut to its policy: {error}"),
+        Err(error) => tracing::warn!("the cache could not be collected: {error}"),
     }
 }
 

@@ -10,6 +10,7 @@ mod graph;
 mod history;
 mod init;
 mod load;
+mod log;
 mod operators_markdown;
 mod ops;
 mod plan;
@@ -46,6 +47,9 @@ use format::Format;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Log more on standard error: `-v` information, `-vv` details. `TOWLINE_LOG=towline::store=debug` logs one module.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
@@ -170,6 +174,8 @@ pub fn main(registry: &Registry) -> Exit {
             return code;
         }
     };
+    log::start(cli.verbose);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "towline started");
     end_with_the_reader();
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, registry),

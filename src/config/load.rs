@@ -116,6 +116,12 @@ pub fn load_text(name: &str, text: &[u8], options: &LoadOptions<'_>) -> Loaded {
         pipeline = built;
     }
     tidy(&mut diagnostics);
+    tracing::debug!(
+        file = name,
+        nodes = pipeline.as_ref().map(|pipeline| pipeline.nodes.len()),
+        diagnostics = diagnostics.len(),
+        "loaded"
+    );
     Loaded {
         sources,
         pipeline,

@@ -13,7 +13,6 @@ use crate::plan::{Fingerprint, InputPart, Origin, Step};
 use crate::run::attempts::Job;
 use crate::run::runner::{Failure, Runner};
 use crate::run::value::{NodeValue, lazies};
-use crate::store::digest_json;
 use crate::typing::Binding;
 
 impl Runner {
@@ -249,10 +248,13 @@ impl Runner {
             self.watch(file);
         }
         for name in outside.variables {
-            // The value may be a secret: only its digest is kept.
+            // The value may be a secret: only its keyed digest is kept.
             let value = std::env::var_os(&name).map(|value| value.to_string_lossy().into_owned());
             let label = format!("the environment variable {name}");
-            step.add(&name, &Origin::stored(&label, &digest_json(&value.into()), None, None));
+            step.add(
+                &name,
+                &Origin::stored(&label, &self.store.secret_digest(&value.into())?, None, None),
+            );
         }
         Ok(step)
     }

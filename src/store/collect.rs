@@ -243,6 +243,13 @@ impl Store {
             bytes,
             left: contents.bytes() - bytes,
         };
+        tracing::info!(
+            entries = collected.entries.len(),
+            blobs = collected.blobs,
+            bytes = collected.bytes,
+            dry,
+            "collecting the store"
+        );
         if !dry {
             for key in removed {
                 remove(&self.entry_path(key))?;

@@ -22,6 +22,16 @@ impl Store {
     /// The entry of a key with all its blobs whole. A blob that has the stamp under which its digest was last checked is
     /// whole; any other is read and its digest compared.
     pub fn lookup(&self, key: &str) -> Lookup {
+        let found = self.read_entry(key);
+        match &found {
+            Lookup::Found(_) => tracing::debug!(key, "cache hit"),
+            Lookup::Absent => tracing::debug!(key, "cache miss"),
+            Lookup::Damaged(damage) => tracing::info!(key, "cache miss: {damage}"),
+        }
+        found
+    }
+
+    fn read_entry(&self, key: &str) -> Lookup {
         let path = self.entry_path(key);
         let Ok(bytes) = fs::read(&path) else {
             return Lookup::Absent;

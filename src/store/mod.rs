@@ -11,6 +11,7 @@
 //! locks/<key>                held while the work of a key is done
 //! scratch/<key>/             unfinished work that can be taken up
 //! tmp/                       unfinished work that cannot
+//! secret.key                 key of the digests of values that may be secrets
 //! lock                       shared by runs, exclusive for collection
 //! ```
 
@@ -22,6 +23,7 @@ pub(crate) mod metrics;
 mod published;
 mod runs;
 mod scratch;
+mod secret_digest;
 mod shared;
 mod sources;
 mod stamp;
@@ -200,7 +202,9 @@ impl Store {
     /// The lock on the work of a key, or `None` while another run does it.
     pub fn try_lock(&self, key: &str) -> Result<Option<Lock>> {
         let path = self.root.join("locks").join(key);
-        Lock::try_take(&path).map_err(at(&path))
+        let lock = Lock::try_take(&path).map_err(at(&path))?;
+        tracing::trace!(key, taken = lock.is_some(), "lock");
+        Ok(lock)
     }
 
     /// A new folder for unfinished work, on the file system of the store; gone when dropped.
@@ -249,7 +253,9 @@ impl Store {
             let stamp = Stamp::of(&path).map_err(at(&path))?;
             stamps.insert(blob.digest.clone(), stamp);
         }
+        let blobs = stamps.len();
         entry.stamps = stamps;
+        tracing::debug!(key = entry.key, blobs, "publishing an entry");
         self.write_json(&self.fingerprint_path(&entry.key), fingerprint)?;
         self.write_json(&self.entry_path(&entry.key), &entry)
     }

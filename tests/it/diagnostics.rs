@@ -69,7 +69,7 @@ fn an_error_neither_hides_nor_multiplies_those_behind_it() {
 }
 
 #[test]
-fn a_cycle_is_told_with_its_path() {
+fn a_cycle_is_reported_with_its_path() {
     let found = complaints("  a: b >> Categorify\n  b: c >> Categorify\n  c: a >> Categorify\n");
     assert_eq!(found, ["error[cycle] p.yaml:3:3: nodes form a cycle: a -> c -> b -> a"]);
 }
@@ -130,7 +130,7 @@ fn a_setting_that_does_not_exist_is_an_error() {
 }
 
 #[test]
-fn an_absent_file_and_text_that_is_no_pipeline_are_told() {
+fn an_absent_file_and_text_that_is_no_pipeline_are_reported() {
     let workspace = Workspace::new();
     let output = workspace.towline(&["validate", "absent.yaml"]);
     assert_eq!(output.status.code(), Some(2));

@@ -69,7 +69,7 @@ fn errors(text: &str, output: &NodeType) -> String {
 }
 
 #[test]
-fn what_is_no_expression_is_told_at_its_place() {
+fn what_is_no_expression_is_reported_at_its_place() {
     let long = format!("rows > {}0", "1 + ".repeat(600));
     let deep = format!("{}rows > 0{}", "(".repeat(60), ")".repeat(60));
     let slips = [
@@ -110,7 +110,7 @@ fn what_is_no_expression_is_told_at_its_place() {
 }
 
 #[test]
-fn what_means_nothing_for_the_node_is_told_at_its_place() {
+fn what_means_nothing_for_the_node_is_reported_at_its_place() {
     let slips = [
         "rows",
         "rows + 1",

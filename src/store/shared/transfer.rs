@@ -37,6 +37,7 @@ impl SharedStore {
         if entry.key != key || matches!(entry.content, Content::Receipt { .. }) {
             return Err(SharedError::Damaged(format!("{place} is the entry of something else")));
         }
+        tracing::debug!(key, ?scope, "found in the shared store");
         for blob in blobs_in_scope(&entry, scope) {
             let result = self.download_blob(store, blob, cancel).await;
             if matches!(result, Err(SharedError::Damaged(_))) {
@@ -114,6 +115,7 @@ impl SharedStore {
     pub async fn upload(&self, store: &Store, entry: &Entry, replace: bool, cancel: &Cancel) -> Result<()> {
         let place = format!("entries/{}.json", entry.key);
         if replace || self.size(&place, cancel).await?.is_none() {
+            tracing::debug!(key = entry.key, "uploading to the shared store");
             for blob in entry.blobs() {
                 self.upload_blob(store, blob, cancel).await?;
             }
