@@ -1,13 +1,16 @@
-//! What developers run: `cargo xtask setup`, `cargo xtask servers`, `cargo xtask figures`.
+//! What developers run: `cargo xtask setup`, `servers`, `new-operator`, `docs`, `figures`.
 
+mod docs;
 mod figures;
 mod import_graph;
 mod import_paths;
 mod libtorch;
+mod new_operator;
 mod readers;
 mod servers;
 mod source_tree;
 mod wheels;
+mod workspace;
 
 use std::path::Path;
 
@@ -24,6 +27,10 @@ enum Task {
     Servers,
     /// Prints figures of the code as a table: lines, folders, import cycles; with options also builds and commands.
     Figures(figures::Options),
+    /// Writes the file of a new operator, with a test, and registers it.
+    NewOperator(new_operator::Arguments),
+    /// Writes what is generated from the operators: their pages, the JSON Schema of pipelines, the golden digests.
+    Docs,
 }
 
 fn main() -> Result<()> {
@@ -32,6 +39,8 @@ fn main() -> Result<()> {
         // Setting up the servers anew empties the folder that the readers are in.
         Task::Servers => servers::set_up().and_then(|()| readers::set_up()),
         Task::Figures(options) => figures::print(root()?, &options),
+        Task::NewOperator(arguments) => new_operator::write(&arguments),
+        Task::Docs => docs::write(),
     }
 }
 
