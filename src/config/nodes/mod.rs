@@ -23,17 +23,17 @@ use crate::config::yaml::{Code, Diagnostic, Mapping, Span, Spanned, Value, Value
 pub(crate) const KEYS: [(&str, &str, &str); 7] = [
     (
         "op",
-        "The operator: what the node does. `towline ops` lists them.",
+        "The operator. `towline ops` lists them.",
         "string",
     ),
     (
         "input",
-        "Where the data comes from: a node, `node[columns]`, `node.split`, or a chain.",
+        "The input: a node, `node[columns]`, `node.split`, or a chain.",
         "string",
     ),
     (
         "inputs",
-        "Where the data comes from, if there is more than one: a list, or a mapping from ports to nodes.",
+        "Several inputs: a list, or a mapping from ports to nodes.",
         "",
     ),
     ("with", "The parameters of the operator.", "object"),
@@ -44,12 +44,12 @@ pub(crate) const KEYS: [(&str, &str, &str); 7] = [
     ),
     (
         "after",
-        "Nodes that must have succeeded before, although no data comes from them.",
+        "Nodes that must succeed first, without passing data.",
         "texts",
     ),
     (
         "sweep",
-        "Other values of some parameters to try: each trial is a node of its own, and the best model is handed on.",
+        "Hyperparameter search: each trial is a node of its own, and the best model is the output.",
         "object",
     ),
 ];
@@ -97,15 +97,15 @@ impl NodeParser<'_> {
     fn mapping_node(&mut self, mapping: &Mapping, entry_context: &mut EntryContext<'_>) {
         let known: Vec<&str> = KEYS.iter().map(|(key, ..)| *key).chain(settings::keys()).collect();
         // A misspelt key must not be reported as missing too.
-        let mut meant = Vec::new();
+        let mut misspelt_keys = Vec::new();
         for (key, _) in &mapping.entries {
             if !known.contains(&key.value.as_str()) {
                 self.report(unknown_key(key, "a node", &known));
-                meant.extend(suggest::nearest(&key.value, &known));
+                misspelt_keys.extend(suggest::nearest(&key.value, &known));
             }
         }
         self.check_order(mapping);
-        let (op, config, inputs, invalid) = self.work(mapping, entry_context, &meant);
+        let (op, config, inputs, invalid) = self.computation(mapping, entry_context, &misspelt_keys);
         let mut unresolved = UnresolvedNode {
             name: entry_context.key.value.clone(),
             span: entry_context.key.span,
@@ -127,16 +127,15 @@ impl NodeParser<'_> {
         }
     }
 
-    /// The operator, parameters and inputs of a node, and which of them are invalid; `meant` holds the keys that were
-
-    /// misspelt.
-    pub(crate) fn work(
+    /// The operator, parameters and inputs of a node, and which of them are invalid; `misspelt_keys` are the known keys
+    /// nearest to those that were misspelt.
+    pub(crate) fn computation(
         &mut self,
         mapping: &Mapping,
         entry_context: &mut EntryContext<'_>,
-        meant: &[&str],
+        misspelt_keys: &[&str],
     ) -> (Spanned<String>, Value, UnresolvedInputs, InvalidParts) {
-        let (op, op_invalid) = self.track_errors(|parser| parser.op(mapping, entry_context, meant.contains(&"op")));
+        let (op, op_invalid) = self.track_errors(|parser| parser.op(mapping, entry_context, misspelt_keys.contains(&"op")));
         let (config, config_invalid) = self.track_errors(|parser| parser.config(mapping, op.span, entry_context));
         let (inputs, inputs_invalid) = self.track_errors(|parser| {
             let mut inputs = parser.inputs(mapping, entry_context);
@@ -144,9 +143,9 @@ impl NodeParser<'_> {
             inputs
         });
         let invalid = InvalidParts {
-            op: op_invalid || meant.contains(&"op"),
-            config: config_invalid || meant.contains(&"with"),
-            inputs: inputs_invalid || meant.iter().any(|key| matches!(*key, "input" | "inputs" | "columns")),
+            op: op_invalid || misspelt_keys.contains(&"op"),
+            config: config_invalid || misspelt_keys.contains(&"with"),
+            inputs: inputs_invalid || misspelt_keys.iter().any(|key| matches!(*key, "input" | "inputs" | "columns")),
         };
         (op, config, inputs, invalid)
     }

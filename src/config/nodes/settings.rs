@@ -17,26 +17,26 @@ type Reader = fn(&mut NodeParser<'_>, &Value, &mut Settings);
 pub(crate) const READERS: [(&str, &str, Reader, fn() -> serde_json::Value); 4] = [
     (
         "cache",
-        "When the result is taken from the store: `auto`, if nothing has changed that could change it; `always`, the same, \
-         and it is stored even where it could stay a part of a plan; or `never`.",
+        "Cache mode: `auto` reuses the stored result while the fingerprint is unchanged; `always` also stores a result that \
+         could be fused into the nodes that read it; `never` runs the node each time.",
         read_cache,
         || serde_json::json!({ "enum": ["auto", "always", "never"] }),
     ),
     (
         "expect",
-        "Conditions on the output, such as `rows > 0`; if one does not hold, nothing that depends on the node runs.",
+        "Expectations on the output, such as `rows > 0`; if one fails, no dependent node runs.",
         read_expect,
         || serde_json::json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
     ),
     (
         "retries",
-        "How often the node is tried again after a failure that may pass, with pauses that double from one second on.",
+        "Number of retries after a transient failure, with exponential backoff from one second on.",
         read_retries,
         || serde_json::json!({ "type": "integer", "minimum": 0, "maximum": MAX_RETRIES }),
     ),
     (
         "timeout",
-        "How long one attempt may take: `90` or `90s`, `10m`, `2h`.",
+        "Timeout of one attempt: `90` or `90s`, `10m`, `2h`.",
         read_timeout,
         || serde_json::json!({ "type": ["string", "number"] }),
     ),

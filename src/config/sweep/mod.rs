@@ -181,7 +181,7 @@ impl NodeParser<'_> {
         {
             self.report(unknown_key(key, "`evaluate`", &known));
         }
-        let (op, mut config, inputs, invalid) = self.work(mapping, entry_context, &[]);
+        let (op, mut config, inputs, invalid) = self.computation(mapping, entry_context, &[]);
         defaults::apply(&self.defaults, &op.value, &mut config);
         let own = |reference: &UnresolvedReference| is_named(reference, &entry_context.key.value);
         if !invalid.inputs && !inputs.references().into_iter().any(own) {
