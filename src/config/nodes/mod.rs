@@ -135,7 +135,8 @@ impl NodeParser<'_> {
         entry_context: &mut EntryContext<'_>,
         misspelt_keys: &[&str],
     ) -> (Spanned<String>, Value, UnresolvedInputs, InvalidParts) {
-        let (op, op_invalid) = self.track_errors(|parser| parser.op(mapping, entry_context, misspelt_keys.contains(&"op")));
+        let (op, op_invalid) =
+            self.track_errors(|parser| parser.op(mapping, entry_context, misspelt_keys.contains(&"op")));
         let (config, config_invalid) = self.track_errors(|parser| parser.config(mapping, op.span, entry_context));
         let (inputs, inputs_invalid) = self.track_errors(|parser| {
             let mut inputs = parser.inputs(mapping, entry_context);
