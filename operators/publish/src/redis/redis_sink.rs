@@ -124,7 +124,7 @@ pub struct RedisSink {
     pub allow_empty: bool,
     /// Retry timeout in seconds, after a connection broke or the server became unreachable, and for a server that is loading its
     /// data. A server that is unreachable at the start is an error at once.
-    #[serde(default = "default_retry_timeout", alias = "patience")]
+    #[serde(default = "default_retry_timeout")]
     #[schemars(range(min = 0, max = 86_400), extend("x-renamed-from" = "patience"))]
     pub retry_timeout: u64,
 }

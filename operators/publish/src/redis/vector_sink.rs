@@ -87,7 +87,7 @@ pub struct VectorSink {
     #[serde(default, skip_serializing_if = "is_false")]
     pub allow_empty: bool,
     /// Retry timeout in seconds after a connection broke.
-    #[serde(default = "default_retry_timeout", alias = "patience")]
+    #[serde(default = "default_retry_timeout")]
     #[schemars(range(min = 0, max = 86_400), extend("x-renamed-from" = "patience"))]
     pub retry_timeout: u64,
 }
