@@ -211,7 +211,7 @@ fn an_optimum_of_other_data_is_told() {
     };
     assert!(warnings("optimum").is_empty(), "{:?}", warnings("optimum"));
     let told = warnings("wrong").join("\n");
-    assert!(told.contains("`structure: 0.8`") && told.contains("no bound"), "{told}");
+    assert!(told.contains("`structure: 0.8`") && told.contains("not valid"), "{told}");
 
     workspace.write(
         "p.yaml",

@@ -231,7 +231,7 @@ fn what_is_another_value_in_each_run_is_refused() {
         let report = stdout(&output) + &stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{report}");
         assert!(
-            report.contains(&format!("`{name}()` is another value in each run")),
+            report.contains(&format!("`{name}()` is volatile")),
             "{report}"
         );
     }

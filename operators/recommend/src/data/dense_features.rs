@@ -173,7 +173,7 @@ mod tests {
         };
         assert_eq!((numbers.width, numbers.row(2)), (2, &[5.0, 6.0][..]));
         let mut again = Cells::empty(&column);
-        again.append(&cells.to_arrow(2).unwrap(), &column).unwrap();
+        again.append(&cells.to_arrow(3).unwrap(), &column).unwrap();
         assert_eq!(again, cells);
         for rows in [&[&[1.0_f32][..]][..], &[&[1.0, 2.0], &[1.0]]] {
             let error = cells.clone().append(&list(rows), &column).unwrap_err();

@@ -53,7 +53,7 @@ fn an_interrupted_training_draws_the_same_ones() {
 #[test]
 fn losses_that_take_no_more_negatives_refuse_them() {
     for (more, told) in [
-        (json!({ "loss": "bpr", "hard_negatives": {} }), "sampled softmax"),
+        (json!({ "loss": "bpr", "hard_negatives": {} }), "sampled_softmax"),
         (json!({ "epochs": 1, "hard_negatives": {} }), "first epoch"),
         (json!({ "hard_negatives": { "top": 0 } }), "at least 1"),
     ] {

@@ -24,6 +24,7 @@ use towline_api::{
 #[serde(deny_unknown_fields)]
 pub struct MerlinSource {
     /// The folder with each split's files: `{ train: processed/train, valid: processed/valid }`.
+    #[schemars(transform = towline_api::cache_ignored)]
     pub splits: BTreeMap<String, String>,
     /// Path of the schema, if it is not in the folder of the first split: a `.json` or `.pbtxt` file.
     #[serde(default)]

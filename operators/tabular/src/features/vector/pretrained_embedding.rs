@@ -29,6 +29,7 @@ use towline_tables::array_function::array_function;
 #[serde(deny_unknown_fields)]
 pub struct PretrainedEmbedding {
     /// The embedding file, for example `data/item_vectors.npy`.
+    #[schemars(transform = towline_api::cache_ignored)]
     pub path: PathBuf,
     /// Name of the output column.
     #[serde(default = "embedding")]
