@@ -125,5 +125,5 @@ fn a_null_where_there_may_be_none_is_an_error() {
     let batch = RecordBatch::try_new(nullable, vec![Arc::new(Int64Array::from(vec![Some(1), None]))]).unwrap();
     let mut writer = TableWriter::create(&folder.path().join("n.parquet"), strict).unwrap();
     let failed = writer.write(&batch).err().map_or_else(|| writer.finish().err(), Some);
-    assert!(failed.unwrap().to_string().contains("`n` may not be null"));
+    assert!(failed.unwrap().to_string().contains("`n` is not nullable"));
 }
