@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::Direction;
 use towline_api::Form;
 
-use crate::config::Pipeline;
-use crate::plan::{Selector, placements, reach};
-use crate::run::Choices;
-use crate::typing::TypedNode;
+use crate::plan::{Selection, Selector, placements, reach};
+use crate::typing::{NodeId, TypedGraph};
 
 /// The options that choose nodes.
 #[derive(Debug, clap::Args)]
@@ -46,14 +44,9 @@ impl Choosing {
             .any(Selector::asks_for_changes)
     }
 
-    /// The choices that these options make; `changed` are the nodes that would run.
-    pub(super) fn resolve(
-        &self,
-        pipeline: &Pipeline,
-        typed: &[TypedNode],
-        changed: &BTreeSet<usize>,
-    ) -> Result<Choices, String> {
-        let nodes = |selector: &Selector| selector.nodes(pipeline, typed, changed);
+    /// The selection that these options make; `changed` are the nodes that would run.
+    pub(super) fn resolve(&self, graph: &TypedGraph, changed: &BTreeSet<NodeId>) -> Result<Selection, String> {
+        let nodes = |selector: &Selector| selector.nodes(graph, changed);
         let union = |selectors: &[Selector]| {
             let mut out = BTreeSet::new();
             for selector in selectors {
@@ -61,8 +54,8 @@ impl Choosing {
             }
             Ok::<_, String>(out)
         };
-        let mut wanted: BTreeSet<usize> = if self.select.is_empty() {
-            (0..pipeline.nodes.len()).collect()
+        let mut wanted: BTreeSet<NodeId> = if self.select.is_empty() {
+            graph.ids().collect()
         } else {
             union(&self.select)?
         };
@@ -77,8 +70,8 @@ impl Choosing {
         }
         let excluded = union(&self.exclude)?;
         wanted.retain(|node| !excluded.contains(node));
-        let needed = reach(pipeline, &wanted, Direction::Incoming, usize::MAX);
-        let left_out = (0..pipeline.nodes.len()).filter_map(|node| {
+        let needed = reach(graph, &wanted, Direction::Incoming, usize::MAX);
+        let left_out = graph.ids().filter_map(|node| {
             let reason = if excluded.contains(&node) {
                 "excluded"
             } else if wanted.contains(&node) || needed.contains(&node) {
@@ -89,30 +82,30 @@ impl Choosing {
             Some((node, reason.to_owned()))
         });
         let left_out = left_out.collect();
-        let mut fresh: BTreeMap<usize, String> = BTreeMap::new();
+        let mut fresh: BTreeMap<NodeId, String> = BTreeMap::new();
         if self.no_cache {
-            fresh.extend((0..pipeline.nodes.len()).map(|node| (node, "--no-cache".to_owned())));
+            fresh.extend(graph.ids().map(|node| (node, "--no-cache".to_owned())));
         }
-        let forced = with_own_work(pipeline, typed, union(&self.force)?);
+        let forced = with_own_work(graph, union(&self.force)?);
         fresh.extend(forced.into_iter().map(|node| (node, "forced".to_owned())));
-        Ok(Choices { left_out, fresh })
+        Ok(Selection { left_out, fresh })
     }
 }
 
 /// The nodes, and for each that has no work of its own, since it is a part of the plans of what reads it, what reads it.
-fn with_own_work(pipeline: &Pipeline, typed: &[TypedNode], nodes: BTreeSet<usize>) -> BTreeSet<usize> {
+fn with_own_work(graph: &TypedGraph, nodes: BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     if nodes.is_empty() {
         return nodes;
     }
-    let placements = placements(pipeline, typed);
-    let mut open: Vec<usize> = nodes.iter().copied().collect();
+    let placements = placements(graph);
+    let mut open: Vec<NodeId> = nodes.iter().copied().collect();
     let mut all = nodes;
     while let Some(node) = open.pop() {
-        let learns = matches!(typed[node].built.operator.form(), Form::Stateful(_));
-        if placements[node].is_stored() || learns {
+        let learns = matches!(graph[node].form(), Form::Stateful(_));
+        if placements[&node].is_stored() || learns {
             continue;
         }
-        for reader in reach(pipeline, &BTreeSet::from([node]), Direction::Outgoing, 1) {
+        for reader in reach(graph, &BTreeSet::from([node]), Direction::Outgoing, 1) {
             if all.insert(reader) {
                 open.push(reader);
             }

@@ -1,5 +1,15 @@
 //! The command line: one file per command.
 
+/// Writes a line of results on standard output; in the place of the standard macro, which panics when the reader is gone.
+macro_rules! println {
+    ($($text:tt)*) => { $crate::cli::results::write(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// Writes results on standard output; in the place of the standard macro, which panics when the reader is gone.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::results::write(format_args!($($text)*)) };
+}
+
 mod cache;
 mod choices;
 mod diff;
@@ -10,10 +20,12 @@ mod graph;
 mod history;
 mod init;
 mod load;
+mod next;
 mod operators_markdown;
 mod ops;
 mod plan;
 mod recommend;
+mod results;
 mod rollback;
 mod run;
 mod runs;
@@ -166,7 +178,6 @@ pub fn main(registry: &Registry) -> Exit {
             return code;
         }
     };
-    end_with_the_reader();
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, registry),
         Command::Plan(arguments) => plan::run(&arguments, registry),
@@ -186,22 +197,12 @@ pub fn main(registry: &Registry) -> Exit {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Schema => schema::run(registry),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "towline", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "towline", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             Exit::Fine
         }
     }
-}
-
-/// Ends the process without a word when nobody reads its output any more: printing to a closed pipe is a panic otherwise.
-fn end_with_the_reader() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.payload_as_str().unwrap_or_default();
-        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
-            std::process::exit(i32::from(Exit::Closed.code()));
-        }
-        before(panic);
-    }));
 }
 
 /// Colours go to a terminal whose user has not refused them.

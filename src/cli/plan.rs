@@ -1,13 +1,15 @@
 //! `towline plan FILE`
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use towline_api::{NodeType, Registry};
 
 use crate::cli::load::Ready;
-use crate::cli::{Exit, PipelineArguments, choices, load, run, tables};
-use crate::run::{Choices, NodeRecord, NodeStatus, ProgressMode, RunRecord};
-use crate::typing::TypedNode;
+use crate::cli::{Exit, PipelineArguments, choices, load, tables};
+use crate::plan::{Decision, Plan, PlannedNode, Selection};
+use crate::run::RunOptions;
+use crate::typing::TypedGraph;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -25,82 +27,93 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };
-    match choices(&arguments.choices, &ready) {
-        Ok(choices) => show(ready, choices, arguments.check),
+    match selection(&arguments.choices, &ready) {
+        Ok(selection) => show(&ready, selection, arguments.check),
         Err(exit) => exit,
     }
 }
 
-/// The choices that the options make, or the exit after what is wrong with them was told.
-pub(super) fn choices(arguments: &choices::Choosing, ready: &Ready) -> Result<Choices, Exit> {
+/// The selection that the options make, or the exit after what is wrong with them was told.
+pub(super) fn selection(arguments: &choices::Choosing, ready: &Ready) -> Result<Selection, Exit> {
     let changed = if arguments.ask_for_changes() {
-        let record = planned(ready, Choices::default());
-        print!("{}", expectations(&record, &ready.nodes));
-        let runs = record.nodes.iter().enumerate().filter(|(_, node)| would_run(node));
-        runs.map(|(index, _)| index).collect()
+        let plan = planned(ready, Selection::default())?;
+        print!("{}", expectations(&plan, &ready.graph));
+        plan.would_run()
     } else {
         BTreeSet::new()
     };
-    arguments
-        .resolve(&ready.pipeline, &ready.nodes, &changed)
-        .map_err(|message| {
-            eprintln!("error: {message}");
-            Exit::Invalid
-        })
+    arguments.resolve(&ready.graph, &changed).map_err(|message| {
+        eprintln!("error: {message}");
+        Exit::Invalid
+    })
 }
 
 /// Prints what a run would do.
-pub(super) fn show(ready: Ready, choices: Choices, check: bool) -> Exit {
-    let record = planned(&ready, choices);
-    let rows = record.nodes.iter().zip(&ready.nodes).map(|(node, typed)| {
+pub(super) fn show(ready: &Ready, selection: Selection, check: bool) -> Exit {
+    let plan = match planned(ready, selection) {
+        Ok(plan) => plan,
+        Err(exit) => return exit,
+    };
+    let rows = plan.nodes.iter().map(|node| {
         vec![
             node.name.clone(),
             node.operator.clone(),
-            action(node.status).to_owned(),
-            node.reason.clone(),
-            node.placement.clone(),
-            columns(&typed.output),
+            action(&node.overall()).to_owned(),
+            node.why(),
+            node.placement.to_string(),
+            columns(&ready.graph[node.id].output),
         ]
     });
     let heads = ["node", "operator", "action", "why", "where", "output"];
     print!("{}", tables::table(&heads, rows.collect()));
-    print!("{}", expectations(&record, &ready.nodes));
-    let runs = record.nodes.iter().filter(|node| would_run(node)).count();
-    println!("\n{runs} of {} nodes would run", record.nodes.len());
-    match run::exit(&record) {
+    print!("{}", expectations(&plan, &ready.graph));
+    let runs = plan.would_run().len();
+    println!("\n{runs} of {} nodes would run", plan.nodes.len());
+    match exit(&plan) {
         Exit::Fine if check && runs > 0 => Exit::Check,
         exit => exit,
     }
 }
 
-fn planned(ready: &Ready, choices: Choices) -> RunRecord {
-    let mut options = run::options(None, ProgressMode::Quiet);
-    options.choices = choices;
-    let (pipeline, nodes, store) = (ready.pipeline.clone(), ready.nodes.clone(), ready.store.clone());
-    ready
-        .runtime
-        .block_on(crate::run::plan(pipeline, nodes, store, options))
+/// A node that is certain to fail counts for more than expectations.
+fn exit(plan: &Plan) -> Exit {
+    let failed = |node: &&PlannedNode| matches!(node.overall(), Decision::Fail(_));
+    if plan.nodes.iter().filter(failed).any(|node| !node.is_unmet()) {
+        Exit::Failed
+    } else if plan.nodes.iter().any(|node| failed(&node)) {
+        Exit::Unmet
+    } else {
+        Exit::Fine
+    }
 }
 
-fn would_run(node: &NodeRecord) -> bool {
-    matches!(node.status, NodeStatus::Ran | NodeStatus::Failed)
+fn planned(ready: &Ready, selection: Selection) -> Result<Plan, Exit> {
+    let options = RunOptions {
+        selection,
+        ..RunOptions::default()
+    };
+    let planned = crate::run::plan(Arc::clone(&ready.graph), ready.store.clone(), options);
+    ready.runtime.block_on(planned).map_err(|error| {
+        eprintln!("error: {error}");
+        Exit::Failed
+    })
 }
 
-fn action(status: NodeStatus) -> &'static str {
-    match status {
-        NodeStatus::Reused => "reuse",
-        NodeStatus::Fused => "fuse",
-        NodeStatus::Ran => "run",
-        NodeStatus::Skipped => "skip",
-        NodeStatus::Failed => "fail",
+fn action(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Reuse { .. } => "reuse",
+        Decision::Fuse => "fuse",
+        Decision::Run(_) | Decision::Pending(_) => "run",
+        Decision::Skip(_) => "skip",
+        Decision::Fail(_) => "fail",
     }
 }
 
 /// What is expected of which node, and whether it holds as far as that is known without a run.
-fn expectations(record: &RunRecord, typed: &[TypedNode]) -> String {
+fn expectations(plan: &Plan, graph: &TypedGraph) -> String {
     let mut rows = Vec::new();
-    for (node, typed) in record.nodes.iter().zip(typed) {
-        for (place, expectation) in typed.expectations.iter().enumerate() {
+    for node in &plan.nodes {
+        for (place, expectation) in graph[node.id].expectations.iter().enumerate() {
             let known = node.expectations.get(place).map(|record| record.outcome.met);
             let state = match known {
                 Some(true) => "holds",

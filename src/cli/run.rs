@@ -3,12 +3,15 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use towline_api::{Cancel, Registry};
+use tokio_util::sync::CancellationToken;
+use towline_api::Registry;
 
 use crate::cli::load::Ready;
-use crate::cli::{Exit, PipelineArguments, cache, choices, load, plan, summary};
-use crate::run::{NodeRecord, NodeStatus, Progress, ProgressMode, RunOptions, RunRecord};
+use crate::cli::{Exit, PipelineArguments, cache, choices, load, next, plan, summary};
+use crate::plan::Selection;
+use crate::run::{NodeRecord, NodeStatus, ProgressMode, RunOptions, RunRecord};
 use crate::store::Bound;
+use crate::typing::TypedGraph;
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -46,65 +49,63 @@ enum LogFormat {
     Json,
 }
 
-/// The options of a run that shows its progress like this; `jobs` at once, each with all processors.
-pub(super) fn options(jobs: Option<usize>, mode: ProgressMode) -> RunOptions {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    RunOptions {
-        jobs: jobs.unwrap_or(processors),
-        threads: processors,
-        cancel: Cancel::default(),
-        progress: Progress::new(mode),
-        stop_at_unmet: true,
-        choices: crate::run::Choices::default(),
-        resume: false,
-        verify_determinism: false,
-    }
-}
-
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     let ready = match load::ready(&arguments.pipeline, registry) {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };
-    let choices = match plan::choices(&arguments.choices, &ready) {
-        Ok(choices) => choices,
+    let selection = match plan::selection(&arguments.choices, &ready) {
+        Ok(selection) => selection,
         Err(exit) => return exit,
     };
     if arguments.dry_run {
-        return plan::show(ready, choices, false);
+        return plan::show(&ready, selection, false);
     }
-    let mode = match (arguments.log_format, arguments.quiet) {
-        (LogFormat::Json, _) => ProgressMode::Json,
-        (LogFormat::Text, true) => ProgressMode::Quiet,
-        (LogFormat::Text, false) if std::io::stderr().is_terminal() => ProgressMode::Bars,
-        (LogFormat::Text, false) => ProgressMode::Lines,
-    };
-    let mut options = options(arguments.jobs, mode);
-    options.choices = choices;
-    options.resume = arguments.resume;
-    options.verify_determinism = arguments.verify_determinism;
-    if options.verify_determinism {
-        let all = 0..ready.nodes.len();
-        options.choices.fresh = all.map(|node| (node, "--verify-determinism".to_owned())).collect();
-    }
+    let mode = arguments.mode();
+    let options = arguments.options(selection, &ready.graph);
+    crate::run::show(&options.events, mode);
     stop_on_signals(&options.cancel);
-    let Ready {
-        pipeline,
-        nodes,
-        store,
-        runtime,
-    } = ready;
-    let record = runtime.block_on(crate::run::run(pipeline, nodes, store.clone(), options));
+    let Ready { graph, store, runtime } = ready;
+    let record = runtime.block_on(crate::run::run(graph, store.clone(), options)).record;
     print!("{}", summary::of(&record));
     // Operators that were interrupted and did not stop are not waited for.
     runtime.shutdown_background();
     if !record.interrupted {
         cache::keep_bounded(&store, &Bound::default(), record.count(NodeStatus::Ran) > 0);
     }
+    if matches!(mode, ProgressMode::Bars | ProgressMode::Lines) {
+        eprintln!("{}", next::after(&record, &arguments.pipeline.file));
+    }
     exit(&record)
 }
 
-fn stop_on_signals(cancel: &Cancel) {
+impl Arguments {
+    fn mode(&self) -> ProgressMode {
+        match (self.log_format, self.quiet) {
+            (LogFormat::Json, _) => ProgressMode::Json,
+            (LogFormat::Text, true) => ProgressMode::Quiet,
+            (LogFormat::Text, false) if std::io::stderr().is_terminal() => ProgressMode::Bars,
+            (LogFormat::Text, false) => ProgressMode::Lines,
+        }
+    }
+
+    fn options(&self, mut selection: Selection, graph: &TypedGraph) -> RunOptions {
+        if self.verify_determinism {
+            let all = graph.ids();
+            selection.fresh = all.map(|id| (id, "--verify-determinism".to_owned())).collect();
+        }
+        let defaults = RunOptions::default();
+        RunOptions {
+            jobs: self.jobs.unwrap_or(defaults.jobs),
+            selection,
+            resume: self.resume,
+            verify_determinism: self.verify_determinism,
+            ..defaults
+        }
+    }
+}
+
+fn stop_on_signals(cancel: &CancellationToken) {
     let cancel = cancel.clone();
     let handler = move || {
         if cancel.is_cancelled() {
@@ -119,8 +120,8 @@ fn stop_on_signals(cancel: &Cancel) {
     }
 }
 
-/// How the process ends after a run or a plan of one: a node that failed counts for more than expectations.
-pub(super) fn exit(record: &RunRecord) -> Exit {
+/// How the process ends after a run: a node that failed counts for more than expectations.
+fn exit(record: &RunRecord) -> Exit {
     let failed = |node: &&NodeRecord| node.status == NodeStatus::Failed;
     if record.interrupted {
         Exit::Interrupted

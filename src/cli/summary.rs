@@ -3,8 +3,8 @@
 use towline_api::Report;
 
 use crate::cli::tables;
-use crate::plan::grouped;
-use crate::run::{ExpectationRecord, NodeRecord, NodeStatus, RunRecord};
+use crate::plan::{ExpectationRecord, grouped};
+use crate::run::{NodeRecord, NodeStatus, RunRecord};
 
 /// The summary of a run.
 pub(super) fn of(record: &RunRecord) -> String {

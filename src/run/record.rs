@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use towline_api::{Receipt, Report};
 
-use crate::run::expectations::ExpectationRecord;
+use crate::plan::ExpectationRecord;
 
 /// Counts up when a field is added or its meaning changes.
 pub const RECORD_VERSION: u32 = 3;

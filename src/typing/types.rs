@@ -9,6 +9,7 @@ use crate::config::yaml::{Code, Diagnostic, SourceMap, Spanned};
 use crate::config::{Node, Pipeline, Reference};
 use crate::typing::bind::{Binding, bind, check_kind};
 use crate::typing::expectations::condition;
+use crate::typing::graph::NodeId;
 use crate::typing::selected_type::selected;
 use crate::typing::{targets, unused};
 
@@ -16,7 +17,7 @@ use crate::typing::{targets, unused};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rows {
     /// The node that made the rows.
-    pub node: usize,
+    pub node: NodeId,
     /// The split that was selected, if one was.
     pub split: Option<String>,
 }
@@ -159,7 +160,7 @@ impl Typing<'_> {
         }
         if typed.is_none() {
             let rows = Rows {
-                node: index,
+                node: NodeId::at(index),
                 split: None,
             };
             self.assumed[index] = descriptor.assumed_type(&inputs).map(|output| (output, rows));
@@ -253,7 +254,7 @@ impl Typing<'_> {
     /// The rows of a node's output; nothing if its inputs do not have the same ones but should.
     fn rows(&mut self, index: usize, built: &Built, bindings: &[Binding], rows: Vec<Rows>) -> Option<Rows> {
         let own = Rows {
-            node: index,
+            node: NodeId::at(index),
             split: None,
         };
         match built.operator.form() {
