@@ -11,19 +11,14 @@ macro_rules! print {
 }
 
 mod cache;
-mod choices;
-mod diff;
 mod exit;
 mod explain;
 mod format;
 mod graph;
-mod history;
 mod init;
 mod load;
-mod next;
 mod operators_markdown;
 mod ops;
-mod plan;
 mod recommend;
 mod results;
 mod rollback;
@@ -32,7 +27,6 @@ mod runs;
 mod sample;
 mod schema;
 mod show;
-mod summary;
 mod tables;
 mod test;
 mod transform;
@@ -65,7 +59,7 @@ enum Command {
     /// Run a pipeline; what has not changed is reused.
     Run(run::Arguments),
     /// Say what a run would do, and why.
-    Plan(plan::Arguments),
+    Plan(run::plan::Arguments),
     /// Find everything that is wrong with pipelines, without reading data.
     Validate(validate::Arguments),
     /// Run the tests of pipelines.
@@ -79,9 +73,9 @@ enum Command {
     /// Look at the store, check it, make it smaller.
     Cache(cache::Arguments),
     /// List the runs, with their times, what they reused, and metrics.
-    History(history::Arguments),
+    History(runs::history::Arguments),
     /// Say what changed from one run to another: configuration, inputs, metrics, outputs.
-    Diff(diff::Arguments),
+    Diff(runs::diff::Arguments),
     /// Write a starter pipeline and a sample of data.
     Init(init::Arguments),
     /// Put what a sink published before its last run back in place.
@@ -180,15 +174,15 @@ pub fn main(registry: &Registry) -> Exit {
     };
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, registry),
-        Command::Plan(arguments) => plan::run(&arguments, registry),
+        Command::Plan(arguments) => run::plan::run(&arguments, registry),
         Command::Validate(arguments) => validate::run(&arguments, registry),
         Command::Test(arguments) => test::run(&arguments, registry),
         Command::Graph(arguments) => graph::run(&arguments, registry),
         Command::Show(arguments) => show::run(&arguments, registry),
         Command::Recommend(arguments) => recommend::run(&arguments, registry),
         Command::Cache(arguments) => cache::run(&arguments),
-        Command::History(arguments) => history::run(&arguments),
-        Command::Diff(arguments) => diff::run(&arguments),
+        Command::History(arguments) => runs::history::run(&arguments),
+        Command::Diff(arguments) => runs::diff::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Rollback(arguments) => rollback::run(&arguments, registry),
         Command::Transform(arguments) => transform::transform(&arguments, registry),

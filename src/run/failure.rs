@@ -22,7 +22,7 @@ pub enum Failure {
         of: usize,
     },
     /// The operator panicked.
-    #[error("the operator broke down, which is a defect of it: {0}")]
+    #[error("the operator panicked (this is a bug of the operator): {0}")]
     Panic(String),
 }
 

@@ -13,6 +13,6 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T,
             .downcast_ref::<String>()
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(Failure::Panic(text.unwrap_or_else(|| "it did not say why".to_owned())))
+        Err(Failure::Panic(text.unwrap_or_else(|| "no message".to_owned())))
     })
 }

@@ -74,6 +74,7 @@ impl Planner {
             _ => self.output(id, &mut expectations),
         };
         match &decision {
+            Decision::Skip(_) if self.state.ended(id).is_some() => {}
             Decision::Skip(reason) => self.state.end(id, NodeStatus::Skipped, reason.clone()),
             Decision::Fail(reason) => self.state.end(id, NodeStatus::Failed, reason.clone()),
             _ => {}
@@ -113,7 +114,7 @@ impl Planner {
         if ready != Decision::Pending(vec![Awaited::Lookup]) {
             return ready;
         }
-        let mut entries = Found::new(&self.lookups);
+        let mut entries = FoundEntries::new(&self.lookups);
         let inputs = self.state.inputs(id);
         let found = guarded(|| {
             let (item, request) = self.resolver.fit(id, &inputs)?;
@@ -138,7 +139,7 @@ impl Planner {
         if ready != Decision::Pending(vec![Awaited::Lookup]) {
             return ready;
         }
-        let mut entries = Found::new(&self.lookups);
+        let mut entries = FoundEntries::new(&self.lookups);
         let inputs = self.state.inputs(id);
         let mut value = None;
         let resolved = guarded(|| {
@@ -168,15 +169,15 @@ impl Planner {
 }
 
 /// Entries as a plan finds them: what is missing is not known yet.
-struct Found<'a> {
+struct FoundEntries<'a> {
     lookups: &'a Lookups,
     states: Vec<CacheState>,
     metrics: BTreeMap<String, f64>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> FoundEntries<'a> {
     fn new(lookups: &'a Lookups) -> Self {
-        Found {
+        FoundEntries {
             lookups,
             states: Vec::new(),
             metrics: BTreeMap::new(),
@@ -184,7 +185,7 @@ impl<'a> Found<'a> {
     }
 }
 
-impl Entries for Found<'_> {
+impl Entries for FoundEntries<'_> {
     fn entry(&mut self, item: WorkItem, _: Work<'_>) -> Result<Option<Entry>, Failure> {
         let key = item.key();
         let (entry, state) = match self.lookups.local(&item, &key) {

@@ -33,12 +33,20 @@ pub(super) struct RunState {
 
 impl RunState {
     pub(super) fn new(graph: Arc<TypedGraph>, selection: Selection) -> Self {
+        let skipped = |(id, reason): (&NodeId, &String)| {
+            let ended = Ended {
+                status: NodeStatus::Skipped,
+                reason: reason.clone(),
+                failed: false,
+            };
+            (*id, ended)
+        };
         RunState {
+            ended: selection.left_out.iter().map(skipped).collect(),
             graph,
             selection,
             values: BTreeMap::new(),
             fitted: BTreeMap::new(),
-            ended: BTreeMap::new(),
         }
     }
 
@@ -176,11 +184,9 @@ impl RunState {
         self.fitted.get(&node)
     }
 
-    /// Notes that a node ended. A node that is skipped has failed if something that it needs has.
+    /// Notes that a node ended that is selected. A node that is skipped has failed if something that it needs has.
     pub(super) fn end(&mut self, node: NodeId, status: NodeStatus, reason: String) {
-        let left_out = self.selection.left_out.contains_key(&node);
-        let behind =
-            status == NodeStatus::Skipped && !left_out && self.graph.needs(node).any(|need| self.has_failed(need));
+        let behind = status == NodeStatus::Skipped && self.graph.needs(node).any(|need| self.has_failed(need));
         let failed = status == NodeStatus::Failed || behind;
         self.ended.insert(node, Ended { status, reason, failed });
     }
@@ -262,11 +268,10 @@ nodes:
 
     #[test]
     fn a_node_that_is_left_out_has_not_failed_and_what_needs_it_says_so() {
-        let (graph, mut state) = state(&["rows"]);
+        let (graph, state) = state(&["rows"]);
         let [rows, encoded] = ["rows", "user.1:Categorify"].map(|name| graph.find(name).unwrap());
         let left_out = Decision::Skip("excluded".into());
         assert_eq!(state.decide(JobId::Node(rows), None), left_out);
-        state.end(rows, NodeStatus::Skipped, "excluded".into());
         assert!(!state.ended(rows).unwrap().failed);
         let skipped = Decision::Skip("it needs `rows`, which is excluded".into());
         assert_eq!(state.decide(JobId::Fit(encoded), None), skipped);

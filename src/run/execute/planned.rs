@@ -32,5 +32,5 @@ pub(super) fn planned(
 
 /// For a port that the type check has found connected.
 pub(in crate::run) fn unconnected() -> OperatorError {
-    OperatorError::invalid("nothing is connected")
+    OperatorError::invalid("an input is not connected")
 }

@@ -16,7 +16,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Lines {
     format: fn(&Event) -> Option<String>,
     /// When each job last had a line about its progress.
-    told: Mutex<HashMap<String, Instant>>,
+    reported: Mutex<HashMap<String, Instant>>,
 }
 
 impl Lines {
@@ -24,7 +24,7 @@ impl Lines {
     pub(super) fn text() -> Self {
         Lines {
             format: text,
-            told: Mutex::default(),
+            reported: Mutex::default(),
         }
     }
 
@@ -32,14 +32,14 @@ impl Lines {
     pub(super) fn json() -> Self {
         Lines {
             format: |event| Some(json!(event).to_string()),
-            told: Mutex::default(),
+            reported: Mutex::default(),
         }
     }
 
     /// Whether a line about the progress of a job is due.
     fn is_due(&self, job: &str) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        match told.get_mut(job) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        match reported.get_mut(job) {
             Some(last) if last.elapsed() < PROGRESS_EVERY => false,
             Some(last) => {
                 *last = Instant::now();
@@ -52,10 +52,10 @@ impl Lines {
 
 impl Subscriber for Lines {
     fn on(&self, event: &Event) {
-        let told = || self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let reported = || self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::JobStarted { job } => drop(told().insert(job.clone(), Instant::now())),
-            Event::JobEnded { job } => drop(told().remove(job)),
+            Event::JobStarted { job } => drop(reported().insert(job.clone(), Instant::now())),
+            Event::JobEnded { job } => drop(reported().remove(job)),
             Event::Phase { .. } => {}
             Event::Progress { node, .. } if !self.is_due(node) => {}
             event => (self.format)(event).into_iter().for_each(|line| eprintln!("{line}")),

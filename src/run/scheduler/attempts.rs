@@ -16,8 +16,8 @@ use crate::run::panics::guarded;
 /// How long work that was asked to stop is waited for before it is left to itself.
 pub(super) const GRACE: Duration = Duration::from_millis(1_500);
 /// The pause before the second attempt; it doubles from attempt to attempt.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
 /// What the scheduler waits by: pauses between attempts, and the time that a node may take.
 pub trait Clock: Send + Sync {
@@ -67,10 +67,10 @@ impl Attempts {
                 Err(failure) if failed < settings.retries && failure.is_transient() => {
                     failed += 1;
                     let (next, of) = (failed + 1, settings.retries + 1);
-                    let seconds = pause(failed).as_secs();
+                    let seconds = backoff(failed).as_secs();
                     self.events
                         .warn(format!("{node}: {failure}; attempt {next} of {of} in {seconds} s"));
-                    self.pause_after(failed).await?;
+                    self.back_off(failed).await?;
                 }
                 result => return result,
             }
@@ -108,28 +108,28 @@ impl Attempts {
     }
 
     /// Waits before the attempt after this many failures, unless the run is interrupted meanwhile.
-    pub(super) async fn pause_after(&self, failed: u32) -> Result<(), OperatorError> {
+    pub(super) async fn back_off(&self, failed: u32) -> Result<(), OperatorError> {
         tokio::select! {
             biased;
             () = self.token.cancelled() => Err(OperatorError::Cancelled),
-            () = self.clock.sleep(pause(failed)) => Ok(()),
+            () = self.clock.sleep(backoff(failed)) => Ok(()),
         }
     }
 
     /// Ends some time after the run was interrupted.
-    pub(super) async fn out_of_patience(&self) {
+    pub(super) async fn grace_is_over(&self) {
         self.token.cancelled().await;
         self.clock.sleep(GRACE).await;
     }
 }
 
 /// The pause after this many failures; none before the first.
-fn pause(failed: u32) -> Duration {
+fn backoff(failed: u32) -> Duration {
     match failed {
         0 => Duration::ZERO,
-        failed => FIRST_PAUSE
+        failed => FIRST_BACKOFF
             .saturating_mul(2_u32.saturating_pow(failed - 1))
-            .min(LONGEST_PAUSE),
+            .min(LONGEST_BACKOFF),
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_minute() {
-        let seconds = [0, 1, 2, 3, 7, 40].map(|failed| pause(failed).as_secs());
+        let seconds = [0, 1, 2, 3, 7, 40].map(|failed| backoff(failed).as_secs());
         assert_eq!(seconds, [0, 1, 2, 4, 60, 60]);
     }
 

@@ -76,7 +76,7 @@ impl WorkCache {
     }
 
     /// The entry of a work item, or the right to make it. Work that another run is doing is waited for, and then shared.
-    pub(super) fn take_on(&self, item: WorkItem, stop: &Stop, log: &SharedLog) -> Result<CacheDecision, Failure> {
+    pub(super) fn acquire(&self, item: WorkItem, stop: &Stop, log: &SharedLog) -> Result<CacheDecision, Failure> {
         let key = item.key();
         let mut missing = match self.lookups.local(&item, &key) {
             Ok(entry) => return Ok(self.hit(&item, entry, false, log)),

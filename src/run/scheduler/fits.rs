@@ -45,7 +45,7 @@ pub(super) type FitResults = Vec<(NodeId, Result<Fitted, Failure>)>;
 type Requested = (WorkItem, FitRequest);
 
 /// A fit that takes part in a scan.
-struct Taken {
+struct AcquiredFit {
     node: NodeId,
     in_progress: InProgress,
     fit: PendingFit,
@@ -77,7 +77,7 @@ impl Jobs {
             followers.extend(same.drain(1..));
             for request in same {
                 let node = request.0.node;
-                match self.take_fit(request, &mut scan, logs, control) {
+                match self.acquire_fit(request, &mut scan, logs, control) {
                     Ok(Ok(fitted)) => done.push((node, Ok(fitted))),
                     Ok(Err(fit)) => taken.push(fit),
                     Err(failure) => done.push((node, Err(failure))),
@@ -101,23 +101,23 @@ impl Jobs {
     }
 
     /// What a fit has learnt according to the store, or the fit that takes part in the scan.
-    fn take_fit(
+    fn acquire_fit(
         &self,
         (item, request): Requested,
         scan: &mut SharedScan,
         logs: &Logs,
         control: &JobControl,
-    ) -> Result<Result<Fitted, Taken>, Failure> {
+    ) -> Result<Result<Fitted, AcquiredFit>, Failure> {
         let node = item.node;
         let resolver = &self.cache.resolver;
-        let in_progress = match self.cache.take_on(item, &control.stop, &logs[&node])? {
+        let in_progress = match self.cache.acquire(item, &control.stop, &logs[&node])? {
             CacheDecision::Hit(entry) => return Ok(Ok(resolver.state(node, &entry))),
             CacheDecision::Miss(in_progress) => in_progress,
         };
         let stateful = Resolver::stateful(&resolver.graph[node])?;
         let temp = self.cache.store().temp_dir()?;
         let fit = scan.new_fit(stateful, &request, temp.path(), self.options.threads)?;
-        Ok(Err(Taken {
+        Ok(Err(AcquiredFit {
             node,
             in_progress,
             fit,
@@ -127,7 +127,7 @@ impl Jobs {
 
     fn fit_together(
         &self,
-        mut taken: Vec<Taken>,
+        mut taken: Vec<AcquiredFit>,
         scan: &SharedScan,
         logs: &Logs,
         control: &JobControl,
@@ -144,7 +144,7 @@ impl Jobs {
         }
     }
 
-    fn scan(&self, taken: &mut [Taken], scan: &SharedScan, control: &JobControl) -> Result<(), Failure> {
+    fn scan(&self, taken: &mut [AcquiredFit], scan: &SharedScan, control: &JobControl) -> Result<(), Failure> {
         let nothing = std::path::Path::new("");
         let context = ExecContext {
             tables: &self.cache.resolver.tables,
@@ -157,7 +157,7 @@ impl Jobs {
         scan.run(taken.iter_mut().map(|taken| &mut taken.fit).collect(), &context)
     }
 
-    fn finish_fit(&self, taken: Taken, logs: &Logs) -> Result<Fitted, Failure> {
+    fn finish_fit(&self, taken: AcquiredFit, logs: &Logs) -> Result<Fitted, Failure> {
         let node = taken.node;
         let output = taken.fit.finish(taken.temp.path())?;
         let output = self.cache.store_output(output.into())?;
@@ -168,7 +168,7 @@ impl Jobs {
     /// The fit of a node that learns the same as another one that has just been fitted.
     fn follow(&self, item: WorkItem, logs: &Logs, control: &JobControl) -> (NodeId, Result<Fitted, Failure>) {
         let node = item.node;
-        let fitted = match self.cache.take_on(item, &control.stop, &logs[&node]) {
+        let fitted = match self.cache.acquire(item, &control.stop, &logs[&node]) {
             Ok(CacheDecision::Hit(entry)) => Ok(self.cache.resolver.state(node, &entry)),
             Ok(CacheDecision::Miss(_)) => {
                 Err(OperatorError::invalid("a node that learns the same did not finish").into())

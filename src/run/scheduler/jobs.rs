@@ -44,7 +44,7 @@ impl Jobs {
     ) -> Result<NodeValue, Failure> {
         log.note(|log| log.inputs.clear());
         let resolver = &self.cache.resolver;
-        let mut entries = Made {
+        let mut entries = MadeEntries {
             jobs: self,
             log,
             control,
@@ -69,22 +69,21 @@ impl Jobs {
         log: &SharedLog,
         control: &JobControl,
     ) -> Result<Entry, Failure> {
-        match self.cache.take_on(item, &control.stop, log)? {
-            CacheDecision::Hit(entry) => Ok(entry),
+        let is_task = item.role == Role::Task;
+        let entry = match self.cache.acquire(item, &control.stop, log)? {
+            CacheDecision::Hit(entry) => entry,
             CacheDecision::Miss(taken) => {
                 let output = self.make(&taken, work, control)?;
                 if self.options.verify_determinism {
                     output.compare(&self.make(&taken, work, control)?)?;
                 }
-                let is_task = taken.item.role == Role::Task;
-                let scratch = self.cache.store().scratch(&taken.item.key());
-                let entry = self.cache.publish(taken, output, log)?;
-                if is_task {
-                    scratch.clear()?;
-                }
-                Ok(entry)
+                self.cache.publish(taken, output, log)?
             }
+        };
+        if is_task {
+            self.cache.store().scratch(&entry.key).clear()?;
         }
+        Ok(entry)
     }
 
     fn make(&self, taken: &InProgress, work: Work<'_>, control: &JobControl) -> Result<StoredOutput, Failure> {
@@ -130,13 +129,13 @@ impl Jobs {
 }
 
 /// Entries as a run gets them: what is missing is made.
-struct Made<'a> {
+struct MadeEntries<'a> {
     jobs: &'a Jobs,
     log: &'a SharedLog,
     control: &'a JobControl,
 }
 
-impl Entries for Made<'_> {
+impl Entries for MadeEntries<'_> {
     fn entry(&mut self, item: WorkItem, work: Work<'_>) -> Result<Option<Entry>, Failure> {
         self.jobs.entry(item, work, self.log, self.control).map(Some)
     }

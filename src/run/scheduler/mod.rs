@@ -59,14 +59,14 @@ impl Scheduler {
     async fn run(&mut self) {
         let mut running = JoinSet::new();
         let attempts = self.attempts.clone();
-        let out_of_patience = attempts.out_of_patience();
-        tokio::pin!(out_of_patience);
+        let grace_is_over = attempts.grace_is_over();
+        tokio::pin!(grace_is_over);
         loop {
             self.start_ready(&mut running);
             let done = tokio::select! {
                 done = running.join_next() => done,
                 // Operators that do not listen end with the process. What they have not finished has no name in the store.
-                () = &mut out_of_patience => return running.detach_all(),
+                () = &mut grace_is_over => return running.detach_all(),
             };
             match done {
                 None => return,
@@ -140,7 +140,7 @@ impl Scheduler {
         running.spawn(async move {
             let start = Instant::now();
             let waited = if failed > 0 {
-                attempts.pause_after(failed).await
+                attempts.back_off(failed).await
             } else {
                 Ok(())
             };

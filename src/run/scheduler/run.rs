@@ -111,7 +111,7 @@ async fn work(graph: Arc<TypedGraph>, store: Store, options: RunOptions, id: Str
     };
     tokio::select! {
         () = scheduler.jobs.cache.uploads.finished() => {}
-        () = scheduler.attempts.out_of_patience() => {}
+        () = scheduler.attempts.grace_is_over() => {}
     }
     passed_on.abort();
     record.interrupted |= token.is_cancelled();

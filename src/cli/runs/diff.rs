@@ -8,7 +8,7 @@ use crate::plan::{compare, grouped};
 use crate::run::{NodeRecord, RunRecord};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The run to compare with: `last~1`, or (a part of) an id that `towline history` lists.
     #[arg(default_value = "last~1")]
     old: String,
@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     store: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
+pub(in crate::cli) fn run(arguments: &Arguments) -> Exit {
     let records = runs::existing_store(&arguments.store)
         .and_then(|store| Ok((runs::find(&store, &arguments.old)?, runs::find(&store, &arguments.new)?)));
     match records {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use towline_api::{NodeType, Registry};
 
 use crate::cli::load::Ready;
-use crate::cli::{Exit, PipelineArguments, choices, load, tables};
+use crate::cli::run::choices;
+use crate::cli::{Exit, PipelineArguments, load, tables};
 use crate::plan::{Decision, Plan, PlannedNode, Selection};
 use crate::run::RunOptions;
 use crate::typing::TypedGraph;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
     #[command(flatten)]
@@ -22,7 +23,7 @@ pub(super) struct Arguments {
     check: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
+pub(in crate::cli) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     let ready = match load::ready(&arguments.pipeline, registry) {
         Ok(ready) => ready,
         Err(exit) => return exit,
@@ -34,7 +35,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
 }
 
 /// The selection that the options make, or the exit after what is wrong with them was told.
-pub(super) fn selection(arguments: &choices::Choosing, ready: &Ready) -> Result<Selection, Exit> {
+pub(in crate::cli) fn selection(arguments: &choices::Choosing, ready: &Ready) -> Result<Selection, Exit> {
     let changed = if arguments.ask_for_changes() {
         let plan = planned(ready, Selection::default())?;
         print!("{}", expectations(&plan, &ready.graph));
@@ -49,7 +50,7 @@ pub(super) fn selection(arguments: &choices::Choosing, ready: &Ready) -> Result<
 }
 
 /// Prints what a run would do.
-pub(super) fn show(ready: &Ready, selection: Selection, check: bool) -> Exit {
+pub(in crate::cli) fn show(ready: &Ready, selection: Selection, check: bool) -> Exit {
     let plan = match planned(ready, selection) {
         Ok(plan) => plan,
         Err(exit) => return exit,

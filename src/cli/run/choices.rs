@@ -10,7 +10,7 @@ use crate::typing::{NodeId, TypedGraph};
 
 /// The options that choose nodes.
 #[derive(Debug, clap::Args)]
-pub(super) struct Choosing {
+pub(in crate::cli) struct Choosing {
     /// Only these nodes, and what they need: a name, a pattern (`user_*`), `op:Categorify`, `tag:user`, `state:changed`;
     /// with `+` before or after it also what it needs or what needs it (`clicks+`, `clicks+2`).
     #[arg(long, short = 's', value_name = "SELECTOR")]
@@ -34,7 +34,7 @@ pub(super) struct Choosing {
 
 impl Choosing {
     /// Whether it has to be known first what has changed.
-    pub(super) fn ask_for_changes(&self) -> bool {
+    pub(in crate::cli) fn ask_for_changes(&self) -> bool {
         let lists = [&self.select, &self.exclude, &self.force];
         let single = self.from.iter().chain(&self.until);
         lists
@@ -45,7 +45,7 @@ impl Choosing {
     }
 
     /// The selection that these options make; `changed` are the nodes that would run.
-    pub(super) fn resolve(&self, graph: &TypedGraph, changed: &BTreeSet<NodeId>) -> Result<Selection, String> {
+    pub(in crate::cli) fn resolve(&self, graph: &TypedGraph, changed: &BTreeSet<NodeId>) -> Result<Selection, String> {
         let nodes = |selector: &Selector| selector.nodes(graph, changed);
         let union = |selectors: &[Selector]| {
             let mut out = BTreeSet::new();

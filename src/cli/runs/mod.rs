@@ -1,12 +1,15 @@
 //! How a person names a run: `last`, `last~2`, an id, or the beginning or end of one.
 
+pub(in crate::cli) mod diff;
+pub(in crate::cli) mod history;
+
 use std::path::Path;
 
 use crate::run::RunRecord;
 use crate::store::Store;
 
 /// The store in a folder that a command only looks at: one that is not there is not made.
-pub(super) fn existing_store(folder: &Path) -> Result<Store, String> {
+pub(in crate::cli) fn existing_store(folder: &Path) -> Result<Store, String> {
     if folder.to_string_lossy().contains("://") {
         let text = "this looks at the store of this machine only: name its folder with --store";
         return Err(text.to_owned());
@@ -21,7 +24,7 @@ pub(super) fn existing_store(folder: &Path) -> Result<Store, String> {
 }
 
 /// The record of the run that `name` means.
-pub(super) fn find(store: &Store, name: &str) -> Result<RunRecord, String> {
+pub(in crate::cli) fn find(store: &Store, name: &str) -> Result<RunRecord, String> {
     let runs = store.runs().map_err(|error| error.to_string())?;
     let id = identify(&runs, name)?;
     store
@@ -56,7 +59,7 @@ fn identify<'a>(runs: &'a [String], name: &str) -> Result<&'a String, String> {
 }
 
 /// A time in seconds since 1970 as `2026-11-24 08:15`, UTC.
-pub(super) fn date(seconds: u64) -> String {
+pub(in crate::cli) fn date(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Years are counted from March, so that the day that is only sometimes there is the last one: 400 years have
     // 146,097 days, and the months from March on have 30.6 days with the fraction cut off.

@@ -1,5 +1,10 @@
 //! `towline run FILE`
 
+mod choices;
+mod next;
+pub(in crate::cli) mod plan;
+mod summary;
+
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
@@ -7,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use towline_api::Registry;
 
 use crate::cli::load::Ready;
-use crate::cli::{Exit, PipelineArguments, cache, choices, load, next, plan, summary};
+use crate::cli::{Exit, PipelineArguments, cache, load};
 use crate::plan::Selection;
 use crate::run::{NodeRecord, NodeStatus, ProgressMode, RunOptions, RunRecord};
 use crate::store::Bound;
@@ -109,10 +114,10 @@ fn stop_on_signals(cancel: &CancellationToken) {
     let cancel = cancel.clone();
     let handler = move || {
         if cancel.is_cancelled() {
-            // The second time somebody means it. Nothing half-written has a name that anything reads.
+            // Nothing half-written has a name that anything reads.
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
-        eprintln!("stopping; once more stops at once");
+        eprintln!("interrupted; press Ctrl-C again to exit now");
         cancel.cancel();
     };
     if let Err(error) = ctrlc::set_handler(handler) {

@@ -6,7 +6,7 @@ use crate::cli::{Exit, runs, tables};
 use crate::run::{NodeStatus, RunRecord};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// Only runs of this pipeline (its name).
     #[arg(long, value_name = "NAME")]
     pipeline: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     store: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
+pub(in crate::cli) fn run(arguments: &Arguments) -> Exit {
     match records(arguments) {
         Ok(records) if arguments.json => {
             for record in records {
