@@ -2,9 +2,9 @@
 //! See `README.md` beside this file.
 
 use towline::arrow::util::pretty::pretty_format_batches;
-use towline::{Engine, EngineError, RunOptions};
+use towline::{Engine, RunOptions};
 
-fn main() -> Result<(), EngineError> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let variables: Vec<String> = std::env::args().skip(1).collect();
     let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
     let pipeline = Engine::new().open("examples/embed/pipeline.yaml", &variables)?;
@@ -29,10 +29,7 @@ fn main() -> Result<(), EngineError> {
             .take(1)
             .map(|batch| batch.slice(0, batch.num_rows().min(3)))
             .collect();
-        println!(
-            "{split}\n{}",
-            pretty_format_batches(&first).expect("rows can be printed")
-        );
+        println!("{split}\n{}", pretty_format_batches(&first)?);
     }
     Ok(())
 }
