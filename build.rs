@@ -1,21 +1,9 @@
-//! Says where the data of tests is; lets the program and its tests find libtorch at run time without an environment
-//! variable, where it is not loaded on demand (see the crate `towline-torch`).
+//! Says where the data of tests is.
 
 use std::path::Path;
 
 fn main() {
     find_movielens();
-    println!("cargo:rerun-if-env-changed=LIBTORCH");
-    let target = |part: &str| std::env::var(format!("CARGO_CFG_TARGET_{part}")).unwrap_or_default();
-    let on_demand = target("OS") == "linux" && target("ARCH") == "x86_64";
-    if on_demand || std::env::var_os("CARGO_FEATURE_TORCH").is_none() {
-        return;
-    }
-    if let Ok(folder) = std::env::var("LIBTORCH") {
-        println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}/lib");
-        // The linker would drop libraries that no symbol names directly, and with them the registration of kernels.
-        println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
-    }
 }
 
 /// A test that needs MovieLens is listed as ignored where it is absent, instead of passing without having checked.

@@ -1,14 +1,14 @@
 //! Towline with an operator of one's own: `cargo run --example own_operator -- run examples/own_operator/pipeline.yaml`.
 
-use datafusion::functions::expr_fn::{btrim, lower};
-use datafusion::prelude::lit;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use towline::Engine;
 use towline::cli::Exit;
+use towline_api::datafusion::functions::expr_fn::{btrim, lower};
+use towline_api::datafusion::prelude::lit;
 use towline_api::{
-    Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
-    dataset_at,
+    Code, Columns, DatasetPort, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result,
+    TypeContext,
 };
 
 /// Makes texts comparable: no white space around them, and lower case.
@@ -19,25 +19,27 @@ struct TidyText {
     columns: Vec<String>,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Rows with texts.");
+
 impl Describe for TidyText {
     const NAME: &'static str = "TidyText";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with texts.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: TidyText\ninput: songs\nwith: { columns: [artist] }\n";
 }
 
 impl Operator for TidyText {
     // What is said here is found by `towline validate`, with its place in the file and no data read.
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let output = dataset_at(inputs, "input")?.clone();
+        let output = INPUT.input_type(inputs)?.clone();
         let mut problems = Vec::new();
         for name in &self.columns {
             match output.schema.get(name) {
                 None => problems.push(Problem::unknown_column(name, &output.schema).at("columns")),
                 Some(column) if !column.data_type.is_string() => {
                     let text = format!("`{name}` is {}, and only texts can be tidied", column.data_type);
-                    problems.push(Problem::new("wrong-type", text).at("columns"));
+                    problems.push(Problem::new(Code::WrongType, text).at("columns"));
                 }
                 Some(_) => {}
             }

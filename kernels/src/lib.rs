@@ -1,11 +1,11 @@
-//! The hot loops of training, of exact top-k and of encoding on a CPU, chosen at run time by what the processor can do.
+//! CPU kernels for training, exact top-k and encoding, dispatched at run time by instruction set.
 //!
-//! Every kernel takes an [`Isa`]: AVX-512, AVX2, or what every processor has. Element by element kernels are one text,
-//! compiled once per instruction set, and give the same bits on all of them; matrix products round differently where
-//! the processor fuses multiplication and addition. No result depends on the number of threads.
+//! Every kernel takes an [`Isa`]: AVX-512, AVX2, or portable code. Element-wise kernels are compiled once per instruction
+//! set from one source and give the same bits on all of them; matrix products round differently where the processor
+//! fuses multiplication and addition. No result depends on the number of threads.
 //!
-//! The one crate of the workspace with `unsafe` code; it is kept to the matrix and top-k kernels and the
-//! dispatch.
+//! The `unsafe` code of this crate is confined to the matrix and top-k kernels and the dispatch; every safe function
+//! checks the bounds that they rely on.
 
 // The body of a kernel has to be part of each version that `by_isa` compiles, and takes slices rather than structures.
 #![allow(clippy::inline_always, clippy::too_many_arguments)]

@@ -5,6 +5,8 @@ use towline_publish as publish;
 use towline_recommend as recommend;
 use towline_tabular as tabular;
 
+pub use tabular::merlin::MERLIN_NAMES;
+
 /// The operator that `a + b` stands for.
 pub const CONCAT: &str = "Concat";
 /// The operator that a chain without a step (`x: clicks[user_id]`) stands for.
@@ -79,4 +81,18 @@ pub fn builtin() -> Registry {
         .with::<recommend::baselines::Popularity>()
         .with::<recommend::retrieve::TopKEncode>()
         .with::<recommend::train::TwoTowerTrain>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_in_the_table_of_merlin_is_an_operator() {
+        let registry = builtin();
+        for (operator, names) in MERLIN_NAMES {
+            assert!(registry.get(operator).is_some(), "{operator}");
+            assert!(!names.is_empty(), "{operator}");
+        }
+    }
 }

@@ -1,21 +1,23 @@
-//! From a tree to a condition on facts, against what is known of a node without data.
+//! Type checking of an expression against the static type of a node; the result is a condition on facts.
 
 use std::collections::BTreeSet;
 
 use towline_api::{DatasetType, NodeType, suggest};
 
 use crate::checks::fact::{Fact, Measure};
-use crate::checks::measured_type::{Type, measured};
-use crate::config::expression::written;
-use crate::config::expression::{Binary, Complaint, Expr, ExprKind, Name, Place, Quality, Scalar, Word};
+use crate::checks::result_type::{Type, result_type};
+use crate::config::expression::quoted;
+use crate::config::expression::{
+    Binary, ColumnProperty, Expr, ExprKind, ExpressionError, Name, Scalar, TextRange, Word,
+};
 use crate::config::yaml::Code;
 
-/// What an expectation may speak of: a node, its metrics, and what it puts out.
+/// The names that an expectation may use: a node's metrics and output.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     /// The node's name.
     pub node: &'a str,
-    /// The metrics that its operator leaves behind.
+    /// The metrics that its operator reports.
     pub metrics: &'a [String],
     /// The type of its output.
     pub output: &'a NodeType,
@@ -34,27 +36,27 @@ pub struct Condition {
 pub enum Operand {
     /// A number or a text of the expression's own.
     Constant(Scalar),
-    /// Something to know of the output.
+    /// A fact about the output.
     Fact(Fact),
     /// `-x`.
     Negate(Box<Operand>),
     /// `not x`.
     Not(Box<Operand>),
-    /// Two operands and what stands between them.
+    /// A binary operation.
     Binary {
-        /// What stands between them.
+        /// The operator.
         operator: Binary,
         /// The left one.
         left: Box<Operand>,
         /// The right one.
         right: Box<Operand>,
-        /// Where they stand.
-        place: Place,
+        /// The range in the text.
+        range: TextRange,
     },
 }
 
 impl Condition {
-    /// What must be known to tell whether it holds.
+    /// The facts that its evaluation needs.
     pub fn facts(&self) -> BTreeSet<Fact> {
         let mut facts = BTreeSet::new();
         self.root.collect(&mut facts);
@@ -78,46 +80,46 @@ impl Operand {
     }
 }
 
-/// The condition that `expression`, written as `text`, means in a scope; or everything that is wrong with it.
-pub fn check(text: &str, expression: &Expr, scope: &Scope<'_>) -> Result<Condition, Vec<Complaint>> {
+/// The condition for `expression`, written as `text`, in a scope; or all of its errors.
+pub fn check(text: &str, expression: &Expr, scope: &Scope<'_>) -> Result<Condition, Vec<ExpressionError>> {
     let mut checker = Checker {
         scope,
-        complaints: Vec::new(),
+        errors: Vec::new(),
     };
     let (root, found) = checker.expression(expression);
-    checker.want(Type::Truth, found, expression.place, "compare it: `... > 0`");
-    if checker.complaints.is_empty() {
+    checker.expect_type(Type::Boolean, found, expression.range, "compare it: `... > 0`");
+    if checker.errors.is_empty() {
         Ok(Condition {
             text: text.to_owned(),
             root,
         })
     } else {
-        Err(checker.complaints)
+        Err(checker.errors)
     }
 }
 
-/// Finds what each part comes to: `None` where something was wrong and has been told.
+/// Infers the type of each part: `None` where an error was reported.
 struct Checker<'a> {
     scope: &'a Scope<'a>,
-    complaints: Vec<Complaint>,
+    errors: Vec<ExpressionError>,
 }
 
-/// Stands where a part is in error; it is never evaluated.
-fn nothing() -> (Operand, Option<Type>) {
+/// Placeholder for an invalid part; it is never evaluated.
+fn error_operand() -> (Operand, Option<Type>) {
     (Operand::Constant(Scalar::Missing), None)
 }
 
 impl Checker<'_> {
-    fn complain(&mut self, complaint: Complaint) -> (Operand, Option<Type>) {
-        self.complaints.push(complaint);
-        nothing()
+    fn report(&mut self, error: ExpressionError) -> (Operand, Option<Type>) {
+        self.errors.push(error);
+        error_operand()
     }
 
-    fn want(&mut self, wanted: Type, found: Option<Type>, place: Place, help: &str) {
+    fn expect_type(&mut self, wanted: Type, found: Option<Type>, range: TextRange, help: &str) {
         if let Some(found) = found.filter(|found| *found != wanted) {
-            let message = format!("this is {}, not {}", found.describe(), wanted.describe());
-            self.complaints
-                .push(Complaint::new(Code::WrongType, place, message).help(help));
+            let message = format!("expected {}, found {}", wanted.describe(), found.describe());
+            self.errors
+                .push(ExpressionError::new(Code::WrongType, range, message).help(help));
         }
     }
 
@@ -127,72 +129,68 @@ impl Checker<'_> {
             ExprKind::Text(text) => (Operand::Constant(Scalar::Text(text.clone())), Some(Type::Text)),
             ExprKind::Name(name) => self.name(name),
             ExprKind::Call { function, column } => self.call(function, column),
-            ExprKind::Is { column, quality } => self.quality(column, *quality, expression.place),
+            ExprKind::Is { column, property } => self.property(column, *property, expression.range),
             ExprKind::Negate(inner) => {
                 let (operand, found) = self.expression(inner);
-                self.want(Type::Number, found, inner.place, "only a number can be negative");
+                self.expect_type(Type::Number, found, inner.range, "only a number can be negated");
                 (Operand::Negate(Box::new(operand)), Some(Type::Number))
             }
             ExprKind::Not(inner) => {
                 let (operand, found) = self.expression(inner);
-                self.want(Type::Truth, found, inner.place, "compare it: `not ... > 0`");
-                (Operand::Not(Box::new(operand)), Some(Type::Truth))
+                self.expect_type(Type::Boolean, found, inner.range, "compare it: `not ... > 0`");
+                (Operand::Not(Box::new(operand)), Some(Type::Boolean))
             }
-            ExprKind::Binary { operator, left, right } => self.binary(*operator, left, right, expression.place),
+            ExprKind::Binary { operator, left, right } => self.binary(*operator, left, right, expression.range),
         }
     }
 
-    fn binary(&mut self, operator: Binary, left: &Expr, right: &Expr, place: Place) -> (Operand, Option<Type>) {
+    fn binary(&mut self, operator: Binary, left: &Expr, right: &Expr, range: TextRange) -> (Operand, Option<Type>) {
         let (left_operand, left_type) = self.expression(left);
         let (right_operand, right_type) = self.expression(right);
         let mut both = |wanted, help| {
-            self.want(wanted, left_type, left.place, help);
-            self.want(wanted, right_type, right.place, help);
+            self.expect_type(wanted, left_type, left.range, help);
+            self.expect_type(wanted, right_type, right.range, help);
         };
         let result = match operator {
             Binary::Or | Binary::And => {
-                both(Type::Truth, "`and` and `or` join comparisons");
-                Type::Truth
+                both(Type::Boolean, "`and` and `or` join comparisons");
+                Type::Boolean
             }
             Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide => {
-                both(Type::Number, "only numbers can be calculated with");
+                both(Type::Number, "arithmetic needs numbers");
                 Type::Number
             }
             _ => {
-                self.comparable(left_type.map(|t| (t, left.place)), right_type.map(|t| (t, right.place)));
-                Type::Truth
+                self.comparable(left_type.map(|t| (t, left.range)), right_type.map(|t| (t, right.range)));
+                Type::Boolean
             }
         };
         let operand = Operand::Binary {
             operator,
             left: Box::new(left_operand),
             right: Box::new(right_operand),
-            place,
+            range,
         };
         (operand, Some(result))
     }
 
-    fn comparable(&mut self, left: Option<(Type, Place)>, right: Option<(Type, Place)>) {
+    fn comparable(&mut self, left: Option<(Type, TextRange)>, right: Option<(Type, TextRange)>) {
         let (Some((left, left_place)), Some((right, right_place))) = (left, right) else {
             return;
         };
-        if let Some(place) = [(left, left_place), (right, right_place)]
+        if let Some(range) = [(left, left_place), (right, right_place)]
             .into_iter()
-            .find_map(|(found, place)| (found == Type::Truth).then_some(place))
+            .find_map(|(found, range)| (found == Type::Boolean).then_some(range))
         {
-            let message = "this is true or false and cannot be compared";
+            let message = "a boolean cannot be compared";
             let help = "join it with `and`, `or` and `not` instead";
-            self.complaints
-                .push(Complaint::new(Code::WrongType, place, message).help(help));
+            self.errors
+                .push(ExpressionError::new(Code::WrongType, range, message).help(help));
         } else if left != right {
-            let message = format!(
-                "this is {}, but what it is compared with is {}",
-                right.describe(),
-                left.describe()
-            );
-            let help = "texts stand in single quotes, numbers in none; dates are texts: '2024-05-01'";
-            self.complaints
-                .push(Complaint::new(Code::WrongType, right_place, message).help(help));
+            let message = format!("cannot compare {} with {}", left.describe(), right.describe());
+            let help = "strings are in single quotes, numbers in none; dates are strings: '2024-05-01'";
+            self.errors
+                .push(ExpressionError::new(Code::WrongType, right_place, message).help(help));
         }
     }
 
@@ -214,7 +212,7 @@ impl Checker<'_> {
                         None => number(Fact::Rows {
                             split: Some(split.text.clone()),
                         }),
-                        Some(complaint) => self.complain(complaint),
+                        Some(error) => self.report(error),
                     };
                 }
                 _ => {}
@@ -226,18 +224,18 @@ impl Checker<'_> {
         if dotted == "records" && *self.scope.output == NodeType::Receipt {
             return number(Fact::Records);
         }
-        let complaint = self.unknown_name(name, &dotted);
-        self.complain(complaint)
+        let error = self.unknown_name(name, &dotted);
+        self.report(error)
     }
 
-    fn unknown_name(&self, name: &Name, dotted: &str) -> Complaint {
+    fn unknown_name(&self, name: &Name, dotted: &str) -> ExpressionError {
         let column = name.words.last().map_or("", |word| word.text.as_str());
         if let Some(dataset) = self.dataset()
             && dataset.schema.get(column).is_some()
         {
             let message = format!("`{dotted}` is a column, not a number");
-            let help = format!("say what of it: `min({name})`, `null_share({name})`, `{name} is unique`");
-            return Complaint::new(Code::WrongType, name.place, message).help(help);
+            let help = format!("use a function of it: `min({name})`, `null_share({name})`, `{name} is unique`");
+            return ExpressionError::new(Code::WrongType, name.range, message).help(help);
         }
         let mut known: Vec<&str> = self.scope.metrics.iter().map(String::as_str).collect();
         let mut others = Vec::new();
@@ -255,60 +253,60 @@ impl Checker<'_> {
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, Some(column)) => format!(
                 "a dataset has `rows`, and functions of its columns: `nulls({})`",
-                written(column)
+                quoted(column)
             ),
             (None, None) => suggest::sentence(dotted, &known, "metrics"),
         };
-        Complaint::new(Code::UnknownMetric, name.place, message).help(help)
+        ExpressionError::new(Code::UnknownMetric, name.range, message).help(help)
     }
 
     fn call(&mut self, function: &Word, column: &Name) -> (Operand, Option<Type>) {
         let measure = Measure::ALL.into_iter().find(|m| m.as_str() == function.text);
         let Some(measure) = measure else {
             if let (true, [split]) = (function.text == "rows", column.words.as_slice()) {
-                let message = "`rows` is no function";
+                let message = "`rows` is not a function";
                 let help = format!("write `{}.rows`", split.text);
-                return self.complain(Complaint::new(Code::UnknownFunction, function.place, message).help(help));
+                return self.report(ExpressionError::new(Code::UnknownFunction, function.range, message).help(help));
             }
             let known = Measure::ALL.map(Measure::as_str);
             let message = format!("there is no function `{}`", function.text);
             let help = suggest::sentence(&function.text, &known, "functions");
-            return self.complain(Complaint::new(Code::UnknownFunction, function.place, message).help(help));
+            return self.report(ExpressionError::new(Code::UnknownFunction, function.range, message).help(help));
         };
         match self.column(measure, column) {
             Ok((fact, found)) => (Operand::Fact(fact), Some(found)),
-            Err(complaint) => self.complain(complaint),
+            Err(error) => self.report(error),
         }
     }
 
-    fn quality(&mut self, column: &Name, quality: Quality, place: Place) -> (Operand, Option<Type>) {
-        let (measure, other) = match quality {
-            Quality::Unique => (Measure::Distinct, Some(Measure::Values)),
-            Quality::NotNull => (Measure::Nulls, None),
+    fn property(&mut self, column: &Name, property: ColumnProperty, range: TextRange) -> (Operand, Option<Type>) {
+        let (measure, other) = match property {
+            ColumnProperty::Unique => (Measure::Distinct, Some(Measure::Values)),
+            ColumnProperty::NotNull => (Measure::Nulls, None),
         };
         let left = match self.column(measure, column) {
             Ok((fact, _)) => Operand::Fact(fact),
-            Err(complaint) => return self.complain(complaint),
+            Err(error) => return self.report(error),
         };
         let right = match other.map(|measure| self.column(measure, column)) {
             Some(Ok((fact, _))) => Operand::Fact(fact),
-            Some(Err(complaint)) => return self.complain(complaint),
+            Some(Err(error)) => return self.report(error),
             None => Operand::Constant(Scalar::Number(0.0)),
         };
         let operand = Operand::Binary {
             operator: Binary::Equal,
             left: Box::new(left),
             right: Box::new(right),
-            place,
+            range,
         };
-        (operand, Some(Type::Truth))
+        (operand, Some(Type::Boolean))
     }
 
-    /// The fact of a column in all splits or in one, and what it comes to.
-    fn column(&self, measure: Measure, name: &Name) -> Result<(Fact, Type), Complaint> {
+    /// The fact about a column in all splits or in one, and its type.
+    fn column(&self, measure: Measure, name: &Name) -> Result<(Fact, Type), ExpressionError> {
         let Some(dataset) = self.dataset() else {
             let message = format!(
-                "the node `{}` has no columns: it puts out {}",
+                "the node `{}` has no columns: its output is {}",
                 self.scope.node,
                 match self.scope.output {
                     NodeType::Model(_) => "a model",
@@ -316,35 +314,35 @@ impl Checker<'_> {
                     _ => "a receipt",
                 }
             );
-            return Err(Complaint::new(Code::UnknownColumn, name.place, message));
+            return Err(ExpressionError::new(Code::UnknownColumn, name.range, message));
         };
         let (split, word) = match name.words.as_slice() {
             [column] => (None, column),
             [split, column] => (Some(split), column),
             _ => {
-                let message = format!("`{}` is no column", name.dotted());
-                return Err(Complaint::new(Code::UnknownColumn, name.place, message)
-                    .help("a name with a dot stands in double quotes: \"a.b\"; before a dot stands a split"));
+                let message = format!("`{}` is not a column", name.dotted());
+                return Err(ExpressionError::new(Code::UnknownColumn, name.range, message)
+                    .help("quote a name with a dot: \"a.b\"; the word before a dot is a split"));
             }
         };
-        if let Some(complaint) = split.and_then(|split| unknown_split(split, dataset)) {
-            return Err(complaint);
+        if let Some(error) = split.and_then(|split| unknown_split(split, dataset)) {
+            return Err(error);
         }
         let Some(column) = dataset.schema.get(&word.text) else {
             let names: Vec<&str> = dataset.schema.names().collect();
             let message = format!("the node `{}` has no column `{}`", self.scope.node, word.text);
             let help = suggest::sentence(&word.text, &names, "columns");
-            return Err(Complaint::new(Code::UnknownColumn, word.place, message).help(help));
+            return Err(ExpressionError::new(Code::UnknownColumn, word.range, message).help(help));
         };
-        let Some(found) = measured(measure, &column.data_type) else {
+        let Some(found) = result_type(measure, &column.data_type) else {
             let message = format!(
-                "there is no `{}` of `{}`, whose type is {}",
+                "`{}` is not defined for `{}` of type {}",
                 measure.as_str(),
                 column.name,
                 column.data_type
             );
-            let help = "`min` and `max` take numbers, texts and times, `mean` numbers and truths; `nulls`, `null_share` and `values` take anything";
-            return Err(Complaint::new(Code::WrongType, name.place, message).help(help));
+            let help = "`min` and `max` take numbers, strings and times, `mean` numbers and booleans; `nulls`, `null_share` and `values` take anything";
+            return Err(ExpressionError::new(Code::WrongType, name.range, message).help(help));
         };
         let fact = Fact::Column {
             measure,
@@ -355,12 +353,12 @@ impl Checker<'_> {
     }
 }
 
-fn unknown_split(split: &Word, dataset: &DatasetType) -> Option<Complaint> {
+fn unknown_split(split: &Word, dataset: &DatasetType) -> Option<ExpressionError> {
     if dataset.splits.contains(&split.text) {
         return None;
     }
     let known: Vec<&str> = dataset.splits.iter().map(String::as_str).collect();
     let message = format!("there is no split `{}`", split.text);
     let help = suggest::sentence(&split.text, &known, "splits");
-    Some(Complaint::new(Code::UnknownSplit, split.place, message).help(help))
+    Some(ExpressionError::new(Code::UnknownSplit, split.range, message).help(help))
 }

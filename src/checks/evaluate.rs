@@ -1,4 +1,4 @@
-//! From a condition and facts to an outcome.
+//! Evaluation of a condition with its facts.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -9,10 +9,10 @@ use crate::checks::check::{Condition, Operand};
 use crate::checks::fact::Fact;
 use crate::config::expression::{Binary, Scalar};
 
-/// What became of a condition.
+/// The result of a condition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Whether it holds. A condition on what is undefined does not hold, and neither does its opposite.
+    /// Whether it holds. A condition on an undefined value does not hold, and neither does its negation.
     pub met: bool,
     /// The values of its parts, in the order of the expression.
     pub parts: Vec<Part>,
@@ -23,26 +23,26 @@ pub struct Outcome {
 pub struct Part {
     /// The part as an expression has it.
     pub text: String,
-    /// What it came to.
+    /// The value.
     pub value: Scalar,
 }
 
-/// What a part comes to.
+/// The value of a part.
 enum Value {
     Scalar(Scalar),
-    /// `None` where it cannot be said, since something is undefined.
-    Truth(Option<bool>),
+    /// `None` where an operand is undefined.
+    Boolean(Option<bool>),
 }
 
 impl Condition {
-    /// Whether the condition holds. A fact that is not given is undefined.
+    /// Evaluates the condition. A fact that is not given is undefined.
     pub fn evaluate(&self, facts: &BTreeMap<Fact, Scalar>) -> Outcome {
         let mut evaluation = Evaluation {
             text: &self.text,
             facts,
             parts: Vec::new(),
         };
-        let met = matches!(evaluation.value(&self.root), Value::Truth(Some(true)));
+        let met = matches!(evaluation.value(&self.root), Value::Boolean(Some(true)));
         Outcome {
             met,
             parts: evaluation.parts,
@@ -69,7 +69,7 @@ impl Evaluation<'_> {
                 Some(number) => Scalar::Number(-number),
                 None => Scalar::Missing,
             }),
-            Operand::Not(inner) => Value::Truth(self.truth(inner).map(|truth| !truth)),
+            Operand::Not(inner) => Value::Boolean(self.truth(inner).map(|truth| !truth)),
             Operand::Binary {
                 operator, left, right, ..
             } => self.binary(*operator, left, right),
@@ -79,10 +79,10 @@ impl Evaluation<'_> {
     fn binary(&mut self, operator: Binary, left: &Operand, right: &Operand) -> Value {
         match operator {
             Binary::And | Binary::Or => {
-                // Both sides are looked at, so that a failure shows the values of all parts.
+                // Both sides are evaluated, so that a failure shows the values of all parts.
                 let (left, right) = (self.truth(left), self.truth(right));
                 let decisive = operator == Binary::Or;
-                Value::Truth(match (left, right) {
+                Value::Boolean(match (left, right) {
                     (Some(truth), _) | (_, Some(truth)) if truth == decisive => Some(decisive),
                     (Some(_), Some(_)) => Some(!decisive),
                     _ => None,
@@ -108,18 +108,18 @@ impl Evaluation<'_> {
                     (Scalar::Text(left), Scalar::Text(right)) => Some(left.cmp(right)),
                     _ => None,
                 };
-                Value::Truth(order.map(|order| compare(comparison, order)))
+                Value::Boolean(order.map(|order| compare(comparison, order)))
             }
         }
     }
 
-    /// A side of a comparison; one that is calculated is noted.
+    /// A side of a comparison; the value of a calculated one is recorded.
     fn side(&mut self, operand: &Operand) -> Scalar {
         let Value::Scalar(value) = self.value(operand) else {
             return Scalar::Missing;
         };
-        if let Operand::Binary { place, .. } = operand {
-            let text = self.text.get(place.start..place.end).unwrap_or_default();
+        if let Operand::Binary { range, .. } = operand {
+            let text = self.text.get(range.start..range.end).unwrap_or_default();
             self.note(text.to_owned(), &value);
         }
         value
@@ -141,7 +141,7 @@ impl Evaluation<'_> {
 
     fn truth(&mut self, operand: &Operand) -> Option<bool> {
         match self.value(operand) {
-            Value::Truth(truth) => truth,
+            Value::Boolean(truth) => truth,
             Value::Scalar(_) => None,
         }
     }

@@ -1,13 +1,13 @@
-//! What a condition needs to know of a node's output.
+//! Facts about a node's output.
 
 use std::fmt;
 
-use crate::config::expression::written;
+use crate::config::expression::quoted;
 
-/// A single thing to know of a node's output.
+/// A fact about a node's output.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fact {
-    /// A number that the operator left behind.
+    /// A metric of the operator.
     Metric(String),
     /// The number of records that a sink wrote.
     Records,
@@ -16,9 +16,9 @@ pub enum Fact {
         /// The split.
         split: Option<String>,
     },
-    /// Something about a column in a split, or in all splits together.
+    /// A measure of a column in a split, or in all splits together.
     Column {
-        /// What of it.
+        /// The measure.
         measure: Measure,
         /// The split.
         split: Option<String>,
@@ -27,22 +27,22 @@ pub enum Fact {
     },
 }
 
-/// What can be known of a column. NaN counts as null.
+/// Measures of a column. NaN counts as null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
-    /// How many rows have a value.
+    /// The number of rows with a value.
     Values,
-    /// How many rows have none.
+    /// The number of nulls.
     Nulls,
-    /// The part of the rows that has none; 0 where there are no rows.
+    /// The fraction of nulls; 0 where there are no rows.
     NullShare,
-    /// How many different values there are.
+    /// The number of distinct values.
     Distinct,
-    /// The least value.
+    /// The minimum.
     Min,
-    /// The greatest value.
+    /// The maximum.
     Max,
-    /// The mean of the values; of a column of truths, the part that is true.
+    /// The mean; of a boolean column, the fraction that is true.
     Mean,
 }
 
@@ -73,29 +73,29 @@ impl Measure {
 }
 
 impl Fact {
-    /// Whether the rows must be looked at to know it.
+    /// Whether it has to be computed from the rows.
     pub fn is_of_rows(&self) -> bool {
         matches!(self, Fact::Rows { .. } | Fact::Column { .. })
     }
 }
 
-/// The fact as an expression has it.
+/// The fact in the syntax of expressions.
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let within = |split: &Option<String>| {
             split
                 .as_ref()
-                .map_or_else(String::new, |split| format!("{}.", written(split)))
+                .map_or_else(String::new, |split| format!("{}.", quoted(split)))
         };
         match self {
             Fact::Metric(name) => {
-                let words: Vec<String> = name.split('.').map(written).collect();
+                let words: Vec<String> = name.split('.').map(quoted).collect();
                 f.write_str(&words.join("."))
             }
             Fact::Records => f.write_str("records"),
             Fact::Rows { split } => write!(f, "{}rows", within(split)),
             Fact::Column { measure, split, column } => {
-                write!(f, "{}({}{})", measure.as_str(), within(split), written(column))
+                write!(f, "{}({}{})", measure.as_str(), within(split), quoted(column))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! From a dataset to facts about its rows: one query, which reads each split once and only the columns it needs.
+//! The query for facts about rows: it reads each split once and only the columns it needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,13 +14,13 @@ use datafusion::logical_expr::{Expr, cast, lit, when};
 use towline_api::{LazyDataset, LazyTable, OperatorError};
 
 use crate::checks::fact::{Fact, Measure};
-use crate::checks::measured_type::Values;
+use crate::checks::result_type::ValueClass;
 use crate::config::expression::Scalar;
 
 /// The column that says which split a row comes from.
 const SPLIT: &str = "split";
 
-/// The query that finds out the facts among `facts` that are of rows.
+/// The query for the facts among `facts` that are about rows.
 ///
 /// Splits are told apart by a column of the union of all, so that what is different in all splits together is counted
 /// exactly. Sums are kept apart by split and added in order of the splits: a sum of fractions depends on the order.
@@ -54,7 +54,7 @@ pub fn measurement(dataset: &LazyDataset, facts: &BTreeSet<Fact>) -> std::result
     })
 }
 
-/// A query for facts about rows, planned but not run.
+/// A planned query for facts about rows.
 #[derive(Default)]
 pub struct Measurement {
     query: Option<DataFrame>,
@@ -152,7 +152,7 @@ impl Query<'_> {
         ) else {
             return Ok(());
         };
-        let values = Values::of(&field.data_type);
+        let values = ValueClass::of(&field.data_type);
         let value = value_at(place, &field.data_type)?;
         let name = |part: &str| column_name(part, split, column);
         match measure {
@@ -207,11 +207,11 @@ fn value_at(place: usize, data_type: &DataType) -> Result<Expr> {
     when(isnan(value.clone()), lit(ScalarValue::try_from(data_type)?)).otherwise(value)
 }
 
-/// A value in a form whose least and greatest are known as a number, a text or a time.
-fn ordered(value: Expr, values: Values) -> Expr {
+/// A value cast to a type whose minimum and maximum are a number, a text or a time.
+fn ordered(value: Expr, values: ValueClass) -> Expr {
     match values {
-        Values::Number => cast(value, DataType::Float64),
-        Values::Text => cast(value, DataType::Utf8),
+        ValueClass::Number => cast(value, DataType::Float64),
+        ValueClass::Text => cast(value, DataType::Utf8),
         _ => value,
     }
 }
@@ -291,7 +291,7 @@ impl Results<'_> {
     }
 }
 
-/// A moment without its time zone, which is text of the same point in time in UTC.
+/// A timestamp without its time zone, whose text is the same instant in UTC.
 fn in_utc(value: ScalarValue) -> ScalarValue {
     match value {
         ScalarValue::TimestampSecond(value, _) => ScalarValue::TimestampSecond(value, None),

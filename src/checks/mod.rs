@@ -12,14 +12,14 @@
 //! name       := word ('.' word)*          a word with other characters stands in double quotes
 //! ```
 //!
-//! Text becomes a tree ([`parse()`]), the tree a condition on facts ([`check()`], against the static type of the node),
-//! and the condition an outcome ([`Condition::evaluate`]) once the facts are known ([`measurement()`]).
+//! A text is parsed into a tree (`config::expression`), the tree is checked against the static type of the node
+//! ([`check()`]), and the condition is evaluated ([`Condition::evaluate`]) once its facts are known ([`measurement()`]).
 
 mod check;
 mod evaluate;
 mod fact;
 mod measure;
-mod measured_type;
+mod result_type;
 
 pub use check::{Condition, Operand, Scope, check};
 pub use evaluate::{Outcome, Part};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cli::{Exit, runs, tables};
 use crate::plan::grouped;
-use crate::store::{Bound, Collected, Content, Held, Store};
+use crate::store::{CollectionReport, Content, RetentionPolicy, Store, StoredEntry};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -16,20 +16,20 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List what the store holds, the entry used last first.
+    /// List the entries, the most recently used first.
     Ls(Place),
-    /// Say how big the store is, and how big it may get.
+    /// Print the size of the store and its limit.
     Size(Place),
     /// Read every artifact and compare its digest; damaged ones are removed, so that the next run makes them again. Exits
     /// with 3 if there were any.
     Verify(Place),
-    /// Remove what is not needed any more.
+    /// Remove artifacts that are not needed any more.
     Gc(Collect),
 }
 
 #[derive(Debug, clap::Args)]
 struct Place {
-    /// Where artifacts are kept.
+    /// The folder of the store.
     #[arg(long, value_name = "FOLDER", default_value = ".towline")]
     store: PathBuf,
 }
@@ -38,16 +38,16 @@ struct Place {
 struct Collect {
     #[command(flatten)]
     place: Place,
-    /// Keep what the last so many runs stand on.
-    #[arg(long, value_name = "N", default_value_t = Bound::default().runs)]
+    /// Keep the artifacts of this many last runs.
+    #[arg(long, value_name = "N", default_value_t = RetentionPolicy::default().runs)]
     keep_runs: usize,
-    /// Remove what no run has used for this many days.
-    #[arg(long, value_name = "DAYS", default_value_t = Bound::default().age.as_secs() / DAY)]
+    /// Remove artifacts that no run has used for this many days.
+    #[arg(long, value_name = "DAYS", default_value_t = RetentionPolicy::default().age.as_secs() / DAY)]
     max_age: u64,
-    /// Remove what is used least recently until the store is no bigger than this: `500MB`, `20GB`.
-    #[arg(long, value_name = "SIZE", default_value_t = Size(Bound::default().bytes))]
+    /// Remove the least recently used artifacts until the store is no bigger than this: `500MB`, `20GB`.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(RetentionPolicy::default().bytes))]
     max_size: Size,
-    /// Say what would go, and remove nothing.
+    /// Print what would be removed, and remove nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -107,31 +107,33 @@ fn open(place: &Place) -> Result<Store, String> {
 }
 
 fn list(store: &Store) -> Result<Exit, String> {
-    let survey = store.survey(Bound::default().runs).map_err(|error| error.to_string())?;
-    let rows = survey.held.iter().map(row).collect();
+    let contents = store
+        .contents(RetentionPolicy::default().runs)
+        .map_err(|error| error.to_string())?;
+    let rows = contents.entries.iter().map(row).collect();
     print!(
         "{}",
-        tables::table(&["key", "kind", "size", "last used", "kept for a run", "nodes"], rows)
+        tables::table(&["key", "kind", "size", "last used", "used by a run", "nodes"], rows)
     );
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
-fn row(held: &Held) -> Vec<String> {
-    let kind = match held.entry.content {
+fn row(stored: &StoredEntry) -> Vec<String> {
+    let kind = match stored.entry.content {
         Content::Dataset { .. } => "dataset",
         Content::State { .. } => "fit",
         Content::Model { .. } => "model",
         Content::Metrics => "metrics",
         Content::Receipt { .. } => "receipt",
     };
-    let bytes = held.entry.blobs().iter().map(|blob| blob.bytes).sum();
-    let names: Vec<&str> = held.nodes.iter().map(String::as_str).collect();
+    let bytes = stored.entry.blobs().iter().map(|blob| blob.bytes).sum();
+    let names: Vec<&str> = stored.nodes.iter().map(String::as_str).collect();
     vec![
-        held.entry.key.get(..12).unwrap_or(&held.entry.key).to_owned(),
+        stored.entry.key.get(..12).unwrap_or(&stored.entry.key).to_owned(),
         kind.to_owned(),
         Size(bytes).to_string(),
-        ago(held.age),
-        if held.reachable { "yes" } else { "no" }.to_owned(),
+        ago(stored.age),
+        if stored.reachable { "yes" } else { "no" }.to_owned(),
         names.join(", "),
     ]
 }
@@ -147,25 +149,25 @@ fn ago(age: Duration) -> String {
 }
 
 fn size(store: &Store) -> Result<Exit, String> {
-    let bound = Bound::default();
-    let survey = store.survey(bound.runs).map_err(|error| error.to_string())?;
+    let policy = RetentionPolicy::default();
+    let contents = store.contents(policy.runs).map_err(|error| error.to_string())?;
     println!(
         "{} in {} artifacts of {} entries",
-        Size(survey.bytes()),
-        grouped(survey.blobs() as u64),
-        grouped(survey.held.len() as u64)
+        Size(contents.bytes()),
+        grouped(contents.blobs() as u64),
+        grouped(contents.entries.len() as u64)
     );
-    println!("{}", told(&bound));
-    Ok(Exit::Fine)
+    println!("{}", describe(&policy));
+    Ok(Exit::Success)
 }
 
-/// The bound, for a person.
-fn told(bound: &Bound) -> String {
+/// The policy, for a person.
+fn describe(policy: &RetentionPolicy) -> String {
     format!(
-        "kept: what the last {} whole runs of each pipeline stand on; of the rest what was used in the last {} days, up to {} in all",
-        bound.runs,
-        bound.age.as_secs() / DAY,
-        Size(bound.bytes)
+        "policy: keep the artifacts of the last {} complete runs of each pipeline, and others that were used in the last {} days, up to {} in all",
+        policy.runs,
+        policy.age.as_secs() / DAY,
+        Size(policy.bytes)
     )
 }
 
@@ -175,34 +177,38 @@ fn verify(store: &Store) -> Result<Exit, String> {
         println!("damaged, and removed: {}", path.display());
     }
     println!("{} artifacts read, {} damaged", grouped(read as u64), damaged.len());
-    Ok(if damaged.is_empty() { Exit::Fine } else { Exit::Check })
+    Ok(if damaged.is_empty() {
+        Exit::Success
+    } else {
+        Exit::CheckFailed
+    })
 }
 
 fn gc(store: &Store, arguments: &Collect) -> Result<Exit, String> {
-    let bound = Bound {
+    let policy = RetentionPolicy {
         runs: arguments.keep_runs,
         age: Duration::from_secs(arguments.max_age.saturating_mul(DAY)),
         bytes: arguments.max_size.0,
     };
     let collected = store
-        .collect(&bound, arguments.dry_run)
+        .collect(&policy, arguments.dry_run)
         .map_err(|error| error.to_string())?;
-    println!("{}", told(&bound));
+    println!("{}", describe(&policy));
     for key in &collected.entries {
         println!("  {}", key.get(..12).unwrap_or(key));
     }
-    let verb = if arguments.dry_run { "would go" } else { "went" };
-    println!("{verb}: {}", went(&collected));
-    if collected.left > bound.bytes {
+    let verb = if arguments.dry_run { "would remove" } else { "removed" };
+    println!("{verb}: {}", describe_removed(&collected));
+    if collected.left > policy.bytes {
         println!(
-            "the rest is bigger than the bound, and all of it is kept for the last {} runs",
-            bound.runs
+            "the rest is bigger than the policy, and all of it is kept for the last {} runs",
+            policy.runs
         );
     }
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
-fn went(collected: &Collected) -> String {
+fn describe_removed(collected: &CollectionReport) -> String {
     format!(
         "{} entries, {} artifacts, {}; {} left",
         collected.entries.len(),
@@ -212,18 +218,18 @@ fn went(collected: &Collected) -> String {
     )
 }
 
-/// After a run: once a day, and when the store has grown beyond the bound, removes what the bound does not allow, and says
-/// so. Another run that uses the store puts it off.
-pub(super) fn keep_bounded(store: &Store, bound: &Bound, has_grown: bool) {
-    if store.is_collection_due(bound, has_grown).is_ok_and(|due| !due) {
+/// Collects after a run: once a day, and when the store has grown beyond its limit. Another run that uses the store
+/// postpones the collection.
+pub(super) fn enforce_retention(store: &Store, policy: &RetentionPolicy, has_grown: bool) {
+    if store.is_collection_due(policy, has_grown).is_ok_and(|due| !due) {
         return;
     }
-    match store.collect(bound, false) {
+    match store.collect(policy, false) {
         Ok(collected) if !collected.entries.is_empty() => {
-            eprintln!("the cache was cut: {} ({})", went(&collected), told(bound));
+            eprintln!("cache: removed {} ({})", describe_removed(&collected), describe(policy));
         }
         Ok(_) | Err(crate::store::StoreError::InUse) => {}
-        Err(error) => eprintln!("warning: the cache was not cut to its bound: {error}"),
+        Err(error) => tracing::warn!("the cache could not be collected: {error}"),
     }
 }
 

@@ -2,36 +2,36 @@
 
 use std::process::{ExitCode, Termination};
 
-/// How the process ends.
+/// The exit code of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: everything went well.
-    Fine,
+    /// 0: success.
+    Success,
     /// 1: a node failed.
     Failed,
     /// 2: the pipeline or the command line is invalid; nothing ran.
     Invalid,
-    /// 3: a check failed (`plan --check` found something to run, `test` a test that fails).
-    Check,
-    /// 4: nothing failed but expectations; what depends on their nodes did not run.
-    Unmet,
+    /// 3: a check failed (`plan --check` found something to run, a test failed, the cache was damaged).
+    CheckFailed,
+    /// 4: an expectation failed; dependent nodes did not run.
+    ExpectationFailed,
     /// 130: interrupted.
     Interrupted,
-    /// 141: who read the output has closed it before its end, as `head` does.
-    Closed,
+    /// 141: standard output was closed before its end, as `head` does.
+    BrokenPipe,
 }
 
 impl Exit {
     /// The number.
     pub fn code(self) -> u8 {
         match self {
-            Exit::Fine => 0,
+            Exit::Success => 0,
             Exit::Failed => 1,
             Exit::Invalid => 2,
-            Exit::Check => 3,
-            Exit::Unmet => 4,
+            Exit::CheckFailed => 3,
+            Exit::ExpectationFailed => 4,
             Exit::Interrupted => 130,
-            Exit::Closed => 141,
+            Exit::BrokenPipe => 141,
         }
     }
 }

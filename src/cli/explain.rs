@@ -14,11 +14,11 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let Some(name) = &arguments.code else {
         print!("{}", list());
-        return Exit::Fine;
+        return Exit::Success;
     };
     if let Some(code) = Code::named(name) {
         print!("{}", code.explanation());
-        return Exit::Fine;
+        return Exit::Success;
     }
     let known: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     eprintln!(

@@ -1,8 +1,8 @@
-//! The forms of what `validate` and `test` find.
+//! Output formats of `validate` and `test`.
 
 use crate::report::MachineFormat;
 
-/// How findings are written.
+/// An output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
     /// For people, with snippets.

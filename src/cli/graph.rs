@@ -9,7 +9,7 @@ use crate::typing::{NodeId, TypedGraph};
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
-    /// What to draw with.
+    /// Output format.
     #[arg(long, value_enum, default_value = "text")]
     format: GraphFormat,
 }
@@ -18,7 +18,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     match load::graph(&arguments.pipeline, registry) {
         Ok(graph) => {
             print!("{}", draw(&graph, arguments.format));
-            Exit::Fine
+            Exit::Success
         }
         Err(exit) => exit,
     }

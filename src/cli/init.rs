@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::cli::{Exit, sample};
 
 const PIPELINE: &str = include_str!("starter.yaml");
-/// What a run leaves behind does not belong under version control.
+/// The store and the output do not belong under version control.
 const IGNORED: &str = ".towline/\noutput/\n";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where to put them; made if it is not there.
+    /// The folder to write to; created if it does not exist.
     #[arg(default_value = ".")]
     folder: PathBuf,
 }
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
     println!("  towline run pipeline.yaml");
     println!("  towline show pipeline.yaml named");
-    Exit::Fine
+    Exit::Success
 }
 
 /// Never replaces a file, not even one that appeared since somebody looked.

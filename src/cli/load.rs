@@ -11,8 +11,8 @@ use crate::config::Override;
 use crate::config::yaml::{Diagnostic, render, summary};
 use crate::engine::{OpenPipeline, runtime};
 use crate::pipeline_tests;
-use crate::pipeline_tests::{Setting, TestCase};
-use crate::store::{Shared, Store};
+use crate::pipeline_tests::{TestCase, TestSetup};
+use crate::store::{SharedStore, Store};
 use crate::typing::TypedGraph;
 
 /// A pipeline after validation.
@@ -43,9 +43,9 @@ pub(super) fn check_with_tests(
         session: crate::run::session(),
         offline,
     };
-    if let Some(setting) = Setting::of(typed, &checked.sources, registry, CHAIN_OPERATORS.select, &context) {
+    if let Some(setup) = TestSetup::of(typed, &checked.sources, registry, CHAIN_OPERATORS.select, &context) {
         for case in &cases {
-            let problems = pipeline_tests::prepare(&setting, case, Path::new("")).err();
+            let problems = pipeline_tests::prepare(&setup, case, Path::new("")).err();
             diagnostics.extend(problems.unwrap_or_default());
         }
     }
@@ -57,7 +57,7 @@ pub(super) fn check_with_tests(
 
 impl Checked {
     /// Tells what was found on standard error.
-    pub(super) fn tell(&self, file: &str) {
+    pub(super) fn print_diagnostics(&self, file: &str) {
         if !self.diagnostics.is_empty() {
             eprint!(
                 "{}",
@@ -71,7 +71,7 @@ impl Checked {
 /// The graph of a command's arguments, or the exit after its errors were told.
 pub(super) fn graph(arguments: &PipelineArguments, registry: &Registry) -> Result<TypedGraph, Exit> {
     let checked = check(&arguments.file, &arguments.overrides, registry, false);
-    checked.tell(&arguments.file.display().to_string());
+    checked.print_diagnostics(&arguments.file.display().to_string());
     checked.valid_graph().ok_or(Exit::Invalid)
 }
 
@@ -95,7 +95,7 @@ pub(super) fn ready(arguments: &PipelineArguments, registry: &Registry) -> Resul
     let graph = Arc::new(graph(arguments, registry)?);
     let mut store = store(arguments)?;
     if let Some(address) = arguments.shared().or(graph.shared_store()) {
-        store = store.beside(Arc::new(Shared::at(address.clone())));
+        store = store.beside(Arc::new(SharedStore::at(address.clone())));
     }
     let runtime = threads()?;
     Ok(Ready { graph, store, runtime })

@@ -17,6 +17,7 @@ mod format;
 mod graph;
 mod init;
 mod load;
+mod log;
 mod operators_markdown;
 mod ops;
 mod recommend;
@@ -52,15 +53,18 @@ use format::Format;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Log more on standard error: `-v` information, `-vv` details. `TOWLINE_LOG=towline::store=debug` logs one module.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a pipeline; what has not changed is reused.
     Run(run::Arguments),
-    /// Say what a run would do, and why.
+    /// Print what a run would do, and why.
     Plan(run::plan::Arguments),
-    /// Find everything that is wrong with pipelines, without reading data.
+    /// Check pipelines and report all errors, without reading data.
     Validate(validate::Arguments),
     /// Run the tests of pipelines.
     Test(test::Arguments),
@@ -68,25 +72,25 @@ enum Command {
     Graph(graph::Arguments),
     /// Show what a node produced: its schema and its first rows.
     Show(show::Arguments),
-    /// Answer what a user is recommended, from the last run.
+    /// Print the recommendations of a user, from the last run.
     Recommend(recommend::Arguments),
-    /// Look at the store, check it, make it smaller.
+    /// List, check and collect the store.
     Cache(cache::Arguments),
     /// List the runs, with their times, what they reused, and metrics.
     History(runs::history::Arguments),
-    /// Say what changed from one run to another: configuration, inputs, metrics, outputs.
+    /// Print what changed from one run to another: configuration, inputs, metrics, outputs.
     Diff(runs::diff::Arguments),
     /// Write a starter pipeline and a sample of data.
     Init(init::Arguments),
-    /// Put what a sink published before its last run back in place.
+    /// Restore what a sink published before its last run.
     Rollback(rollback::Arguments),
-    /// Apply what the last run has learnt to new rows.
+    /// Apply the fitted operators of the last run to new rows.
     Transform(transform::Arguments),
-    /// Turn the ids of a node's columns back into what they stand for.
+    /// Decode the ids in a node's columns to original values.
     Decode(transform::Arguments),
     /// List the operators, or document one.
     Ops(ops::Arguments),
-    /// Say what a code of `validate` means, with a pipeline that fails and its mend.
+    /// Explain a diagnostic code, with a pipeline that fails and its fix.
     Explain(explain::Arguments),
     /// Print the JSON Schema of pipeline files, for editors.
     Schema,
@@ -97,7 +101,7 @@ enum Command {
     },
 }
 
-/// What every command that reads a pipeline takes.
+/// Arguments of every command that reads a pipeline.
 #[derive(Debug, clap::Args)]
 struct PipelineArguments {
     /// The pipeline.
@@ -105,14 +109,14 @@ struct PipelineArguments {
     /// Replace a value: `--set vars.rows=1000`. The path must exist.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     overrides: Vec<Override>,
-    /// Where artifacts are kept: a folder, `.towline` by default; or the address of a store that is shared with others
-    /// (`s3://BUCKET/PREFIX`, `gs://...`, `az://...`, `file:///FOLDER`), in place of the pipeline's own `store`. Both may be
+    /// The store: a folder, `.towline` by default; or the address of a shared store
+    /// (`s3://BUCKET/PREFIX`, `gs://...`, `az://...`, `file:///FOLDER`), in place of the pipeline's `store`. Both may be
     /// given.
     #[arg(long = "store", value_name = "FOLDER|URL")]
     stores: Vec<StorePlace>,
 }
 
-/// What `--store` names.
+/// A value of `--store`.
 #[derive(Debug, Clone)]
 enum StorePlace {
     Folder(PathBuf),
@@ -150,7 +154,7 @@ impl PipelineArguments {
     }
 }
 
-/// When colours are used.
+/// Output format of `graph`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum GraphFormat {
     /// Indented text.
@@ -166,12 +170,18 @@ pub fn main(registry: &Registry) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let code = if error.use_stderr() { Exit::Invalid } else { Exit::Fine };
-            // Where even the usage cannot be printed there is nobody to tell.
+            let code = if error.use_stderr() {
+                Exit::Invalid
+            } else {
+                Exit::Success
+            };
+            // If the usage cannot be printed, there is nothing else to do.
             let _ = error.print();
             return code;
         }
     };
+    log::start(cli.verbose);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "towline started");
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, registry),
         Command::Plan(arguments) => run::plan::run(&arguments, registry),
@@ -194,12 +204,12 @@ pub fn main(registry: &Registry) -> Exit {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "towline", &mut script);
             print!("{}", String::from_utf8_lossy(&script));
-            Exit::Fine
+            Exit::Success
         }
     }
 }
 
-/// Colours go to a terminal whose user has not refused them.
+/// Colours on a terminal, unless `NO_COLOR` is set.
 fn style(stream: &impl IsTerminal) -> Style {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Style {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use towline_api::{Descriptor, Port, Purity, Registry};
+use towline_operators::MERLIN_NAMES;
 
 /// Every operator with its inputs, parameters and an example, and what it is called in NVTabular.
 pub(super) fn page(registry: &Registry) -> String {
@@ -9,9 +10,11 @@ pub(super) fn page(registry: &Registry) -> String {
         "# Operators\n\nMade by `towline ops --format md` from the operators' own code; a test keeps it fresh.\n\n",
     );
     out.push_str("## NVTabular -> Towline\n\n| NVTabular | Towline |\n|---|---|\n");
-    let mut names: Vec<(&str, &str)> = registry
+    let known = MERLIN_NAMES
         .iter()
-        .flat_map(|operator| operator.nvtabular.iter().map(|name| (*name, operator.name)))
+        .filter(|(operator, _)| registry.get(operator).is_some());
+    let mut names: Vec<(&str, &str)> = known
+        .flat_map(|(operator, names)| names.iter().map(|name| (*name, *operator)))
         .collect();
     names.sort_unstable();
     for (theirs, ours) in names {

@@ -9,12 +9,12 @@ use crate::cli::{Exit, operators_markdown, tables};
 pub(super) struct Arguments {
     /// The operator to document.
     name: Option<String>,
-    /// How to write it; `md` has all operators on a page.
+    /// Output format; `md` has all operators on one page.
     #[arg(long, value_enum, default_value_t = OpsFormat::Text)]
     format: OpsFormat,
 }
 
-/// How operators are listed.
+/// Output format of `ops`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum OpsFormat {
     /// For a terminal.
@@ -26,7 +26,7 @@ enum OpsFormat {
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     if arguments.format == OpsFormat::Md {
         print!("{}", operators_markdown::page(registry));
-        return Exit::Fine;
+        return Exit::Success;
     }
     let Some(name) = &arguments.name else {
         let rows = registry
@@ -40,11 +40,11 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
             })
             .collect();
         print!("{}", tables::table(&["operator", "what it does"], rows));
-        return Exit::Fine;
+        return Exit::Success;
     };
     if let Some(operator) = registry.get(name) {
         print!("{}", document(operator));
-        return Exit::Fine;
+        return Exit::Success;
     }
     eprintln!(
         "error: there is no operator `{name}`: {}",

@@ -7,7 +7,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use towline_api::{
-    Column, Form, NodeType, OperatorError, Registry, Result, Schema, TableContext, TableFile, Tag, suggest,
+    Column, Form, ModelType, NodeType, OperatorError, Registry, Result, Schema, TableContext, TableFile, Tag, suggest,
 };
 
 use crate::cli::{Exit, PipelineArguments, load, tables};
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     /// The user, by original id.
     #[arg(long, value_name = "ID")]
     user: String,
-    /// How many items to show.
+    /// Maximum number of items to show.
     #[arg(long, default_value_t = 10)]
     k: usize,
     /// The node that makes the lists, where the pipeline has several.
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     let checked = load::check(&arguments.pipeline.file, &arguments.pipeline.overrides, registry, false);
     let broken = checked.diagnostics.iter().any(Diagnostic::is_error);
     let invalid = || {
-        checked.tell(&file);
+        checked.print_diagnostics(&file);
         Exit::Invalid
     };
     let Some(typed) = &checked.typed else {
@@ -69,9 +69,9 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     if broken {
         let first = checked.diagnostics.iter().find(|diagnostic| diagnostic.is_error());
         let why = first.map_or("", |diagnostic| diagnostic.message.as_str());
-        eprintln!("note: {file} could not run now ({why}); this is what the last run made");
+        eprintln!("note: {file} could not run now ({why}); these are the results of the last run");
     } else {
-        checked.tell(&file);
+        checked.print_diagnostics(&file);
     }
     let answer = Answer {
         pipeline: &typed.pipeline,
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
         index,
     };
     match answer.print(&arguments.user, arguments.k) {
-        Ok(()) => Exit::Fine,
+        Ok(()) => Exit::Success,
         Err(error) => {
             eprintln!("error: {error}");
             Exit::Failed
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     }
 }
 
-/// What is known of a node: from the pipeline, or, where its sources are gone, from what the last run stored.
+/// A node: from the pipeline, or, if the pipeline cannot be loaded now, from what the last run stored.
 struct Known<'a> {
     typed: Option<&'a TypedNode>,
     stored: Option<Entry>,
@@ -121,8 +121,8 @@ impl Known<'_> {
     /// The column of items, if it makes a model.
     fn item_id(&self) -> Option<&str> {
         match (self.typed.map(|typed| &typed.output), self.content()) {
-            (Some(NodeType::Model(model)), _) => Some(&model.item_id),
-            (None, Some(Content::Model { model_type, .. })) => Some(&model_type.item_id),
+            (Some(NodeType::Model(model)), _) => item_column(model),
+            (None, Some(Content::Model { model_type, .. })) => item_column(model_type),
             _ => None,
         }
     }
@@ -130,6 +130,15 @@ impl Known<'_> {
     fn content(&self) -> Option<&Content> {
         self.stored.as_ref().map(|entry| &entry.content)
     }
+}
+
+/// The column with the ids of items, if a model reads one.
+fn item_column(model: &ModelType) -> Option<&str> {
+    let column = model
+        .inputs
+        .values()
+        .find_map(|schema| schema.tagged(&[Tag::Item, Tag::Id]).next());
+    column.map(|column| column.name.as_str())
 }
 
 /// The column of users, if rows have lists of items for them.
@@ -161,7 +170,7 @@ fn lists_node(pipeline: &Pipeline, nodes: &[Known<'_>], wanted: Option<&str>) ->
     }
 }
 
-/// What an answer is made of.
+/// The parts of an answer.
 struct Answer<'a> {
     pipeline: &'a Pipeline,
     nodes: &'a [Known<'a>],

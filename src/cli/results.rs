@@ -10,7 +10,7 @@ use crate::cli::Exit;
 pub(super) fn write(text: fmt::Arguments<'_>) {
     let exit = match written(&mut io::stdout().lock(), text) {
         Ok(()) => return,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Closed,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::BrokenPipe,
         Err(error) => {
             eprintln!("error: the results cannot be written: {error}");
             Exit::Failed

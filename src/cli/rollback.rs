@@ -1,6 +1,6 @@
 //! `towline rollback FILE [NODE]`
 
-use towline_api::{Registry, Result, suggest};
+use towline_api::{Form, Registry, Result, suggest};
 
 use crate::cli::{Exit, PipelineArguments, load};
 use crate::typing::{NodeId, TypedGraph};
@@ -9,7 +9,7 @@ use crate::typing::{NodeId, TypedGraph};
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
-    /// The node that published; all that keep earlier generations by default.
+    /// The node that published; by default, all that keep earlier generations.
     node: Option<String>,
 }
 
@@ -31,21 +31,24 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
             }
         },
     };
-    tell(&graph, roll_back(&graph, chosen))
+    print_results(&graph, roll_back(&graph, chosen))
 }
 
-/// What came of it, by node; nodes that keep nothing are left out.
+/// The results by node; nodes that keep no earlier generation are left out.
 fn roll_back(graph: &TypedGraph, chosen: Vec<NodeId>) -> Vec<(NodeId, Result<String>)> {
-    let back = |id: NodeId| Some((id, graph[id].built.operator.roll_back()?));
+    let back = |id: NodeId| match graph[id].form() {
+        Form::Sink(sink) => Some((id, sink.roll_back()?)),
+        _ => None,
+    };
     chosen.into_iter().filter_map(back).collect()
 }
 
-fn tell(graph: &TypedGraph, results: Vec<(NodeId, Result<String>)>) -> Exit {
+fn print_results(graph: &TypedGraph, results: Vec<(NodeId, Result<String>)>) -> Exit {
     if results.is_empty() {
-        eprintln!("error: no node keeps what it published before (RedisSink does with `publish: swap` or `pointer`)");
+        eprintln!("error: no node keeps earlier generations (RedisSink does with `publish: swap` or `pointer`)");
         return Exit::Invalid;
     }
-    let mut exit = Exit::Fine;
+    let mut exit = Exit::Success;
     for (id, result) in results {
         let name = &graph[id].name;
         match result {

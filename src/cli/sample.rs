@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// How many people buy something.
+/// The number of buyers.
 const USERS: u64 = 400;
 
 const CATALOGUE: [(&str, [&str; 8]); 6] = [

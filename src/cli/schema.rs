@@ -8,5 +8,5 @@ use crate::config::json_schema;
 /// Prints the JSON Schema of pipeline files.
 pub(super) fn run(registry: &Registry) -> Exit {
     println!("{:#}", json_schema(registry));
-    Exit::Fine
+    Exit::Success
 }

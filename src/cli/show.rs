@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     pipeline: PipelineArguments,
     /// The node.
     node: String,
-    /// How many rows to show of each split.
+    /// Maximum number of rows to show of each split.
     #[arg(long, default_value_t = 10)]
     rows: usize,
 }
@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
             println!("\n{}", why.as_deref().unwrap_or(nothing));
         }
     }
-    Exit::Fine
+    Exit::Success
 }
 
 /// The records of a pipeline's runs, the latest first.
@@ -83,7 +83,7 @@ fn named(run: &RunRecord) -> String {
     format!("{} of {}", run.id, runs::date(run.started))
 }
 
-/// How a node ended, in words: `failed: why`.
+/// The status of a node as text: `failed: reason`.
 fn end(node: &NodeRecord) -> String {
     let end = match node.status {
         NodeStatus::Failed => "failed".to_owned(),

@@ -12,8 +12,8 @@ use crate::cli::{Exit, Format};
 use crate::config::Override;
 use crate::config::yaml::{Diagnostic, SourceMap};
 use crate::pipeline_tests;
-use crate::pipeline_tests::{Setting, TestCase, TestFailure, Tested};
-use crate::report::{Findings, write};
+use crate::pipeline_tests::{TestCase, TestFailure, TestReport, TestSetup};
+use crate::report::{FileReport, write};
 use crate::run::{Failure, RunOptions};
 use crate::store::Store;
 
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     /// Let warnings fail, too.
     #[arg(long)]
     deny_warnings: bool,
-    /// How to write what came of them.
+    /// Output format.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Do not even read the schemas of sources: each must declare its own with `schema`.
@@ -43,8 +43,8 @@ pub(super) struct Arguments {
 struct TestedFile {
     file: String,
     checked: Checked,
-    /// Nothing, if the pipeline is not valid.
-    tests: Option<Vec<Tested>>,
+    /// Empty if the pipeline is not valid.
+    tests: Option<Vec<TestReport>>,
 }
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
         match tested(file, arguments, registry, &runtime) {
             Ok(tested) => {
                 if machine.is_none() {
-                    tell(&tested);
+                    print_results(&tested);
                 }
                 files.push(tested);
             }
@@ -72,20 +72,20 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     let passed = tests().filter(|test| test.passed()).count();
     let failed = tests().count() - passed;
     match machine {
-        Some(format) => print!("{}", write(format, &findings(&files, arguments.deny_warnings))),
+        Some(format) => print!("{}", write(format, &reports(&files, arguments.deny_warnings))),
         None => println!("\n{passed} passed, {failed} failed"),
     }
     if files.iter().any(|file| file.tests.is_none()) {
         Exit::Invalid
     } else if failed > 0 {
-        Exit::Check
+        Exit::CheckFailed
     } else {
-        Exit::Fine
+        Exit::Success
     }
 }
 
-fn findings(files: &[TestedFile], deny_warnings: bool) -> Vec<Findings<'_>> {
-    let findings = files.iter().map(|file| Findings {
+fn reports(files: &[TestedFile], deny_warnings: bool) -> Vec<FileReport<'_>> {
+    let reports = files.iter().map(|file| FileReport {
         file: &file.file,
         sources: &file.checked.sources,
         diagnostics: &file.checked.diagnostics,
@@ -93,11 +93,11 @@ fn findings(files: &[TestedFile], deny_warnings: bool) -> Vec<Findings<'_>> {
         tests: Some(file.tests.as_deref().unwrap_or_default()),
         deny_warnings,
     });
-    findings.collect()
+    reports.collect()
 }
 
-fn tell(tested: &TestedFile) {
-    tested.checked.tell(&tested.file);
+fn print_results(tested: &TestedFile) {
+    tested.checked.print_diagnostics(&tested.file);
     if let Some(tests) = &tested.tests {
         println!("{}", tested.file);
         for test in tests {
@@ -121,17 +121,17 @@ fn tested(
         offline: arguments.offline,
     };
     let typed = checked.typed.as_ref().filter(|_| !broken);
-    let setting =
-        typed.and_then(|typed| Setting::of(typed, &checked.sources, registry, CHAIN_OPERATORS.select, &context));
+    let setup =
+        typed.and_then(|typed| TestSetup::of(typed, &checked.sources, registry, CHAIN_OPERATORS.select, &context));
     let wanted = |case: &&TestCase| {
         let only = arguments.only.as_ref();
         only.is_none_or(|only| case.name.value.contains(only))
     };
-    let tests = setting.map(|setting| {
+    let tests = setup.map(|setup| {
         let cases = cases.iter().filter(wanted);
         cases
-            .map(|case| trial(&setting, case, runtime).map_err(|error| (case.name.value.clone(), error)))
-            .collect::<Result<Vec<Tested>, _>>()
+            .map(|case| test_run(&setup, case, runtime).map_err(|error| (case.name.value.clone(), error)))
+            .collect::<Result<Vec<TestReport>, _>>()
     });
     Ok(TestedFile {
         file: file.display().to_string(),
@@ -140,13 +140,13 @@ fn tested(
     })
 }
 
-fn trial(setting: &Setting<'_>, case: &TestCase, runtime: &Runtime) -> Result<Tested, Failure> {
+fn test_run(setup: &TestSetup<'_>, case: &TestCase, runtime: &Runtime) -> Result<TestReport, Failure> {
     let folder = TempDir::new().map_err(OperatorError::io(std::env::temp_dir()))?;
-    let failures = match pipeline_tests::prepare(setting, case, folder.path()) {
-        Ok(subject) => {
+    let failures = match pipeline_tests::prepare(setup, case, folder.path()) {
+        Ok(test_pipeline) => {
             let store = Store::open(&folder.path().join("store"))?;
             runtime
-                .block_on(subject.run(case, store, RunOptions::default()))?
+                .block_on(test_pipeline.run(case, store, RunOptions::default()))?
                 .failures
         }
         // The same was checked without a folder before.
@@ -159,14 +159,14 @@ fn trial(setting: &Setting<'_>, case: &TestCase, runtime: &Runtime) -> Result<Te
             })
             .collect(),
     };
-    Ok(Tested {
+    Ok(TestReport {
         name: case.name.value.clone(),
         span: case.name.span,
         failures,
     })
 }
 
-fn text(sources: &SourceMap, test: &Tested) -> String {
+fn text(sources: &SourceMap, test: &TestReport) -> String {
     if test.passed() {
         return format!("  ok    {}\n", test.name);
     }

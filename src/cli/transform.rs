@@ -28,7 +28,7 @@ pub(super) struct Arguments {
 
 /// Applies what the last run has learnt to new rows.
 pub(super) fn transform(arguments: &Arguments, registry: &Registry) -> Exit {
-    tell(opened(arguments, registry).map(|transformer| {
+    finish(opened(arguments, registry).map(|transformer| {
         transformer.and_then(|transformer| {
             let schema = transformer.output().to_arrow();
             let out = Rewrite {
@@ -42,7 +42,7 @@ pub(super) fn transform(arguments: &Arguments, registry: &Registry) -> Exit {
 
 /// Turns the ids of a node's columns back into what they stand for.
 pub(super) fn decode(arguments: &Arguments, registry: &Registry) -> Exit {
-    tell(opened(arguments, registry).map(|transformer| {
+    finish(opened(arguments, registry).map(|transformer| {
         transformer.and_then(|transformer| {
             let table = TableFile {
                 path: arguments.input.clone(),
@@ -89,11 +89,11 @@ fn opened(arguments: &Arguments, registry: &Registry) -> Result<Result<Transform
     Ok(Transformer::new(&graph, &store, &arguments.to))
 }
 
-fn tell(done: Result<Result<u64, TransformError>, Exit>) -> Exit {
+fn finish(done: Result<Result<u64, TransformError>, Exit>) -> Exit {
     match done {
         Ok(Ok(rows)) => {
             println!("{rows} rows");
-            Exit::Fine
+            Exit::Success
         }
         Ok(Err(error)) => {
             eprintln!("error: {error}");

@@ -7,7 +7,7 @@ use towline_api::Registry;
 use crate::cli::load::{Checked, check_with_tests};
 use crate::cli::{Exit, Format, tables};
 use crate::config::Override;
-use crate::report::{Findings, write};
+use crate::report::{FileReport, write};
 use crate::typing::TypedPipeline;
 
 #[derive(Debug, clap::Args)]
@@ -18,16 +18,16 @@ pub(super) struct Arguments {
     /// Replace a value: `--set vars.rows=1000`. The path must exist.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     overrides: Vec<Override>,
-    /// Let warnings fail, too.
+    /// Exit with an error if there are warnings.
     #[arg(long)]
     deny_warnings: bool,
-    /// How to write what was found.
+    /// Output format.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Print the columns of every node, with their types, tags and domains.
     #[arg(long)]
     types: bool,
-    /// Do not even read the schemas of sources: each must declare its own with `schema`.
+    /// Do not read the schemas of sources: each must declare its own with `schema`.
     #[arg(long)]
     offline: bool,
 }
@@ -41,9 +41,9 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
             (file.display().to_string(), checked)
         })
         .collect();
-    let findings: Vec<Findings<'_>> = checked
+    let reports: Vec<FileReport<'_>> = checked
         .iter()
-        .map(|(file, checked)| Findings {
+        .map(|(file, checked)| FileReport {
             file,
             sources: &checked.sources,
             diagnostics: &checked.diagnostics,
@@ -53,21 +53,21 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
         })
         .collect();
     match arguments.format.machine() {
-        Some(format) => print!("{}", write(format, &findings)),
-        None => tell(&checked, &findings, arguments.types),
+        Some(format) => print!("{}", write(format, &reports)),
+        None => print_results(&checked, &reports, arguments.types),
     }
-    if findings.iter().all(Findings::passes) {
-        Exit::Fine
+    if reports.iter().all(FileReport::passes) {
+        Exit::Success
     } else {
         Exit::Invalid
     }
 }
 
-fn tell(checked: &[(String, Checked)], findings: &[Findings<'_>], types: bool) {
-    for ((file, checked), findings) in checked.iter().zip(findings) {
-        checked.tell(file);
-        if let Some(typed) = findings.typed {
-            if findings.passes() {
+fn print_results(checked: &[(String, Checked)], reports: &[FileReport<'_>], types: bool) {
+    for ((file, checked), reports) in checked.iter().zip(reports) {
+        checked.print_diagnostics(file);
+        if let Some(typed) = reports.typed {
+            if reports.passes() {
                 println!("{file}: valid, {} nodes", typed.pipeline.nodes.len());
             }
             if types {

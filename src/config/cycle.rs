@@ -1,4 +1,4 @@
-//! Finding circles, and an order where there are none. Nothing here recurses: a chain may have any length.
+//! Cycle detection and topological order. Nothing here recurses: a chain may have any length.
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
@@ -8,22 +8,22 @@ use petgraph::Direction;
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-/// One shortest circle for each group of nodes that lie on circles together, each beginning with its smallest index.
+/// One shortest cycle for each strongly connected component, each beginning with its smallest index.
 pub(crate) fn cycles(graph: &DiGraph<usize, ()>) -> Vec<Vec<usize>> {
     let mut found: Vec<Vec<usize>> = kosaraju_scc(graph)
         .into_iter()
         .filter_map(|group| {
             let first = group.iter().copied().min()?;
-            let circle = group.len() > 1 || graph.contains_edge(first, first);
-            circle.then(|| shortest_circle(graph, first))
+            let cycle = group.len() > 1 || graph.contains_edge(first, first);
+            cycle.then(|| shortest_cycle(graph, first))
         })
         .collect();
     found.sort();
     found
 }
 
-/// The shortest way from a node back to itself.
-fn shortest_circle(graph: &DiGraph<usize, ()>, start: NodeIndex) -> Vec<usize> {
+/// The shortest cycle through a node.
+fn shortest_cycle(graph: &DiGraph<usize, ()>, start: NodeIndex) -> Vec<usize> {
     let mut came_from: HashMap<NodeIndex, NodeIndex> = HashMap::new();
     let mut waiting = VecDeque::from([start]);
     while let Some(node) = waiting.pop_front() {
@@ -49,7 +49,7 @@ fn shortest_circle(graph: &DiGraph<usize, ()>, start: NodeIndex) -> Vec<usize> {
     vec![start.index()]
 }
 
-/// The order in which each node follows all it needs, smaller indices first; nodes on and behind circles are left out.
+/// Topological order, smaller indices first; nodes on and behind cycles are left out.
 pub(crate) fn order(graph: &DiGraph<usize, ()>) -> Vec<usize> {
     let mut missing: Vec<usize> = graph
         .node_indices()

@@ -1,9 +1,9 @@
-//! `defaults:`: parameters that the nodes of an operator have unless they say otherwise.
+//! `defaults:`: default parameters by operator.
 
 use std::collections::BTreeMap;
 
 use crate::config::interpolation::interpolate::Interpolator;
-use crate::config::nodes::wrong_type;
+use crate::config::key_errors::wrong_type;
 use crate::config::yaml::{Key, Mapping, Value, ValueKind};
 
 /// By operator: the place of its name, and the parameters.

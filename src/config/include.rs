@@ -3,17 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use crate::config::load::{check_version, read};
-use crate::config::nodes::{unknown_key, wrong_type};
+use crate::config::file::read;
+use crate::config::key_errors::{unknown_key, wrong_type};
+use crate::config::version::check_version;
 use crate::config::yaml;
 use crate::config::yaml::{Code, Diagnostic, Key, Mapping, SourceMap, Span, Value, ValueKind};
 
-/// What a file that is included may hold.
+/// The keys of an included file.
 const KEYS: [&str; 5] = ["version", "include", "vars", "defaults", "nodes"];
 /// The sections that are put together.
 const SECTIONS: [&str; 3] = ["vars", "defaults", "nodes"];
-/// More files than anybody divides a pipeline into.
-const MOST_FILES: usize = 100;
+/// Maximum number of files of one pipeline.
+const MAX_INCLUDED_FILES: usize = 100;
 
 /// The file's own mapping with everything that it includes. A file that is reached on several ways is there once.
 pub(crate) fn merge(sources: &mut SourceMap, name: &str, root: Mapping, diagnostics: &mut Vec<Diagnostic>) -> Mapping {
@@ -68,7 +69,7 @@ impl Includer<'_> {
         names
     }
 
-    /// What a file that is named in `from` holds, with all that it includes.
+    /// The content of a file that is named in `from`, with all that it includes.
     fn file(&mut self, from: &Path, text: &str, span: Span) -> Option<Mapping> {
         let path = from.parent().unwrap_or(Path::new("")).join(text);
         let shown = path.display().to_string();
@@ -79,18 +80,18 @@ impl Includer<'_> {
         if let Some(first) = self.open.iter().position(|(open, _)| *open == known) {
             let mut names: Vec<&str> = self.open[first..].iter().map(|(_, name)| name.as_str()).collect();
             names.push(&self.open[first].1);
-            let message = format!("files include each other in a circle: {}", names.join(" -> "));
+            let message = format!("files include each other in a cycle: {}", names.join(" -> "));
             let diagnostic = Diagnostic::error(Code::Cycle, message)
                 .at(span)
                 .label("back to an open file");
-            self.diagnostics.push(diagnostic.help("take one of these includes out"));
+            self.diagnostics.push(diagnostic.help("remove one of these includes"));
             return None;
         }
         if !self.seen.insert(known.clone()) {
             return None;
         }
-        if self.seen.len() > MOST_FILES {
-            return self.refuse(span, &format!("more than {MOST_FILES} files are included"));
+        if self.seen.len() > MAX_INCLUDED_FILES {
+            return self.refuse(span, &format!("more than {MAX_INCLUDED_FILES} files are included"));
         }
         let bytes = match read(&path) {
             Ok(bytes) => bytes,
@@ -102,13 +103,12 @@ impl Includer<'_> {
         let whole = root.span;
         let ValueKind::Mapping(root) = root.kind else {
             self.diagnostics
-                .push(wrong_type("a file that is included must be a mapping", &root));
+                .push(wrong_type("an included file must be a mapping", &root));
             return None;
         };
         for (key, _) in &root.entries {
             if !KEYS.contains(&key.value.as_str()) {
-                self.diagnostics
-                    .push(unknown_key(key, "a file that is included", &KEYS));
+                self.diagnostics.push(unknown_key(key, "an included file", &KEYS));
             }
         }
         check_version(&root, whole, self.diagnostics);

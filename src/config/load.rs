@@ -1,24 +1,24 @@
-//! From a file to a pipeline, with everything that is wrong with it found in one pass.
+//! Loading of a pipeline file, with all errors found in one pass.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::Path;
 
-use crate::config::expand::Drafter;
+use crate::config::chain_operators::ChainOperators;
+use crate::config::file::read;
 use crate::config::interpolation::interpolate::Interpolator;
 use crate::config::interpolation::overrides::Override;
 use crate::config::interpolation::{overrides, secrets, variables};
+use crate::config::key_errors::{unknown_key, wrong_type};
 use crate::config::model::Pipeline;
-use crate::config::nodes::{unknown_key, wrong_type};
-use crate::config::resolve::{Tied, tie};
-use crate::config::yaml::{Code, Diagnostic, FileId, Mapping, SourceMap, Span, Value, ValueKind};
+use crate::config::nodes::parser::NodeParser;
+use crate::config::resolve::{ResolvedGraph, resolve};
+use crate::config::version::check_version;
+use crate::config::yaml::{Code, Diagnostic, FileId, Mapping, SourceMap, Span, Spanned, Value, ValueKind};
 use crate::config::{defaults, include, yaml};
-use crate::store::Address;
 
-const VERSION: i64 = 1;
-/// Nobody reads more, and to find the line and column of each takes time in a file of one long line.
-const MOST_FOUND: usize = 500;
-/// What a pipeline may hold: each key with its documentation and its JSON type (`texts` is a list of strings).
+/// Maximum number of diagnostics: finding line and column of each takes time in a file of one long line.
+const MAX_DIAGNOSTICS: usize = 500;
+/// The keys of a pipeline, each with its documentation and its JSON type (`texts` is a list of strings).
 pub(crate) const KEYS: [(&str, &str, &str); 9] = [
     ("version", "The version of the format: 1.", ""),
     (
@@ -26,7 +26,7 @@ pub(crate) const KEYS: [(&str, &str, &str); 9] = [
         "The name of the pipeline; without it, the name of the file.",
         "string",
     ),
-    ("description", "What the pipeline is for.", "string"),
+    ("description", "The description of the pipeline.", "string"),
     (
         "include",
         "Files whose variables, defaults and nodes are put before those of this one; paths are relative to it.",
@@ -34,40 +34,29 @@ pub(crate) const KEYS: [(&str, &str, &str); 9] = [
     ),
     (
         "vars",
-        "Variables: `${vars.x}` stands for the value of `x`, `--set vars.x=1` replaces it.",
+        "Variables: `${vars.x}` is the value of `x`, `--set vars.x=1` replaces it.",
         "",
     ),
     (
         "defaults",
-        "By operator, the parameters that its nodes have unless they say otherwise.",
+        "By operator, the default parameters of its nodes.",
         "object",
     ),
     (
         "store",
-        "A store that is shared with others: `s3://BUCKET/PREFIX`, `gs://...`, `az://...` or `file:///FOLDER`. What somebody \
-         has made is taken from it, what is made is given to it; credentials are taken from the environment.",
+        "A shared store: `s3://BUCKET/PREFIX`, `gs://...`, `az://...` or `file:///FOLDER`. Artifacts \
+         are read from it and written to it; credentials are taken from the environment.",
         "string",
     ),
     ("nodes", "The nodes by name: a mapping with `op`, or a chain.", "object"),
     (
         "tests",
-        "Tests by name, which `towline test` runs: `given` has rows of nodes, `expect` rows or facts of others.",
+        "Tests by name, which `towline test` runs: `given` has input rows, `expect` expected rows or expectations.",
         "object",
     ),
 ];
 
-/// The operators behind the signs of the chain notation: only the registry of operators knows their names.
-#[derive(Debug, Clone, Copy)]
-pub struct ChainOperators<'a> {
-    /// What `a + b` means.
-    pub concat: &'a str,
-    /// What a chain without a step means.
-    pub select: &'a str,
-    /// What a sweep ends in: it takes `models`, and `evaluations` of them, and hands on the best.
-    pub best: &'a str,
-}
-
-/// What a pipeline is loaded with besides its text.
+/// Options of loading.
 #[derive(Clone, Copy)]
 pub struct LoadOptions<'a> {
     /// The environment: the value of a variable, if it is set.
@@ -87,7 +76,7 @@ impl std::fmt::Debug for LoadOptions<'_> {
     }
 }
 
-/// What loading found.
+/// The result of loading.
 #[derive(Debug)]
 pub struct Loaded {
     /// The texts that every span points into.
@@ -115,21 +104,6 @@ pub fn load_file(path: &Path, options: &LoadOptions<'_>) -> Loaded {
     }
 }
 
-/// The bytes of a file, or why there are none.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Err("it is a directory".to_owned()),
-        // A pipe or a device may never end.
-        Ok(metadata) if !metadata.is_file() => Err("it is not a regular file".to_owned()),
-        Ok(metadata) if metadata.len() > yaml::MAX_BYTES as u64 => {
-            Err(format!("it has {} bytes: this is not a pipeline", metadata.len()))
-        }
-        Ok(_) => fs::read(path).map_err(|error| error.to_string()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("there is no such file".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 /// Loads a pipeline from its text; `name` is what diagnostics call it.
 pub fn load_text(name: &str, text: &[u8], options: &LoadOptions<'_>) -> Loaded {
     let mut sources = SourceMap::default();
@@ -142,6 +116,12 @@ pub fn load_text(name: &str, text: &[u8], options: &LoadOptions<'_>) -> Loaded {
         pipeline = built;
     }
     tidy(&mut diagnostics);
+    tracing::debug!(
+        file = name,
+        nodes = pipeline.as_ref().map(|pipeline| pipeline.nodes.len()),
+        diagnostics = diagnostics.len(),
+        "loaded"
+    );
     Loaded {
         sources,
         pipeline,
@@ -154,7 +134,7 @@ fn tidy(diagnostics: &mut Vec<Diagnostic>) {
     let mut seen = HashSet::new();
     diagnostics.retain(|diagnostic| seen.insert((diagnostic.code, diagnostic.span, diagnostic.message.clone())));
     diagnostics.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.severity));
-    diagnostics.truncate(MOST_FOUND);
+    diagnostics.truncate(MAX_DIAGNOSTICS);
 }
 
 fn build(
@@ -199,29 +179,29 @@ fn build(
     let tests = root.get("tests").and_then(|tests| interpolator.value(tests));
     let store = shared_store(&mut interpolator, root.get("store"));
     let defaults = defaults::read(&mut interpolator, root.get("defaults"));
-    let mut drafter = Drafter {
+    let mut parser = NodeParser {
         interpolator,
         operators: options.operators,
         defaults,
-        drafts: Vec::new(),
+        unresolved: Vec::new(),
     };
     let entries = root.get("nodes").and_then(Value::as_mapping);
     if let Some(entries) = entries {
-        drafter.nodes(entries);
+        parser.nodes(entries);
     }
-    let Drafter {
+    let NodeParser {
         interpolator,
         defaults,
-        drafts,
+        unresolved,
         ..
-    } = drafter;
+    } = parser;
     let mut diagnostics = interpolator.diagnostics;
     // A misspelt use would also leave the variable that was meant unused.
     if diagnostics.iter().all(|found| found.code != Code::UndefinedVariable) {
         diagnostics.extend(unused);
     }
     let empty = Mapping::default();
-    let Tied { nodes, graph, order } = tie(drafts, entries.unwrap_or(&empty), &mut diagnostics);
+    let ResolvedGraph { nodes, graph, order } = resolve(unresolved, entries.unwrap_or(&empty), &mut diagnostics);
     let pipeline = Pipeline {
         name,
         description,
@@ -235,27 +215,6 @@ fn build(
         env_read: interpolator.env_read,
     };
     (Some(pipeline), diagnostics)
-}
-
-pub(crate) fn check_version(root: &Mapping, span: Span, diagnostics: &mut Vec<Diagnostic>) {
-    match root.get("version") {
-        None => {
-            let diagnostic = Diagnostic::error(Code::MissingKey, "the file does not say which version it is");
-            diagnostics.push(
-                diagnostic
-                    .at(span.head())
-                    .help(format!("begin it with `version: {VERSION}`")),
-            );
-        }
-        Some(value) => match value.kind {
-            ValueKind::Int(VERSION) => {}
-            ValueKind::Int(_) | ValueKind::UInt(_) => {
-                let message = format!("this program reads version {VERSION} of pipelines only");
-                diagnostics.push(Diagnostic::error(Code::UnsupportedVersion, message).at(value.span));
-            }
-            _ => diagnostics.push(wrong_type("`version` must be an integer", value)),
-        },
-    }
 }
 
 fn check_nodes(root: &Mapping, span: Span, diagnostics: &mut Vec<Diagnostic>) {
@@ -284,14 +243,15 @@ fn text(root: &Mapping, key: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<
             None
         }
         None => {
-            diagnostics.push(wrong_type(&format!("`{key}` must be a text"), value));
+            diagnostics.push(wrong_type(&format!("`{key}` must be a string"), value));
             None
         }
     }
 }
 
-/// The address of the shared store. An empty one is none, so that the environment can name it or not.
-fn shared_store(interpolator: &mut Interpolator<'_>, value: Option<&Value>) -> Option<Address> {
+/// The address of the shared store as it is written; whoever opens the store parses it. An empty one is none, so that the
+/// environment can name it or not.
+fn shared_store(interpolator: &mut Interpolator<'_>, value: Option<&Value>) -> Option<Spanned<String>> {
     let value = interpolator.value(value?)?;
     let text = match &value.kind {
         ValueKind::Null => return None,
@@ -303,18 +263,7 @@ fn shared_store(interpolator: &mut Interpolator<'_>, value: Option<&Value>) -> O
             return None;
         }
     };
-    if text.is_empty() {
-        return None;
-    }
-    let address = text.parse::<Address>();
-    address
-        .map_err(|message| {
-            let diagnostic = Diagnostic::error(Code::OutOfRange, message).at(value.span);
-            interpolator
-                .diagnostics
-                .push(diagnostic.help("a folder for this machine alone is named with --store"));
-        })
-        .ok()
+    (!text.is_empty()).then(|| Spanned::new(text.to_owned(), value.span))
 }
 
 fn stem(name: &str) -> String {

@@ -1,13 +1,15 @@
 //! The tree of a pipeline file, read into nodes and chains, and from there into a graph.
 
 mod chain;
+mod chain_operators;
 mod cycle;
 mod defaults;
-mod expand;
 mod expectation;
 pub mod expression;
+mod file;
 mod include;
 pub(crate) mod interpolation;
+mod key_errors;
 mod load;
 mod model;
 mod names;
@@ -19,13 +21,15 @@ mod settings;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod version;
 pub mod yaml;
 
+pub use chain_operators::ChainOperators;
 pub use expectation::Expectation;
 pub(crate) use expectation::read_expectations;
 pub use interpolation::overrides::{BadOverride, Override};
-pub use load::{ChainOperators, LoadOptions, Loaded, load_file, load_text};
-pub use model::{Connections, Holes, Node, Pipeline, Reference, Selection};
-pub(crate) use nodes::{unknown_key, wrong_type};
+pub(crate) use key_errors::{deprecated_name, unknown_key, wrong_type};
+pub use load::{LoadOptions, Loaded, load_file, load_text};
+pub use model::{Connections, InvalidParts, Node, Pipeline, Reference, Selection};
 pub use schema::json_schema;
 pub use settings::{CacheMode, Settings};

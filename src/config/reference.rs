@@ -11,7 +11,8 @@ impl Pipeline {
     /// The reference that a key is: `node`, `node.split`, `node[a, tag:user].split`.
     pub(crate) fn reference(&self, sources: &SourceMap, key: &Key) -> Result<Reference, Box<Diagnostic>> {
         let Expr::Reference(found) = chain::parse(sources, &key.value, key.span)? else {
-            let diagnostic = Diagnostic::error(Code::BadChain, "a node is named here, not a chain").at(key.span);
+            let diagnostic =
+                Diagnostic::error(Code::BadChain, "expected a reference to a node, found a chain").at(key.span);
             return Err(Box::new(
                 diagnostic.help("write `node`, `node.split` or `node[columns].split`"),
             ));

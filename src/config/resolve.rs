@@ -1,4 +1,4 @@
-//! Drafts, tied together into a graph.
+//! Resolution of names in references, and the graph of nodes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,41 +6,48 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use towline_api::suggest;
 
 use crate::config::cycle::{cycles, order};
-use crate::config::expand::{Draft, DraftInputs, DraftReference, Target};
 use crate::config::model::{Connections, Node, Pipeline, Reference};
-use crate::config::yaml::{Code, Diagnostic, HINTED, Mapping, Span, Spanned};
+use crate::config::nodes::unresolved::{Target, UnresolvedInputs, UnresolvedNode, UnresolvedReference};
+use crate::config::yaml::{Code, Diagnostic, MAX_HINTS, Mapping, Span, Spanned};
 
-/// How many nodes of a circle are marked; all of them are named.
+/// Maximum number of marked nodes of a cycle; all of them are named in the message.
 const SHOWN: usize = 8;
 
-/// The nodes and how they hang together; what can't be tied is reported and left out.
-pub(crate) struct Tied {
+/// The nodes and their graph; references that cannot be resolved are reported and left out.
+pub(crate) struct ResolvedGraph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) graph: DiGraph<usize, ()>,
     pub(crate) order: Vec<usize>,
 }
 
 /// Resolves every name. `entries` is the mapping of the file: a node in it that could not be read at all is not unknown.
-pub(crate) fn tie(drafts: Vec<Draft>, entries: &Mapping, diagnostics: &mut Vec<Diagnostic>) -> Tied {
+pub(crate) fn resolve(
+    unresolved: Vec<UnresolvedNode>,
+    entries: &Mapping,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> ResolvedGraph {
     let mut resolver = Resolver {
         by_name: entries.keys().map(|name| (name.to_owned(), None)).collect(),
         entries,
         diagnostics,
     };
-    for (at, draft) in drafts.iter().enumerate() {
-        if !draft.generated {
-            resolver.by_name.insert(draft.name.clone(), Some(at));
+    for (at, unresolved) in unresolved.iter().enumerate() {
+        if !unresolved.generated {
+            resolver.by_name.insert(unresolved.name.clone(), Some(at));
         }
     }
-    let nodes: Vec<Node> = drafts.into_iter().map(|draft| resolver.node(draft)).collect();
+    let nodes: Vec<Node> = unresolved
+        .into_iter()
+        .map(|unresolved| resolver.node(unresolved))
+        .collect();
     let graph = graph(&nodes);
     report_cycles(&nodes, &graph, diagnostics);
     let order = order(&graph);
-    Tied { nodes, graph, order }
+    ResolvedGraph { nodes, graph, order }
 }
 
 impl Pipeline {
-    /// A pipeline like `like` of other nodes, which need only each other and in no circle.
+    /// A pipeline like `like` of other nodes, which need only each other and in no cycle.
     pub(crate) fn of_nodes(like: &Pipeline, nodes: Vec<Node>) -> Pipeline {
         let graph = graph(&nodes);
         let order = order(&graph);
@@ -66,25 +73,25 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn node(&mut self, draft: Draft) -> Node {
-        let mut holes = draft.holes;
-        let mut tied = |one: DraftReference| {
+    fn node(&mut self, unresolved: UnresolvedNode) -> Node {
+        let mut invalid = unresolved.invalid;
+        let mut resolved = |one: UnresolvedReference| {
             let reference = self.reference(one);
-            holes.inputs |= reference.is_none();
+            invalid.inputs |= reference.is_none();
             reference
         };
-        let inputs = match draft.inputs {
-            DraftInputs::None => Connections::None,
-            DraftInputs::One(one) => tied(one).map_or(Connections::None, Connections::One),
-            DraftInputs::List(list) => Connections::List(list.into_iter().filter_map(tied).collect()),
-            DraftInputs::Named(named) => {
-                let tied = |(port, one)| Some((port, tied(one)?));
-                Connections::Named(named.into_iter().filter_map(tied).collect())
+        let inputs = match unresolved.inputs {
+            UnresolvedInputs::None => Connections::None,
+            UnresolvedInputs::One(one) => resolved(one).map_or(Connections::None, Connections::One),
+            UnresolvedInputs::List(list) => Connections::List(list.into_iter().filter_map(resolved).collect()),
+            UnresolvedInputs::Named(named) => {
+                let resolved = |(port, one)| Some((port, resolved(one)?));
+                Connections::Named(named.into_iter().filter_map(resolved).collect())
             }
         };
         let mut after: Vec<(usize, Span)> = Vec::new();
         let mut seen = HashSet::new();
-        for name in &draft.after {
+        for name in &unresolved.after {
             if let Some(node) = self.find(name)
                 && seen.insert(node)
             {
@@ -92,29 +99,29 @@ impl Resolver<'_> {
             }
         }
         Node {
-            name: draft.name,
-            span: draft.span,
-            op: draft.op,
-            config: draft.config,
+            name: unresolved.name,
+            span: unresolved.span,
+            op: unresolved.op,
+            config: unresolved.config,
             inputs,
             after,
-            settings: draft.settings,
-            holes,
-            generated: draft.generated,
-            chain_text: draft.chain_text,
+            settings: unresolved.settings,
+            invalid,
+            generated: unresolved.generated,
+            chain_text: unresolved.chain_text,
         }
     }
 
-    fn reference(&mut self, draft: DraftReference) -> Option<Reference> {
-        let node = match &draft.target {
-            Target::Made(node) => *node,
+    fn reference(&mut self, unresolved: UnresolvedReference) -> Option<Reference> {
+        let node = match &unresolved.target {
+            Target::Generated(node) => *node,
             Target::Named(name) => self.find(name)?,
         };
         Some(Reference {
             node,
-            columns: draft.columns,
-            split: draft.split,
-            span: draft.span,
+            columns: unresolved.columns,
+            split: unresolved.split,
+            span: unresolved.span,
         })
     }
 
@@ -126,7 +133,7 @@ impl Resolver<'_> {
         let mut diagnostic = Diagnostic::error(Code::UnknownNode, message)
             .at(name.span)
             .label("unknown node");
-        if self.diagnostics.len() < HINTED {
+        if self.diagnostics.len() < MAX_HINTS {
             let known: Vec<&str> = self.entries.keys().collect();
             diagnostic.help = Some(suggest::sentence(&name.value, &known, "nodes"));
         }
@@ -153,9 +160,9 @@ fn graph(nodes: &[Node]) -> DiGraph<usize, ()> {
 }
 
 fn report_cycles(nodes: &[Node], graph: &DiGraph<usize, ()>, diagnostics: &mut Vec<Diagnostic>) {
-    for circle in cycles(graph) {
-        // Steps inside a chain have no name that a reader would look for; a circle always passes a named node.
-        let mut named: Vec<&Node> = circle
+    for cycle in cycles(graph) {
+        // Steps inside a chain have no name that a reader would look for; a cycle always passes a named node.
+        let mut named: Vec<&Node> = cycle
             .iter()
             .map(|&at| &nodes[at])
             .filter(|node| !node.generated)
@@ -169,13 +176,13 @@ fn report_cycles(nodes: &[Node], graph: &DiGraph<usize, ()>, diagnostics: &mut V
         let Some(&start) = named.first() else { continue };
         named.push(start);
         let path: Vec<&str> = named.iter().map(|node| node.name.as_str()).collect();
-        let message = format!("nodes need each other in a circle: {}", path.join(" -> "));
+        let message = format!("nodes form a cycle: {}", path.join(" -> "));
         let mut diagnostic = Diagnostic::error(Code::Cycle, message)
             .at(start.span)
-            .label("the circle begins here");
+            .label("the cycle begins here");
         for node in named[1..named.len() - 1].iter().take(SHOWN) {
             diagnostic = diagnostic.related(node.span, "and passes here");
         }
-        diagnostics.push(diagnostic.help("data flows one way: take one of these connections out"));
+        diagnostics.push(diagnostic.help("remove one of these connections"));
     }
 }

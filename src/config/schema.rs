@@ -1,9 +1,10 @@
 //! The JSON Schema of pipeline files: the operators' own schemas, and the keys around them.
 
 use serde_json::{Map, Value, json};
-use towline_api::{Descriptor, Registry};
+use towline_api::{CACHE_IGNORED, Descriptor, Registry, renamed};
 
-use crate::config::{load, nodes, settings, sweep};
+use crate::config::nodes::settings;
+use crate::config::{load, nodes, sweep};
 
 /// The schema of pipeline files with these operators, for editors. It lets `${...}` stand for any value, as pipelines do.
 pub fn json_schema(registry: &Registry) -> Value {
@@ -29,7 +30,7 @@ pub fn json_schema(registry: &Registry) -> Value {
         node["properties"][key] = schema();
         node["properties"][key]["description"] = json!(doc);
     }
-    node["properties"]["sweep"] = swept();
+    node["properties"]["sweep"] = sweep_schema();
     node["required"] = json!(["op"]);
     node["allOf"] = json!(conditions);
     definitions.insert("node".to_owned(), node);
@@ -57,8 +58,8 @@ pub fn json_schema(registry: &Registry) -> Value {
     top
 }
 
-/// What may stand under `sweep`.
-fn swept() -> Value {
+/// The schema of `sweep`.
+fn sweep_schema() -> Value {
     let number = json!({ "type": "number" });
     let values = json!({ "anyOf": [
         { "type": "array", "minItems": 1 },
@@ -72,14 +73,23 @@ fn swept() -> Value {
     ] });
     let mut sweep = described(&sweep::KEYS);
     sweep["description"] = json!(nodes::KEYS[6].1);
-    sweep["properties"]["over"]["additionalProperties"] = values;
-    sweep["properties"]["over"]["minProperties"] = json!(1);
-    sweep["properties"]["goal"]["enum"] = json!(["max", "min"]);
-    sweep["properties"]["judge"] =
-        json!({ "$ref": "#/$defs/node", "description": sweep["properties"]["judge"]["description"] });
+    sweep["properties"]["parameters"]["additionalProperties"] = values;
+    sweep["properties"]["parameters"]["minProperties"] = json!(1);
+    sweep["properties"]["direction"]["enum"] = json!(["max", "min"]);
+    sweep["properties"]["evaluate"] =
+        json!({ "$ref": "#/$defs/node", "description": sweep["properties"]["evaluate"]["description"] });
     sweep["properties"]["trials"]["minimum"] = json!(1);
-    sweep["required"] = json!(["over", "metric"]);
+    for (old, present) in sweep::DEPRECATED_KEYS {
+        sweep["properties"][old] = deprecated(present);
+    }
+    sweep["required"] = json!(["metric"]);
     sweep
+}
+
+/// The schema of a deprecated name, which editors strike out.
+fn deprecated(present: &str) -> Value {
+    let message = format!("Deprecated: use `{present}`.");
+    json!({ "deprecated": true, "deprecationMessage": message, "description": message })
 }
 
 /// A closed mapping with these keys.
@@ -117,9 +127,11 @@ fn parameters(operator: &Descriptor, definitions: &mut Map<String, Value>) -> Va
     schema
 }
 
-/// Turns references to the operator's definitions, and lets an interpolation stand for every value inside.
+/// Turns references to the operator's definitions into those of the pipeline's, and lets an interpolation stand for every value inside.
 fn adapt(schema: &mut Value, operator: &str) {
     let Some(object) = schema.as_object_mut() else { return };
+    // Of interest to the cache alone, not to editors.
+    object.remove(CACHE_IGNORED);
     if let Some(Value::String(reference)) = object.get_mut("$ref")
         && let Some(name) = reference.strip_prefix("#/$defs/")
     {
@@ -128,6 +140,7 @@ fn adapt(schema: &mut Value, operator: &str) {
     for (key, inner) in object.iter_mut() {
         match (key.as_str(), inner) {
             ("properties", Value::Object(properties)) => {
+                add_deprecated_names(properties);
                 for property in properties.values_mut() {
                     adapt(property, operator);
                     or_interpolation(property);
@@ -145,6 +158,28 @@ fn adapt(schema: &mut Value, operator: &str) {
             _ => {}
         }
     }
+}
+
+/// Adds the deprecated names of properties, and removes the attributes that only the engine reads.
+fn add_deprecated_names(properties: &mut Map<String, Value>) {
+    let mut added = Vec::new();
+    for (name, property) in properties.iter_mut() {
+        let Some(attributes) = property.as_object_mut() else {
+            continue;
+        };
+        attributes.remove(renamed::CACHE_NAME);
+        let names = match attributes.remove(renamed::RENAMED_FROM) {
+            Some(Value::Array(names)) => names,
+            Some(one) => vec![one],
+            None => Vec::new(),
+        };
+        added.extend(
+            names
+                .iter()
+                .filter_map(|old| Some((old.as_str()?.to_owned(), deprecated(name)))),
+        );
+    }
+    properties.extend(added);
 }
 
 fn or_interpolation(schema: &mut Value) {

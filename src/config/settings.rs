@@ -1,162 +1,30 @@
-//! The keys of a node that say how it is run, not what it computes.
+//! The settings of a node: how it is run, not what it computes.
 
 use std::time::Duration;
 
-use towline_api::suggest;
+use crate::config::expectation::Expectation;
 
-use crate::config::expand::{Drafter, Owner};
-use crate::config::expectation::{Expectation, read_expectations};
-use crate::config::yaml::{Code, Diagnostic, Mapping, Value, ValueKind};
-
-/// How a node is run.
+/// Execution settings of a node.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
-    /// When its result is taken from the store.
+    /// The cache mode.
     pub cache: CacheMode,
-    /// How often it is tried again after a failure that may pass.
+    /// The number of retries after a transient failure.
     pub retries: u32,
-    /// How long one attempt may take.
+    /// The timeout of one attempt.
     pub timeout: Option<Duration>,
-    /// What its output must be like for what depends on it to run.
+    /// Expectations on the output; if one fails, no dependent node runs.
     pub expect: Vec<Expectation>,
 }
 
-/// When the result of a node is taken from the store.
+/// The cache mode of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CacheMode {
-    /// When nothing has changed that could change it.
+    /// Reuse the stored result while the fingerprint is unchanged.
     #[default]
     Auto,
-    /// The same, and what it makes is stored even where it could stay a part of the plans of what reads it.
+    /// As `Auto`, and store the result even where the node could be fused into the nodes that read it.
     Always,
-    /// Never: the node runs each time.
+    /// Run the node each time.
     Never,
-}
-
-/// Reads the value of a key, interpolated, into the settings; what is wrong with it goes to the drafter.
-type Reader = fn(&mut Drafter<'_>, &Value, &mut Settings);
-
-/// Every such key, with its documentation. A new one takes a line here, its field in [`Settings`], its reader and its
-/// JSON Schema.
-pub(crate) const READERS: [(&str, &str, Reader, fn() -> serde_json::Value); 4] = [
-    (
-        "cache",
-        "When the result is taken from the store: `auto`, if nothing has changed that could change it; `always`, the same, \
-         and it is stored even where it could stay a part of a plan; or `never`.",
-        read_cache,
-        || serde_json::json!({ "enum": ["auto", "always", "never"] }),
-    ),
-    (
-        "expect",
-        "Conditions on the output, such as `rows > 0`; if one does not hold, nothing that depends on the node runs.",
-        read_expect,
-        || serde_json::json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
-    ),
-    (
-        "retries",
-        "How often the node is tried again after a failure that may pass, with pauses that double from one second on.",
-        read_retries,
-        || serde_json::json!({ "type": "integer", "minimum": 0, "maximum": MOST_RETRIES }),
-    ),
-    (
-        "timeout",
-        "How long one attempt may take: `90` or `90s`, `10m`, `2h`.",
-        read_timeout,
-        || serde_json::json!({ "type": ["string", "number"] }),
-    ),
-];
-
-/// The pauses between attempts have grown to a minute long before.
-const MOST_RETRIES: u32 = 100;
-
-/// The names of these keys.
-pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
-    READERS.into_iter().map(|(key, ..)| key)
-}
-
-impl Drafter<'_> {
-    /// The settings of a node that is a mapping.
-    pub(crate) fn settings(&mut self, mapping: &Mapping, owner: &Owner<'_>) -> Settings {
-        let mut settings = Settings::default();
-        for (key, _, read, _) in READERS {
-            if let Some(value) = mapping.get(key).and_then(|value| self.interpolate(value, owner)) {
-                read(self, &value, &mut settings);
-            }
-        }
-        settings
-    }
-}
-
-fn read_expect(drafter: &mut Drafter<'_>, value: &Value, settings: &mut Settings) {
-    let (expectations, diagnostics) = read_expectations(drafter.interpolator.sources, value);
-    settings.expect = expectations;
-    drafter.interpolator.diagnostics.extend(diagnostics);
-}
-
-fn read_cache(drafter: &mut Drafter<'_>, value: &Value, settings: &mut Settings) {
-    match value.as_str() {
-        Some("auto") => settings.cache = CacheMode::Auto,
-        Some("always") => settings.cache = CacheMode::Always,
-        Some("never") => settings.cache = CacheMode::Never,
-        Some(other) => {
-            let diagnostic = Diagnostic::error(Code::OutOfRange, format!("`cache` can't be `{other}`")).at(value.span);
-            drafter.report(diagnostic.help(suggest::sentence(other, &["auto", "always", "never"], "modes")));
-        }
-        None => drafter.wrong_type("`cache` must be `auto`, `always` or `never`", value),
-    }
-}
-
-fn read_retries(drafter: &mut Drafter<'_>, value: &Value, settings: &mut Settings) {
-    match value.kind {
-        ValueKind::Int(number) => match u32::try_from(number) {
-            Ok(retries) if retries <= MOST_RETRIES => settings.retries = retries,
-            _ => {
-                let message = format!("`retries` must be from 0 to {MOST_RETRIES}");
-                drafter.report(Diagnostic::error(Code::OutOfRange, message).at(value.span));
-            }
-        },
-        _ => drafter.wrong_type("`retries` must be a whole number", value),
-    }
-}
-
-fn read_timeout(drafter: &mut Drafter<'_>, value: &Value, settings: &mut Settings) {
-    match value.to_text().as_deref().map(duration) {
-        Some(Some(limit)) => settings.timeout = Some(limit),
-        Some(None) => {
-            let message = "`timeout` must be a time, more than nothing and less than a year";
-            let diagnostic = Diagnostic::error(Code::OutOfRange, message).at(value.span);
-            drafter.report(diagnostic.help("for example `90` or `90s`, `10m`, `2h`"));
-        }
-        None => drafter.wrong_type("`timeout` must be a time", value),
-    }
-}
-
-/// The time that `90`, `90s`, `1.5m` or `2h` means.
-fn duration(text: &str) -> Option<Duration> {
-    const LONGEST: f64 = 366.0 * 24.0 * 3_600.0;
-    let text = text.trim();
-    let (number, unit) = match text.char_indices().next_back()? {
-        (at, 's') => (&text[..at], 1.0),
-        (at, 'm') => (&text[..at], 60.0),
-        (at, 'h') => (&text[..at], 3_600.0),
-        _ => (text, 1.0),
-    };
-    let seconds = number.trim_end().parse::<f64>().ok()? * unit;
-    (seconds > 0.0 && seconds <= LONGEST).then(|| Duration::from_secs_f64(seconds))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_units() {
-        let seconds = |text| duration(text).map(|limit| limit.as_secs_f64());
-        assert_eq!(seconds("90"), Some(90.0));
-        assert_eq!(seconds("1.5 m"), Some(90.0));
-        assert_eq!(seconds("2h"), Some(7_200.0));
-        for wrong in ["", "s", "0", "-1s", "nan", "9e99h", "5d"] {
-            assert_eq!(duration(wrong), None, "{wrong}");
-        }
-    }
 }

@@ -11,7 +11,7 @@ use crate::config::{LoadOptions, Loaded, Override, load_file, load_text};
 use crate::engine::{EngineError, Run};
 use crate::plan::Plan;
 use crate::run::{RunOptions, Transformer};
-use crate::store::{Shared, Store};
+use crate::store::{SharedStore, Store};
 use crate::typing::{TypedGraph, TypedPipeline, propagate};
 
 /// A pipeline that was read and type-checked, with everything that is wrong with it.
@@ -122,7 +122,7 @@ impl OpenPipeline {
 fn open_store(folder: &Path, graph: &TypedGraph) -> Result<Store, EngineError> {
     let store = Store::open(folder)?;
     Ok(match graph.shared_store() {
-        Some(address) => store.beside(Arc::new(Shared::at(address.clone()))),
+        Some(address) => store.beside(Arc::new(SharedStore::at(address.clone()))),
         None => store,
     })
 }

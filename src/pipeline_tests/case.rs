@@ -1,4 +1,4 @@
-//! A test as its file has it, with every name resolved.
+//! A test case with its names resolved.
 
 use crate::config::yaml::{Span, Spanned};
 use crate::config::{Expectation, Reference};
@@ -10,15 +10,15 @@ use crate::pipeline_tests::rows::Rows;
 pub struct TestCase {
     /// Its name: the key in the file.
     pub name: Spanned<String>,
-    /// What stands in for the output of nodes.
+    /// The rows that replace the output of nodes.
     pub given: Vec<Given>,
-    /// What must come out.
+    /// The expected output.
     pub expected: Vec<Expected>,
-    /// Whether a part of it could not be read and has been told: what seems to be missing is no news.
+    /// Whether a part of it has reported errors, so that missing parts are not reported.
     pub incomplete: bool,
 }
 
-/// Rows that stand in for a split of a node's output.
+/// Rows that replace a split of a node's output.
 #[derive(Debug, Clone)]
 pub struct Given {
     /// The index of the node in the pipeline.
@@ -27,31 +27,31 @@ pub struct Given {
     pub split: Option<Spanned<String>>,
     /// The rows.
     pub rows: Rows,
-    /// Where the node is named.
+    /// The span of the reference.
     pub span: Span,
 }
 
-/// What must come out of a node, or of a part of its output.
+/// The expected output of a node, or of a part of it.
 #[derive(Debug, Clone)]
 pub struct Expected {
     /// The node, and what of its output.
     pub reference: Reference,
     /// The reference as it is written.
     pub text: String,
-    /// What must come out.
-    pub body: Body,
+    /// The expected output.
+    pub output: ExpectedOutput,
 }
 
-/// What must come out.
+/// The expected output.
 #[derive(Debug, Clone)]
-pub enum Body {
-    /// These rows, by the columns that they name.
+pub enum ExpectedOutput {
+    /// Rows, compared in the columns that they name.
     Rows {
         /// The rows.
         rows: Rows,
-        /// Whether their order counts.
+        /// Whether their order is compared.
         order: Order,
     },
-    /// Whatever these expectations hold of.
-    Facts(Vec<Expectation>),
+    /// Expectations that must hold.
+    Expectations(Vec<Expectation>),
 }

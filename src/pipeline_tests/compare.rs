@@ -1,12 +1,12 @@
-//! Rows that were expected beside rows that were found.
+//! Comparison of expected and actual rows.
 
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-/// How far two fractions may be apart, in parts of the larger one: what is left of a decimal that a file writes with
+/// Relative tolerance of floating-point numbers: the precision of a decimal that is written with
 /// seven digits.
 const TOLERANCE: f64 = 1e-6;
-/// How many lines of a difference are shown.
-const SHOWN: usize = 40;
+/// Maximum number of lines of a shown difference.
+const MAX_LINES: usize = 40;
 
 /// A value of a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,19 +29,19 @@ impl Cell {
 /// A row of a table.
 pub(super) type Row = Vec<Cell>;
 
-/// Whether the order of rows counts.
+/// Whether the order of rows is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
-    /// It does.
+    /// The order is compared.
     #[default]
     Exact,
-    /// It does not.
+    /// The order is ignored.
     Any,
 }
 
-/// What became of a row.
+/// The status of a row in the difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mark {
+enum RowStatus {
     Same,
     Missing,
     Extra,
@@ -49,22 +49,22 @@ enum Mark {
 
 /// The difference of two tables of the same columns as text, with `-` before rows that are missing and `+` before rows
 /// that nobody expected; nothing if there is none.
-pub(super) fn difference(heads: &[String], expected: &[Row], found: &[Row], order: Order) -> Option<String> {
+pub(super) fn difference(headers: &[String], expected: &[Row], found: &[Row], order: Order) -> Option<String> {
     let lines = match order {
         Order::Exact => in_order(expected, found),
         Order::Any => in_any_order(expected, found),
     };
-    if lines.iter().all(|(mark, _)| *mark == Mark::Same) {
+    if lines.iter().all(|(mark, _)| *mark == RowStatus::Same) {
         return None;
     }
-    Some(drawn(heads, &lines))
+    Some(render(headers, &lines))
 }
 
 fn is_row(a: &Row, b: &Row) -> bool {
     a.iter().zip(b).all(|(a, b)| a.is(b))
 }
 
-fn in_order<'r>(expected: &'r [Row], found: &'r [Row]) -> Vec<(Mark, &'r Row)> {
+fn in_order<'r>(expected: &'r [Row], found: &'r [Row]) -> Vec<(RowStatus, &'r Row)> {
     // Rows as numbers, so that rows within the tolerance are equal: the first expected row that is like them.
     let number = |row: &Row, own: usize| expected.iter().position(|other| is_row(other, row)).unwrap_or(own);
     let old: Vec<usize> = expected.iter().map(|row| number(row, 0)).collect();
@@ -77,37 +77,40 @@ fn in_order<'r>(expected: &'r [Row], found: &'r [Row]) -> Vec<(Mark, &'r Row)> {
     for operation in capture_diff_slices(Algorithm::Myers, &old, &new) {
         let (gone, came) = (&expected[operation.old_range()], &found[operation.new_range()]);
         if matches!(operation, DiffOp::Equal { .. }) {
-            lines.extend(came.iter().map(|row| (Mark::Same, row)));
+            lines.extend(came.iter().map(|row| (RowStatus::Same, row)));
         } else {
-            lines.extend(gone.iter().map(|row| (Mark::Missing, row)));
-            lines.extend(came.iter().map(|row| (Mark::Extra, row)));
+            lines.extend(gone.iter().map(|row| (RowStatus::Missing, row)));
+            lines.extend(came.iter().map(|row| (RowStatus::Extra, row)));
         }
     }
     lines
 }
 
-fn in_any_order<'r>(expected: &'r [Row], found: &'r [Row]) -> Vec<(Mark, &'r Row)> {
+fn in_any_order<'r>(expected: &'r [Row], found: &'r [Row]) -> Vec<(RowStatus, &'r Row)> {
     let mut left: Vec<&Row> = expected.iter().collect();
     let (mut same, mut extra) = (Vec::new(), Vec::new());
     for row in found {
         match left.iter().position(|other| is_row(other, row)) {
             Some(at) => {
                 left.remove(at);
-                same.push((Mark::Same, row));
+                same.push((RowStatus::Same, row));
             }
-            None => extra.push((Mark::Extra, row)),
+            None => extra.push((RowStatus::Extra, row)),
         }
     }
-    same.extend(left.into_iter().map(|row| (Mark::Missing, row)));
+    same.extend(left.into_iter().map(|row| (RowStatus::Missing, row)));
     same.extend(extra);
     same
 }
 
-fn drawn(heads: &[String], lines: &[(Mark, &Row)]) -> String {
-    let widths: Vec<usize> = (0..heads.len())
+fn render(headers: &[String], lines: &[(RowStatus, &Row)]) -> String {
+    let widths: Vec<usize> = (0..headers.len())
         .map(|at| {
-            let cells = lines.iter().take(SHOWN).map(|(_, row)| row[at].text.chars().count());
-            cells.chain([heads[at].chars().count()]).max().unwrap_or(0)
+            let cells = lines
+                .iter()
+                .take(MAX_LINES)
+                .map(|(_, row)| row[at].text.chars().count());
+            cells.chain([headers[at].chars().count()]).max().unwrap_or(0)
         })
         .collect();
     let line = |sign: char, texts: &mut dyn Iterator<Item = &str>| {
@@ -117,17 +120,17 @@ fn drawn(heads: &[String], lines: &[(Mark, &Row)]) -> String {
             .collect();
         format!("{sign} {}\n", cells.join("  ")).trim_end().to_owned() + "\n"
     };
-    let mut out = line(' ', &mut heads.iter().map(String::as_str));
-    for (mark, row) in lines.iter().take(SHOWN) {
+    let mut out = line(' ', &mut headers.iter().map(String::as_str));
+    for (mark, row) in lines.iter().take(MAX_LINES) {
         let sign = match mark {
-            Mark::Same => ' ',
-            Mark::Missing => '-',
-            Mark::Extra => '+',
+            RowStatus::Same => ' ',
+            RowStatus::Missing => '-',
+            RowStatus::Extra => '+',
         };
         out.push_str(&line(sign, &mut row.iter().map(|cell| cell.text.as_str())));
     }
-    if lines.len() > SHOWN {
-        out.push_str(&format!("  and {} more\n", lines.len() - SHOWN));
+    if lines.len() > MAX_LINES {
+        out.push_str(&format!("  and {} more\n", lines.len() - MAX_LINES));
     }
     out
 }
@@ -144,7 +147,7 @@ mod tests {
         rows.iter().map(|row| row.iter().map(cell).collect()).collect()
     }
 
-    fn heads() -> [String; 2] {
+    fn headers() -> [String; 2] {
         ["user".to_owned(), "x".to_owned()]
     }
 
@@ -152,9 +155,9 @@ mod tests {
     fn order_counts_unless_it_does_not() {
         let expected = rows(&[&["1", "a"], &["2", "b"], &["3", "c"]]);
         let found = rows(&[&["2", "b"], &["1", "a"], &["3", "c"]]);
-        assert_eq!(difference(&heads(), &expected, &found, Order::Any), None);
-        assert_eq!(difference(&heads(), &expected, &expected, Order::Exact), None);
-        let text = difference(&heads(), &expected, &found, Order::Exact).expect("they differ");
+        assert_eq!(difference(&headers(), &expected, &found, Order::Any), None);
+        assert_eq!(difference(&headers(), &expected, &expected, Order::Exact), None);
+        let text = difference(&headers(), &expected, &found, Order::Exact).expect("they differ");
         assert_eq!(text, "  user  x\n+ 2     b\n  1     a\n- 2     b\n  3     c\n");
     }
 
@@ -163,7 +166,7 @@ mod tests {
         let expected = rows(&[&["1", "a"], &["1", "a"]]);
         let found = rows(&[&["1", "a"], &["22", "a"]]);
         for order in [Order::Any, Order::Exact] {
-            let text = difference(&heads(), &expected, &found, order).expect("they differ");
+            let text = difference(&headers(), &expected, &found, order).expect("they differ");
             assert_eq!(text, "  user  x\n  1     a\n- 1     a\n+ 22    a\n");
         }
     }
@@ -172,17 +175,17 @@ mod tests {
     fn fractions_are_compared_to_six_digits() {
         let expected = rows(&[&["1", "0.3333333"]]);
         assert_eq!(
-            difference(&heads(), &expected, &rows(&[&["1", "0.33333334"]]), Order::Exact),
+            difference(&headers(), &expected, &rows(&[&["1", "0.33333334"]]), Order::Exact),
             None
         );
-        assert!(difference(&heads(), &expected, &rows(&[&["1", "0.33334"]]), Order::Exact).is_some());
+        assert!(difference(&headers(), &expected, &rows(&[&["1", "0.33334"]]), Order::Exact).is_some());
     }
 
     #[test]
     fn a_long_difference_is_cut() {
         let found: Vec<Row> = (0..100).flat_map(|_| rows(&[&["1", "a"]])).collect();
-        let text = difference(&heads(), &[], &found, Order::Exact).expect("they differ");
-        assert_eq!(text.lines().count(), SHOWN + 2);
+        let text = difference(&headers(), &[], &found, Order::Exact).expect("they differ");
+        assert_eq!(text.lines().count(), MAX_LINES + 2);
         assert!(text.ends_with("and 60 more\n"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! The source that stands in for a node whose rows a test gives.
+//! The source that replaces a node whose rows a test gives.
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,7 @@ pub(super) struct GivenRows {
     #[schemars(with = "serde_json::Value")]
     pub(super) schema: Schema,
     /// The splits, in order, each with its Parquet file.
+    #[schemars(transform = towline_api::cache_ignored)]
     pub(super) splits: Vec<GivenSplit>,
 }
 
@@ -39,7 +40,6 @@ impl Describe for GivenRows {
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
-    const CACHE_IGNORE: &'static [&'static str] = &["splits"];
     const EXAMPLE: &'static str = "op: given rows\nwith: { schema: [], splits: [] }\n";
 }
 

@@ -1,4 +1,4 @@
-//! The tests of a pipeline: rows in, rows or facts out.
+//! Pipeline tests: given rows in, expected rows or facts out.
 //!
 //! ```yaml
 //! tests:
@@ -18,13 +18,13 @@ mod compare;
 mod given;
 mod read;
 mod rows;
-mod subject;
-mod trial;
+mod test_pipeline;
+mod test_run;
 mod values;
 
-pub use case::{Body, Expected, Given, TestCase};
+pub use case::{Expected, ExpectedOutput, Given, TestCase};
 pub use compare::Order;
 pub use read::read;
 pub use rows::Rows;
-pub use subject::{Setting, Subject, prepare};
-pub use trial::{TestFailure, Tested, Trial};
+pub use test_pipeline::{TestPipeline, TestSetup, prepare};
+pub use test_run::{TestFailure, TestOutcome, TestReport};

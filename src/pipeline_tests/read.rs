@@ -1,15 +1,15 @@
-//! From the value under `tests` to tests.
+//! The parser of `tests`.
 
 use std::path::Path;
 
 use crate::config::yaml::{Code, Diagnostic, Key, SourceMap, Value, ValueKind};
 use crate::config::{Pipeline, read_expectations, unknown_key, wrong_type, yaml};
-use crate::pipeline_tests::case::{Body, Expected, Given, TestCase};
+use crate::pipeline_tests::case::{Expected, ExpectedOutput, Given, TestCase};
 use crate::pipeline_tests::compare::Order;
 use crate::pipeline_tests::rows::Rows;
 
-/// The largest file of rows that is read, in bytes: a test has few rows.
-const LARGEST_FILE: u64 = 1 << 20;
+/// Maximum size of a file of rows in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The tests of a pipeline, and everything that is wrong with them. Files of rows are read, and added to `sources`.
 pub fn read(pipeline: &Pipeline, sources: &mut SourceMap) -> (Vec<TestCase>, Vec<Diagnostic>) {
@@ -53,7 +53,7 @@ impl Reader<'_> {
         let given = self.entries(mapping.get("given"), "given", Self::given);
         let expected = self.entries(mapping.get("expect"), "expect", Self::expected);
         if expected.is_empty() && self.diagnostics.len() == before {
-            let message = format!("the test `{}` expects nothing", name.value);
+            let message = format!("the test `{}` has no expectations", name.value);
             let help = "add `expect:` with a node, and its rows or expectations";
             self.diagnostics
                 .push(Diagnostic::error(Code::MissingKey, message).at(name.span).help(help));
@@ -87,7 +87,7 @@ impl Reader<'_> {
                 entries.filter_map(|(key, value)| read(self, key, value)).collect()
             }
             None => {
-                let expected = format!("`{what}` must be a mapping from nodes to what they put out");
+                let expected = format!("`{what}` must be a mapping from nodes to their output");
                 self.diagnostics.push(wrong_type(&expected, value));
                 Vec::new()
             }
@@ -114,11 +114,11 @@ impl Reader<'_> {
 
     fn expected(&mut self, key: &Key, value: &Value) -> Option<Expected> {
         let reference = self.reference(key);
-        let body = self.body(value);
+        let output = self.output(value);
         Some(Expected {
             reference: reference?,
             text: key.value.clone(),
-            body: body?,
+            output: output?,
         })
     }
 
@@ -132,11 +132,11 @@ impl Reader<'_> {
         }
     }
 
-    fn body(&mut self, value: &Value) -> Option<Body> {
+    fn output(&mut self, value: &Value) -> Option<ExpectedOutput> {
         if value.as_str().is_some() || is_list_of_texts(value) {
             let (facts, diagnostics) = read_expectations(self.sources, value);
             self.diagnostics.extend(diagnostics);
-            return Some(Body::Facts(facts));
+            return Some(ExpectedOutput::Expectations(facts));
         }
         let order = match value.as_mapping().and_then(|mapping| mapping.get("order")) {
             Some(value) => self.order(value),
@@ -149,7 +149,7 @@ impl Reader<'_> {
             }
             _ => self.rows(value),
         };
-        Some(Body::Rows { rows: rows?, order })
+        Some(ExpectedOutput::Rows { rows: rows?, order })
     }
 
     fn order(&mut self, value: &Value) -> Order {
@@ -191,7 +191,7 @@ impl Reader<'_> {
         };
         let bytes = match std::fs::metadata(Path::new(name)) {
             Ok(meta) if !meta.is_file() => Err("it is not a regular file".to_owned()),
-            Ok(meta) if meta.len() > LARGEST_FILE => Err("it is larger than 1 MiB".to_owned()),
+            Ok(meta) if meta.len() > MAX_FILE_BYTES => Err("it is larger than 1 MiB".to_owned()),
             Ok(_) => std::fs::read(name).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };

@@ -1,4 +1,4 @@
-//! Rows as a test has them, by column.
+//! The rows of a test, by column.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,14 @@ use arrow::array::{Array, ArrayRef};
 use towline_api::{Column, Problem, Schema};
 
 use crate::config::yaml::{Code, Diagnostic, Key, Span, Value};
-use crate::pipeline_tests::values::{Misfit, array};
+use crate::pipeline_tests::values::{ValueMismatch, array};
 
 /// Rows: each a mapping from columns to values. A column that a row leaves out is null in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
     /// The rows, each with its keys.
     pub rows: Vec<Value>,
-    /// Where they stand.
+    /// The span of the list.
     pub span: Span,
 }
 
@@ -67,7 +67,7 @@ impl Rows {
     }
 
     /// The values of a column.
-    pub(super) fn values(&self, column: &Column) -> Result<ArrayRef, Misfit> {
+    pub(super) fn values(&self, column: &Column) -> Result<ArrayRef, ValueMismatch> {
         let values: Vec<Option<&Value>> = self
             .rows
             .iter()
@@ -87,7 +87,7 @@ impl Rows {
                     column.nullable |= array.null_count() > 0;
                     arrays.push(array);
                 }
-                Err(misfit) => problems.push(*misfit),
+                Err(mismatch) => problems.push(*mismatch),
             }
         }
         if problems.is_empty() {

@@ -1,4 +1,4 @@
-//! From values as a file has them to Arrow arrays; what does not fit is told at its place.
+//! Conversion of YAML values to Arrow arrays; a value that does not fit is reported at its span.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use arrow::datatypes::{DataType, Field};
 
 use crate::config::yaml::{Code, Diagnostic, Value, ValueKind};
 
-/// What does not fit.
-pub(super) type Misfit = Box<Diagnostic>;
+/// The error for a value that does not fit its column's type.
+pub(super) type ValueMismatch = Box<Diagnostic>;
 
-/// The values of a column of this type. Where there is none, or `null`, the array is null.
-pub(super) fn array(values: &[Option<&Value>], data_type: &DataType) -> Result<ArrayRef, Misfit> {
+/// The array of a column of this type. A missing value and `null` are null.
+pub(super) fn array(values: &[Option<&Value>], data_type: &DataType) -> Result<ArrayRef, ValueMismatch> {
     let plain: ArrayRef = match data_type {
-        DataType::Boolean => Arc::new(BooleanArray::from(each(values, data_type, truth)?)),
-        DataType::UInt64 => Arc::new(UInt64Array::from(each(values, data_type, natural)?)),
-        other if other.is_integer() => Arc::new(Int64Array::from(each(values, data_type, whole)?)),
-        other if other.is_numeric() => Arc::new(Float64Array::from(each(values, data_type, number)?)),
+        DataType::Boolean => Arc::new(BooleanArray::from(each(values, data_type, boolean)?)),
+        DataType::UInt64 => Arc::new(UInt64Array::from(each(values, data_type, unsigned)?)),
+        other if other.is_integer() => Arc::new(Int64Array::from(each(values, data_type, signed)?)),
+        other if other.is_numeric() => Arc::new(Float64Array::from(each(values, data_type, float)?)),
         DataType::Dictionary(_, inner) => array(values, inner)?,
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             lists(values, data_type, item)?
@@ -31,27 +31,27 @@ pub(super) fn array(values: &[Option<&Value>], data_type: &DataType) -> Result<A
     let cast = cast(&plain, data_type).unwrap_or_else(|_| new_null_array(data_type, plain.len()));
     let lost = (0..plain.len()).find(|&row| plain.is_valid(row) && cast.is_null(row));
     match lost.and_then(|row| values[row]) {
-        Some(value) => Err(misfit(value, data_type)),
+        Some(value) => Err(mismatch(value, data_type)),
         None => Ok(cast),
     }
 }
 
-/// What `read` makes of each value.
+/// The result of `read` for each value.
 fn each<'v, T>(
     values: &[Option<&'v Value>],
     data_type: &DataType,
     read: impl Fn(&'v Value) -> Option<T>,
-) -> Result<Vec<Option<T>>, Misfit> {
+) -> Result<Vec<Option<T>>, ValueMismatch> {
     values
         .iter()
         .map(|value| match value.filter(|value| value.kind != ValueKind::Null) {
-            Some(value) => read(value).map(Some).ok_or_else(|| misfit(value, data_type)),
+            Some(value) => read(value).map(Some).ok_or_else(|| mismatch(value, data_type)),
             None => Ok(None),
         })
         .collect()
 }
 
-fn lists(values: &[Option<&Value>], data_type: &DataType, item: &Field) -> Result<ArrayRef, Misfit> {
+fn lists(values: &[Option<&Value>], data_type: &DataType, item: &Field) -> Result<ArrayRef, ValueMismatch> {
     let lists = each(values, data_type, Value::as_sequence)?;
     let items: Vec<Option<&Value>> = lists
         .iter()
@@ -65,14 +65,14 @@ fn lists(values: &[Option<&Value>], data_type: &DataType, item: &Field) -> Resul
     Ok(Arc::new(ListArray::new(field, offsets, inner, Some(nulls))))
 }
 
-fn truth(value: &Value) -> Option<bool> {
+fn boolean(value: &Value) -> Option<bool> {
     match value.kind {
         ValueKind::Bool(flag) => Some(flag),
         _ => None,
     }
 }
 
-fn natural(value: &Value) -> Option<u64> {
+fn unsigned(value: &Value) -> Option<u64> {
     match value.kind {
         ValueKind::UInt(number) => Some(number),
         ValueKind::Int(number) => u64::try_from(number).ok(),
@@ -80,14 +80,14 @@ fn natural(value: &Value) -> Option<u64> {
     }
 }
 
-fn whole(value: &Value) -> Option<i64> {
+fn signed(value: &Value) -> Option<i64> {
     match value.kind {
         ValueKind::Int(number) => Some(number),
         _ => None,
     }
 }
 
-fn number(value: &Value) -> Option<f64> {
+fn float(value: &Value) -> Option<f64> {
     match value.kind {
         ValueKind::Float(number) => Some(number),
         ValueKind::Int(number) => Some(number as f64),
@@ -96,11 +96,11 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-fn misfit(value: &Value, data_type: &DataType) -> Misfit {
+fn mismatch(value: &Value, data_type: &DataType) -> ValueMismatch {
     let found = value
         .to_text()
         .map_or_else(|| value.kind_name().to_owned(), |text| format!("`{text}`"));
-    let message = format!("{found} is no value of the type {data_type}");
+    let message = format!("{found} is not a value of the type {data_type}");
     let diagnostic = Diagnostic::error(Code::WrongType, message).at(value.span);
     Box::new(match data_type {
         DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
@@ -127,7 +127,7 @@ mod tests {
     fn read(text: &str, data_type: &DataType) -> Result<ArrayRef, String> {
         let values = values(text);
         let values: Vec<Option<&Value>> = values.iter().map(Some).collect();
-        array(&values, data_type).map_err(|misfit| misfit.message)
+        array(&values, data_type).map_err(|mismatch| mismatch.message)
     }
 
     #[test]
@@ -159,13 +159,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told() {
         for (text, data_type, said) in [
-            ("[1, 300]", DataType::Int8, "`300` is no value of the type Int8"),
-            ("[1.5]", DataType::Int64, "`1.5` is no value of the type Int64"),
-            ("[-1]", DataType::UInt64, "`-1` is no value of the type UInt64"),
-            ("[yes]", DataType::Boolean, "`yes` is no value of the type Boolean"),
-            ("[soon]", DataType::Date32, "`soon` is no value of the type Date32"),
-            ("[[1]]", DataType::Utf8, "a list is no value of the type Utf8"),
-            ("[1]", DataType::Utf8, "`1` is no value of the type Utf8"),
+            ("[1, 300]", DataType::Int8, "`300` is not a value of the type Int8"),
+            ("[1.5]", DataType::Int64, "`1.5` is not a value of the type Int64"),
+            ("[-1]", DataType::UInt64, "`-1` is not a value of the type UInt64"),
+            ("[yes]", DataType::Boolean, "`yes` is not a value of the type Boolean"),
+            ("[soon]", DataType::Date32, "`soon` is not a value of the type Date32"),
+            ("[[1]]", DataType::Utf8, "a list is not a value of the type Utf8"),
+            ("[1]", DataType::Utf8, "`1` is not a value of the type Utf8"),
         ] {
             assert_eq!(read(text, &data_type).expect_err(text), said);
         }

@@ -78,7 +78,7 @@ fn placement(node: &GraphNode, readers: &[Reader<'_>]) -> Placement {
     };
     let all = names(&|_| true);
     match node.form() {
-        Form::Task(_) => Placement::Stored("the work of a task".to_owned()),
+        Form::Task(_) | Form::Sink(_) => Placement::Stored("the work of a task".to_owned()),
         _ if node.settings.cache == CacheMode::Always => Placement::Stored("`cache: always`".to_owned()),
         Form::Source(source) if source.in_place() => Placement::InPlace,
         Form::Source(_) | Form::Table(_) => match readers {
@@ -94,7 +94,7 @@ fn placement(node: &GraphNode, readers: &[Reader<'_>]) -> Placement {
             _ => Placement::Stored(format!("new rows that {all} {}", reads(readers))),
         },
         Form::Columns(_) | Form::Stateful(_) => {
-            let task = |reader: &Reader<'_>| reader.whole && matches!(reader.form, Form::Task(_));
+            let task = |reader: &Reader<'_>| reader.whole && matches!(reader.form, Form::Task(_) | Form::Sink(_));
             if readers.is_empty() {
                 Placement::Stored("nothing reads it, it is a result".to_owned())
             } else if readers.iter().any(task) {

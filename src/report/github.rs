@@ -3,22 +3,22 @@
 use std::fmt::Write as _;
 
 use crate::config::yaml::{SourceMap, Span};
-use crate::report::{Findings, Region, failure_text, whole_text};
+use crate::report::{FileReport, Region, failure_text, whole_text};
 
-pub(super) fn write(findings: &[Findings<'_>]) -> String {
+pub(super) fn write(reports: &[FileReport<'_>]) -> String {
     let mut out = String::new();
-    for findings in findings {
-        for diagnostic in findings.diagnostics {
-            let level = if findings.fails(diagnostic) { "error" } else { "warning" };
+    for report in reports {
+        for diagnostic in report.diagnostics {
+            let level = if report.fails(diagnostic) { "error" } else { "warning" };
             let place = match diagnostic.span {
-                Some(span) => place(findings.sources, span),
-                None => format!("file={}", property(findings.file)),
+                Some(span) => place(report.sources, span),
+                None => format!("file={}", property(report.file)),
             };
             let text = data(&whole_text(diagnostic));
             let _ = writeln!(out, "::{level} {place},title={}::{text}", diagnostic.code);
         }
-        for (test, failure) in findings.test_failures() {
-            let (place, test) = (place(findings.sources, failure.span), property(test));
+        for (test, failure) in report.test_failures() {
+            let (place, test) = (place(report.sources, failure.span), property(test));
             let text = data(&failure_text(failure));
             let _ = writeln!(out, "::error {place},title=failed test {test}::{text}");
         }

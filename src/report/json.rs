@@ -1,45 +1,45 @@
 //! One JSON object for all files.
 
-use serde_json::{Value, json};
-use towline_api::{ModelType, NodeType, Schema};
+use serde_json::{Map, Value, json};
+use towline_api::{NodeType, Schema};
 
 use crate::config::yaml::{Diagnostic, SourceMap, Span};
-use crate::pipeline_tests::Tested;
-use crate::report::{Findings, Region};
+use crate::pipeline_tests::TestReport;
+use crate::report::{FileReport, Region};
 use crate::typing::TypedPipeline;
 
 /// Counts up when a reader of the old form could misread the new one.
 const FORMAT: u32 = 1;
 
-pub(super) fn write(findings: &[Findings<'_>]) -> String {
-    let files: Vec<Value> = findings.iter().map(file).collect();
+pub(super) fn write(reports: &[FileReport<'_>]) -> String {
+    let files: Vec<Value> = reports.iter().map(file).collect();
     let count = |errors: bool| {
-        let all = findings.iter().flat_map(|findings| findings.diagnostics);
+        let all = reports.iter().flat_map(|report| report.diagnostics);
         all.filter(|diagnostic| diagnostic.is_error() == errors).count()
     };
     let value = json!({ "format": FORMAT, "errors": count(true), "warnings": count(false), "files": files });
     format!("{value:#}\n")
 }
 
-fn file(findings: &Findings<'_>) -> Value {
-    let diagnostics: Vec<Value> = findings
+fn file(report: &FileReport<'_>) -> Value {
+    let diagnostics: Vec<Value> = report
         .diagnostics
         .iter()
-        .map(|found| diagnostic(findings.sources, found))
+        .map(|found| diagnostic(report.sources, found))
         .collect();
     let mut value = json!({
-        "file": findings.file,
-        "passes": findings.passes(),
+        "file": report.file,
+        "passes": report.passes(),
         "diagnostics": diagnostics,
-        "nodes": findings.typed.map_or_else(Vec::new, nodes),
+        "nodes": report.typed.map_or_else(Vec::new, nodes),
     });
-    if let Some(tests) = findings.tests {
-        value["tests"] = tests.iter().map(|tested| test(findings.sources, tested)).collect();
+    if let Some(tests) = report.tests {
+        value["tests"] = tests.iter().map(|tested| test(report.sources, tested)).collect();
     }
     value
 }
 
-fn test(sources: &SourceMap, test: &Tested) -> Value {
+fn test(sources: &SourceMap, test: &TestReport) -> Value {
     let failures = test.failures.iter();
     let failures: Vec<Value> = failures
         .map(|failure| {
@@ -92,9 +92,17 @@ fn output(output: &NodeType) -> Value {
         NodeType::Dataset(dataset) => {
             json!({ "kind": kind, "splits": dataset.splits, "columns": columns(&dataset.schema) })
         }
-        NodeType::Model(ModelType {
-            query, item, metrics, ..
-        }) => json!({ "kind": kind, "query": columns(query), "item": columns(item), "metrics": metrics }),
+        NodeType::Model(model) => {
+            let mut output: Map<String, Value> = model
+                .inputs
+                .iter()
+                .map(|(role, schema)| (role.clone(), json!(columns(schema))))
+                .collect();
+            output.insert("kind".to_owned(), json!(kind));
+            output.insert("family".to_owned(), json!(model.family));
+            output.insert("metrics".to_owned(), json!(model.metrics));
+            Value::Object(output)
+        }
         NodeType::Metrics(names) => json!({ "kind": kind, "metrics": names }),
         NodeType::Receipt => json!({ "kind": kind }),
     }

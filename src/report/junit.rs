@@ -1,15 +1,15 @@
-//! JUnit XML: a suite for each file, a case for each finding and each test, or one case that passes.
+//! JUnit XML: a suite for each file, a case for each diagnostic and each test, or one case that passes.
 
 use std::fmt::Write as _;
 
 use crate::config::yaml::Diagnostic;
-use crate::pipeline_tests::Tested;
-use crate::report::{Findings, Region, failure_text, whole_text};
+use crate::pipeline_tests::TestReport;
+use crate::report::{FileReport, Region, failure_text, whole_text};
 
-pub(super) fn write(findings: &[Findings<'_>]) -> String {
-    let cases: usize = findings.iter().map(cases).sum();
-    let failures: usize = findings.iter().map(failures).sum();
-    let command = if findings.iter().any(|findings| findings.tests.is_some()) {
+pub(super) fn write(reports: &[FileReport<'_>]) -> String {
+    let cases: usize = reports.iter().map(cases).sum();
+    let failures: usize = reports.iter().map(failures).sum();
+    let command = if reports.iter().any(|report| report.tests.is_some()) {
         "test"
     } else {
         "validate"
@@ -19,46 +19,46 @@ pub(super) fn write(findings: &[Findings<'_>]) -> String {
         out,
         "<testsuites name=\"towline {command}\" tests=\"{cases}\" failures=\"{failures}\">"
     );
-    for findings in findings {
-        suite(&mut out, findings);
+    for report in reports {
+        suite(&mut out, report);
     }
     out.push_str("</testsuites>\n");
     out
 }
 
-fn cases(findings: &Findings<'_>) -> usize {
-    let cases = findings.diagnostics.len() + findings.tests.unwrap_or_default().len();
+fn cases(report: &FileReport<'_>) -> usize {
+    let cases = report.diagnostics.len() + report.tests.unwrap_or_default().len();
     cases.max(1)
 }
 
-fn failures(findings: &Findings<'_>) -> usize {
-    let failing = |diagnostic: &&Diagnostic| findings.fails(diagnostic);
-    let failed = findings.tests.unwrap_or_default().iter().filter(|test| !test.passed());
-    findings.diagnostics.iter().filter(failing).count() + failed.count()
+fn failures(report: &FileReport<'_>) -> usize {
+    let failing = |diagnostic: &&Diagnostic| report.fails(diagnostic);
+    let failed = report.tests.unwrap_or_default().iter().filter(|test| !test.passed());
+    report.diagnostics.iter().filter(failing).count() + failed.count()
 }
 
-fn suite(out: &mut String, findings: &Findings<'_>) {
-    let file = escape(findings.file);
-    let (cases, failures) = (cases(findings), failures(findings));
+fn suite(out: &mut String, report: &FileReport<'_>) {
+    let file = escape(report.file);
+    let (cases, failures) = (cases(report), failures(report));
     let _ = writeln!(
         out,
         "  <testsuite name=\"{file}\" tests=\"{cases}\" failures=\"{failures}\" errors=\"0\">"
     );
-    if findings.diagnostics.is_empty() && findings.tests.is_none_or(<[Tested]>::is_empty) {
+    if report.diagnostics.is_empty() && report.tests.is_none_or(<[TestReport]>::is_empty) {
         let _ = writeln!(out, "    <testcase classname=\"{file}\" name=\"valid\"/>");
     }
-    for diagnostic in findings.diagnostics {
+    for diagnostic in report.diagnostics {
         let place = diagnostic.span.map_or_else(
-            || findings.file.to_owned(),
+            || report.file.to_owned(),
             |span| {
-                let region = Region::new(findings.sources, span);
+                let region = Region::new(report.sources, span);
                 format!("{}:{}:{}", region.file, region.start.0, region.start.1)
             },
         );
         let (code, place) = (diagnostic.code, escape(&place));
         let text = escape(&whole_text(diagnostic));
         let _ = writeln!(out, "    <testcase classname=\"{file}\" name=\"{code} at {place}\">");
-        if findings.fails(diagnostic) {
+        if report.fails(diagnostic) {
             let message = escape(&diagnostic.message);
             let _ = writeln!(
                 out,
@@ -69,13 +69,13 @@ fn suite(out: &mut String, findings: &Findings<'_>) {
         }
         out.push_str("    </testcase>\n");
     }
-    for test in findings.tests.unwrap_or_default() {
+    for test in report.tests.unwrap_or_default() {
         case(out, &file, test);
     }
     out.push_str("  </testsuite>\n");
 }
 
-fn case(out: &mut String, file: &str, test: &Tested) {
+fn case(out: &mut String, file: &str, test: &TestReport) {
     let name = escape(&test.name);
     if test.passed() {
         let _ = writeln!(out, "    <testcase classname=\"{file}\" name=\"{name}\"/>");

@@ -1,4 +1,4 @@
-//! What validation and tests found, written for machines; for people see [`render`](crate::config::yaml::render).
+//! Machine-readable reports of validation and tests; the text form is [`render`](crate::config::yaml::render).
 
 mod github;
 mod json;
@@ -6,13 +6,13 @@ mod junit;
 mod sarif;
 
 use crate::config::yaml::{Diagnostic, SourceMap, Span};
-use crate::pipeline_tests::{TestFailure, Tested};
+use crate::pipeline_tests::{TestFailure, TestReport};
 use crate::typing::TypedPipeline;
 
-/// A form that machines read.
+/// A machine-readable format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MachineFormat {
-    /// One JSON object: every finding, and the type of every node.
+    /// One JSON object: all diagnostics, and the type of every node.
     Json,
     /// Workflow commands of GitHub Actions, which become annotations of the lines.
     Github,
@@ -22,28 +22,28 @@ pub enum MachineFormat {
     Junit,
 }
 
-/// What was found in one file and those it includes.
+/// The results of one file and those that it includes.
 #[derive(Clone, Copy)]
-pub struct Findings<'a> {
+pub struct FileReport<'a> {
     /// The file, as it was named.
     pub file: &'a str,
-    /// The texts that the findings point into.
+    /// The texts that the spans point into.
     pub sources: &'a SourceMap,
     /// Errors and warnings, in the order of the text.
     pub diagnostics: &'a [Diagnostic],
     /// The pipeline and the types of its nodes, as far as they are known.
     pub typed: Option<&'a TypedPipeline>,
-    /// What became of the pipeline's tests, where they were run.
-    pub tests: Option<&'a [Tested]>,
-    /// Whether warnings count as errors.
+    /// The results of the pipeline's tests, if they were run.
+    pub tests: Option<&'a [TestReport]>,
+    /// Whether warnings fail.
     pub deny_warnings: bool,
 }
 
-impl Findings<'_> {
-    /// Whether the file is as good as asked for.
+impl FileReport<'_> {
+    /// Whether the file passes.
     pub fn passes(&self) -> bool {
         let tests = self.tests.unwrap_or_default();
-        !self.diagnostics.iter().any(|diagnostic| self.fails(diagnostic)) && tests.iter().all(Tested::passed)
+        !self.diagnostics.iter().any(|diagnostic| self.fails(diagnostic)) && tests.iter().all(TestReport::passed)
     }
 
     /// Every failure of a test, with the test's name.
@@ -57,13 +57,13 @@ impl Findings<'_> {
     }
 }
 
-/// The findings of all files as one text.
-pub fn write(format: MachineFormat, findings: &[Findings<'_>]) -> String {
+/// Serialises the reports of all files as one text.
+pub fn write(format: MachineFormat, reports: &[FileReport<'_>]) -> String {
     match format {
-        MachineFormat::Json => json::write(findings),
-        MachineFormat::Github => github::write(findings),
-        MachineFormat::Sarif => sarif::write(findings),
-        MachineFormat::Junit => junit::write(findings),
+        MachineFormat::Json => json::write(reports),
+        MachineFormat::Github => github::write(reports),
+        MachineFormat::Sarif => sarif::write(reports),
+        MachineFormat::Junit => junit::write(reports),
     }
 }
 
@@ -84,14 +84,14 @@ impl<'a> Region<'a> {
     }
 }
 
-/// What is said of a failure of a test, for forms that have one text.
+/// The text of a failed test, for formats with one text field.
 fn failure_text(failure: &TestFailure) -> String {
     format!("{}\n{}", failure.message, failure.details)
         .trim_end()
         .to_owned()
 }
 
-/// The message with the help, for forms that have one text.
+/// The message with the fix, for formats with one text field.
 fn whole_text(diagnostic: &Diagnostic) -> String {
     match &diagnostic.help {
         Some(help) => format!("{}\nhelp: {help}", diagnostic.message),

@@ -4,30 +4,27 @@ use serde_json::{Value, json};
 
 use crate::config::yaml::{Code, Diagnostic, SourceMap, Span};
 use crate::pipeline_tests::TestFailure;
-use crate::report::{Findings, Region, failure_text, whole_text};
+use crate::report::{FileReport, Region, failure_text, whole_text};
 
 /// The rule of a test that failed, which is not among the codes of validation.
 const FAILED_TEST: &str = "failed-test";
 
-pub(super) fn write(findings: &[Findings<'_>]) -> String {
+pub(super) fn write(reports: &[FileReport<'_>]) -> String {
     let mut rules: Vec<Value> = Code::ALL
         .iter()
         .map(|code| json!({ "id": code.as_str(), "shortDescription": { "text": code.meaning() } }))
         .collect();
     let failed_test = rules.len();
-    if findings.iter().any(|findings| findings.tests.is_some()) {
+    if reports.iter().any(|report| report.tests.is_some()) {
         let text = "a test of the pipeline failed";
         rules.push(json!({ "id": FAILED_TEST, "shortDescription": { "text": text } }));
     }
-    let results: Vec<Value> = findings
+    let results: Vec<Value> = reports
         .iter()
-        .flat_map(|findings| {
-            let found = findings
-                .diagnostics
-                .iter()
-                .map(|diagnostic| result(findings, diagnostic));
-            let failed = findings.test_failures();
-            found.chain(failed.map(move |(test, failure)| test_result(findings, failed_test, test, failure)))
+        .flat_map(|report| {
+            let found = report.diagnostics.iter().map(|diagnostic| result(report, diagnostic));
+            let failed = report.test_failures();
+            found.chain(failed.map(move |(test, failure)| test_result(report, failed_test, test, failure)))
         })
         .collect();
     let value = json!({
@@ -42,18 +39,18 @@ pub(super) fn write(findings: &[Findings<'_>]) -> String {
     format!("{value:#}\n")
 }
 
-fn result(findings: &Findings<'_>, diagnostic: &Diagnostic) -> Value {
-    let level = if findings.fails(diagnostic) { "error" } else { "warning" };
+fn result(report: &FileReport<'_>, diagnostic: &Diagnostic) -> Value {
+    let level = if report.fails(diagnostic) { "error" } else { "warning" };
     let rule = Code::ALL.iter().position(|code| *code == diagnostic.code);
     let place = match diagnostic.span {
-        Some(span) => location(findings.sources, span),
-        None => json!({ "physicalLocation": { "artifactLocation": { "uri": uri(findings.file) } } }),
+        Some(span) => location(report.sources, span),
+        None => json!({ "physicalLocation": { "artifactLocation": { "uri": uri(report.file) } } }),
     };
     let related: Vec<Value> = diagnostic
         .related
         .iter()
         .map(|(span, text)| {
-            let mut location = location(findings.sources, *span);
+            let mut location = location(report.sources, *span);
             location["message"] = json!({ "text": text });
             location
         })
@@ -68,13 +65,13 @@ fn result(findings: &Findings<'_>, diagnostic: &Diagnostic) -> Value {
     })
 }
 
-fn test_result(findings: &Findings<'_>, rule: usize, test: &str, failure: &TestFailure) -> Value {
+fn test_result(report: &FileReport<'_>, rule: usize, test: &str, failure: &TestFailure) -> Value {
     json!({
         "ruleId": FAILED_TEST,
         "ruleIndex": rule,
         "level": "error",
         "message": { "text": format!("the test `{test}` failed: {}", failure_text(failure)) },
-        "locations": [location(findings.sources, failure.span)],
+        "locations": [location(report.sources, failure.span)],
         "relatedLocations": [],
     })
 }

@@ -30,20 +30,19 @@ impl Failure {
     /// The same failure for another node; what cannot be copied keeps its text.
     pub(super) fn copy(&self) -> Failure {
         match self {
-            Failure::Operator(OperatorError::Cancelled) => OperatorError::Cancelled.into(),
-            Failure::Operator(OperatorError::TimedOut(limit)) => OperatorError::TimedOut(*limit).into(),
-            Failure::Operator(error) => OperatorError::invalid(error.to_string()).into(),
+            Failure::Operator(error) => error.reworded(|text| text).into(),
+            // Not one to retry, as the original is not.
             Failure::Store(error) => OperatorError::invalid(error.to_string()).into(),
             Failure::Unmet { unmet, of } => Failure::Unmet { unmet: *unmet, of: *of },
             Failure::Panic(text) => Failure::Panic(text.clone()),
         }
     }
 
-    /// Whether another attempt may succeed: this is the one place that decides on retries. Interruptions, defects and a
-    /// store that fails are no such reasons.
+    /// Whether another attempt may succeed: this is the one place that decides on retries. Mistakes of the user,
+    /// interruptions, defects and a store that fails are no such reasons.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Failure::Operator(error) => !matches!(error, OperatorError::Cancelled),
+            Failure::Operator(error) => error.is_transient(),
             Failure::Store(_) | Failure::Unmet { .. } | Failure::Panic(_) => false,
         }
     }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use towline_api::Cancel;
+use towline_api::{Cancel, Form, Sink};
 
 use crate::config::CacheMode;
 use crate::plan::{CacheState, Explanation, Selection, changes, compare};
 use crate::run::events::Events;
 use crate::run::execute::sink;
 use crate::run::work::{Role, WorkItem};
-use crate::store::{Content, Entry, Lookup, Shared, SharedError, Store, Want};
+use crate::store::{Content, Entry, FetchScope, Lookup, SharedError, SharedStore, Store};
 use crate::typing::{NodeId, TypedGraph};
 
 /// Looks work items up in the local store and in the shared one.
@@ -44,11 +44,14 @@ impl Lookups {
 
     /// The entry, if what a sink published still stands.
     fn still_published(&self, item: &WorkItem, entry: Entry) -> Result<Entry, CacheState> {
-        let (Some(place), Content::Receipt { receipt }) = (self.place(item), &entry.content) else {
+        let (Some(sink), Some(place)) = (self.sink(item), self.place(item)) else {
+            return Ok(entry);
+        };
+        let Content::Receipt { receipt } = &entry.content else {
             return Ok(entry);
         };
         let target = &receipt.target;
-        if !sink::still_published(&self.graph[item.node], receipt) {
+        if !sink.still_published(receipt) {
             let reason = format!("what it published is gone or has another size: {target}");
             Err(CacheState::Unpublished(reason))
         } else if !self.store.is_published(&place, &entry.key) {
@@ -59,10 +62,18 @@ impl Lookups {
         }
     }
 
+    /// The sink whose work this is, if it is that of one.
+    fn sink(&self, item: &WorkItem) -> Option<&dyn Sink> {
+        match self.graph[item.node].form() {
+            Form::Sink(sink) if item.role == Role::Task => Some(sink),
+            _ => None,
+        }
+    }
+
     /// The place outside the store that a work item writes to, if it is that of a sink.
     pub(super) fn place(&self, item: &WorkItem) -> Option<String> {
-        let node = &self.graph[item.node];
-        (item.role == Role::Task && sink::is_sink(node)).then(|| sink::place(node))
+        let sink = self.sink(item)?;
+        Some(sink::place(&self.graph[item.node], sink))
     }
 
     /// Why there is nothing under the key of a work item.
@@ -80,7 +91,7 @@ impl Lookups {
         if last == key {
             return CacheState::Gone("artifact missing: its entry is gone".to_owned());
         }
-        let Some(before) = self.store.why::<Explanation>(&last) else {
+        let Some(before) = self.store.fingerprint::<Explanation>(&last) else {
             return because("what it did before is not known any more");
         };
         let mut changes = changes(name, &before, &item.step.explanation());
@@ -104,7 +115,7 @@ impl Lookups {
         let mut changes = Vec::new();
         for role in [Role::Task, Role::Fit, Role::Rows] {
             let last = self.last_key(id, role);
-            let Some(before) = last.and_then(|key| self.store.why::<Explanation>(&key)) else {
+            let Some(before) = last.and_then(|key| self.store.fingerprint::<Explanation>(&key)) else {
                 continue;
             };
             let steps = before.origins.values().filter(|origin| origin.label == node.name);
@@ -123,35 +134,33 @@ impl Lookups {
 
     /// The shared store, if this work item is one to share. What a sink has published is not: it is there or not, whoever
     /// published something under the same key elsewhere.
-    pub(super) fn shared(&self, item: &WorkItem) -> Option<&Arc<Shared>> {
-        let node = &self.graph[item.node];
-        let effect = item.role == Role::Task && sink::is_sink(node);
-        let never = node.settings.cache == CacheMode::Never;
-        self.store.shared().filter(|_| !effect && !never)
+    pub(super) fn shared(&self, item: &WorkItem) -> Option<&Arc<SharedStore>> {
+        let never = self.graph[item.node].settings.cache == CacheMode::Never;
+        self.store.shared().filter(|_| self.sink(item).is_none() && !never)
     }
 
     /// The entry of a work item from the shared store, with as much of it as is wanted in the local one; nothing, if there
     /// is none that can be used.
-    pub(super) fn from_shared(&self, item: &WorkItem, key: &str, want: Want) -> Option<Entry> {
+    pub(super) fn from_shared(&self, item: &WorkItem, key: &str, scope: FetchScope) -> Option<Entry> {
         let shared = self.shared(item).filter(|shared| shared.is_readable())?;
         if self.selection.fresh.contains_key(&item.node) {
             return None;
         }
         let fetched = self
             .runtime
-            .block_on(shared.fetch(&self.store, key, want, &self.cancel));
+            .block_on(shared.fetch(&self.store, key, scope, &self.cancel));
         match fetched {
             Ok(entry) => entry,
             Err(SharedError::Interrupted) => None,
             Err(SharedError::Damaged(what)) => {
-                let (name, shown) = (&self.graph[item.node].name, shared.shown());
+                let (name, shown) = (&self.graph[item.node].name, shared.address());
                 self.events
                     .warn(format!("{name}: in the shared store {shown}: {what}; it is made again"));
                 None
             }
             Err(error) => {
-                if shared.give_up_reading() {
-                    let shown = shared.shown();
+                if shared.disable_reads() {
+                    let shown = shared.address();
                     self.events
                         .warn(format!("the run goes on without the shared store {shown}: {error}"));
                 }

@@ -15,7 +15,7 @@ use crate::run::record::NodeStatus;
 use crate::run::resolve::Resolver;
 use crate::run::state::RunState;
 use crate::run::work::{Entries, Role, Work, WorkItem};
-use crate::store::{Entry, Store, Want};
+use crate::store::{Entry, FetchScope, Store};
 use crate::typing::{NodeId, TypedGraph};
 
 /// What a run with these options would do, without doing it.
@@ -190,7 +190,7 @@ impl Entries for FoundEntries<'_> {
         let key = item.key();
         let (entry, state) = match self.lookups.local(&item, &key) {
             Ok(entry) => (Some(entry), CacheState::Found { from_shared: false }),
-            Err(missing) => match self.lookups.from_shared(&item, &key, Want::Outline) {
+            Err(missing) => match self.lookups.from_shared(&item, &key, FetchScope::Metadata) {
                 Some(entry) => (Some(entry), CacheState::Found { from_shared: true }),
                 None => (None, missing),
             },

@@ -1,4 +1,4 @@
-//! What the store holds, and what of it can go.
+//! Contents of the store, and garbage collection.
 //!
 //! Entries that the last runs stand on are kept, whatever else is said. Of the others those that were not used for long
 //! go, and then the oldest until the store is small enough. An entry goes before its blobs: a collection that is killed
@@ -15,20 +15,20 @@ use crate::store::entry::Entry;
 use crate::store::lock::{StoreLock, cannot_lock};
 use crate::store::{Result, Store, StoreError, at, digest_file, read_json};
 
-/// How much a store may hold.
+/// The retention policy of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bound {
-    /// What the last so many runs stand on is kept.
+pub struct RetentionPolicy {
+    /// The artifacts of this many last runs are kept.
     pub runs: usize,
-    /// What no run has used for this long goes.
+    /// Entries that no run has used for this long are removed.
     pub age: Duration,
-    /// What is used least recently goes until the store has no more than so many bytes.
+    /// The least recently used entries are removed until the store has at most this many bytes.
     pub bytes: u64,
 }
 
-impl Default for Bound {
+impl Default for RetentionPolicy {
     fn default() -> Self {
-        Bound {
+        RetentionPolicy {
             runs: 10,
             age: Duration::from_hours(30 * 24),
             bytes: 20 << 30,
@@ -37,70 +37,70 @@ impl Default for Bound {
 }
 
 /// Written by every collection.
-const COLLECTED: &str = "collected";
-/// Records beyond so many runs go with the next collection.
-const RECORDS: usize = 1_000;
-/// Unfinished work is taken up soon or not at all.
-const SCRATCH_AGE: Duration = Duration::from_hours(7 * 24);
-/// On a file system without locks, what is younger may belong to a run that has not ended.
-const YOUNG: Duration = Duration::from_hours(24);
+const COLLECTION_MARK: &str = "collected";
+/// Maximum number of run records; collection removes older ones.
+const MAX_RUN_RECORDS: usize = 1_000;
+/// Unfinished work that is older is removed.
+const MAX_SCRATCH_AGE: Duration = Duration::from_hours(7 * 24);
+/// On a file system without locks, younger blobs without an entry may belong to a run that has not ended.
+const MIN_ORPHAN_AGE: Duration = Duration::from_hours(24);
 
-/// An entry of a store, as a collection sees it.
+/// An entry with its usage.
 #[derive(Debug)]
-pub struct Held {
+pub struct StoredEntry {
     /// The entry.
     pub entry: Entry,
     /// Its age since a run last used it.
     pub age: Duration,
-    /// Whether one of the last runs stands on it.
+    /// Whether one of the last runs uses it.
     pub reachable: bool,
     /// The nodes that stood for it in the runs that are recorded.
     pub nodes: BTreeSet<String>,
 }
 
-/// What a store holds.
+/// The contents of a store.
 #[derive(Debug)]
-pub struct Survey {
+pub struct StoreContents {
     /// The entries, the one used last first.
-    pub held: Vec<Held>,
+    pub entries: Vec<StoredEntry>,
     /// Files in the place of entries that are none.
     unreadable: Vec<PathBuf>,
     /// The size of every blob, by path.
     blobs: BTreeMap<PathBuf, u64>,
 }
 
-/// What goes, or went.
+/// The removed entries and blobs, or those that would be removed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Collected {
+pub struct CollectionReport {
     /// The keys of the entries.
     pub entries: Vec<String>,
-    /// How many blobs.
+    /// The number of blobs.
     pub blobs: usize,
     /// Their size.
     pub bytes: u64,
-    /// What is left.
+    /// The bytes that are left.
     pub left: u64,
 }
 
-/// The part of a run record that says which entries the run stands on.
+/// The part of a run record that lists the entries of the run.
 #[derive(Deserialize)]
-struct Footing {
+struct RunReferences {
     #[serde(default)]
     pipeline: String,
-    nodes: Vec<NodeFooting>,
+    nodes: Vec<NodeReferences>,
 }
 
-impl Footing {
-    /// Whether the run brought about all of its pipeline: one that failed, was interrupted or was about some nodes only
+impl RunReferences {
+    /// Whether the run completed all of its pipeline: one that failed, was interrupted or ran some nodes only
     /// does not stand for the ones before it.
     fn is_whole(&self) -> bool {
-        let done = |node: &NodeFooting| !matches!(node.status.as_str(), "failed" | "skipped");
+        let done = |node: &NodeReferences| !matches!(node.status.as_str(), "failed" | "skipped");
         !self.nodes.is_empty() && self.nodes.iter().all(done)
     }
 }
 
 #[derive(Deserialize)]
-struct NodeFooting {
+struct NodeReferences {
     name: String,
     #[serde(default)]
     status: String,
@@ -108,33 +108,33 @@ struct NodeFooting {
     keys: Vec<String>,
 }
 
-/// How the recorded runs used an entry.
-struct Use {
-    /// How many runs of its pipeline came after the last one that stands on it; if that one was whole, how many whole ones.
+/// The usage of an entry by the recorded runs.
+struct EntryUse {
+    /// The number of later runs of its pipeline since the last one that uses it; if that one was complete, of complete runs.
     back: usize,
     /// The time since that run.
     age: Duration,
     nodes: BTreeSet<String>,
 }
 
-impl Survey {
+impl StoreContents {
     /// The size of all blobs.
     pub fn bytes(&self) -> u64 {
         self.blobs.values().sum()
     }
 
-    /// How many blobs there are.
+    /// The number of blobs.
     pub fn blobs(&self) -> usize {
         self.blobs.len()
     }
 }
 
 impl Store {
-    /// What the store holds; the entries of the last `runs` whole runs of each pipeline are reachable, and those of its
+    /// The contents of the store; the entries of the last `runs` complete runs of each pipeline are reachable, and of its
     /// last `runs` runs of any kind.
-    pub fn survey(&self, runs: usize) -> Result<Survey> {
+    pub fn contents(&self, runs: usize) -> Result<StoreContents> {
         let mut used = self.uses()?;
-        let (mut held, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
         for path in files_in(&self.root.join("entries"))? {
             // What cannot be read as an entry is a miss for every run, and of no use.
             let Some(entry) = read_json::<Entry>(&path) else {
@@ -142,14 +142,14 @@ impl Store {
                 continue;
             };
             let written = age_of(&path);
-            let used = used.remove(&entry.key).unwrap_or(Use {
+            let used = used.remove(&entry.key).unwrap_or(EntryUse {
                 back: usize::MAX,
                 age: written,
                 nodes: BTreeSet::new(),
             });
-            held.push((
+            entries.push((
                 used.back,
-                Held {
+                StoredEntry {
                     age: used.age.min(written),
                     reachable: used.back < runs,
                     nodes: used.nodes,
@@ -157,7 +157,7 @@ impl Store {
                 },
             ));
         }
-        held.sort_by(|(a, x), (b, y)| (a, x.age, &x.entry.key).cmp(&(b, y.age, &y.entry.key)));
+        entries.sort_by(|(a, x), (b, y)| (a, x.age, &x.entry.key).cmp(&(b, y.age, &y.entry.key)));
         let mut blobs = BTreeMap::new();
         for folder in folders_in(&self.root.join("blobs"))? {
             for path in files_in(&folder)? {
@@ -165,30 +165,30 @@ impl Store {
                 blobs.insert(path, bytes);
             }
         }
-        let held = held.into_iter().map(|(_, held)| held).collect();
-        Ok(Survey {
-            held,
+        let entries = entries.into_iter().map(|(_, entries)| entries).collect();
+        Ok(StoreContents {
+            entries,
             unreadable,
             blobs,
         })
     }
 
-    /// By key, how the recorded runs used its entry.
-    fn uses(&self) -> Result<BTreeMap<String, Use>> {
-        let mut used: BTreeMap<String, Use> = BTreeMap::new();
+    /// The usage of entries by the recorded runs, by key.
+    fn uses(&self) -> Result<BTreeMap<String, EntryUse>> {
+        let mut used: BTreeMap<String, EntryUse> = BTreeMap::new();
         let mut later: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         for id in self.runs()?.iter().rev() {
-            let Some(footing) = self.run::<Footing>(id) else {
+            let Some(references) = self.run::<RunReferences>(id) else {
                 continue;
             };
-            let (all, whole) = later.entry(footing.pipeline.clone()).or_default();
+            let (all, whole) = later.entry(references.pipeline.clone()).or_default();
             // Whole runs count those like them. The others would add up without end if no whole run ever came.
-            let back = if footing.is_whole() { *whole } else { *all };
+            let back = if references.is_whole() { *whole } else { *all };
             *all += 1;
-            *whole += usize::from(footing.is_whole());
-            for node in footing.nodes {
+            *whole += usize::from(references.is_whole());
+            for node in references.nodes {
                 for key in node.keys {
-                    let found = used.entry(key).or_insert_with(|| Use {
+                    let found = used.entry(key).or_insert_with(|| EntryUse {
                         back,
                         age: since(id),
                         nodes: BTreeSet::new(),
@@ -201,11 +201,11 @@ impl Store {
         Ok(used)
     }
 
-    /// Whether a collection is due: the store has grown, and beyond the bound, or nothing was collected for a day.
-    pub fn is_collection_due(&self, bound: &Bound, has_grown: bool) -> Result<bool> {
+    /// Whether a collection is due: the store has grown, and beyond the policy, or nothing was collected for a day.
+    pub fn is_collection_due(&self, policy: &RetentionPolicy, has_grown: bool) -> Result<bool> {
         const EVERY: Duration = Duration::from_hours(24);
-        let last = self.root.join(COLLECTED);
-        Ok(!last.is_file() || age_of(&last) > EVERY || has_grown && self.bytes()? > bound.bytes)
+        let last = self.root.join(COLLECTION_MARK);
+        Ok(!last.is_file() || age_of(&last) > EVERY || has_grown && self.bytes()? > policy.bytes)
     }
 
     /// The size of all blobs, without looking at what stands on them.
@@ -219,63 +219,70 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Removes what the bound does not allow; with `dry`, says only what would go.
-    pub fn collect(&self, bound: &Bound, dry: bool) -> Result<Collected> {
-        let alone = if dry { None } else { self.alone()? };
-        let survey = self.survey(bound.runs)?;
-        let gone = self.surplus(&survey, bound);
-        let kept: BTreeSet<PathBuf> = survey
-            .held
+    /// Removes what the policy does not allow; with `dry`, only reports what would be removed.
+    pub fn collect(&self, policy: &RetentionPolicy, dry: bool) -> Result<CollectionReport> {
+        let exclusive = if dry { None } else { self.exclusive()? };
+        let contents = self.contents(policy.runs)?;
+        let removed = self.removable(&contents, policy);
+        let kept: BTreeSet<PathBuf> = contents
+            .entries
             .iter()
-            .filter(|held| !gone.contains(held.entry.key.as_str()))
-            .flat_map(|held| held.entry.blobs())
+            .filter(|entries| !removed.contains(entries.entry.key.as_str()))
+            .flat_map(|entries| entries.entry.blobs())
             .map(|blob| self.blob_path(blob))
             .collect();
-        let orphans: Vec<(&PathBuf, &u64)> = survey
+        let orphans: Vec<(&PathBuf, &u64)> = contents
             .blobs
             .iter()
-            .filter(|(path, _)| !kept.contains(*path) && (dry || alone.is_some() || age_of(path) > YOUNG))
+            .filter(|(path, _)| !kept.contains(*path) && (dry || exclusive.is_some() || age_of(path) > MIN_ORPHAN_AGE))
             .collect();
         let bytes = orphans.iter().map(|(_, bytes)| **bytes).sum();
-        let collected = Collected {
-            entries: gone.iter().map(|key| (*key).to_owned()).collect(),
+        let collected = CollectionReport {
+            entries: removed.iter().map(|key| (*key).to_owned()).collect(),
             blobs: orphans.len(),
             bytes,
-            left: survey.bytes() - bytes,
+            left: contents.bytes() - bytes,
         };
+        tracing::info!(
+            entries = collected.entries.len(),
+            blobs = collected.blobs,
+            bytes = collected.bytes,
+            dry,
+            "collecting the store"
+        );
         if !dry {
-            for key in gone {
+            for key in removed {
                 remove(&self.entry_path(key))?;
-                remove(&self.why_path(key))?;
+                remove(&self.fingerprint_path(key))?;
             }
             for (path, _) in orphans {
                 remove(path)?;
             }
-            for path in &survey.unreadable {
+            for path in &contents.unreadable {
                 remove(path)?;
             }
-            self.sweep()?;
-            let last = self.root.join(COLLECTED);
+            self.remove_leftovers()?;
+            let last = self.root.join(COLLECTION_MARK);
             fs::write(&last, "").map_err(at(&last))?;
         }
         Ok(collected)
     }
 
-    /// The keys of entries that the bound does not allow.
-    fn surplus<'a>(&self, survey: &'a Survey, bound: &Bound) -> BTreeSet<&'a str> {
-        let mut gone = BTreeSet::new();
+    /// The keys of entries to remove.
+    fn removable<'a>(&self, contents: &'a StoreContents, policy: &RetentionPolicy) -> BTreeSet<&'a str> {
+        let mut removed = BTreeSet::new();
         let mut users: BTreeMap<&str, usize> = BTreeMap::new();
-        for blob in survey.held.iter().flat_map(|held| held.entry.blobs()) {
+        for blob in contents.entries.iter().flat_map(|entries| entries.entry.blobs()) {
             *users.entry(blob.digest.as_str()).or_default() += 1;
         }
-        let mut bytes = survey.bytes();
-        let free = survey.held.iter().rev().filter(|held| !held.reachable);
-        for held in free {
-            if held.age <= bound.age && bytes <= bound.bytes {
+        let mut bytes = contents.bytes();
+        let free = contents.entries.iter().rev().filter(|entries| !entries.reachable);
+        for entries in free {
+            if entries.age <= policy.age && bytes <= policy.bytes {
                 continue;
             }
-            gone.insert(held.entry.key.as_str());
-            for blob in held.entry.blobs() {
+            removed.insert(entries.entry.key.as_str());
+            for blob in entries.entry.blobs() {
                 let left = users.entry(blob.digest.as_str()).or_default();
                 *left = left.saturating_sub(1);
                 if *left == 0 {
@@ -283,27 +290,27 @@ impl Store {
                 }
             }
         }
-        gone
+        removed
     }
 
-    /// Removes what is no use to anybody: old records, and unfinished work that nobody took up.
-    fn sweep(&self) -> Result<()> {
+    /// Removes old run records and abandoned unfinished work.
+    fn remove_leftovers(&self) -> Result<()> {
         let runs = self.runs()?;
-        for id in runs.iter().take(runs.len().saturating_sub(RECORDS)) {
+        for id in runs.iter().take(runs.len().saturating_sub(MAX_RUN_RECORDS)) {
             remove(&self.root.join("runs").join(format!("{id}.json")))?;
         }
         for folder in folders_in(&self.root.join("scratch"))? {
-            if age_of(&folder) > SCRATCH_AGE {
+            if age_of(&folder) > MAX_SCRATCH_AGE {
                 fs::remove_dir_all(&folder).map_err(at(&folder))?;
             }
         }
         Ok(())
     }
 
-    /// The store for a collection alone; nothing on a file system without locks.
-    fn alone(&self) -> Result<Option<StoreLock>> {
+    /// The exclusive lock on the store; `None` on a file system without locks.
+    fn exclusive(&self) -> Result<Option<StoreLock>> {
         let path = self.root.join("lock");
-        match StoreLock::alone(&path) {
+        match StoreLock::exclusive(&path) {
             Ok(Some(lock)) => Ok(Some(lock)),
             Ok(None) => Err(StoreError::InUse),
             Err(error) if cannot_lock(&error) => Ok(None),
@@ -312,22 +319,22 @@ impl Store {
     }
 
     /// Reads every blob and compares its digest, and every entry. Damaged ones are removed, so that the next run makes them
-    /// again, and so are entries whose blobs are gone; their paths, relative to the store, are returned with the number of
+    /// again, and so are entries whose blobs are removed; their paths, relative to the store, are returned with the number of
     /// blobs.
     pub fn verify(&self) -> Result<(usize, Vec<PathBuf>)> {
-        let survey = self.survey(0)?;
+        let contents = self.contents(0)?;
         let mut damaged = Vec::new();
         let inside = |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).to_owned();
-        let torn = survey.held.iter().filter(|held| {
-            let there = |blob: &&crate::store::Blob| survey.blobs.contains_key(&self.blob_path(blob));
-            !held.entry.blobs().iter().all(there)
+        let incomplete = contents.entries.iter().filter(|entries| {
+            let there = |blob: &&crate::store::Blob| contents.blobs.contains_key(&self.blob_path(blob));
+            !entries.entry.blobs().iter().all(there)
         });
-        let torn = torn.map(|held| self.entry_path(&held.entry.key));
-        for path in survey.unreadable.iter().cloned().chain(torn) {
+        let incomplete = incomplete.map(|entries| self.entry_path(&entries.entry.key));
+        for path in contents.unreadable.iter().cloned().chain(incomplete) {
             remove(&path)?;
             damaged.push(inside(&path));
         }
-        for path in survey.blobs.keys() {
+        for path in contents.blobs.keys() {
             let named = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
             let whole = digest_file(path).is_ok_and(|(digest, _)| Some(digest) == named);
             if !whole {
@@ -335,7 +342,7 @@ impl Store {
                 damaged.push(inside(path));
             }
         }
-        Ok((survey.blobs.len(), damaged))
+        Ok((contents.blobs.len(), damaged))
     }
 }
 

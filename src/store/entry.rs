@@ -1,4 +1,4 @@
-//! What a key produced.
+//! Entries: the result of the work of a fingerprint.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ pub struct StoredSplit {
     pub rows: u64,
 }
 
-/// What was stored.
+/// The content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Content {
@@ -43,7 +43,7 @@ pub enum Content {
         /// The vocabularies that the domains name.
         vocabularies: Vec<Blob>,
     },
-    /// What a fit learnt.
+    /// The state of a fit.
     State {
         /// Its tables, by name.
         tables: BTreeMap<String, Blob>,
@@ -52,7 +52,7 @@ pub enum Content {
     },
     /// A model.
     Model {
-        /// What it was trained on.
+        /// The model's type.
         model_type: ModelType,
         /// Its description.
         description: Value,
@@ -63,27 +63,27 @@ pub enum Content {
     },
     /// Named numbers: those of the entry.
     Metrics,
-    /// What a sink published.
+    /// The receipt of a sink.
     Receipt {
         /// The receipt.
         receipt: Receipt,
     },
 }
 
-/// What a key produced.
+/// Entries: the result of the work of a fingerprint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The key of the fingerprint.
     pub key: String,
-    /// What was stored.
+    /// The content.
     pub content: Content,
     /// Numbers about the work.
     #[serde(default, with = "crate::store::metrics")]
     pub metrics: BTreeMap<String, f64>,
-    /// What a person wants to see.
+    /// The report.
     #[serde(default)]
     pub report: Report,
-    /// How long the work took, in seconds.
+    /// The duration of the work in seconds.
     pub seconds: f64,
     /// The blobs as they were when their digests were last checked, by digest: while a blob keeps its stamp it is whole.
     #[serde(default)]

@@ -12,17 +12,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How often the holder of a lease touches it.
+/// Interval at which the holder of a lease renews it.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// A lease that was not touched for this long belongs to nobody.
+/// A lease that was not renewed for this long has expired.
 const EXPIRES_AFTER: Duration = Duration::from_secs(30);
 
 /// A lock that is held; dropping it gives it back.
 #[derive(Debug)]
-pub struct Lock(Held);
+pub struct Lock(Guard);
 
 #[derive(Debug)]
-enum Held {
+enum Guard {
     File { file: File, path: PathBuf },
     Lease(#[expect(dead_code, reason = "the lease is held until it is dropped")] Lease),
 }
@@ -39,14 +39,13 @@ impl Lock {
                     return Ok(None);
                 }
                 let path = path.to_owned();
-                Ok(Some(Lock(Held::File { file, path })))
+                Ok(Some(Lock(Guard::File { file, path })))
             }
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) if cannot_lock(&error) => Ok(Lease::try_take(
-                &path.with_extension("lease"),
-                EXPIRES_AFTER,
-            )?
-            .map(|lease| Lock(Held::Lease(lease)))),
+            Err(TryLockError::Error(error)) if cannot_lock(&error) => {
+                Ok(Lease::try_take(&path.with_extension("lease"), EXPIRES_AFTER)?
+                    .map(|lease| Lock(Guard::Lease(lease))))
+            }
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
@@ -55,7 +54,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // What cannot be removed or unlocked here is dropped with the process at the latest.
-        if let Held::File { file, path } = &self.0 {
+        if let Guard::File { file, path } = &self.0 {
             let _ = fs::remove_file(path);
             let _ = file.unlock();
         }
@@ -67,7 +66,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     matches!((file.metadata().map(inode), fs::metadata(path).map(inode)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Whether the file system has no locks (`ENOSYS`, `ENOTSUP`, `ENOLCK`).
+/// Whether the error says that the file system has no locks (`ENOSYS`, `ENOTSUP`, `ENOLCK`).
 pub(super) fn cannot_lock(error: &io::Error) -> bool {
     const NO_LOCKS: i32 = 37;
     error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(NO_LOCKS)
@@ -125,7 +124,7 @@ impl Drop for Lease {
     }
 }
 
-/// The whole store, held together with other runs (shared) or alone (to collect).
+/// A lock on the whole store: shared by runs, exclusive for collection.
 #[derive(Debug)]
 pub struct StoreLock(#[expect(dead_code, reason = "the lock is held as long as the file is open")] File);
 
@@ -140,8 +139,8 @@ impl StoreLock {
         }
     }
 
-    /// The store for oneself, or `None` while a run uses it.
-    pub(super) fn alone(path: &Path) -> io::Result<Option<StoreLock>> {
+    /// The exclusive lock on the store, or `None` while a run uses it.
+    pub(super) fn exclusive(path: &Path) -> io::Result<Option<StoreLock>> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(StoreLock(file))),
@@ -198,8 +197,8 @@ mod tests {
         let path = folder.path().join("lock");
         let one = StoreLock::shared(&path).unwrap();
         let other = StoreLock::shared(&path).unwrap();
-        assert!(StoreLock::alone(&path).unwrap().is_none());
+        assert!(StoreLock::exclusive(&path).unwrap().is_none());
         drop((one, other));
-        assert!(StoreLock::alone(&path).unwrap().is_some());
+        assert!(StoreLock::exclusive(&path).unwrap().is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! What is in the store under a key, and whether it is whole.
+//! Lookup of an entry, with its blobs checked.
 
 use std::fs;
 use std::path::Path;
@@ -7,14 +7,14 @@ use crate::store::entry::{Blob, Entry};
 use crate::store::stamp::Stamp;
 use crate::store::{Store, digest_file};
 
-/// What is in the store under a key.
+/// The result of a lookup.
 #[derive(Debug)]
 pub enum Lookup {
     /// An entry with all its blobs whole.
     Found(Entry),
-    /// Nothing.
+    /// No entry: a cache miss.
     Absent,
-    /// Something that cannot be used, in words. It is as good as nothing.
+    /// A damaged entry, with a description of the damage. It is a cache miss too.
     Damaged(String),
 }
 
@@ -22,6 +22,16 @@ impl Store {
     /// The entry of a key with all its blobs whole. A blob that has the stamp under which its digest was last checked is
     /// whole; any other is read and its digest compared.
     pub fn lookup(&self, key: &str) -> Lookup {
+        let found = self.read_entry(key);
+        match &found {
+            Lookup::Found(_) => tracing::debug!(key, "cache hit"),
+            Lookup::Absent => tracing::debug!(key, "cache miss"),
+            Lookup::Damaged(damage) => tracing::info!(key, "cache miss: {damage}"),
+        }
+        found
+    }
+
+    fn read_entry(&self, key: &str) -> Lookup {
         let path = self.entry_path(key);
         let Ok(bytes) = fs::read(&path) else {
             return Lookup::Absent;
@@ -45,12 +55,12 @@ impl Store {
         Lookup::Found(entry)
     }
 
-    /// Whether a blob is there and whole.
+    /// Whether a blob is present and intact.
     pub(super) fn has(&self, blob: &Blob) -> bool {
         self.check(blob, None).is_ok()
     }
 
-    /// The new stamp of a blob that had to be read, or what is wrong with it.
+    /// The new stamp of a blob that had to be read, or a description of its damage.
     fn check(&self, blob: &Blob, known: Option<&Stamp>) -> Result<Option<Stamp>, String> {
         let path = self.blob_path(blob);
         let Ok(stamp) = Stamp::of(&path) else {

@@ -29,7 +29,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
             Value::String(text) => text.parse().ok(),
             other => other.as_f64(),
         };
-        let number = number.ok_or_else(|| Error::custom(format!("the metric `{name}` is no number: {value}")))?;
+        let number = number.ok_or_else(|| Error::custom(format!("the metric `{name}` is not a number: {value}")))?;
         Ok((name, number))
     };
     BTreeMap::<String, Value>::deserialize(deserializer)?
@@ -70,6 +70,6 @@ mod tests {
         let error = serde_json::from_str::<Holder>(r#"{"metrics": {"a": "much"}}"#)
             .err()
             .unwrap();
-        assert!(error.to_string().contains("`a` is no number"), "{error}");
+        assert!(error.to_string().contains("`a` is not a number"), "{error}");
     }
 }

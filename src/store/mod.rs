@@ -1,17 +1,18 @@
-//! What nodes produced, under content digests: published by rename, manifest last.
+//! The content-addressed store of artifacts: published by rename, manifest last.
 //!
 //! ```text
 //! blobs/ab/abcd....parquet   file contents, named by their BLAKE3 digest
-//! why/<key>.json             what was hashed into a key, and what the digests in it stand for
-//! entries/<key>.json         what a key produced; written last
+//! why/<key>.json             fingerprints: the hashed parts of a key, with provenance (stores of 0.1 have this name)
+//! entries/<key>.json         the result of a key: its manifest, written last
 //! nodes/<pipeline>/<node>    the entry that a node last produced or reused
 //! sources/<digest>           content digests of outside files, by (path, size, mtime, inode, ctime)
 //! runs/<id>.json             run records
-//! published/<place>.json     what stands at the places that sinks write to
+//! published/<place>.json     what sinks have published at their targets
 //! locks/<key>                held while the work of a key is done
 //! scratch/<key>/             unfinished work that can be taken up
 //! tmp/                       unfinished work that cannot
-//! lock                       held by every run, and alone by who collects
+//! secret.key                 key of the digests of values that may be secrets
+//! lock                       shared by runs, exclusive for collection
 //! ```
 
 mod collect;
@@ -22,6 +23,7 @@ pub(crate) mod metrics;
 mod published;
 mod runs;
 mod scratch;
+mod secret_digest;
 mod shared;
 mod sources;
 mod stamp;
@@ -37,12 +39,12 @@ use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use towline_api::{State, StateTable, Vocabulary};
 
-pub use collect::{Bound, Collected, Held, Survey};
+pub use collect::{CollectionReport, RetentionPolicy, StoreContents, StoredEntry};
 pub use entry::{Blob, Content, Entry, StoredSplit};
 pub use lock::{Lock, StoreLock};
 pub use lookup::Lookup;
 pub use scratch::Scratch;
-pub use shared::{Address, Shared, SharedError, Want};
+pub use shared::{Address, FetchScope, SharedError, SharedStore};
 pub use sources::SourceFile;
 pub use stamp::Stamp;
 
@@ -54,7 +56,7 @@ pub enum StoreError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// A file outside the store changed while a node read it: what was made of it belongs to neither state.
@@ -66,16 +68,16 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// The folder holds something else: a store removes what it does not know in its folder.
+    /// The folder has other files, which a store would remove.
     #[error(
-        "{} is not a store: it holds other files. Name a folder that is empty, or is not there yet, with --store",
+        "{} is not a store: it contains other files. Name a folder that is empty, or is not there yet, with --store",
         path.display()
     )]
     NotAStore {
         /// The folder.
         path: PathBuf,
     },
-    /// Nothing can be collected while a run uses the store.
+    /// The store is in use by a run and cannot be collected.
     #[error("a run uses the store: try again when it has ended")]
     InUse,
 }
@@ -103,7 +105,7 @@ const TAG: &str = "CACHEDIR.TAG";
 /// The first line is that of every such file (Cache Directory Tagging Specification 0.6).
 const TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# A store of Towline: `towline cache gc` removes from it what is not needed.\n";
 
-/// Whether a folder is a store: it is marked, or was one before stores were.
+/// Whether a folder is a store: it has the tag, or the folders of a store from before there were tags.
 fn is_store(root: &Path) -> Result<bool> {
     let tag = root.join(TAG);
     let earlier = || {
@@ -131,7 +133,7 @@ const FOLDERS: [&str; 10] = [
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<SharedStore>>,
 }
 
 impl Store {
@@ -167,13 +169,13 @@ impl Store {
 
     /// The same store beside one that is shared with others.
     #[must_use]
-    pub fn beside(mut self, shared: Arc<Shared>) -> Self {
+    pub fn beside(mut self, shared: Arc<SharedStore>) -> Self {
         self.shared = Some(shared);
         self
     }
 
     /// The store that is shared with others.
-    pub fn shared(&self) -> Option<&Arc<Shared>> {
+    pub fn shared(&self) -> Option<&Arc<SharedStore>> {
         self.shared.as_ref()
     }
 
@@ -184,9 +186,9 @@ impl Store {
 
     /// Takes part in the use of the store: while this is held, nothing is collected. What a run that was killed left
     /// unfinished, and its locks, are removed if no other run uses the store.
-    pub fn use_it(&self) -> Result<StoreLock> {
+    pub fn lock_shared(&self) -> Result<StoreLock> {
         let path = self.root.join("lock");
-        if let Ok(Some(_alone)) = StoreLock::alone(&path) {
+        if let Ok(Some(_exclusive)) = StoreLock::exclusive(&path) {
             for folder in ["tmp", "locks"].map(|name| self.root.join(name)) {
                 for left in fs::read_dir(&folder).map_err(at(&folder))?.flatten() {
                     // What cannot be removed wastes space and nothing else.
@@ -200,7 +202,9 @@ impl Store {
     /// The lock on the work of a key, or `None` while another run does it.
     pub fn try_lock(&self, key: &str) -> Result<Option<Lock>> {
         let path = self.root.join("locks").join(key);
-        Lock::try_take(&path).map_err(at(&path))
+        let lock = Lock::try_take(&path).map_err(at(&path))?;
+        tracing::trace!(key, taken = lock.is_some(), "lock");
+        Ok(lock)
     }
 
     /// A new folder for unfinished work, on the file system of the store; gone when dropped.
@@ -231,7 +235,7 @@ impl Store {
         sync_folder(folder)
     }
 
-    /// Where a blob lies.
+    /// The path of a blob.
     pub fn blob_path(&self, blob: &Blob) -> PathBuf {
         let prefix = blob.digest.get(..2).unwrap_or("00");
         self.root
@@ -240,8 +244,8 @@ impl Store {
             .join(format!("{}.{}", blob.digest, blob.extension))
     }
 
-    /// Publishes an entry whose blobs are published already; `why` explains its key.
-    pub fn publish_entry(&self, entry: &Entry, why: &impl Serialize) -> Result<()> {
+    /// Publishes an entry whose blobs are published already, with the fingerprint of its key.
+    pub fn publish_entry(&self, entry: &Entry, fingerprint: &impl Serialize) -> Result<()> {
         let mut entry = entry.clone();
         let mut stamps = BTreeMap::new();
         for blob in entry.blobs() {
@@ -249,8 +253,10 @@ impl Store {
             let stamp = Stamp::of(&path).map_err(at(&path))?;
             stamps.insert(blob.digest.clone(), stamp);
         }
+        let blobs = stamps.len();
         entry.stamps = stamps;
-        self.write_json(&self.why_path(&entry.key), why)?;
+        tracing::debug!(key = entry.key, blobs, "publishing an entry");
+        self.write_json(&self.fingerprint_path(&entry.key), fingerprint)?;
         self.write_json(&self.entry_path(&entry.key), &entry)
     }
 
@@ -265,16 +271,16 @@ impl Store {
         }
     }
 
-    /// What was hashed into a key, with what the digests in it stand for.
-    pub fn why<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        read_json(&self.why_path(key))
+    /// The fingerprint of a key: its hashed parts, with provenance.
+    pub fn fingerprint<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        read_json(&self.fingerprint_path(key))
     }
 
     fn entry_path(&self, key: &str) -> PathBuf {
         self.root.join("entries").join(format!("{key}.json"))
     }
 
-    fn why_path(&self, key: &str) -> PathBuf {
+    fn fingerprint_path(&self, key: &str) -> PathBuf {
         self.root.join("why").join(format!("{key}.json"))
     }
 
@@ -301,7 +307,7 @@ impl Store {
         }
     }
 
-    /// What a fit left behind, as operators see it; nothing, if the entry is of something else.
+    /// The state of a fit, as operators see it; empty if the entry is of something else.
     pub fn state(&self, entry: &Entry) -> State {
         let Content::State { tables, facts } = &entry.content else {
             return State::default();

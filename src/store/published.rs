@@ -1,4 +1,4 @@
-//! What stands at the places outside the store that sinks write to.
+//! What sinks have published at their targets outside the store.
 //!
 //! An entry says that a sink once published something. Whether that is still what stands there is another question: a
 //! run with other inputs may have published over it since, or have been killed while it did.
@@ -11,7 +11,7 @@ use crate::store::entry::{Content, Entry};
 use crate::store::stamp::Stamp;
 use crate::store::{Result, Store, at, read_json};
 
-/// What was last published by a sink with some configuration.
+/// The last publication of a sink with one configuration.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Published {
     /// The key of the work, or nothing while somebody publishes.
@@ -21,7 +21,7 @@ struct Published {
 }
 
 impl Store {
-    /// Says that a sink begins to publish: until it has ended, nothing is known of what stands there. `place` is a
+    /// Records that a sink begins to publish: until it has ended, the state of its target is unknown. `place` is a
     /// digest of the sink's operator and configuration.
     pub fn begin_publishing(&self, place: &str) -> Result<()> {
         let files = self.published(place).map(|before| before.files);
@@ -32,8 +32,8 @@ impl Store {
         self.write_json(&self.published_path(place), &unknown)
     }
 
-    /// Says that what an entry's receipt tells of stands there now. Files that were published there before, that it does
-    /// not tell of, and that nobody has touched since are removed: who reads the folder finds one batch and not two.
+    /// Records the publication of an entry's receipt. Files of the previous publication that are not in the receipt
+    /// and are unchanged since are removed, so that readers of the folder find one batch and not two.
     pub fn end_publishing(&self, place: &str, entry: &Entry) -> Result<()> {
         let Content::Receipt { receipt } = &entry.content else {
             return Ok(());
@@ -53,7 +53,7 @@ impl Store {
         self.write_json(&self.published_path(place), &published)
     }
 
-    /// Whether what stands there is what was published under this key, and nobody has touched its files since.
+    /// Whether the target still has the publication of this key, with its files unchanged.
     pub fn is_published(&self, place: &str, key: &str) -> bool {
         self.published(place).is_some_and(|published| {
             let untouched =

@@ -10,7 +10,7 @@ use crate::store::{Result, Store, StoreError, at, digest_file, digest_json, read
 /// An outside file as it was when its digest was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
-    /// Where it is.
+    /// The path.
     pub path: PathBuf,
     /// BLAKE3 of its content, in hex.
     pub digest: String,

@@ -1,4 +1,4 @@
-//! What tells that a file has not changed without reading it.
+//! File stamps, which show that a file is unchanged without reading it.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -32,7 +32,7 @@ impl Stamp {
         self.size
     }
 
-    /// Whether any later change would get another stamp. One in the future (the clock was set back) is not settled.
+    /// Whether any later change would get another stamp. A stamp in the future (the clock was set back) is not settled.
     pub fn is_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let changed = i128::from(self.changed.0) * 1_000_000_000 + i128::from(self.changed.1);

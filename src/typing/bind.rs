@@ -1,4 +1,4 @@
-//! What the user connected, to the operator's ports.
+//! Binding of a node's references to its operator's ports.
 
 use towline_api::{Descriptor, NodeType, Port, suggest};
 
@@ -14,11 +14,11 @@ pub struct Binding {
     pub label: Option<String>,
     /// Index into the node's references.
     pub reference: usize,
-    /// Where it is connected.
+    /// The span of the connection.
     pub span: Span,
 }
 
-/// The connections of a node by port, or what is wrong with them.
+/// The references of a node by port, or the errors in them.
 pub(crate) fn bind(node: &Node, descriptor: &Descriptor) -> Result<Vec<Binding>, Vec<Diagnostic>> {
     let mut problems = Vec::new();
     let bindings = match &node.inputs {
@@ -107,7 +107,7 @@ fn positional(
     out
 }
 
-/// Whether what is connected is of the port's kind.
+/// An error if the output that is connected is not of the port's kind.
 pub(crate) fn check_kind(
     node: &Node,
     descriptor: &Descriptor,

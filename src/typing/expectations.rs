@@ -1,13 +1,13 @@
-//! Expectations against the type of the output that they are about.
+//! Type checking of expectations.
 
 use crate::checks::{Condition, Scope, check};
 use crate::config::Expectation;
 use crate::config::yaml::Diagnostic;
 
-/// The condition that an expectation means for a node; or everything that is wrong with it.
+/// The condition of an expectation for a node, or all of its errors.
 pub(crate) fn condition(expectation: &Expectation, scope: &Scope<'_>) -> Result<Condition, Vec<Diagnostic>> {
-    check(&expectation.text, expectation.expression(), scope).map_err(|complaints| {
-        let placed = |complaint| expectation.diagnostic(complaint);
-        complaints.into_iter().map(placed).collect()
+    check(&expectation.text, expectation.expression(), scope).map_err(|errors| {
+        let placed = |error| expectation.diagnostic(error);
+        errors.into_iter().map(placed).collect()
     })
 }

@@ -9,7 +9,7 @@ use towline_api::{Built, Descriptor, Form, Inputs, NodeType, Port};
 
 use crate::config::{Pipeline, Reference, Settings};
 use crate::store::Address;
-use crate::typing::types::{CheckedExpectation, Rows, TypedNode, TypedPipeline};
+use crate::typing::typed_pipeline::{CheckedExpectation, RowOrigin, TypedNode, TypedPipeline};
 
 /// A node of a pipeline. Ids are in the order of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +64,7 @@ pub struct GraphNode {
     /// The type of its output.
     pub output: NodeType,
     /// Which rows the output has.
-    pub rows: Rows,
+    pub rows: RowOrigin,
     /// What is expected of the output.
     pub expectations: Vec<CheckedExpectation>,
 }
@@ -129,7 +129,7 @@ pub struct TypedGraph {
 }
 
 impl TypedGraph {
-    /// The graph of a typed pipeline; nothing if one of its nodes has no type.
+    /// The graph of a typed pipeline; nothing if one of its nodes has no type or the address of its shared store is invalid.
     pub fn new(typed: &TypedPipeline) -> Option<Self> {
         let TypedPipeline { pipeline, nodes, .. } = typed;
         let mut graph = DiGraph::with_capacity(nodes.len(), pipeline.graph.edge_count());
@@ -142,7 +142,12 @@ impl TypedGraph {
         Some(TypedGraph {
             order: pipeline.order.iter().copied().map(NodeId::at).collect(),
             name: pipeline.name.clone(),
-            shared_store: pipeline.store.clone(),
+            shared_store: pipeline
+                .store
+                .as_ref()
+                .map(|text| text.value.parse())
+                .transpose()
+                .ok()?,
             graph,
         })
     }

@@ -1,14 +1,19 @@
 //! Static analysis: columns, types, tags and domains through the graph, and diagnostics, with no data read.
 
 mod bind;
+mod deprecated_names;
 mod expectations;
 mod graph;
+mod problems;
+mod propagate;
 mod selected_type;
+mod shared_store;
 mod targets;
-mod types;
+mod typed_pipeline;
 mod unused;
 
 pub use bind::Binding;
 pub use graph::{Connection, GraphNode, NodeId, TypedGraph};
+pub use propagate::propagate;
 pub(crate) use selected_type::selected_names;
-pub use types::{CheckedExpectation, Rows, TypedNode, TypedPipeline, propagate};
+pub use typed_pipeline::{CheckedExpectation, RowOrigin, TypedNode, TypedPipeline};

@@ -1,12 +1,11 @@
-//! What a reference takes of a node's output: all of it, some columns, one split.
+//! The type of a reference: all of a node's output, some columns, or one split.
 
 use towline_api::{DatasetType, NodeType, Problem, Schema, Tag, suggest};
 
 use crate::config::yaml::{Code, Diagnostic};
 use crate::config::{Reference, Selection};
-use crate::typing::types::code;
 
-/// The type of what a reference takes of a node's output.
+/// The type of a reference to a node's output.
 pub(crate) fn selected(output: &NodeType, reference: &Reference) -> Result<NodeType, Vec<Diagnostic>> {
     let NodeType::Dataset(dataset) = output else {
         if reference.columns.is_some() || reference.split.is_some() {
@@ -51,7 +50,7 @@ fn select(dataset: &DatasetType, selection: &Selection, out: &mut DatasetType, e
             }
             None => {
                 let problem = Problem::unknown_column(&name.value, &dataset.schema);
-                let mut diagnostic = Diagnostic::error(code(problem.code), problem.message).at(name.span);
+                let mut diagnostic = Diagnostic::error(problem.code, problem.message).at(name.span);
                 diagnostic.help = problem.help;
                 errors.push(diagnostic);
             }
@@ -86,7 +85,7 @@ fn select(dataset: &DatasetType, selection: &Selection, out: &mut DatasetType, e
     }
 }
 
-/// The names that a reference selects from a schema that [`propagate`] has checked.
+/// The names that a reference selects from a schema that propagation has checked.
 pub(crate) fn selected_names(schema: &Schema, reference: &Reference) -> Option<Vec<String>> {
     let columns = reference.columns.as_ref()?;
     let mut out: Vec<String> = Vec::new();

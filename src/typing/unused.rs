@@ -1,10 +1,10 @@
-//! Nodes that are computed for nobody.
+//! Unused nodes.
 
 use towline_api::{Kind, Purity};
 
 use crate::config::Pipeline;
 use crate::config::yaml::{Code, Diagnostic};
-use crate::typing::types::TypedNode;
+use crate::typing::typed_pipeline::TypedNode;
 
 /// A warning for each node that nothing reads or waits for, and that neither publishes nor measures nor is expected to be anything. A pipeline without
 /// any sink or metric is one whose last nodes are looked at: nothing in it is unused.
@@ -20,7 +20,7 @@ pub(crate) fn find(pipeline: &Pipeline, nodes: &[Option<TypedNode>]) -> Vec<Diag
     let mut used = vec![false; nodes.len()];
     for node in &pipeline.nodes {
         // Where an input could not be read, it may be any node.
-        if node.holes.inputs || node.holes.op {
+        if node.invalid.inputs || node.invalid.op {
             return Vec::new();
         }
         let read = node.inputs.references().into_iter().map(|reference| reference.node);

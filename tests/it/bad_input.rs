@@ -144,17 +144,17 @@ fn a_validation_of_nothing_is_told_and_nothing_is_stopped_by_it() {
         ("user,item\n", "it has no rows"),
         (
             "user,item\n1,77\n2,78\n",
-            "none of its 2 interactions is with an item of the catalogue",
+            "none of its 2 interactions has an item in the catalogue",
         ),
     ] {
         let told = validated(valid, "", 0);
         assert!(
-            told.contains(&format!("warning: the split `valid` has nothing to measure: {why}")),
+            told.contains(&format!("warning: the split `valid` has no queries to evaluate: {why}")),
             "{told}"
         );
         assert!(!told.contains("-0.0"), "{told}");
         let told = validated(valid, ", early_stopping: { metric: recall_at_10 }", 1);
-        let expected = format!("`early_stopping`: the split `valid` has nothing to measure: {why}");
+        let expected = format!("`early_stopping`: the split `valid` has no queries to evaluate: {why}");
         assert!(told.contains(&expected), "{told}");
     }
     let told = validated(
@@ -162,7 +162,7 @@ fn a_validation_of_nothing_is_told_and_nothing_is_stopped_by_it() {
         ", early_stopping: { metric: recall_at_10 }",
         0,
     );
-    assert!(!told.contains("nothing to measure"), "{told}");
+    assert!(!told.contains("no queries to evaluate"), "{told}");
 }
 
 #[test]
@@ -177,15 +177,15 @@ fn an_evaluation_of_nothing_says_why() {
     let train = "user,item\n1,1\n2,2\n1,2\n";
     let files = [("train.csv", train), ("valid.csv", "user,item\n8,1\n9,2\n")];
     let (_, told) = failing(nodes, &files, 1);
-    let why = "all its 2 interactions are of users without an identity, or with items that they have seen before";
+    let why = "all of its 2 interactions are of unknown users or with items that the user has already seen";
     assert!(
-        told.contains(&format!("the split `valid` has nothing to measure: {why}")),
+        told.contains(&format!("the split `valid` has no queries to evaluate: {why}")),
         "{told}"
     );
     let few = nodes.replace("data: features }", "data: features }, with: { bootstrap: 3 }");
     let (_, told) = failing(&few, &files, 2);
     assert!(
-        told.contains("an interval of 95 % takes 20 to 100000 resamples"),
+        told.contains("a 95 % confidence interval needs 20 to 100000 resamples"),
         "{told}"
     );
 }

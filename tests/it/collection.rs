@@ -103,7 +103,7 @@ fn a_blob_that_rots_in_silence_is_found_and_made_again() {
 }
 
 #[test]
-fn a_store_that_is_not_there_is_told_and_not_made() {
+fn a_store_that_is_not_there_is_reported_and_not_made() {
     let workspace = Workspace::new();
     for arguments in [vec!["cache", "size"], vec!["history"], vec!["diff"]] {
         let output = workspace.towline(&arguments);

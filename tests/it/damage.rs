@@ -1,7 +1,7 @@
-//! A store that was damaged, or that others use at the same time: never a wrong answer, and what happened is told.
+//! A store that is damaged, full, read-only or used by several runs: never a wrong result, and the cause is reported.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -49,19 +49,19 @@ fn overwrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).expect("it can be written");
 }
 
-/// The next run mends the damage, tells it, and publishes the same bytes; the one after it has nothing to do.
-fn mends(workspace: &Workspace, bytes: &[u8], told: &str) {
+/// The next run repairs the damage, reports it, and publishes the same bytes; the one after it has nothing to do.
+fn repairs(workspace: &Workspace, bytes: &[u8], reported: &str) {
     fs::remove_dir_all(workspace.path().join("out")).expect("it is there");
     let output = workspace.towline(&["run", "p.yaml"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains(told), "{told}: {}", stderr(&output));
-    assert_eq!(published(workspace), bytes, "{told}");
+    assert!(stderr(&output).contains(reported), "{reported}: {}", stderr(&output));
+    assert_eq!(published(workspace), bytes, "{reported}");
     let again = workspace.towline(&["run", "p.yaml"]);
-    assert!(stdout(&again).contains(" 0 ran, "), "{told}: {}", stdout(&again));
+    assert!(stdout(&again).contains(" 0 ran, "), "{reported}: {}", stdout(&again));
 }
 
 #[test]
-fn a_damaged_or_missing_blob_is_a_miss_and_is_told() {
+fn a_damaged_or_missing_blob_is_a_miss_and_is_reported() {
     let damages: [(&str, fn(&Path)); 3] = [
         ("artifact missing", |path| fs::remove_file(path).expect("it is there")),
         ("artifact damaged", |path| {
@@ -74,7 +74,7 @@ fn a_damaged_or_missing_blob_is_a_miss_and_is_told() {
             });
         }),
     ];
-    for (told, damage) in damages {
+    for (reported, damage) in damages {
         let (workspace, bytes) = finished();
         let plan_before = stdout(&workspace.towline(&["plan", "p.yaml"]));
         assert!(plan_before.contains("\n0 of "), "{plan_before}");
@@ -82,20 +82,20 @@ fn a_damaged_or_missing_blob_is_a_miss_and_is_told() {
             damage(&path);
         }
         let plan = stdout(&workspace.towline(&["plan", "p.yaml"]));
-        assert!(plan.contains(told), "{plan}");
-        mends(&workspace, &bytes, told);
+        assert!(plan.contains(reported), "{plan}");
+        repairs(&workspace, &bytes, reported);
     }
 }
 
 #[test]
-fn an_entry_that_cannot_be_read_is_a_miss_and_is_told() {
+fn an_entry_that_cannot_be_read_is_a_miss_and_is_reported() {
     let (workspace, bytes) = finished();
     for entry in fs::read_dir(workspace.path().join(".towline/entries")).expect("a store") {
         let path = entry.expect("an entry").path();
         let text = fs::read_to_string(&path).expect("it can be read");
         fs::write(&path, &text[..text.len() / 2]).expect("it can be written");
     }
-    mends(&workspace, &bytes, "is not readable");
+    repairs(&workspace, &bytes, "is not readable");
 }
 
 #[test]
@@ -111,9 +111,8 @@ fn a_blob_that_was_copied_is_read_once_and_is_whole() {
 }
 
 #[test]
-fn a_store_without_space_or_rights_fails_with_advice_and_keeps_what_it_had() {
+fn a_file_in_the_place_of_a_folder_of_the_store_fails_the_run_and_leaves_the_store_intact() {
     let (workspace, bytes) = finished();
-    // A folder where files belong stands for every error of a disk that the store cannot get around.
     let tmp = workspace.path().join(".towline/tmp");
     fs::remove_dir_all(&tmp).expect("it is there");
     fs::write(&tmp, "").expect("it can be written");
@@ -131,10 +130,104 @@ fn a_store_without_space_or_rights_fails_with_advice_and_keeps_what_it_had() {
     assert_eq!(published(&workspace), bytes);
 }
 
+/// How to run a program that may mount file systems which only it sees, if the system permits it.
+fn mounting() -> Option<&'static [&'static str]> {
+    let ways: [&[&str]; 2] = [&["unshare", "--mount"], &["unshare", "--mount", "--map-root-user"]];
+    ways.into_iter().find(|way| {
+        let trial = Command::new(way[0])
+            .args(&way[1..])
+            .args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"])
+            .stderr(Stdio::null())
+            .status();
+        trial.is_ok_and(|status| status.success())
+    })
+}
+
 #[test]
-fn a_full_disk_fails_the_node_and_leaves_the_store_whole() {
+fn a_full_file_system_fails_the_node_and_leaves_the_store_intact() {
+    let Some(way) = mounting() else {
+        println!("skipped: mounting a file system is not permitted here");
+        return;
+    };
     let (workspace, bytes) = finished();
-    // The limit of a process's file sizes gives the error that a full disk gives, at the same calls.
+    // A store on a file system of 16 MiB, of which another file leaves 64 KiB.
+    let script = "set -e
+        mkdir full
+        mount -t tmpfs -o size=16m tmpfs full
+        cp -a .towline/. full
+        head -c 64m /dev/zero > full/filler 2> /dev/null || true
+        truncate -s -65536 full/filler
+        code=0
+        \"$0\" run p.yaml --store full --set nodes.rows.with.rows=60000 > first 2>&1 || code=$?
+        rm full/filler
+        \"$0\" run p.yaml --store full > second 2>&1
+        ls full/tmp > left
+        exit $code";
+    let output = Command::new(way[0])
+        .args(&way[1..])
+        .args(["sh", "-c", script])
+        .arg(env!("CARGO_BIN_EXE_towline"))
+        .current_dir(workspace.path())
+        .output()
+        .expect("it runs");
+    let read = |name: &str| fs::read_to_string(workspace.path().join(name)).unwrap_or_default();
+    let (first, second) = (read("first"), read("second"));
+    assert_eq!(output.status.code(), Some(1), "{first}{second}{}", stderr(&output));
+    assert!(first.contains("No space left on device"), "{first}");
+    assert!(second.contains(" 0 ran, "), "{second}");
+    assert_eq!(read("left"), "", "no unfinished file stays behind");
+    assert_eq!(published(&workspace), bytes);
+}
+
+#[test]
+fn a_store_without_write_permission_fails_the_run_with_advice_and_stays_intact() {
+    let (workspace, bytes) = finished();
+    let folders = |mode: u32| {
+        for folder in ["", "tmp", "runs", "locks", "entries", "blobs", "nodes"] {
+            let path = workspace.path().join(".towline").join(folder);
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        }
+    };
+    // Modes do not bind the superuser, who runs the binary as another user instead.
+    let is_superuser = fs::metadata(workspace.path()).expect("it is there").uid() == 0;
+    let mut command = if is_superuser {
+        fs::set_permissions(workspace.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let mut other = Command::new("setpriv");
+        other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        let may = other.arg(env!("CARGO_BIN_EXE_towline")).arg("--version").output();
+        if !may.is_ok_and(|output| output.status.success()) {
+            println!("skipped: the binary cannot be run as another user here");
+            return;
+        }
+        let mut other = Command::new("setpriv");
+        other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        other.arg(env!("CARGO_BIN_EXE_towline"));
+        other
+    } else {
+        Command::new(env!("CARGO_BIN_EXE_towline"))
+    };
+    folders(0o555);
+    let output = command
+        .args(["run", "p.yaml", "--set", "nodes.rows.with.rows=3001"])
+        .current_dir(workspace.path())
+        .output()
+        .expect("it runs");
+    folders(0o755);
+    let report = stdout(&output) + &stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report.contains("Permission denied"), "{report}");
+    assert!(
+        report.contains("Choose a folder that can be written with --store"),
+        "{report}"
+    );
+    let again = workspace.towline(&["run", "p.yaml"]);
+    assert!(stdout(&again).contains(" 0 ran, "), "{}", stdout(&again));
+    assert_eq!(published(&workspace), bytes);
+}
+
+#[test]
+fn a_limit_of_file_sizes_fails_the_node_and_leaves_the_store_intact() {
+    let (workspace, bytes) = finished();
     let limited = Command::new("sh")
         .args([
             "-c",

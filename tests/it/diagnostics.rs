@@ -41,7 +41,7 @@ fn keys_that_are_unknown_or_there_twice_do_not_stop_the_rest() {
         found,
         [
             "error[unknown-key] p.yaml:4:20: `inptu` is not a key of a node",
-            "error[duplicate-key] p.yaml:4:59: the key `where` stands twice in one mapping",
+            "error[duplicate-key] p.yaml:4:59: the key `where` is used twice in one mapping",
             "error[unknown-column] p.yaml:5:11: there is no column `usr_id`",
             "error[wrong-type] p.yaml:5:43: in the node `b.1:Categorify`, Categorify: expected a whole number or a mapping, found the text `x`",
             "error[unknown-node] p.yaml:5:48: there is no node `gone`",
@@ -69,12 +69,9 @@ fn an_error_neither_hides_nor_multiplies_those_behind_it() {
 }
 
 #[test]
-fn a_cycle_is_told_with_its_path() {
+fn a_cycle_is_reported_with_its_path() {
     let found = complaints("  a: b >> Categorify\n  b: c >> Categorify\n  c: a >> Categorify\n");
-    assert_eq!(
-        found,
-        ["error[cycle] p.yaml:3:3: nodes need each other in a circle: a -> c -> b -> a"]
-    );
+    assert_eq!(found, ["error[cycle] p.yaml:3:3: nodes form a cycle: a -> c -> b -> a"]);
 }
 
 #[test]
@@ -133,7 +130,7 @@ fn a_setting_that_does_not_exist_is_an_error() {
 }
 
 #[test]
-fn an_absent_file_and_text_that_is_no_pipeline_are_told() {
+fn an_absent_file_and_text_that_is_no_pipeline_are_reported() {
     let workspace = Workspace::new();
     let output = workspace.towline(&["validate", "absent.yaml"]);
     assert_eq!(output.status.code(), Some(2));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use proptest::prelude::*;
 use towline::checks::{Fact, Scope, check};
-use towline::config::expression::{Binary, Expr, ExprKind, Name, Place, Quality, Scalar, Word, parse};
+use towline::config::expression::{Binary, ColumnProperty, Expr, ExprKind, Name, Scalar, TextRange, Word, parse};
 use towline_api::{Column, DatasetType, NodeType, Schema};
 
 fn dataset() -> NodeType {
@@ -39,7 +39,7 @@ fn metrics() -> Vec<String> {
 }
 
 /// Everything that is said about an expression, each with the text that it points at.
-fn complaints(text: &str, output: &NodeType) -> String {
+fn errors(text: &str, output: &NodeType) -> String {
     let metrics = match output {
         NodeType::Metrics(names) => names.clone(),
         _ => Vec::new(),
@@ -50,18 +50,18 @@ fn complaints(text: &str, output: &NodeType) -> String {
         output,
     };
     let found = match parse(text) {
-        Err(complaint) => vec![complaint],
+        Err(error) => vec![error],
         Ok(expression) => check(text, &expression, &scope).err().unwrap_or_default(),
     };
     let mut out = format!("{text}\n");
-    for complaint in found {
-        let place = complaint.place;
-        let pointed = text.get(place.start..place.end).expect("the place is in the text");
+    for error in found {
+        let range = error.range;
+        let pointed = text.get(range.start..range.end).expect("the range is in the text");
         out.push_str(&format!(
             "  {} at {}..{} `{pointed}`: {}\n",
-            complaint.code, place.start, place.end, complaint.message
+            error.code, range.start, range.end, error.message
         ));
-        if let Some(help) = complaint.help {
+        if let Some(help) = error.help {
             out.push_str(&format!("    help: {help}\n"));
         }
     }
@@ -69,7 +69,7 @@ fn complaints(text: &str, output: &NodeType) -> String {
 }
 
 #[test]
-fn what_is_no_expression_is_told_at_its_place() {
+fn what_is_no_expression_is_reported_at_its_place() {
     let long = format!("rows > {}0", "1 + ".repeat(600));
     let deep = format!("{}rows > 0{}", "(".repeat(60), ")".repeat(60));
     let slips = [
@@ -97,9 +97,9 @@ fn what_is_no_expression_is_told_at_its_place() {
         "rows > 1..2",
         "é > §",
     ];
-    let mut out: String = slips.iter().map(|text| complaints(text, &dataset())).collect();
+    let mut out: String = slips.iter().map(|text| errors(text, &dataset())).collect();
     for text in [&long, &deep] {
-        let said = complaints(text, &dataset());
+        let said = errors(text, &dataset());
         out.push_str(&format!(
             "{}...\n{}",
             &text[..20],
@@ -110,7 +110,7 @@ fn what_is_no_expression_is_told_at_its_place() {
 }
 
 #[test]
-fn what_means_nothing_for_the_node_is_told_at_its_place() {
+fn what_means_nothing_for_the_node_is_reported_at_its_place() {
     let slips = [
         "rows",
         "rows + 1",
@@ -139,17 +139,17 @@ fn what_means_nothing_for_the_node_is_told_at_its_place() {
         "a.b.c > 0 and min(a.b.c) > 0",
         "1 + (rows > 0) > 2",
     ];
-    let mut out: String = slips.iter().map(|text| complaints(text, &dataset())).collect();
+    let mut out: String = slips.iter().map(|text| errors(text, &dataset())).collect();
     for text in [
         "recal_at_10 > 0",
         "rows > 0",
         "user_id is unique",
         "recall_at_10 >= 0.9 * popularity.recall_at_5",
     ] {
-        out.push_str(&complaints(text, &NodeType::Metrics(metrics())));
+        out.push_str(&errors(text, &NodeType::Metrics(metrics())));
     }
     for text in ["record > 0", "min(a) > 0"] {
-        out.push_str(&complaints(text, &NodeType::Receipt));
+        out.push_str(&errors(text, &NodeType::Receipt));
     }
     insta::assert_snapshot!(out);
 }
@@ -170,11 +170,11 @@ fn what_is_right_is_accepted() {
         "\"odd name\" is unique and max(\"odd name\") > 1",
     ];
     for text in right {
-        assert_eq!(complaints(text, &dataset()), format!("{text}\n"));
+        assert_eq!(errors(text, &dataset()), format!("{text}\n"));
     }
     let text = "recall_at_10 >= 0.9 * popularity.recall_at_10";
-    assert_eq!(complaints(text, &NodeType::Metrics(metrics())), format!("{text}\n"));
-    assert_eq!(complaints("records > 0", &NodeType::Receipt), "records > 0\n");
+    assert_eq!(errors(text, &NodeType::Metrics(metrics())), format!("{text}\n"));
+    assert_eq!(errors("records > 0", &NodeType::Receipt), "records > 0\n");
 }
 
 /// Whether a condition on metrics holds, and the values of its parts.
@@ -182,7 +182,7 @@ fn outcome(text: &str, values: &[(&str, Scalar)]) -> (bool, Vec<String>) {
     let names: Vec<String> = values.iter().map(|(name, _)| (*name).to_owned()).collect();
     let output = NodeType::Metrics(names.clone());
     let scope = Scope {
-        node: "quality",
+        node: "property",
         metrics: &names,
         output: &output,
     };
@@ -259,21 +259,21 @@ fn an_outcome_has_the_values_of_its_parts() {
 fn word() -> impl Strategy<Value = Word> {
     "[a-z_][a-z0-9_]{0,5}|and|IS|[a-z \"'.é0-9]{1,4}".prop_map(|text| Word {
         text,
-        place: Place::default(),
+        range: TextRange::default(),
     })
 }
 
 fn name() -> impl Strategy<Value = Name> {
     proptest::collection::vec(word(), 1..3).prop_map(|words| Name {
         words,
-        place: Place::default(),
+        range: TextRange::default(),
     })
 }
 
 fn expr(kind: ExprKind) -> Expr {
     Expr {
         kind,
-        place: Place::default(),
+        range: TextRange::default(),
     }
 }
 
@@ -286,7 +286,11 @@ fn expression() -> impl Strategy<Value = Expr> {
         (word(), name()).prop_map(|(function, column)| ExprKind::Call { function, column }),
         (name(), any::<bool>()).prop_map(|(column, unique)| ExprKind::Is {
             column,
-            quality: if unique { Quality::Unique } else { Quality::NotNull },
+            property: if unique {
+                ColumnProperty::Unique
+            } else {
+                ColumnProperty::NotNull
+            },
         }),
     ]
     .prop_map(expr);
@@ -329,8 +333,8 @@ proptest! {
 
     #[test]
     fn no_text_makes_the_parser_panic_and_every_place_is_in_it(text in "\\PC{0,40}") {
-        if let Err(complaint) = parse(&text) {
-            prop_assert!(text.get(complaint.place.start..complaint.place.end).is_some(), "{:?}", complaint);
+        if let Err(error) = parse(&text) {
+            prop_assert!(text.get(error.range.start..error.range.end).is_some(), "{:?}", error);
         }
     }
 
@@ -339,6 +343,6 @@ proptest! {
         words in proptest::collection::vec("rows|min|\\(|\\)|-|not|is|unique|null|and|or|[<>=!+*/.,]|'|\"|1|1e|0\\.5|é| ", 0..30)
     ) {
         let text = words.concat();
-        complaints(&text, &dataset());
+        errors(&text, &dataset());
     }
 }

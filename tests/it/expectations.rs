@@ -129,7 +129,7 @@ fn every_form_of_node_can_have_expectations() {
 }
 
 #[test]
-fn mistakes_are_told_at_their_places_in_the_file() {
+fn mistakes_are_reported_at_their_places_in_the_file() {
     let workspace = Workspace::new();
     workspace.write(
         "p.yaml",

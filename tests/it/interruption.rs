@@ -135,7 +135,7 @@ fn training_that_was_killed_goes_on_after_its_last_epoch_to_the_same_bytes() {
         let output = workspace.towline(&["run", "p.yaml", "--resume"]);
         assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
         let log = stderr(&output);
-        assert_eq!(log.contains("taken up after epoch"), !damaged, "{log}");
+        assert_eq!(log.contains("resumed after epoch"), !damaged, "{log}");
         assert_eq!(log.contains("epoch 2/30"), damaged, "{log}");
         assert_eq!(exported(&workspace), exported(&undisturbed), "damaged: {damaged}");
         assert!(workspace.files_below(".towline/scratch").is_empty());

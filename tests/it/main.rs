@@ -4,7 +4,9 @@ mod bad_input;
 mod choices;
 mod collection;
 mod damage;
+mod deprecated_names;
 mod diagnostics;
+mod documentation;
 mod engine;
 mod expectation_facts;
 mod expectation_language;
@@ -13,6 +15,10 @@ mod exports;
 mod features;
 mod formats;
 mod golden;
+#[path = "../../xtask/src/import_graph.rs"]
+mod import_graph;
+#[path = "../../xtask/src/import_paths.rs"]
+mod import_paths;
 mod interruption;
 mod new_items;
 mod node_work;
@@ -30,9 +36,14 @@ mod robustness;
 mod s3_server;
 mod sharing;
 mod show;
+#[path = "../../xtask/src/source_tree.rs"]
+mod source_tree;
 mod sources;
 mod starter;
 mod store_safety;
+mod structure;
 mod sweep;
+mod torch_worker;
 mod validation;
+mod vocabulary;
 mod workspace;

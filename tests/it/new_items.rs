@@ -121,7 +121,7 @@ fn an_earlier_model_is_where_training_begins() {
     assert!(metric(&workspace, "quality", "recall_at_10") > 0.5);
     let (before, after) = (metric(&workspace, "model", "loss"), metric(&workspace, "next", "loss"));
     assert!(after < before, "{before} {after}");
-    assert!(stdout(&run).contains("fresh embeddings 0"), "{}", stdout(&run));
+    assert!(stdout(&run).contains("new embeddings 0"), "{}", stdout(&run));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn rows_of_weight_0_might_as_well_not_be_there() {
     let negative = workspace.towline(&["run", "negative.yaml"]);
     assert_eq!(negative.status.code(), Some(1));
     assert!(
-        stderr(&negative).contains("`weight` cannot be a weight in row"),
+        stderr(&negative).contains("`weight` is not a valid sample weight in row"),
         "{}",
         stderr(&negative)
     );
@@ -167,12 +167,15 @@ fn choices_that_make_no_tower_are_told_before_a_run() {
             "no tower has a column with embeddings `gnre`",
         ),
         ("sample_weight: star", "there is no column `star`"),
-        ("sample_weight: user", "`user` is a column of a tower; a weight is none"),
+        (
+            "sample_weight: user",
+            "`user` is a feature of a tower; a sample weight must not be one",
+        ),
         (
             "loss: bpr, uniform_negatives: 5",
-            "only the sampled softmax takes negatives beside its own",
+            "only `loss: sampled_softmax` takes additional negatives",
         ),
-        ("embedding_dims: { user: 0 }", "an embedding of width 0 says nothing"),
+        ("embedding_dims: { user: 0 }", "embedding width must be at least 1"),
     ] {
         workspace.write("p.yaml", &pipeline(with, ""));
         let output = workspace.towline(&["validate", "p.yaml"]);
@@ -183,6 +186,6 @@ fn choices_that_make_no_tower_are_told_before_a_run() {
         "  next: { op: TwoTowerTrain, inputs: { input: features, warm_start: model }, with: { layers: [32] } }\n";
     workspace.write("p.yaml", &pipeline("id_embedding: both", later));
     let output = workspace.towline(&["validate", "p.yaml"]);
-    let told = "the embeddings of `warm_start` are 16 wide, those of this model 32";
+    let told = "the embedding width of `warm_start` is 16, that of this model 32";
     assert!(stderr(&output).contains(told), "{}", stderr(&output));
 }

@@ -9,11 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use towline::run::{Clock, NodeStatus};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Registry, Result, Task, TaskResult, TypeContext,
+    Artifact, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Optional, Output, Port,
+    Problem, Purity, Registry, Result, Task, TaskResult, TypeContext,
 };
 
 use crate::engine::{node, options, run};
+
+const INPUT: DatasetPort<Optional> = DatasetPort::optional("input", "Anything.");
 
 macro_rules! probe {
     ($name:ident, $version:literal) => {
@@ -31,7 +33,7 @@ macro_rules! probe {
             const NAME: &'static str = "Probe";
             const CODE_VERSION: u32 = $version;
             const PURITY: Purity = Purity::Pure;
-            const PORTS: &'static [Port] = &[Port::dataset("input", "Anything.").optional()];
+            const PORTS: &'static [Port] = &[INPUT.port()];
             const EXAMPLE: &'static str = "op: Probe\nwith: { act: nothing, counter: count }\n";
         }
 
@@ -62,6 +64,8 @@ enum Act {
     Nothing,
     Panic,
     FailTwice,
+    RefuseTheData,
+    BreakThePromise,
     WaitForCancel,
     IgnoreCancel,
     CountInMetrics,
@@ -79,7 +83,9 @@ impl Act {
         let mut output = Output::new(TaskResult::Metrics);
         match self {
             Act::Panic => panic!("a wheel came off"),
-            Act::FailTwice if before < 2 => return Err(OperatorError::Server("not now".to_owned())),
+            Act::FailTwice if before < 2 => return Err(OperatorError::transient("not now")),
+            Act::RefuseTheData => return Err(OperatorError::invalid("column `x` has a null")),
+            Act::BreakThePromise => return Err(OperatorError::internal("there is no column `x`")),
             Act::Nothing | Act::FailTwice => {}
             Act::WaitForCancel => loop {
                 context.cancel.check()?;
@@ -184,6 +190,17 @@ fn what_may_pass_is_tried_again_as_often_as_the_node_says() {
         [1, 2].map(Duration::from_secs),
         "each twice as long as the last"
     );
+}
+
+#[test]
+fn bad_data_and_defects_are_not_tried_again() {
+    let place = Place::new();
+    let nodes = ["refuse_the_data", "break_the_promise"].map(|act| place.probe(act, ", retries: 2"));
+    let record = run(&registry(), &nodes.concat(), &place.store(), options());
+    for act in ["refuse_the_data", "break_the_promise"] {
+        assert_eq!(node(&record, act).status, NodeStatus::Failed);
+        assert_eq!(place.count(act), 1, "{act}");
+    }
 }
 
 #[test]

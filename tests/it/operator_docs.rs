@@ -1,7 +1,5 @@
 //! What operators must say of themselves.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 /// A parameter: where it is, and its schema with references followed.
@@ -68,34 +66,63 @@ fn every_parameter_has_a_documentation_an_example_and_a_range_where_one_is_due()
     assert_eq!(lacking, Vec::<String>::new());
 }
 
+/// The operator of its own example.
+fn example(operator: &towline_api::Descriptor) -> towline_api::Built {
+    let mut sources = towline::config::yaml::SourceMap::default();
+    let node = towline::config::yaml::load(&mut sources, "example", operator.example.as_bytes()).expect("it is YAML");
+    let with = node
+        .to_json()
+        .get("with")
+        .cloned()
+        .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    operator.build(&with).expect("it is valid")
+}
+
 #[test]
-fn every_code_that_an_operator_uses_is_in_the_list() {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("operators")];
-    let mut seen = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("the folder is there") {
-            let path = entry.expect("it can be read").path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
+fn sinks_are_the_effects() {
+    for operator in towline_operators::builtin().iter() {
+        let sink = matches!(example(operator).operator.form(), towline_api::Form::Sink(_));
+        assert_eq!(
+            sink,
+            operator.purity == towline_api::Purity::Effect,
+            "{}",
+            operator.name
+        );
+    }
+}
+
+#[test]
+fn marked_parameters_stay_out_of_cache_keys() {
+    /// Where `key` stands in a schema, at any depth.
+    fn count(schema: &Value, key: &str) -> usize {
+        match schema {
+            Value::Object(map) => {
+                usize::from(map.contains_key(key)) + map.values().map(|v| count(v, key)).sum::<usize>()
             }
-            let text = std::fs::read_to_string(&path).expect("it is text");
-            for part in text.split("Problem::new(").skip(1) {
-                let Some(code) = part
-                    .trim_start()
-                    .strip_prefix('"')
-                    .and_then(|rest| rest.split('"').next())
-                else {
-                    continue;
-                };
-                seen += 1;
-                assert!(
-                    towline::config::yaml::Code::named(code).is_some(),
-                    "{}: `{code}` is not a code",
-                    path.display()
-                );
-            }
+            Value::Array(items) => items.iter().map(|item| count(item, key)).sum(),
+            _ => 0,
         }
     }
-    assert!(seen > 30, "{seen}");
+    let mut ignored = Vec::new();
+    for operator in towline_operators::builtin().iter() {
+        let key = towline_api::CACHE_IGNORED;
+        let properties = operator.schema()["properties"].as_object().cloned().unwrap_or_default();
+        let marked: Vec<&String> = properties
+            .iter()
+            .filter(|(_, p)| p.get(key).is_some())
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(
+            marked.len(),
+            count(operator.schema(), key),
+            "{}: a mark inside a parameter has no effect",
+            operator.name
+        );
+        let built = example(operator);
+        for name in marked {
+            assert!(built.cache_config.get(name).is_none(), "{}.{name}", operator.name);
+            ignored.push(format!("{}.{name}", operator.name));
+        }
+    }
+    insta::assert_snapshot!(ignored.join("\n"));
 }

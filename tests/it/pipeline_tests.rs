@@ -96,7 +96,7 @@ fn a_failing_test_shows_the_difference() {
 }
 
 #[test]
-fn a_node_that_fails_in_a_test_is_told() {
+fn a_node_that_fails_in_a_test_is_reported() {
     let workspace = Workspace::new();
     workspace.write(
         "p.yaml",
@@ -133,7 +133,7 @@ const WRONG: &str = "  unknown names:
 ";
 
 #[test]
-fn mistakes_in_tests_are_told_without_a_run() {
+fn mistakes_in_tests_are_reported_without_a_run() {
     let workspace = workspace(WRONG);
     for command in ["validate", "test"] {
         let output = workspace.towline(&[command, "p.yaml"]);

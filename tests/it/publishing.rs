@@ -74,7 +74,7 @@ fn a_server_that_is_down_or_refuses_the_password_is_told_and_what_was_made_stays
 
     let server = RedisServer::start(PASSWORD);
     for (user, expected) in [
-        ("", "wants a password"),
+        ("", "requires a password"),
         (":wrong@", "refuses the user name or the password"),
     ] {
         let url = format!("redis://{user}127.0.0.1:{}", server.port());
@@ -174,7 +174,7 @@ fn what_a_killed_run_has_published_is_taken_up_and_can_be_rolled_back() {
     assert_eq!(generation(&server), Some(2));
     let told = run(&["rollback", "p.yaml"]);
     assert!(
-        told.contains("publish: redis://***@") && told.contains("generation 1 counts again"),
+        told.contains("publish: redis://***@") && told.contains("to generation 1"),
         "{told}"
     );
     assert_eq!(generation(&server), Some(1));

@@ -74,7 +74,7 @@ fn the_last_run_answers_when_its_sources_are_gone() {
     assert_eq!(answer.status.code(), Some(0), "{}", stderr(&answer));
     let told = stderr(&answer);
     assert!(
-        told.contains("rows.csv") && told.contains("the last run made"),
+        told.contains("rows.csv") && told.contains("the results of the last run"),
         "{told}"
     );
     let lines = |text: String| -> Vec<String> {

@@ -121,9 +121,9 @@ nodes:
     assert_eq!(
         heads,
         [
-            "error[out-of-range] p.yaml:3:66: in the node `a`, CsvSource: the shares must be positive and add up to 1, not to 0.7",
+            "error[out-of-range] p.yaml:3:66: in the node `a`, CsvSource: the fractions must be positive and add up to 1, not 0.7",
             "error[unknown-column] p.yaml:4:72: in the node `b`, CsvSource: there is no column `tme`",
-            "error[conflict] p.yaml:5:67: in the node `c`, CsvSource: `splits` says which files each split has, so that there is nothing left to split",
+            "error[conflict] p.yaml:5:67: in the node `c`, CsvSource: `split` cannot divide a source with `splits`",
         ],
         "{told}"
     );

@@ -228,11 +228,11 @@ fn what_is_another_value_in_each_run_is_refused() {
             &format!("version: 1\nnodes:\n  rows: {{ op: CsvSource, with: {{ path: rows.csv }} }}\n  x: {{ op: {op}, inputs: [rows], with: {{ {with} }} }}\n"),
         );
         let output = workspace.towline(&["validate", "p.yaml"]);
-        let told = stdout(&output) + &stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{told}");
+        let report = stdout(&output) + &stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{report}");
         assert!(
-            told.contains(&format!("`{name}()` is another value in each run")),
-            "{told}"
+            report.contains(&format!("`{name}()` is another value in each run")),
+            "{report}"
         );
     }
 }
@@ -303,4 +303,57 @@ fn what_a_program_has_started_ends_with_the_run() {
         state.map_or(true, |state| state.contains(") Z "))
     };
     assert!(until(&|| gone("child") && gone("own")));
+}
+
+#[test]
+fn a_secret_in_an_environment_variable_is_in_no_store_in_a_form_that_can_be_guessed() {
+    let workspace = Workspace::new();
+    workspace.write("rows.csv", "user,item\n1,2\n");
+    workspace.write(
+        "copy.sh",
+        "cp \"$TOWLINE_INPUT\"/rows/train.arrow \"$TOWLINE_OUTPUT\"\n",
+    );
+    let shared = workspace.path().join("shared");
+    workspace.write(
+        "p.yaml",
+        &format!(
+            "version: 1
+store: file://{}
+nodes:
+  rows: {{ op: CsvSource, with: {{ path: rows.csv }} }}
+  copy:
+    op: Command
+    inputs: {{ rows: rows }}
+    with: {{ command: [sh, copy.sh], format: arrow, environment: [TOKEN], schema: {{ user: int64 }} }}
+",
+            shared.display()
+        ),
+    );
+    let run = |token: &str| {
+        let output = workspace.towline_with(&["run", "p.yaml"], &[("TOKEN", token)]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+        stdout(&output)
+    };
+    run("hunter2");
+    assert!(run("hunter2").contains(" 0 ran, "), "an equal value is known again");
+    let digest = blake3::hash(serde_json::json!("hunter2").to_string().as_bytes()).to_hex();
+    let key = std::fs::read(workspace.path().join(".towline/secret.key")).expect("the store has a key");
+    assert_eq!(key.len(), 32);
+    let mut files = 0;
+    for folder in [".towline", "shared"] {
+        for path in workspace.files_below(folder) {
+            let bytes = std::fs::read(&path).expect("it can be read");
+            let has = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+            assert!(!has(b"hunter2") && !has(digest.as_bytes()), "{}", path.display());
+            assert!(path.ends_with("secret.key") || !has(&key), "{}", path.display());
+            files += 1;
+        }
+    }
+    assert!(files > 10, "{files}");
+    let plan = workspace.towline_with(&["plan", "p.yaml"], &[("TOKEN", "hunter3")]);
+    assert!(
+        stdout(&plan).contains("the environment variable TOKEN: other content"),
+        "{}",
+        stdout(&plan)
+    );
 }

@@ -20,9 +20,9 @@ nodes:
     input: features
     with: { iterations: 3, seed: 1 }
     sweep:
-      over: { factors: [2, 4], regularization: [0.1, 5.0] }
+      parameters: { factors: [2, 4], regularization: [0.1, 5.0] }
       metric: ndcg_at_10
-      judge: { op: Evaluate, inputs: { model: model, data: features }, with: { k: [10], bootstrap: 0 } }
+      evaluate: { op: Evaluate, inputs: { model: model, data: features }, with: { k: [10], bootstrap: 0 } }
     expect: models = 4
   top: { op: TopKEncode, inputs: { model: model, queries: features }, with: { k: 3 } }
 ";
@@ -31,7 +31,7 @@ const MODEL: &str = "op: Als
     input: features
     with: { iterations: 3, seed: 1 }
     sweep:
-      over: { factors: [2, 4], regularization: [0.1, 5.0] }";
+      parameters: { factors: [2, 4], regularization: [0.1, 5.0] }";
 
 fn status_of(record: &RunRecord) -> BTreeMap<&str, NodeStatus> {
     record
@@ -59,15 +59,15 @@ fn the_best_trial_is_handed_on_and_another_value_runs_only_its_trials() {
     let best = node(&first, "model");
     let place = best.metrics["best"] as usize;
     let trials: Vec<String> = (0..4).map(|trial| format!("model.{}:Als", 2 * trial + 1)).collect();
-    let judged: Vec<f64> = (0..4)
+    let evaluated: Vec<f64> = (0..4)
         .map(|trial| node(&first, &format!("model.{}:Evaluate", 2 * trial + 2)).metrics["ndcg_at_10"])
         .collect();
-    let most = judged.iter().copied().fold(f64::MIN, f64::max);
+    let most = evaluated.iter().copied().fold(f64::MIN, f64::max);
     assert!(
-        judged.iter().any(|value| *value < most),
-        "the trials differ: {judged:?}"
+        evaluated.iter().any(|value| *value < most),
+        "the trials differ: {evaluated:?}"
     );
-    assert_eq!(judged[place - 1].to_bits(), most.to_bits());
+    assert_eq!(evaluated[place - 1].to_bits(), most.to_bits());
     assert_eq!(best.metrics["ndcg_at_10"].to_bits(), most.to_bits());
     assert_eq!(
         best.output,
@@ -108,17 +108,17 @@ fn a_slip_in_a_sweep_is_found_without_a_run() {
         (
             "metric: ndcg_at_10",
             "metric: ndcg_at_20",
-            "there is no metric `ndcg_at_20` of every model",
+            "not every model has a metric `ndcg_at_20`",
         ),
         ("factors: [2, 4]", "factor: [2, 4]", "`factor`"),
         (
-            "judge: { op: Evaluate, inputs: { model: model, data: features }, with: { k: [10], bootstrap: 0 } }",
-            "goal: max",
-            "give the sweep a `judge`",
+            "evaluate: { op: Evaluate, inputs: { model: model, data: features }, with: { k: [10], bootstrap: 0 } }",
+            "direction: max",
+            "give the sweep an `evaluate`",
         ),
         (
             MODEL,
-            "op: Clip\n    input: features\n    with: { max: 9 }\n    sweep:\n      over: { min: [1, 2] }",
+            "op: Clip\n    input: features\n    with: { max: 9 }\n    sweep:\n      parameters: { min: [1, 2] }",
             "takes a model, not a dataset",
         ),
     ] {
@@ -145,9 +145,9 @@ nodes:
     input: features
     with: { layers: [8], epochs: 1, batch_size: 256, seed: 1, optimizer: sgd, normalize: none }
     sweep:
-      over: { learning_rate: [1.0e+30, 0.01] }
+      parameters: { learning_rate: [1.0e+30, 0.01] }
       metric: ndcg_at_10
-      judge: { op: Evaluate, inputs: { model: model, data: features.valid }, with: { k: [10], bootstrap: 0 } }
+      evaluate: { op: Evaluate, inputs: { model: model, data: features.valid }, with: { k: [10], bootstrap: 0 } }
   top: { op: TopKEncode, inputs: { model: model, queries: features.valid }, with: { k: 3 } }
 ";
 

@@ -1,9 +1,11 @@
 //! Wheels of PyPI, unpacked into a folder by pip.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+
+use crate::workspace::root;
 
 /// A folder of the workspace with what is in some wheels.
 pub(crate) struct Wheels {
@@ -22,7 +24,7 @@ pub(crate) struct Wheels {
 impl Wheels {
     /// Fills the folder, unless it is filled already; then `finish` makes the files ready for use.
     pub(crate) fn set_up(&self, finish: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let (name, target) = (self.name, workspace().join(self.folder));
+        let (name, target) = (self.name, root().join(self.folder));
         let stamp = self.wheels.join("\n");
         if std::fs::read_to_string(target.join(self.stamp)).is_ok_and(|text| text == stamp) {
             println!("{name}: already set up in {}", target.display());
@@ -47,9 +49,4 @@ impl Wheels {
         println!("{name}: set up in {}", target.display());
         Ok(())
     }
-}
-
-fn workspace() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_owned()
 }

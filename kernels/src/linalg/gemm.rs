@@ -3,19 +3,18 @@
 use crate::Isa;
 use crate::isa::Level;
 
-/// A matrix in a slice: element (row, column) is `data[row * row_stride + column * column_stride]`.
+/// A matrix view of a slice: element (row, column) is `data[row * row_stride + column * column_stride]`.
+///
+/// The shape is an argument of the product, which checks it against the slice.
 #[derive(Debug, Clone, Copy)]
 pub struct Strided<'a, T = f32> {
-    /// The elements.
-    pub data: &'a [T],
-    /// From a row to the next.
-    pub row_stride: usize,
-    /// From a column to the next.
-    pub column_stride: usize,
+    pub(crate) data: &'a [T],
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
 }
 
 impl<'a, T> Strided<'a, T> {
-    /// A matrix whose rows are `stride` apart and contiguous in themselves.
+    /// A row-major matrix with rows `stride` elements apart.
     pub fn rows(data: &'a [T], stride: usize) -> Self {
         Strided {
             data,
@@ -24,7 +23,7 @@ impl<'a, T> Strided<'a, T> {
         }
     }
 
-    /// The transpose of such a matrix.
+    /// The transpose of a row-major matrix with rows `stride` elements apart.
     pub fn columns(data: &'a [T], stride: usize) -> Self {
         Strided {
             data,
@@ -33,17 +32,21 @@ impl<'a, T> Strided<'a, T> {
         }
     }
 
-    /// The index past the last element of a matrix of this shape.
-    fn end(&self, rows: usize, columns: usize) -> usize {
+    /// Whether the slice holds a matrix of this shape. An index that overflows is outside every slice: without the check
+    /// it would wrap around and pass, and the kernels read through pointers.
+    fn holds(&self, rows: usize, columns: usize) -> bool {
         if rows == 0 || columns == 0 {
-            0
-        } else {
-            (rows - 1) * self.row_stride + (columns - 1) * self.column_stride + 1
+            return true;
         }
+        let row = (rows - 1).checked_mul(self.row_stride);
+        let column = (columns - 1).checked_mul(self.column_stride);
+        row.zip(column)
+            .and_then(|(row, column)| row.checked_add(column))
+            .is_some_and(|last| last < self.data.len())
     }
 }
 
-/// Depth that is worked on at once: a strip of `b` of this depth stays in the first-level cache.
+/// Depth of a strip: a strip of `b` stays in the first-level cache.
 const DEPTH: usize = 128;
 
 /// `c = a b` or, with `accumulate`, `c += a b`, for `a` [m, k], `b` [k, n] with rows `b_stride` apart and `c` [m, n] with
@@ -80,7 +83,7 @@ pub fn gemm(
     );
 }
 
-/// Checks the bounds of a product and hands it on in strips of little depth.
+/// Checks the bounds of a product and divides it into strips of limited depth.
 pub(crate) fn in_strips<T: Copy>(
     (m, k, n): (usize, usize, usize),
     a: Strided<'_, T>,
@@ -92,9 +95,9 @@ pub(crate) fn in_strips<T: Copy>(
     if m == 0 || n == 0 {
         return;
     }
-    assert!(a.data.len() >= a.end(m, k), "`a` is too short");
-    assert!(b.len() >= Strided::rows(b, b_stride).end(k, n), "`b` is too short");
-    assert!(c.len() >= Strided::rows(c, c_stride).end(m, n), "`c` is too short");
+    assert!(a.holds(m, k), "`a` is too short");
+    assert!(Strided::rows(b, b_stride).holds(k, n), "`b` is too short");
+    assert!(Strided::rows(c, c_stride).holds(m, n), "`c` is too short");
     if k == 0 {
         if !accumulate {
             c.chunks_mut(c_stride).take(m).for_each(|row| row[..n].fill(0.0));
@@ -119,7 +122,7 @@ pub(crate) fn in_strips<T: Copy>(
     }
 }
 
-/// A product of little depth whose bounds have been checked.
+/// A product of limited depth with checked bounds.
 pub(crate) struct Strip<'a, T = f32> {
     pub(crate) m: usize,
     pub(crate) n: usize,
@@ -135,7 +138,7 @@ fn portable(strip: &Strip<'_>, c: &mut [f32]) {
     plain(strip, c, |a, b, sum| sum + a * b);
 }
 
-/// A product in plain code; `add` adds the product of two elements to a sum.
+/// The portable kernel; `add` adds the product of two elements to a sum.
 #[inline(always)]
 pub(crate) fn plain<T: Copy>(strip: &Strip<'_, T>, c: &mut [f32], add: impl Fn(T, T, f32) -> f32) {
     const WIDTH: usize = 64;
@@ -191,6 +194,51 @@ mod tests {
                 (state >> 8) as f32 / (1 << 23) as f32 - 1.0
             })
             .collect()
+    }
+
+    /// Whether a product of 2 by 3 and 3 by 4 matrices panics, for these lengths and strides of `a`, `b` and `c`.
+    fn panics(isa: Isa, a: (usize, usize), b: (usize, usize), c: (usize, usize)) -> bool {
+        let (left, right, mut out) = (vec![1.0; a.0], vec![1.0; b.0], vec![0.0; c.0]);
+        std::panic::catch_unwind(move || {
+            gemm(
+                isa,
+                (2, 3, 4),
+                Strided::rows(&left, a.1),
+                &right,
+                b.1,
+                &mut out,
+                c.1,
+                false,
+            );
+            assert!(out.iter().take(4).all(|x| (x - 3.0).abs() < 1e-6));
+        })
+        .is_err()
+    }
+
+    #[test]
+    fn a_slice_needs_exactly_the_elements_of_its_matrix() {
+        for isa in Isa::available() {
+            let (a, b, c) = ((8, 5), (16, 6), (11, 7));
+            assert!(!panics(isa, a, b, c), "{isa:?}");
+            assert!(panics(isa, (7, 5), b, c), "{isa:?}: a");
+            assert!(panics(isa, a, (15, 6), c), "{isa:?}: b");
+            assert!(panics(isa, a, b, (10, 7)), "{isa:?}: c");
+        }
+    }
+
+    #[test]
+    fn a_stride_that_overflows_is_out_of_bounds() {
+        // (3 - 1) * HALF and 1 * usize::MAX + 2 wrap around to small indexes.
+        const HALF: usize = 1 << (usize::BITS - 1);
+        for isa in Isa::available() {
+            let (a, b, c) = ((6, 3), (12, 4), (8, 4));
+            assert!(!panics(isa, a, b, c), "{isa:?}");
+            assert!(panics(isa, (6, usize::MAX), b, c), "{isa:?}: a");
+            assert!(panics(isa, a, (12, HALF), c), "{isa:?}: b");
+            assert!(panics(isa, a, b, (8, usize::MAX)), "{isa:?}: c");
+        }
+        assert!(!Strided::columns(&[0.0; 6], HALF).holds(1, 3));
+        assert!(Strided::rows(&[0.0; 0], usize::MAX).holds(0, 3));
     }
 
     proptest! {

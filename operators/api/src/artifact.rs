@@ -57,6 +57,14 @@ pub struct Receipt {
     pub details: BTreeMap<String, Value>,
 }
 
+impl Receipt {
+    /// Whether each of its files exists and has the size that was written.
+    pub fn has_its_files(&self) -> bool {
+        let present = |(path, size): (&PathBuf, &u64)| std::fs::metadata(path).is_ok_and(|meta| meta.len() == *size);
+        self.files.iter().all(present)
+    }
+}
+
 /// What a task hands back. Files lie in the task's temporary folder; the store moves them.
 #[derive(Debug)]
 pub struct Output {

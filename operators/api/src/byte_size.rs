@@ -1,6 +1,6 @@
 //! Amounts of memory as people write them.
 
-use crate::Problem;
+use crate::{Code, Problem};
 
 /// The number of bytes that `text` means: a number, and `kB`, `MB`, `GB` (powers of 1000), `KiB`, `MiB`, `GiB` (of 1024) or
 /// `B`.
@@ -29,7 +29,7 @@ pub fn problem(text: Option<&str>, key: &str) -> Option<Problem> {
     let text = text.filter(|text| byte_size(text).is_none())?;
     let message = format!("`{text}` is not an amount of memory");
     Some(
-        Problem::new("bad-config", message)
+        Problem::new(Code::BadConfig, message)
             .at(key)
             .help("write it as in `512MB` or `2GiB`"),
     )

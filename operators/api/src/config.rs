@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{PathSegment, Problem, Site, suggest};
+use crate::{Code, PathSegment, Problem, Site, suggest};
 
 /// The configuration in `value`, or everything that is wrong with it.
 pub fn parse<T: DeserializeOwned + schemars::JsonSchema>(value: &Value) -> Result<T, Vec<Problem>> {
@@ -23,7 +23,7 @@ pub(crate) fn parse_by_schema<T: DeserializeOwned>(schema: &Value, value: &Value
     if !walk.problems.is_empty() {
         return Err(walk.problems);
     }
-    T::deserialize(value).map_err(|error| vec![Problem::new("bad-config", error.to_string())])
+    T::deserialize(value).map_err(|error| vec![Problem::new(Code::BadConfig, error.to_string())])
 }
 
 struct Walk<'a> {
@@ -55,7 +55,7 @@ impl<'a> Walk<'a> {
         if !type_matches(schema, value) {
             self.report(
                 path,
-                "wrong-type",
+                Code::WrongType,
                 format!("expected {}, found {}", describe(schema), found(value)),
                 None,
             );
@@ -89,7 +89,7 @@ impl<'a> Walk<'a> {
             if trial.problems.is_empty() {
                 return;
             }
-            let deeper = trial.problems.iter().any(|problem| problem.code != "wrong-type");
+            let deeper = trial.problems.iter().any(|problem| problem.code != Code::WrongType);
             if deeper && best.is_none() {
                 best = Some(trial.problems);
             }
@@ -99,7 +99,7 @@ impl<'a> Walk<'a> {
         } else {
             let shapes: Vec<String> = options.iter().map(|option| describe(self.resolve(option))).collect();
             let message = format!("expected {}, found {}", shapes.join(" or "), found(value));
-            self.report(path, "wrong-type", message, None);
+            self.report(path, Code::WrongType, message, None);
         }
     }
 
@@ -109,11 +109,16 @@ impl<'a> Walk<'a> {
             Some(word) if known.contains(&word) => {}
             Some(word) => {
                 let help = suggest::sentence(word, &known, "choices");
-                self.report(path, "bad-config", format!("`{word}` is not a choice here"), Some(help));
+                self.report(
+                    path,
+                    Code::BadConfig,
+                    format!("`{word}` is not a choice here"),
+                    Some(help),
+                );
             }
             None => {
                 let message = format!("expected one of {}, found {}", known.join(", "), found(value));
-                self.report(path, "wrong-type", message, None);
+                self.report(path, Code::WrongType, message, None);
             }
         }
     }
@@ -134,7 +139,7 @@ impl<'a> Walk<'a> {
                 meant.extend(suggest::nearest(key, &known));
                 let help = suggest::sentence(key, &known, "parameters");
                 self.problems.push(Problem {
-                    code: "unknown-key",
+                    code: Code::UnknownKey,
                     site: Site::ConfigKey(path.clone()),
                     message: format!("there is no parameter `{key}`"),
                     help: Some(help),
@@ -148,7 +153,12 @@ impl<'a> Walk<'a> {
         for key in required.filter_map(Value::as_str).filter(absent) {
             let help = property(key).and_then(|p| p.get("description")).and_then(Value::as_str);
             let help = help.map(|doc| format!("`{key}`: {}", doc.replace('\n', " ")));
-            self.report(path, "missing-key", format!("the parameter `{key}` is missing"), help);
+            self.report(
+                path,
+                Code::MissingKey,
+                format!("the parameter `{key}` is missing"),
+                help,
+            );
         }
     }
 
@@ -169,13 +179,13 @@ impl<'a> Walk<'a> {
         };
         self.report(
             path,
-            "out-of-range",
+            Code::OutOfRange,
             format!("{value} is out of range: it {complaint}"),
             None,
         );
     }
 
-    fn report(&mut self, path: &[PathSegment], code: &'static str, message: String, help: Option<String>) {
+    fn report(&mut self, path: &[PathSegment], code: Code, message: String, help: Option<String>) {
         let site = if path.is_empty() {
             Site::Node
         } else {

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::Code;
+use crate::fault::{self, Fault};
+
 /// A step on the way to a value inside an operator's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathSegment {
@@ -30,8 +33,8 @@ pub enum Site {
 /// Something wrong with a node that is known without reading data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Stable code, kebab-case (`unknown-column`); the engine knows the list.
-    pub code: &'static str,
+    /// Which kind of problem.
+    pub code: Code,
     /// Where.
     pub site: Site,
     /// What is wrong.
@@ -42,7 +45,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of the node as a whole.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Problem {
             code,
             site: Site::Node,
@@ -102,7 +105,7 @@ impl Problem {
     /// The column is not in the schema; the help names the nearest one, or all there are.
     pub fn unknown_column(name: &str, schema: &crate::Schema) -> Self {
         let names: Vec<&str> = schema.names().collect();
-        Problem::new("unknown-column", format!("there is no column `{name}`"))
+        Problem::new(Code::UnknownColumn, format!("there is no column `{name}`"))
             .help(crate::suggest::sentence(name, &names, "columns"))
     }
 }
@@ -135,9 +138,15 @@ pub enum OperatorError {
         /// What the reader said.
         source: parquet::errors::ParquetError,
     },
-    /// A server answered with an error or not at all.
+    /// A server refused; it will again, until its settings or the configuration change.
     #[error("{0}")]
     Server(String),
+    /// Something outside failed that may work the next time: a server that is not reachable or busy, an external program.
+    #[error("{0}")]
+    Transient(String),
+    /// An operator broke a promise of the contract.
+    #[error("{0}; this is a defect of the operator, please report it")]
+    Internal(String),
     /// The run was interrupted.
     #[error("interrupted")]
     Cancelled,
@@ -152,6 +161,16 @@ impl OperatorError {
         OperatorError::Invalid(text.into())
     }
 
+    /// An [`OperatorError::Transient`] with this text.
+    pub fn transient(text: impl Into<String>) -> Self {
+        OperatorError::Transient(text.into())
+    }
+
+    /// An [`OperatorError::Internal`] with this text.
+    pub fn internal(text: impl Into<String>) -> Self {
+        OperatorError::Internal(text.into())
+    }
+
     /// An I/O error that names its file.
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
@@ -162,6 +181,35 @@ impl OperatorError {
     pub fn parquet(path: impl Into<PathBuf>) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
         let path = path.into();
         move |source| OperatorError::Parquet { path, source }
+    }
+
+    /// Whose it is.
+    pub fn fault(&self) -> Fault {
+        fault::of(self)
+    }
+
+    /// Whether another attempt may succeed with nothing changed.
+    pub fn is_transient(&self) -> bool {
+        self.fault() == Fault::Transient
+    }
+
+    /// An error of the same fault with another text, made of its own: for context, and for errors that several nodes share.
+    #[must_use]
+    pub fn reworded(&self, text: impl FnOnce(String) -> String) -> Self {
+        match self {
+            OperatorError::Cancelled => return OperatorError::Cancelled,
+            OperatorError::TimedOut(limit) => return OperatorError::TimedOut(*limit),
+            OperatorError::Server(own) => return OperatorError::Server(text(own.clone())),
+            // Its message says already that it is a defect.
+            OperatorError::Internal(own) => return OperatorError::Internal(text(own.clone())),
+            _ => {}
+        }
+        let text = text(self.to_string());
+        match self.fault() {
+            Fault::User => OperatorError::Invalid(text),
+            Fault::Transient => OperatorError::Transient(text),
+            Fault::Internal => OperatorError::Internal(text),
+        }
     }
 }
 

@@ -81,7 +81,7 @@ impl Rows {
         };
         let plan = made.iter().find(|(split, _)| *split == self.split);
         plan.map(|(_, plan)| plan)
-            .ok_or_else(|| OperatorError::invalid(format!("the plan did not produce the split `{}`", self.split)))
+            .ok_or_else(|| OperatorError::internal(format!("the plan did not produce the split `{}`", self.split)))
     }
 }
 

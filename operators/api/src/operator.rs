@@ -25,7 +25,7 @@ pub enum Purity {
     Effect,
 }
 
-/// An input of an operator.
+/// The declaration of an input of an operator; made by a [typed port](crate::TypedPort).
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Port {
@@ -48,71 +48,6 @@ pub struct Port {
     pub doc: &'static str,
 }
 
-impl Port {
-    /// A required port for one dataset.
-    pub const fn dataset(name: &'static str, doc: &'static str) -> Self {
-        Port {
-            name,
-            kind: Kind::Dataset,
-            required: true,
-            many: false,
-            named: false,
-            measured: false,
-            tolerant: false,
-            doc,
-        }
-    }
-
-    /// A required port for one model.
-    pub const fn model(name: &'static str, doc: &'static str) -> Self {
-        Port {
-            name,
-            kind: Kind::Model,
-            required: true,
-            many: false,
-            named: false,
-            measured: false,
-            tolerant: false,
-            doc,
-        }
-    }
-
-    /// The same port, but the operator can do without.
-    #[must_use]
-    pub const fn optional(mut self) -> Self {
-        self.required = false;
-        self
-    }
-
-    /// The same port for any number of inputs.
-    #[must_use]
-    pub const fn many(mut self) -> Self {
-        self.many = true;
-        self
-    }
-
-    /// The same port, of an operator that reads the metrics of what is connected.
-    #[must_use]
-    pub const fn measured(mut self) -> Self {
-        self.measured = true;
-        self
-    }
-
-    /// The same port, of an operator that can do without those that failed.
-    #[must_use]
-    pub const fn tolerant(mut self) -> Self {
-        self.tolerant = true;
-        self
-    }
-
-    /// The same port, of an operator that reads the names of what is connected.
-    #[must_use]
-    pub const fn named(mut self) -> Self {
-        self.named = true;
-        self
-    }
-}
-
 /// What is connected to an operator: (port, value), in the order of the file. On a port for many, `label` is the name
 /// that the user gave (`inputs: { ratings: a, movies: b }`), or the name of the node.
 #[derive(Debug, Clone)]
@@ -127,18 +62,6 @@ pub struct Input<T> {
     pub label: String,
     /// What is connected.
     pub value: T,
-}
-
-impl<T> Inputs<T> {
-    /// The value on a port for one. The engine has checked that required ports are connected.
-    pub fn get(&self, port: &str) -> Option<&T> {
-        self.0.iter().find(|input| input.port == port).map(|input| &input.value)
-    }
-
-    /// The values, in order.
-    pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(|input| &input.value)
-    }
 }
 
 /// What decides an operator's output beside its inputs and its configuration; all of it goes into the cache key.
@@ -161,8 +84,10 @@ pub enum Form<'a> {
     Table(&'a dyn Table),
     /// Learns from the rows of one split, then changes columns and keeps rows.
     Stateful(&'a dyn Stateful),
-    /// Anything else.
+    /// Anything else whose output goes into the store.
     Task(&'a dyn Task),
+    /// Publishes outside the store.
+    Sink(&'a dyn Sink),
 }
 
 /// An operator with its configuration, as the engine holds it.
@@ -188,30 +113,11 @@ pub trait Operator: Debug + Send + Sync {
     fn outside(&self) -> Result<Outside> {
         Ok(Outside::default())
     }
-
-    /// For effects: the places outside the store that a run would write, in words that are equal for equal places
-    /// ([`target`](crate::target)). Two nodes of a pipeline must not write the same.
-    fn targets(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// For effects: whether what an earlier run published is still there, as far as can be told cheaply.
-    fn still_published(&self, receipt: &Receipt) -> bool {
-        receipt
-            .files
-            .iter()
-            .all(|(path, size)| std::fs::metadata(path).is_ok_and(|meta| meta.len() == *size))
-    }
-
-    /// For effects that keep what they published before: puts it back in the place of what they published last, and says
-    /// so in a sentence. `None` if they keep nothing.
-    fn roll_back(&self) -> Option<Result<String>> {
-        None
-    }
 }
 
 /// What the registry needs to know of an operator's type. The configuration struct is the operator: its doc comment is
-/// the operator's documentation, and the doc comments of its fields are those of its parameters.
+/// the operator's documentation, and the doc comments of its fields are those of its parameters. A parameter that cannot
+/// change the output is marked with [`cache_ignored`](crate::cache_ignored).
 pub trait Describe: Operator + Serialize + DeserializeOwned + JsonSchema + Sized + 'static {
     /// The name in pipelines.
     const NAME: &'static str;
@@ -221,12 +127,8 @@ pub trait Describe: Operator + Serialize + DeserializeOwned + JsonSchema + Sized
     const PURITY: Purity;
     /// Its inputs; empty for sources.
     const PORTS: &'static [Port];
-    /// Parameters that cannot change the output (parallelism, logging) and stay out of cache keys.
-    const CACHE_IGNORE: &'static [&'static str] = &[];
     /// A node as one writes it: the YAML below a node's name. It is parsed in a test.
     const EXAMPLE: &'static str;
-    /// What does the same in NVTabular or Merlin, under its name there; for the table in the documentation.
-    const NVTABULAR: &'static [&'static str] = &[];
 
     /// What those who read the output may take it to be while something is wrong with the node, so that a slip in it does
     /// not hide theirs. Only what holds for every configuration; nothing, if that is nothing.
@@ -306,8 +208,30 @@ pub struct FitOutput {
     pub facts: std::collections::BTreeMap<String, serde_json::Value>,
 }
 
-/// Anything that is neither a plan nor a fit: training, encoding, publishing. Runs on a thread of its own.
+/// Anything that is neither a plan nor a fit: training, encoding, measuring. Runs on a thread of its own.
 pub trait Task: Send + Sync {
     /// Does the work.
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output>;
+}
+
+/// Publishes outside the store: files, keys of a server. Runs on a thread of its own; its output is a receipt, and its
+/// [`Describe::PURITY`] is [`Purity::Effect`].
+pub trait Sink: Send + Sync {
+    /// Publishes. What was published before must stay in place if this fails.
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output>;
+
+    /// The places that a run writes, in words that are equal for equal places ([`target`](crate::target)). Two nodes of a
+    /// pipeline must not write the same.
+    fn targets(&self) -> Vec<String>;
+
+    /// Whether what an earlier run published is still there, as far as can be told cheaply.
+    fn still_published(&self, receipt: &Receipt) -> bool {
+        receipt.has_its_files()
+    }
+
+    /// Puts what was published before the last run back in place, and says so in a sentence. `None` if the sink keeps
+    /// nothing.
+    fn roll_back(&self) -> Option<Result<String>> {
+        None
+    }
 }

@@ -5,8 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use crate::cache_ignored::is_cache_ignored;
 use crate::config::parse_by_schema;
-use crate::{Describe, Inputs, NodeType, Operator, Port, Problem, Purity};
+use crate::renamed::{DeprecatedKey, RenamedParameter, rename, rename_for_cache, renamed_parameters};
+use crate::{Code, Describe, Inputs, NodeType, Operator, Port, Problem, Purity, Site};
 
 /// What is known of an operator without an instance of it.
 #[derive(Clone)]
@@ -21,11 +23,10 @@ pub struct Descriptor {
     pub ports: &'static [Port],
     /// A node as one writes it.
     pub example: &'static str,
-    /// What does the same in NVTabular or Merlin.
-    pub nvtabular: &'static [&'static str],
     make_schema: fn() -> Value,
     schema: Arc<OnceLock<Value>>,
-    build: fn(&Value, &Value) -> Result<Built, Vec<Problem>>,
+    renamed: Arc<OnceLock<Vec<RenamedParameter>>>,
+    build: fn(&Descriptor, Value) -> Result<Built, Vec<Problem>>,
     assumed_type: fn(&Inputs<NodeType>) -> Option<NodeType>,
 }
 
@@ -57,8 +58,8 @@ impl Descriptor {
             ports: T::PORTS,
             make_schema: || schemars::schema_for!(T).to_value(),
             schema: Arc::default(),
+            renamed: Arc::default(),
             example: T::EXAMPLE,
-            nvtabular: T::NVTABULAR,
             build: build::<T>,
             assumed_type: T::assumed_type,
         }
@@ -69,9 +70,35 @@ impl Descriptor {
         self.schema.get_or_init(self.make_schema)
     }
 
-    /// The operator with this configuration (a JSON object), or everything that is wrong with it.
+    fn renamed(&self) -> &[RenamedParameter] {
+        self.renamed.get_or_init(|| renamed_parameters(self.schema()))
+    }
+
+    /// Whether any parameter has a deprecated name.
+    pub fn has_deprecated_names(&self) -> bool {
+        !self.renamed().is_empty()
+    }
+
+    /// Replaces deprecated names of parameters with the present ones; returns the replaced keys, outer ones first.
+    pub fn rename_deprecated(&self, config: &mut Value) -> Vec<DeprecatedKey> {
+        rename(self.renamed(), config)
+    }
+
+    /// The operator with this configuration (a JSON object), or everything that is wrong with it. Deprecated names of
+    /// parameters are accepted.
     pub fn build(&self, config: &Value) -> Result<Built, Vec<Problem>> {
-        (self.build)(self.schema(), config)
+        let mut config = config.clone();
+        let conflicts: Vec<Problem> = self
+            .rename_deprecated(&mut config)
+            .into_iter()
+            .filter(|key| key.conflict)
+            .map(conflict)
+            .collect();
+        if conflicts.is_empty() {
+            (self.build)(self, config)
+        } else {
+            Err(conflicts)
+        }
     }
 
     /// What the output may be taken to be while something is wrong with the node.
@@ -89,23 +116,33 @@ impl Descriptor {
     }
 }
 
-fn build<T: Describe>(schema: &Value, config: &Value) -> Result<Built, Vec<Problem>> {
-    let operator: T = parse_by_schema(schema, config)?;
+fn conflict(key: DeprecatedKey) -> Problem {
+    let (old, present) = (&key.deprecated, &key.present);
+    let message = format!("`{old}` is the deprecated name of `{present}`, which is given too");
+    let problem = Problem::new(Code::Conflict, message).help(format!("remove `{old}`"));
+    Problem {
+        site: Site::ConfigKey(key.path),
+        ..problem
+    }
+}
+
+fn build<T: Describe>(descriptor: &Descriptor, config: Value) -> Result<Built, Vec<Problem>> {
+    let operator: T = parse_by_schema(descriptor.schema(), &config)?;
     let problems = operator.check();
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut cache_config = serde_json::to_value(&operator).map_err(|error| {
         vec![Problem::new(
-            "bad-config",
+            Code::BadConfig,
             format!("cannot be written as JSON: {error}"),
         )]
     })?;
     if let Value::Object(map) = &mut cache_config {
-        for key in T::CACHE_IGNORE {
-            map.remove(*key);
-        }
+        let schema = descriptor.schema();
+        map.retain(|key, _| !is_cache_ignored(schema, key));
     }
+    rename_for_cache(descriptor.renamed(), &mut cache_config);
     Ok(Built {
         operator: Arc::new(operator),
         cache_config,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Column, Schema};
+use crate::{ModelType, Schema};
 
 /// What kind of thing flows on an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,7 +10,7 @@ use crate::{Column, Schema};
 pub enum Kind {
     /// Named splits of one schema.
     Dataset,
-    /// A trained retrieval model.
+    /// A trained model.
     Model,
     /// Named numbers.
     Metrics,
@@ -34,7 +34,7 @@ impl std::fmt::Display for Kind {
 pub enum NodeType {
     /// Named splits of one schema.
     Dataset(DatasetType),
-    /// A trained retrieval model.
+    /// A trained model.
     Model(ModelType),
     /// The names of the metrics, as expectations use them.
     Metrics(Vec<String>),
@@ -61,48 +61,6 @@ pub struct DatasetType {
     pub schema: Schema,
     /// The names of the splits, in order.
     pub splits: Vec<String>,
-}
-
-/// The static type of a retrieval model: what it was trained on, so that data of another shape is refused before a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelType {
-    /// The columns that the query (user) tower reads, the user's id among them.
-    pub query: Schema,
-    /// The columns that the item tower reads, the item's id among them.
-    pub item: Schema,
-    /// Name of the user's id column.
-    pub user_id: String,
-    /// Name of the item's id column.
-    pub item_id: String,
-    /// Width of the embeddings, where the model has them.
-    pub dim: Option<usize>,
-    /// How the embeddings make a score, where the model has them.
-    #[serde(default)]
-    pub score: Option<Score>,
-    /// Names of the metrics that training leaves behind.
-    pub metrics: Vec<String>,
-}
-
-/// How two embeddings make a score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Score {
-    /// By their dot product.
-    Dot,
-    /// By the cosine of the angle between them.
-    Cosine,
-}
-
-impl ModelType {
-    /// The user's id column.
-    pub fn user_column(&self) -> Option<&Column> {
-        self.query.get(&self.user_id)
-    }
-
-    /// The item's id column.
-    pub fn item_column(&self) -> Option<&Column> {
-        self.item.get(&self.item_id)
-    }
 }
 
 /// The split that stateful operators fit on, and the name of the only split of a source that makes no others.

@@ -1,7 +1,7 @@
-//! The embedded store: a file in the format of redb that holds one whole batch.
+//! Embedded store: a redb file with one batch.
 //!
-//! A batch is written to a new file, in one transaction, which then takes the place of the old one: readers see one
-//! batch or the other, and keys of users that are gone do not linger.
+//! A batch is written to a new file in one transaction, and the file then replaces the old one atomically: readers see one
+//! batch or the other, and stale keys disappear.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use crate::batch::chunk::Chunk;
 use towline_api::{Context, OperatorError, Result};
 use towline_tables::AtomicFile;
 
-/// The table of the embedded store: from key to document.
+/// Table of the embedded store, from key to document.
 pub const KEYS_TABLE: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("keys");
 
-/// The pages that redb may hold in memory; its own default is a gigabyte.
+/// Page cache of redb; its default is a gigabyte.
 const CACHE_BYTES: usize = 128 << 20;
 
-/// Writes all entries as the store at `path`. Returns how many keys it holds and the size of the file.
+/// Writes all entries to the store at `path`. Returns the number of keys and the size of the file.
 pub(crate) fn publish(
     path: &Path,
     chunks: impl Iterator<Item = Result<Chunk>>,
@@ -28,8 +28,8 @@ pub(crate) fn publish(
     Ok((written, file.publish()?))
 }
 
-/// How many keys the store at `path` holds; none where there is no store.
-pub(crate) fn size(path: &Path) -> u64 {
+/// Number of keys in the store at `path`; 0 if there is no store.
+pub(crate) fn key_count(path: &Path) -> u64 {
     let count = || {
         let transaction = ReadOnlyDatabase::open(path).ok()?.begin_read().ok()?;
         transaction.open_table(KEYS_TABLE).ok()?.len().ok()

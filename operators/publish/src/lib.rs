@@ -2,7 +2,6 @@
 
 mod batch;
 mod embedded_store;
-mod key_pattern;
 mod parquet_export;
 pub mod redis;
 #[cfg(test)]

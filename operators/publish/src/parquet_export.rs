@@ -1,4 +1,4 @@
-//! `ParquetExport`: datasets as Parquet files at a place of the user's.
+//! `ParquetExport`: writes datasets as Parquet files.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -14,31 +14,31 @@ use serde_json::json;
 
 use crate::batch::decode::Decoder;
 use towline_api::{
-    Artifact, Context, DatasetFiles, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
-    Port, Problem, Purity, Receipt, Report, Result, TableFile, Task, TaskResult, TypeContext, dataset_at,
-    file_dataset_at, suggest, target,
+    Artifact, Code, Context, DatasetFiles, DatasetPort, DatasetType, Describe, Form, Inputs, NodeType, Operator,
+    OperatorError, Output, Port, Problem, Purity, Receipt, Report, Result, Sink, TableFile, TaskResult, TypeContext,
+    suggest, target,
 };
 use towline_tables::AtomicFile;
 use towline_tables::TableWriter;
 
-/// How much is copied between two looks at whether the run was interrupted.
+/// Bytes copied between two checks for cancellation.
 const COPY_BYTES: u64 = 64 << 20;
 
 /// Writes a dataset as Parquet files: `<path>/<split>.parquet` for each split, or a single file.
 ///
-/// A file appears whole or not at all: it is written under a temporary name and then renamed. Files of an earlier run of
-/// the same export that this one does not write any more are removed; any others are left alone.
+/// Files are replaced atomically: each is written under a temporary name and then renamed. Files of an earlier run of the same
+/// export that are no longer written are removed; other files are left alone.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetExport {
-    /// The folder for the files, one per split; or, if it ends in `.parquet`, the file for the only split. Folders that
-    /// do not exist are made.
+    /// Folder for the files, one per split; or, if it ends in `.parquet`, the file for the only split. Missing folders are
+    /// created.
     pub path: PathBuf,
-    /// The split to write, for example `train`; without it, all splits are written.
+    /// Split to write, for example `train`; by default all splits.
     #[serde(default)]
     pub split: Option<String>,
-    /// Write the original values of encoded columns instead of their ids, in lists element by element. Ids that stand
-    /// for no value (missing, out of vocabulary) become null; the receipt says how many there were.
+    /// Write the original values of encoded columns instead of their ids, in lists element by element. Reserved ids (null, out of
+    /// vocabulary) become null; the receipt has their number.
     #[serde(default = "yes")]
     pub decode: bool,
 }
@@ -47,17 +47,19 @@ fn yes() -> bool {
     true
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The dataset to write.");
+
 impl Describe for ParquetExport {
     const NAME: &'static str = "ParquetExport";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Effect;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The dataset to write.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ParquetExport\ninput: features\nwith: { path: output/features }\n";
 }
 
 impl Operator for ParquetExport {
     fn output_type(&self, inputs: &Inputs<NodeType>, _context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let problems = self.problems(dataset_at(inputs, "input")?);
+        let problems = self.problems(INPUT.input_type(inputs)?);
         if problems.is_empty() {
             Ok(NodeType::Receipt)
         } else {
@@ -66,15 +68,7 @@ impl Operator for ParquetExport {
     }
 
     fn form(&self) -> Form<'_> {
-        Form::Task(self)
-    }
-
-    fn targets(&self) -> Vec<String> {
-        let folder = self.path.extension().is_none_or(|extension| extension != "parquet");
-        match &self.split {
-            Some(split) if folder => vec![target::path(&self.path.join(format!("{split}.parquet")))],
-            _ => vec![target::path(&self.path)],
-        }
+        Form::Sink(self)
     }
 }
 
@@ -89,7 +83,7 @@ impl ParquetExport {
             Some(split) if !names.contains(&split.as_str()) => {
                 let help = suggest::sentence(split, &names, "splits");
                 vec![
-                    Problem::new("bad-config", format!("there is no split `{split}`"))
+                    Problem::new(Code::BadConfig, format!("there is no split `{split}`"))
                         .at("split")
                         .help(help),
                 ]
@@ -97,7 +91,7 @@ impl ParquetExport {
             None if self.single_file() && names.len() != 1 => {
                 let message = format!("one file cannot hold {} splits ({})", names.len(), names.join(", "));
                 let help = "name a folder to get one file per split, or choose a split with `split`";
-                vec![Problem::new("bad-config", message).at("path").help(help)]
+                vec![Problem::new(Code::BadConfig, message).at("path").help(help)]
             }
             _ => Vec::new(),
         }
@@ -112,9 +106,9 @@ impl ParquetExport {
     }
 }
 
-impl Task for ParquetExport {
+impl Sink for ParquetExport {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let splits: Vec<&(String, TableFile)> = dataset
             .splits
             .iter()
@@ -148,9 +142,9 @@ impl Task for ParquetExport {
         report.facts.push(("files".to_owned(), receipt.files.len().to_string()));
         export.reserved.retain(|_, count| *count > 0);
         for (column, count) in &export.reserved {
-            report.warnings.push(format!(
-                "`{column}`: {count} ids stand for no value and were written as null"
-            ));
+            report
+                .warnings
+                .push(format!("`{column}`: {count} reserved ids were written as null"));
         }
         if !export.reserved.is_empty() {
             receipt
@@ -163,13 +157,21 @@ impl Task for ParquetExport {
             report,
         })
     }
+
+    fn targets(&self) -> Vec<String> {
+        let folder = self.path.extension().is_none_or(|extension| extension != "parquet");
+        match &self.split {
+            Some(split) if folder => vec![target::path(&self.path.join(format!("{split}.parquet")))],
+            _ => vec![target::path(&self.path)],
+        }
+    }
 }
 
-/// What stays the same from split to split.
+/// Decoders, shared by all splits.
 struct Export {
-    /// The decoders of encoded columns, by name; none if ids are to be written.
+    /// Decoders of encoded columns, by name; empty if ids are written.
     decoders: BTreeMap<String, Decoder>,
-    /// How many ids of each column stood for no value.
+    /// Number of reserved ids per column.
     reserved: BTreeMap<String, u64>,
 }
 
@@ -384,7 +386,7 @@ mod tests {
             splits: vec!["train".into(), "valid".into()],
         };
         let problems = export(Path::new("a.parquet"), None, true).problems(&dataset);
-        assert_eq!(problems[0].code, "bad-config");
+        assert_eq!(problems[0].code, Code::BadConfig);
         let problems = export(Path::new("a"), Some("vald"), true).problems(&dataset);
         assert_eq!(problems[0].help.as_deref(), Some("did you mean `valid`?"));
         assert!(

@@ -1,4 +1,4 @@
-//! A DataFusion function over whole columns, named by everything that decides what it does.
+//! DataFusion scalar functions over whole columns, named by everything that determines their result.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 
 use towline_api::Result;
 
-/// The type of a column, and whether it may hold null.
+/// The type of a column, and whether it is nullable.
 pub type ColumnType = (DataType, bool);
 
 struct ArrayFunction {
@@ -23,8 +23,9 @@ struct ArrayFunction {
     body: Arc<dyn Fn(&[ArrayRef]) -> Result<ArrayRef> + Send + Sync>,
 }
 
-/// The function `name` of `columns`: `body` gets them as arrays of equal length and returns one of the type that `typing`
-/// makes of theirs. The name must hold whatever `typing` and `body` depend on: two functions of one name are one.
+/// A scalar function `name` of `columns`: `body` receives them as arrays of equal length and returns an array of the
+/// type that `typing` derives. The name must contain everything that `typing` and `body` depend on: functions with
+/// equal names are treated as equal.
 pub fn typed_function(
     name: String,
     columns: Vec<Expr>,
@@ -40,7 +41,7 @@ pub fn typed_function(
     ScalarUDF::new_from_impl(function).call(columns)
 }
 
-/// A [`typed_function`] whose result is of one type, whatever the columns.
+/// A [`typed_function`] with a fixed return type.
 pub fn array_function(
     name: String,
     output: DataType,
@@ -52,7 +53,7 @@ pub fn array_function(
     typed_function(name, columns, move |_| (output.clone(), nullable), body)
 }
 
-/// A [`typed_function`] of one column, whose result has the column's own type.
+/// A [`typed_function`] of one column that returns the column's own type.
 pub fn same_type(
     name: String,
     column: Expr,

@@ -1,4 +1,4 @@
-//! Files that appear whole: written under a temporary name in the same folder, made durable, then renamed.
+//! Atomic file replacement: write to a temporary name in the same folder, sync, rename.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use towline_api::{OperatorError, Result};
 
-/// A file that is not visible yet; dropped without [`AtomicFile::publish`], it leaves nothing behind.
+/// A file under its temporary name. Dropped without [`AtomicFile::publish`], it is deleted.
 pub struct AtomicFile {
     temp: TempPath,
     folder: PathBuf,
@@ -15,7 +15,7 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// An empty file that will become `target`; missing folders are made.
+    /// Creates an empty temporary file for `target`, and missing folders.
     pub fn create(target: &Path) -> Result<Self> {
         let folder = match target.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -33,12 +33,12 @@ impl AtomicFile {
         })
     }
 
-    /// Where to write until it is published.
+    /// The temporary path to write to.
     pub fn path(&self) -> &Path {
         &self.temp
     }
 
-    /// Makes the bytes durable and gives the file its name, replacing an older one in one step. Returns its size.
+    /// Syncs the file and renames it to the target, replacing an older file in one step. Returns its size.
     pub fn publish(self) -> Result<u64> {
         let file = File::open(&self.temp).map_err(OperatorError::io(&self.target))?;
         file.sync_all().map_err(OperatorError::io(&self.target))?;
@@ -46,7 +46,7 @@ impl AtomicFile {
         self.temp
             .persist(&self.target)
             .map_err(|error| OperatorError::io(&self.target)(error.error))?;
-        // The rename itself is durable only when the folder is.
+        // A rename is durable only after the folder is synced.
         File::open(&self.folder)
             .and_then(|folder| folder.sync_all())
             .map_err(OperatorError::io(&self.folder))?;
@@ -54,7 +54,7 @@ impl AtomicFile {
     }
 }
 
-/// Removes temporary files of processes that were killed before they could: those whose process is not there any more.
+/// Deletes temporary files of processes that no longer run.
 fn sweep(folder: &Path, prefix: &str) {
     let processes = Path::new("/proc");
     let own = std::process::id().to_string();
@@ -71,7 +71,7 @@ fn sweep(folder: &Path, prefix: &str) {
                 && !processes.join(process).exists()
         });
         if dead {
-            // What cannot be removed wastes space and nothing else.
+            // A file that cannot be deleted only wastes space.
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -80,7 +80,7 @@ fn sweep(folder: &Path, prefix: &str) {
 fn builder(prefix: &str, folder: &Path) -> std::io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).suffix(".tmp");
-    // Temporary files are private by default; a published one has the permissions that any new file has.
+    // Temporary files are private by default; a published one has a new file's usual permissions.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
@@ -94,7 +94,7 @@ mod tests {
     fn what_a_dead_process_left_is_removed_and_what_a_living_one_writes_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.parquet");
-        // No system counts its processes as far as that.
+        // A process id beyond every system's limit.
         for name in [
             ".a.parquet.4294967295-x.tmp",
             ".a.parquet.x.tmp",

@@ -1,9 +1,9 @@
-//! Arrow tables beyond memory and in plans: a Parquet writer, sorted runs on disk, functions over columns, SQL planning.
+//! Arrow tables on disk and in query plans: Parquet writer, spill files, scalar functions, SQL planning.
 
 pub mod array_function;
 pub mod atomic_file;
 pub mod parquet;
-pub mod sorted_runs;
+pub mod spill;
 pub mod sql_planning;
 
 pub use atomic_file::AtomicFile;

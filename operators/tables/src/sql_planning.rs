@@ -1,4 +1,4 @@
-//! SQL over tables, planned the same way with and without data.
+//! Plans SQL over tables, the same way with and without data.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,10 +17,9 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use futures::FutureExt;
 
-use towline_api::{Problem, Schema, suggest};
+use towline_api::{Code, Problem, Schema, suggest};
 
-/// A session like `session` in which names keep their case and nothing is registered yet: nodes do not see each other's
-/// tables.
+/// A copy of `session` with case-sensitive names and no tables, so that nodes do not see each other's tables.
 pub fn private_session(session: &SessionContext) -> SessionContext {
     let state = session.state();
     let mut config = state.config().clone().with_create_default_catalog_and_schema(true);
@@ -32,12 +31,12 @@ pub fn private_session(session: &SessionContext) -> SessionContext {
     SessionContext::new_with_state(state)
 }
 
-/// A table without rows, to plan against.
+/// An empty table to plan against.
 pub fn rowless(schema: &Schema) -> Arc<dyn TableProvider> {
     Arc::new(EmptyTable::new(schema.to_arrow()))
 }
 
-/// The query over these tables, not computed. Only queries are let through.
+/// Plans a query over these tables without running it. Only SELECT statements are allowed.
 pub fn plan_query(
     session: &SessionContext,
     tables: Vec<(&str, Arc<dyn TableProvider>)>,
@@ -51,16 +50,16 @@ pub fn plan_query(
         .with_allow_ddl(false)
         .with_allow_dml(false)
         .with_allow_statements(false);
-    // Every table is in memory or a view, so that planning never waits.
+    // All tables are in memory or views, so planning never waits.
     let planned = private.sql_with_options(query, options).now_or_never();
-    let frame = planned.unwrap_or_else(|| Err(DataFusionError::Plan("the query cannot be planned at once".into())))?;
+    let frame =
+        planned.unwrap_or_else(|| Err(DataFusionError::Plan("the query needs asynchronous planning".into())))?;
     let (_, plan) = frame.into_parts();
     plan.apply_with_subqueries(|node| node.apply_expressions(steady).map(|_| TreeNodeRecursion::Continue))?;
     Ok(DataFrame::new(session.state(), plan))
 }
 
-/// An error if the value of an expression is another in each run: what it made of the data would be kept although it is
-/// out of date the next day.
+/// An error if an expression is volatile (its value differs between runs): a cached result would be out of date.
 pub fn steady(expr: &Expr) -> DataFusionResult<TreeNodeRecursion> {
     expr.apply(|inner| {
         let Expr::ScalarFunction(function) = inner else {
@@ -70,19 +69,19 @@ pub fn steady(expr: &Expr) -> DataFusionResult<TreeNodeRecursion> {
             return Ok(TreeNodeRecursion::Continue);
         }
         Err(DataFusionError::Plan(format!(
-            "`{}()` is another value in each run, but results are kept: give the value to the pipeline instead, as a variable \
+            "`{}()` is volatile, but results are cached: pass the value to the pipeline instead, as a variable \
              (`${{vars.today}}`, set with `--set vars.today=...`) or from the environment (`${{env.TODAY}}`)",
             function.func.name()
         )))
     })
 }
 
-/// What is wrong with the SQL that was made for the config key `key`, in the user's words.
+/// The problem with SQL generated from the parameter `key`, in the user's terms.
 pub fn problem(error: &DataFusionError, schemas: &[&Schema], key: &str) -> Problem {
     explained(error, schemas).0.at(key)
 }
 
-/// The same for SQL that the user wrote under `key`: the problem is at the words that it speaks of.
+/// The problem with SQL that the user wrote in the parameter `key`, with the position of the error in it.
 pub fn problem_in(error: &DataFusionError, schemas: &[&Schema], key: &str, sql: &str) -> Problem {
     let (problem, word) = explained(error, schemas);
     let range = match word {
@@ -101,7 +100,7 @@ pub fn problem_in(error: &DataFusionError, schemas: &[&Schema], key: &str, sql: 
     }
 }
 
-/// The problem, and the column that is not there if it is about one.
+/// The problem, and the unknown column if it is about one.
 fn explained(error: &DataFusionError, schemas: &[&Schema]) -> (Problem, Option<Column>) {
     let mut root = error.find_root();
     while let DataFusionError::Collection(errors) = root {
@@ -117,7 +116,7 @@ fn explained(error: &DataFusionError, schemas: &[&Schema]) -> (Problem, Option<C
         let message = format!("there is no column `{}`", field.flat_name());
         let help = suggest::sentence(&field.name, &names, "columns");
         return (
-            Problem::new("unknown-column", message).help(help),
+            Problem::new(Code::UnknownColumn, message).help(help),
             Some((**field).clone()),
         );
     }
@@ -127,21 +126,21 @@ fn explained(error: &DataFusionError, schemas: &[&Schema]) -> (Problem, Option<C
         let message = format!("the column `{}` is in more than one table", field.name);
         let help = format!("say which one is meant: `TABLE.{}`", field.name);
         return (
-            Problem::new("ambiguous-column", message).help(help),
+            Problem::new(Code::AmbiguousColumn, message).help(help),
             Some((**field).clone()),
         );
     }
     let message = match root {
         DataFusionError::SQL(error, _) => match error.as_ref() {
             ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.clone(),
-            ParserError::RecursionLimitExceeded => "it nests too deep".to_owned(),
+            ParserError::RecursionLimitExceeded => "it is nested too deeply".to_owned(),
         },
         other => other.strip_backtrace(),
     };
-    (Problem::new("bad-sql", message), None)
+    (Problem::new(Code::BadSql, message), None)
 }
 
-/// The words and signs of a query, each with its range of bytes.
+/// The tokens of a query with their byte ranges.
 fn tokens(sql: &str) -> Vec<(Token, Range<usize>)> {
     let dialect = GenericDialect {};
     let tokens = Tokenizer::new(&dialect, sql)
@@ -155,7 +154,7 @@ fn tokens(sql: &str) -> Vec<(Token, Range<usize>)> {
         .collect()
 }
 
-/// The byte at a line and a column, both from 1, the column in characters.
+/// The byte offset of a line and a column; both count from 1, columns in characters.
 fn offset(sql: &str, location: Location) -> usize {
     let lines = sql.split_inclusive('\n').take(location.line.saturating_sub(1) as usize);
     let start: usize = lines.map(str::len).sum();
@@ -163,7 +162,7 @@ fn offset(sql: &str, location: Location) -> usize {
     start + sql[start..].chars().take(before).map(char::len_utf8).sum::<usize>()
 }
 
-/// The first use of a column: with the name of its table before it, if the error has one.
+/// The first use of a column: qualified if the error qualifies it.
 fn find_column(sql: &str, column: &Column) -> Option<Range<usize>> {
     let tokens = tokens(sql);
     let is = |at: usize, name: &str| matches!(tokens.get(at), Some((Token::Word(word), _)) if word.value == name);
@@ -179,7 +178,7 @@ fn find_column(sql: &str, column: &Column) -> Option<Range<usize>> {
     })
 }
 
-/// The place that the parser names at the end of its message.
+/// The position at the end of a parser message.
 fn error_position(message: &str) -> Option<Location> {
     let (_, place) = message.rsplit_once(" at Line: ")?;
     let (line, column) = place.split_once(", Column: ")?;
@@ -190,24 +189,24 @@ fn error_position(message: &str) -> Option<Location> {
     })
 }
 
-/// The word or sign at a place.
+/// The token at a position.
 fn word_at(sql: &str, location: Location) -> Option<Range<usize>> {
     let at = offset(sql, location);
     let token = tokens(sql).into_iter().find(|(_, range)| range.contains(&at));
     token.map(|(_, range)| range)
 }
 
-/// `name` as an SQL identifier.
+/// `name` as a quoted SQL identifier.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The names as a list of SQL identifiers.
+/// Names as a list of quoted SQL identifiers.
 pub fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
-/// Names that occur more than once, each a problem.
+/// A problem for each duplicate name.
 pub fn duplicates<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Problem> {
     let mut seen = std::collections::BTreeMap::<&str, usize>::new();
     for name in names {
@@ -217,8 +216,8 @@ pub fn duplicates<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Problem> 
     twice
         .map(|(name, _)| {
             Problem::new(
-                "duplicate-column",
-                format!("there would be more than one column `{name}`"),
+                Code::DuplicateColumn,
+                format!("the output would have several columns `{name}`"),
             )
             .help("rename or leave out all but one")
         })

@@ -1,12 +1,12 @@
-//! The schema that a pipeline declares for a source.
+//! Declared schemas of sources.
 
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use towline_api::{Column, Problem, Schema};
+use towline_api::{Code, Column, Problem, Schema};
 
-/// The type that `word` means.
+/// The Arrow type with the name `word`.
 pub(crate) fn data_type(word: &str) -> Option<DataType> {
     Some(match word {
         "int64" => DataType::Int64,
@@ -21,7 +21,7 @@ pub(crate) fn data_type(word: &str) -> Option<DataType> {
     })
 }
 
-/// Declared types that are none.
+/// Problems for unknown type names.
 pub(crate) fn check(schema: Option<&BTreeMap<String, String>>) -> Vec<Problem> {
     let wrong = schema
         .into_iter()
@@ -29,19 +29,19 @@ pub(crate) fn check(schema: Option<&BTreeMap<String, String>>) -> Vec<Problem> {
         .filter(|(_, word)| data_type(word).is_none());
     wrong
         .map(|(column, word)| {
-            let message = format!("`{word}`, given for column `{column}`, is not a type");
+            let message = format!("`{word}`, declared for column `{column}`, is not a type");
             let help = "the types are `int64`, `float64`, `string`, `bool`, `date`, `timestamp` and Arrow's own";
-            Problem::new("bad-config", message).at("schema").help(help)
+            Problem::new(Code::BadConfig, message).at("schema").help(help)
         })
         .collect()
 }
 
-/// The declared columns, by name, where nothing may be read.
+/// The declared columns, by name, for validation without files.
 pub(crate) fn only(schema: Option<&BTreeMap<String, String>>) -> Result<Schema, Vec<Problem>> {
     let Some(schema) = schema else {
-        let message = "the source does not declare its columns, and nothing may be read";
+        let message = "the source does not declare its columns, and --offline does not read files";
         let help = "declare them with `schema: { column: type }`, or validate without --offline";
-        return Err(vec![Problem::new("bad-source", message).help(help)]);
+        return Err(vec![Problem::new(Code::BadSource, message).help(help)]);
     };
     let columns = schema
         .iter()

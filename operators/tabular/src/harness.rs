@@ -1,4 +1,4 @@
-//! Runs one operator as the engine does, for tests: its type, its fit on one split, its rows on every split.
+//! Test harness: runs one operator like the engine does (output type, fit on one split, apply to every split).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use towline_api::{
 };
 use towline_tables::TableWriter;
 
-/// What is connected to a port.
+/// The dataset connected to a port.
 #[derive(Clone)]
 pub(crate) struct Data {
     pub(crate) schema: Schema,
@@ -27,7 +27,7 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Columns that may hold null, in one split `train`.
+    /// Nullable columns in one split `train`.
     pub(crate) fn of<const N: usize>(columns: [(&str, ArrayRef); N]) -> Self {
         let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap();
         Data::batches("train", vec![batch])
@@ -41,7 +41,7 @@ impl Data {
         }
     }
 
-    /// The same with one more split, whose columns may have other types for tests of that.
+    /// Adds a split; its columns may have other types, to test that.
     pub(crate) fn and<const N: usize>(mut self, split: &str, columns: [(&str, ArrayRef); N]) -> Self {
         let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap();
         self.splits.push((split.to_owned(), vec![batch]));
@@ -75,15 +75,15 @@ impl Data {
     }
 }
 
-/// What an operator made.
+/// The result of an operator.
 pub(crate) struct Ran {
-    /// The columns, with what the fit found.
+    /// The columns, with facts found by the fit.
     pub(crate) schema: Schema,
     /// The splits.
     pub(crate) splits: Vec<(String, RecordBatch)>,
     pub(crate) vocabularies: BTreeMap<String, Vocabulary>,
     pub(crate) metrics: BTreeMap<String, f64>,
-    /// Holds the files of vocabularies.
+    /// Keeps the files of vocabularies.
     pub(crate) folder: tempfile::TempDir,
 }
 
@@ -93,7 +93,7 @@ impl Ran {
         self.splits[0].1.column_by_name(name).unwrap().clone()
     }
 
-    /// The rows of a split as text: values apart by spaces, rows by semicolons.
+    /// The rows of a split as text: values separated by spaces, rows by semicolons.
     pub(crate) fn rows(&self, split: &str) -> String {
         text(&self.splits.iter().find(|(name, _)| name == split).unwrap().1)
     }
@@ -109,7 +109,7 @@ impl Ran {
         &self.vocabularies[domain.vocabulary.as_ref().unwrap()]
     }
 
-    /// The output as the input of another operator.
+    /// The output as another operator's input.
     pub(crate) fn data(&self) -> Data {
         Data {
             schema: self.schema.clone(),
@@ -144,7 +144,7 @@ impl ProgressSink for Silent {
     fn note(&self, _: &str) {}
 }
 
-/// The settings of the engine's own session.
+/// The engine's session settings.
 fn session() -> SessionContext {
     let mut config = SessionConfig::new().with_target_partitions(1).with_batch_size(8192);
     let options = config.options_mut();
@@ -153,7 +153,7 @@ fn session() -> SessionContext {
     SessionContext::new_with_config(config)
 }
 
-/// What the operator makes of its inputs (by port, or on a port for many by name).
+/// Runs the operator on its inputs (by port, or by name on a port with many inputs).
 pub(crate) fn run<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Ran {
     match try_run::<T>(config, inputs) {
         Ok(ran) => ran,
@@ -161,10 +161,10 @@ pub(crate) fn run<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Ran {
     }
 }
 
-/// The codes of what is wrong without data.
+/// The codes of the problems found without data.
 pub(crate) fn codes<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Vec<&'static str> {
     let problems = typed::<T>(config, inputs).map(|_| ()).expect_err("something is wrong");
-    problems.into_iter().map(|problem| problem.code).collect()
+    problems.into_iter().map(|problem| problem.code.as_str()).collect()
 }
 
 fn typed<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Result<(towline_api::Built, NodeType), Vec<Problem>> {
@@ -196,7 +196,7 @@ fn labelled<T: Describe, V>(inputs: &[(&str, Data)], value: impl Fn(&Data) -> V)
     Inputs(inputs.iter().map(input).collect())
 }
 
-/// The same as [`run`], or the text of the first problem or error.
+/// Like [`run`], or the text of the first problem or error.
 pub(crate) fn try_run<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Result<Ran, String> {
     let first = |problems: Vec<Problem>| format!("{}: {}", problems[0].code, problems[0].message);
     let (built, output) = typed::<T>(config, inputs).map_err(first)?;
@@ -249,7 +249,7 @@ pub(crate) fn try_run<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Re
             };
             fit(&mut ran).map_err(|error| error.to_string())?
         }
-        Form::Task(task) => {
+        form @ (Form::Task(_) | Form::Sink(_)) => {
             let artifacts = labelled::<T, _>(inputs, |data| {
                 Artifact::Dataset(files(data, &ran.folder.path().join("in")))
             });
@@ -264,7 +264,12 @@ pub(crate) fn try_run<T: Describe>(config: Value, inputs: &[(&str, Data)]) -> Re
                 runtime: runtime.handle().clone(),
                 threads: 2,
             };
-            let Output { result, metrics, .. } = task.run(&artifacts, &context).map_err(|error| error.to_string())?;
+            let output = match form {
+                Form::Sink(sink) => sink.run(&artifacts, &context),
+                Form::Task(task) => task.run(&artifacts, &context),
+                _ => unreachable!("the arm is for these two"),
+            };
+            let Output { result, metrics, .. } = output.map_err(|error| error.to_string())?;
             ran.metrics = metrics;
             if let TaskResult::Dataset { schema, splits, .. } = result {
                 assert_eq!(

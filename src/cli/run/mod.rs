@@ -15,7 +15,7 @@ use crate::cli::load::Ready;
 use crate::cli::{Exit, PipelineArguments, cache, load};
 use crate::plan::Selection;
 use crate::run::{NodeRecord, NodeStatus, ProgressMode, RunOptions, RunRecord};
-use crate::store::Bound;
+use crate::store::RetentionPolicy;
 use crate::typing::TypedGraph;
 
 #[derive(Debug, clap::Args)]
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     // Operators that were interrupted and did not stop are not waited for.
     runtime.shutdown_background();
     if !record.interrupted {
-        cache::keep_bounded(&store, &Bound::default(), record.count(NodeStatus::Ran) > 0);
+        cache::enforce_retention(&store, &RetentionPolicy::default(), record.count(NodeStatus::Ran) > 0);
     }
     if matches!(mode, ProgressMode::Bars | ProgressMode::Lines) {
         eprintln!("{}", next::after(&record, &arguments.pipeline.file));
@@ -133,8 +133,8 @@ fn exit(record: &RunRecord) -> Exit {
     } else if record.nodes.iter().filter(failed).any(|node| !node.is_unmet()) {
         Exit::Failed
     } else if record.count(NodeStatus::Failed) > 0 {
-        Exit::Unmet
+        Exit::ExpectationFailed
     } else {
-        Exit::Fine
+        Exit::Success
     }
 }

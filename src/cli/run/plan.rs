@@ -71,7 +71,7 @@ pub(in crate::cli) fn show(ready: &Ready, selection: Selection, check: bool) -> 
     let runs = plan.would_run().len();
     println!("\n{runs} of {} nodes would run", plan.nodes.len());
     match exit(&plan) {
-        Exit::Fine if check && runs > 0 => Exit::Check,
+        Exit::Success if check && runs > 0 => Exit::CheckFailed,
         exit => exit,
     }
 }
@@ -82,9 +82,9 @@ fn exit(plan: &Plan) -> Exit {
     if plan.nodes.iter().filter(failed).any(|node| !node.is_unmet()) {
         Exit::Failed
     } else if plan.nodes.iter().any(|node| failed(&node)) {
-        Exit::Unmet
+        Exit::ExpectationFailed
     } else {
-        Exit::Fine
+        Exit::Success
     }
 }
 

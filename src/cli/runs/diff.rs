@@ -26,7 +26,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Exit {
     match records {
         Ok((old, new)) => {
             print!("{}", difference(&old, &new));
-            Exit::Fine
+            Exit::Success
         }
         Err(error) => {
             eprintln!("error: {error}");

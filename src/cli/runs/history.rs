@@ -27,7 +27,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Exit {
             for record in records {
                 println!("{}", serde_json::json!(record));
             }
-            Exit::Fine
+            Exit::Success
         }
         Ok(records) => {
             let heads = [
@@ -42,7 +42,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Exit {
                 "metrics",
             ];
             print!("{}", tables::table(&heads, records.iter().map(row).collect()));
-            Exit::Fine
+            Exit::Success
         }
         Err(error) => {
             eprintln!("error: {error}");

@@ -2,23 +2,23 @@
 
 use std::ops::Range;
 
-use crate::config::yaml::{Code, Diagnostic, Placement, Span};
+use crate::config::yaml::{Code, Diagnostic, Span, SpanMap};
 
 /// Reads a chain from left to right.
 pub(crate) struct Cursor<'a> {
     text: &'a str,
     at: usize,
-    placement: Placement,
+    span_map: SpanMap,
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(text: &'a str, placement: Placement) -> Self {
-        Self { text, at: 0, placement }
+    pub(crate) fn new(text: &'a str, span_map: SpanMap) -> Self {
+        Self { text, at: 0, span_map }
     }
 
     /// The place in the file of a range of the chain.
     pub(crate) fn span(&self, range: Range<usize>) -> Span {
-        self.placement.range(range)
+        self.span_map.range(range)
     }
 
     pub(crate) fn rest(&self) -> &'a str {
@@ -129,7 +129,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// How much of the text to show as the thing that was found.
+/// The length of the text to show as what was found.
 fn token_length(text: &str) -> usize {
     const LONGEST: usize = 30;
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';

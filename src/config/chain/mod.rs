@@ -14,7 +14,7 @@ pub(crate) enum Expr {
     Reference(ReferenceExpr),
     /// `source >> Step >> Step`.
     Steps {
-        /// What the first step reads.
+        /// The input of the first step.
         source: Box<Expr>,
         /// At least one step.
         steps: Vec<Step>,
@@ -53,5 +53,5 @@ pub(crate) struct Step {
 
 /// Reads a chain from the string that the scalar at `scalar` stands for.
 pub(crate) fn parse(sources: &SourceMap, text: &str, scalar: Span) -> Result<Expr, Box<Diagnostic>> {
-    parser::Parser::new(text, sources.placement(scalar, text)).chain()
+    parser::Parser::new(text, sources.span_map(scalar, text)).chain()
 }

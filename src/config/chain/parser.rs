@@ -15,9 +15,9 @@ use std::collections::HashMap;
 use crate::config::chain::cursor::Cursor;
 use crate::config::chain::{Expr, ReferenceExpr, Selector, Step};
 use crate::config::names::is_name_byte;
-use crate::config::yaml::{Code, Diagnostic, Key, Placement, Span, Spanned, Value, ValueKind, resolve_scalar};
+use crate::config::yaml::{Code, Diagnostic, Key, Span, SpanMap, Spanned, Value, ValueKind, resolve_scalar};
 
-/// How deeply parentheses and lists may nest; each level is a call.
+/// Maximum nesting depth of parentheses and lists, as each level is a call.
 const MAX_NESTING: usize = 50;
 
 /// Reads one chain and stops at its first mistake: what follows one is guesswork.
@@ -27,9 +27,9 @@ pub(crate) struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    pub(crate) fn new(text: &'a str, placement: Placement) -> Self {
+    pub(crate) fn new(text: &'a str, span_map: SpanMap) -> Self {
         Self {
-            cursor: Cursor::new(text, placement),
+            cursor: Cursor::new(text, span_map),
             nesting: 0,
         }
     }

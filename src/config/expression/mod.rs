@@ -7,29 +7,29 @@ mod token;
 
 pub use parse::parse;
 pub use scalar::Scalar;
-pub(crate) use syntax::written;
-pub use syntax::{Binary, Expr, ExprKind, Name, Place, Quality, Word};
+pub(crate) use syntax::quoted;
+pub use syntax::{Binary, ColumnProperty, Expr, ExprKind, Name, TextRange, Word};
 
 use crate::config::yaml::Code;
 
-/// Something wrong with an expression.
+/// An error in an expression.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Complaint {
+pub struct ExpressionError {
     /// The kind of problem.
     pub code: Code,
-    /// Where in the text of the expression.
-    pub place: Place,
-    /// What is wrong.
+    /// The range in the text of the expression.
+    pub range: TextRange,
+    /// The message.
     pub message: String,
-    /// What to do.
+    /// The fix.
     pub help: Option<String>,
 }
 
-impl Complaint {
-    pub(crate) fn new(code: Code, place: Place, message: impl Into<String>) -> Self {
-        Complaint {
+impl ExpressionError {
+    pub(crate) fn new(code: Code, range: TextRange, message: impl Into<String>) -> Self {
+        ExpressionError {
             code,
-            place,
+            range,
             message: message.into(),
             help: None,
         }

@@ -1,4 +1,4 @@
-//! Single values: what facts are and what expressions come to.
+//! Scalar values of facts and expressions.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub enum Scalar {
     Number(f64),
     /// A text; dates and moments are texts in ISO 8601, in UTC.
     Text(String),
-    /// There is none: the least of no values, a division by zero, NaN.
+    /// Undefined: the minimum of no values, a division by zero, NaN.
     Missing,
 }
 

@@ -1,44 +1,44 @@
-//! The tree of an expression, and its canonical text.
+//! The syntax tree of an expression, and its canonical text.
 
 use std::fmt;
 
-/// A place in the text of an expression, in bytes: `start..end`. Places do not count when trees are compared: two trees
+/// A range in the text of an expression, in bytes: `start..end`. Ranges are ignored when trees are compared: two trees
 /// are equal if they say the same.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Place {
+pub struct TextRange {
     /// The first byte.
     pub start: usize,
     /// The byte after the last.
     pub end: usize,
 }
 
-impl PartialEq for Place {
+impl PartialEq for TextRange {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Place {
-    /// From the start of this place to the end of the other.
+impl TextRange {
+    /// From the start of this range to the end of the other.
     #[must_use]
-    pub fn to(self, other: Place) -> Place {
-        Place {
+    pub fn to(self, other: TextRange) -> TextRange {
+        TextRange {
             start: self.start,
             end: other.end,
         }
     }
 }
 
-/// An expression and its place.
+/// An expression and its range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expr {
-    /// What it is.
+    /// The kind.
     pub kind: ExprKind,
-    /// Where it stands.
-    pub place: Place,
+    /// The range in the text.
+    pub range: TextRange,
 }
 
-/// What an expression is.
+/// The kinds of expressions.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExprKind {
     /// A number that is not negative.
@@ -58,16 +58,16 @@ pub enum ExprKind {
     Is {
         /// The column, with a split before it or not.
         column: Name,
-        /// What it is said to be.
-        quality: Quality,
+        /// The property.
+        property: ColumnProperty,
     },
     /// `-x`.
     Negate(Box<Expr>),
     /// `not x`.
     Not(Box<Expr>),
-    /// Two expressions and what stands between them.
+    /// A binary operation.
     Binary {
-        /// What stands between them.
+        /// The operator.
         operator: Binary,
         /// The left one.
         left: Box<Expr>,
@@ -76,16 +76,16 @@ pub enum ExprKind {
     },
 }
 
-/// What a column can be said to be.
+/// A property of a column that an expression can assert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quality {
+pub enum ColumnProperty {
     /// No value occurs twice; nulls do not count.
     Unique,
     /// No value is null.
     NotNull,
 }
 
-/// What stands between two expressions.
+/// Binary operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binary {
     /// `or`
@@ -133,35 +133,35 @@ impl Binary {
         }
     }
 
-    /// Whether it compares.
+    /// Whether it is a comparison.
     pub fn compares(self) -> bool {
-        self.strength() == COMPARISON
+        self.precedence() == COMPARISON_PRECEDENCE
     }
 
-    /// How tightly it binds.
-    fn strength(self) -> u8 {
+    /// Operator precedence; higher binds tighter.
+    fn precedence(self) -> u8 {
         match self {
             Binary::Or => 1,
             Binary::And => 2,
             Binary::Add | Binary::Subtract => 5,
             Binary::Multiply | Binary::Divide => 6,
-            _ => COMPARISON,
+            _ => COMPARISON_PRECEDENCE,
         }
     }
 }
 
-const NOT: u8 = 3;
-const COMPARISON: u8 = 4;
-const SIGN: u8 = 7;
-const ATOM: u8 = 8;
+const NOT_PRECEDENCE: u8 = 3;
+const COMPARISON_PRECEDENCE: u8 = 4;
+const SIGN_PRECEDENCE: u8 = 7;
+const ATOM_PRECEDENCE: u8 = 8;
 
 /// Words in a row with dots between them: a metric, a column, or a split and what of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Name {
     /// The words; at least one.
     pub words: Vec<Word>,
-    /// Where the name stands.
-    pub place: Place,
+    /// The range in the text.
+    pub range: TextRange,
 }
 
 impl Name {
@@ -172,13 +172,13 @@ impl Name {
     }
 }
 
-/// A word and its place.
+/// A word and its range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Word {
     /// The word without its quotes.
     pub text: String,
-    /// Where it stands.
-    pub place: Place,
+    /// The range in the text.
+    pub range: TextRange,
 }
 
 /// The words that no name can be without quotes, in any case.
@@ -189,7 +189,7 @@ pub(crate) fn is_reserved(word: &str) -> bool {
 }
 
 /// The word as an expression has it: in double quotes where it needs them.
-pub(crate) fn written(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let bare = word.starts_with(|c: char| c.is_alphabetic() || c == '_')
         && word.chars().all(|c| c.is_alphanumeric() || c == '_')
         && !is_reserved(word);
@@ -202,25 +202,25 @@ pub(crate) fn written(word: &str) -> String {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<String> = self.words.iter().map(|word| written(&word.text)).collect();
+        let words: Vec<String> = self.words.iter().map(|word| quoted(&word.text)).collect();
         f.write_str(&words.join("."))
     }
 }
 
 impl Expr {
-    fn strength(&self) -> u8 {
+    fn precedence(&self) -> u8 {
         match &self.kind {
-            ExprKind::Binary { operator, .. } => operator.strength(),
-            ExprKind::Not(_) => NOT,
-            ExprKind::Is { .. } => COMPARISON,
-            ExprKind::Negate(_) => SIGN,
-            _ => ATOM,
+            ExprKind::Binary { operator, .. } => operator.precedence(),
+            ExprKind::Not(_) => NOT_PRECEDENCE,
+            ExprKind::Is { .. } => COMPARISON_PRECEDENCE,
+            ExprKind::Negate(_) => SIGN_PRECEDENCE,
+            _ => ATOM_PRECEDENCE,
         }
     }
 
     /// Writes the expression, in parentheses if it binds less tightly than its surroundings need.
     fn write(&self, f: &mut fmt::Formatter<'_>, needed: u8) -> fmt::Result {
-        if self.strength() < needed {
+        if self.precedence() < needed {
             f.write_str("(")?;
             self.write(f, 0)?;
             return f.write_str(")");
@@ -229,25 +229,25 @@ impl Expr {
             ExprKind::Number(number) => write!(f, "{}", crate::config::expression::scalar::number(*number)),
             ExprKind::Text(text) => write!(f, "'{}'", text.replace('\'', "''")),
             ExprKind::Name(name) => write!(f, "{name}"),
-            ExprKind::Call { function, column } => write!(f, "{}({column})", written(&function.text)),
-            ExprKind::Is { column, quality } => match quality {
-                Quality::Unique => write!(f, "{column} is unique"),
-                Quality::NotNull => write!(f, "{column} is not null"),
+            ExprKind::Call { function, column } => write!(f, "{}({column})", quoted(&function.text)),
+            ExprKind::Is { column, property } => match property {
+                ColumnProperty::Unique => write!(f, "{column} is unique"),
+                ColumnProperty::NotNull => write!(f, "{column} is not null"),
             },
             ExprKind::Negate(inner) => {
                 f.write_str("-")?;
-                inner.write(f, SIGN)
+                inner.write(f, SIGN_PRECEDENCE)
             }
             ExprKind::Not(inner) => {
                 f.write_str("not ")?;
-                inner.write(f, NOT)
+                inner.write(f, NOT_PRECEDENCE)
             }
             ExprKind::Binary { operator, left, right } => {
-                let strength = operator.strength();
+                let precedence = operator.precedence();
                 // A comparison takes no other beside it; all else leans to the left.
-                left.write(f, strength + u8::from(operator.compares()))?;
+                left.write(f, precedence + u8::from(operator.compares()))?;
                 write!(f, " {} ", operator.as_str())?;
-                right.write(f, strength + 1)
+                right.write(f, precedence + 1)
             }
         }
     }

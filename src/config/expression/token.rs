@@ -1,15 +1,15 @@
-//! The words and signs of an expression.
+//! The tokens of an expression.
 
-use crate::config::expression::Complaint;
-use crate::config::expression::syntax::{Place, is_reserved};
+use crate::config::expression::ExpressionError;
+use crate::config::expression::syntax::{TextRange, is_reserved};
 use crate::config::yaml::Code;
 
 /// An expression has at most this many words and signs; it bounds the depth of its tree.
 const MAX_TOKENS: usize = 1000;
 
-/// What a token is.
+/// The kinds of tokens.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum TokenKind {
     Number(f64),
     Text(String),
     /// A word that is not reserved, or one in double quotes.
@@ -18,11 +18,11 @@ pub(crate) enum Kind {
     Sign(&'static str),
 }
 
-/// A word or sign and its place.
+/// A word or sign and its range.
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
-    pub(crate) kind: Kind,
-    pub(crate) place: Place,
+    pub(crate) kind: TokenKind,
+    pub(crate) range: TextRange,
 }
 
 const SIGNS: [&str; 15] = [
@@ -30,7 +30,7 @@ const SIGNS: [&str; 15] = [
 ];
 
 /// The tokens of a text.
-pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, Complaint> {
+pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, ExpressionError> {
     let mut out: Vec<Token> = Vec::new();
     let mut position = 0;
     loop {
@@ -46,24 +46,26 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, Complaint> {
         } else if first.is_alphabetic() || first == '_' {
             word(rest)
         } else if let Some(sign) = SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {
-            (Kind::Sign(sign), sign.len())
+            (TokenKind::Sign(sign), sign.len())
         } else {
             return Err(unknown(rest, first, position));
         };
-        let place = Place {
+        let range = TextRange {
             start: position,
             end: position + length,
         };
         if out.len() == MAX_TOKENS {
-            let message = format!("the expression has more than {MAX_TOKENS} words and signs");
-            return Err(Complaint::new(Code::BadExpectation, place, message).help("make several expectations of it"));
+            let message = format!("the expression has more than {MAX_TOKENS} tokens");
+            return Err(
+                ExpressionError::new(Code::BadExpectation, range, message).help("split it into several expectations")
+            );
         }
-        out.push(Token { kind, place });
+        out.push(Token { kind, range });
         position += length;
     }
 }
 
-fn word(rest: &str) -> (Kind, usize) {
+fn word(rest: &str) -> (TokenKind, usize) {
     let length = rest
         .find(|c: char| !(c.is_alphanumeric() || c == '_'))
         .unwrap_or(rest.len());
@@ -72,12 +74,12 @@ fn word(rest: &str) -> (Kind, usize) {
         .into_iter()
         .find(|reserved| is_reserved(word) && reserved.eq_ignore_ascii_case(word));
     match reserved {
-        Some(reserved) => (Kind::Sign(reserved), length),
-        None => (Kind::Word(word.to_owned()), length),
+        Some(reserved) => (TokenKind::Sign(reserved), length),
+        None => (TokenKind::Word(word.to_owned()), length),
     }
 }
 
-fn number(rest: &str, position: usize) -> Result<(Kind, usize), Complaint> {
+fn number(rest: &str, position: usize) -> Result<(TokenKind, usize), ExpressionError> {
     let digits = |from: usize| {
         let rest = &rest[from..];
         from + rest
@@ -101,31 +103,31 @@ fn number(rest: &str, position: usize) -> Result<(Kind, usize), Complaint> {
             .unwrap_or(rest.len() - length);
     let value = rest[..length].replace('_', "").parse::<f64>();
     match value {
-        Ok(value) if whole == length && value.is_finite() => Ok((Kind::Number(value), length)),
+        Ok(value) if whole == length && value.is_finite() => Ok((TokenKind::Number(value), length)),
         _ => {
-            let place = Place {
+            let range = TextRange {
                 start: position,
                 end: position + whole,
             };
             let message = format!("`{}` is not a number", &rest[..whole]);
-            Err(Complaint::new(Code::BadExpectation, place, message).help(
-                "a number reads like 100, 1_000, 0.05 or 1e-3; a name that begins with a digit stands in double quotes",
+            Err(ExpressionError::new(Code::BadExpectation, range, message).help(
+                "a number looks like 100, 1_000, 0.05 or 1e-3; a name that begins with a digit needs double quotes",
             ))
         }
     }
 }
 
-fn quoted(rest: &str, quote: char, position: usize) -> Result<(Kind, usize), Complaint> {
+fn quoted(rest: &str, quote: char, position: usize) -> Result<(TokenKind, usize), ExpressionError> {
     let mut value = String::new();
     let mut from = 1;
     loop {
         let Some(found) = rest[from..].find(quote) else {
-            let place = Place {
+            let range = TextRange {
                 start: position,
                 end: position + rest.len(),
             };
-            return Err(Complaint::new(Code::BadExpectation, place, format!("the closing {quote} is missing"))
-                .help("a text stands in single quotes, a name with unusual characters in double quotes; a quote inside is written twice"));
+            return Err(ExpressionError::new(Code::BadExpectation, range, format!("the closing {quote} is missing"))
+                .help("a string is in single quotes, a name with special characters in double quotes; a quote inside is doubled"));
         };
         value.push_str(&rest[from..from + found]);
         from += found + 1;
@@ -135,15 +137,15 @@ fn quoted(rest: &str, quote: char, position: usize) -> Result<(Kind, usize), Com
             continue;
         }
         let kind = if quote == '\'' {
-            Kind::Text(value)
+            TokenKind::Text(value)
         } else {
-            Kind::Word(value)
+            TokenKind::Word(value)
         };
         return Ok((kind, from));
     }
 }
 
-fn unknown(rest: &str, first: char, position: usize) -> Complaint {
+fn unknown(rest: &str, first: char, position: usize) -> ExpressionError {
     let hints = [
         ("&&", "write `and`"),
         ("&", "write `and`"),
@@ -154,13 +156,13 @@ fn unknown(rest: &str, first: char, position: usize) -> Complaint {
     ];
     let hint = hints.into_iter().find(|(sign, _)| rest.starts_with(sign));
     let sign = hint.map_or_else(|| first.to_string(), |(sign, _)| sign.to_owned());
-    let place = Place {
+    let range = TextRange {
         start: position,
         end: position + sign.len(),
     };
     let help = hint.map_or(
-        "an expectation reads like `rows > 0`, `user_id is unique` or `null_share(user_age) < 0.05`",
+        "an expectation looks like `rows > 0`, `user_id is unique` or `null_share(user_age) < 0.05`",
         |(_, help)| help,
     );
-    Complaint::new(Code::BadExpectation, place, format!("`{sign}` means nothing here")).help(help)
+    ExpressionError::new(Code::BadExpectation, range, format!("unexpected `{sign}`")).help(help)
 }

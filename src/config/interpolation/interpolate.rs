@@ -1,4 +1,4 @@
-//! Putting variables and environment variables in the place of `${...}`.
+//! Interpolation of variables and environment variables: `${...}`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -6,21 +6,21 @@ use towline_api::suggest;
 
 use crate::config::interpolation::template::{Fault, Piece, is_template, pieces};
 use crate::config::yaml::{
-    Code, Diagnostic, HINTED, MAX_DEPTH, MAX_EXPANSION, SourceMap, Span, Value, ValueKind, resolve_scalar,
+    Code, Diagnostic, MAX_DEPTH, MAX_EXPANSION, MAX_HINTS, SourceMap, Span, Value, ValueKind, resolve_scalar,
 };
 
-/// How far the value of a variable is known.
+/// The state of a variable.
 #[derive(Debug)]
 pub(crate) enum Variable {
-    /// It stands further down than what is being resolved.
+    /// It is defined further down than the value that is being resolved.
     Later,
-    /// It has a mistake of its own, already reported: what uses it stays silent.
+    /// It has an error of its own, already reported: its uses report nothing.
     Failed,
-    /// Its value, with nothing left to interpolate.
+    /// Its value, fully interpolated.
     Ready(Value),
 }
 
-/// Resolves strings against the variables known so far, and remembers what it was asked for.
+/// Interpolates strings with the variables known so far, and records the environment variables that were read.
 pub(crate) struct Interpolator<'a> {
     /// The texts that spans point into.
     pub(crate) sources: &'a SourceMap,
@@ -28,12 +28,12 @@ pub(crate) struct Interpolator<'a> {
     pub(crate) variables: HashMap<String, Variable>,
     /// The environment variables looked up, and whether each was set.
     pub(crate) env_read: BTreeMap<String, bool>,
-    /// Everything found so far.
+    /// The diagnostics so far.
     pub(crate) diagnostics: Vec<Diagnostic>,
     env: &'a dyn Fn(&str) -> Option<String>,
     expanded: usize,
     depth: usize,
-    holes: usize,
+    failures: usize,
 }
 
 impl<'a> Interpolator<'a> {
@@ -47,27 +47,27 @@ impl<'a> Interpolator<'a> {
             env,
             expanded: 0,
             depth: 0,
-            holes: 0,
+            failures: 0,
         }
     }
 
-    /// Counts up with everything that can't be read, reported here or where it came from.
-    pub(crate) fn trouble(&self) -> usize {
-        self.diagnostics.len() + self.holes
+    /// The number of errors so far, reported here or where a value came from.
+    pub(crate) fn error_count(&self) -> usize {
+        self.diagnostics.len() + self.failures
     }
 
-    /// The value with every string in it resolved, or nothing if any of them can't be.
+    /// The value with every string in it interpolated, or `None` if any of them is invalid.
     pub(crate) fn whole(&mut self, value: &Value) -> Option<Value> {
-        let before = self.holes;
-        self.value(value).filter(|_| self.holes == before)
+        let before = self.failures;
+        self.value(value).filter(|_| self.failures == before)
     }
 
-    /// The value with every string in it resolved. What can't be resolved is reported and left out.
+    /// The value with every string in it interpolated. Invalid strings are reported and left out.
     pub(crate) fn value(&mut self, value: &Value) -> Option<Value> {
         let kind = match &value.kind {
             ValueKind::String(text) => {
                 let kind = self.string(text, value.span);
-                self.holes += usize::from(kind.is_none());
+                self.failures += usize::from(kind.is_none());
                 kind?
             }
             ValueKind::Sequence(items) => {
@@ -94,23 +94,23 @@ impl<'a> Interpolator<'a> {
         Some(Value { kind, span: value.span })
     }
 
-    /// What the string stands for: a value of any kind if it is one interpolation and nothing else, else a string.
+    /// The interpolated string: a value of any type if it is one interpolation and nothing else, else a string.
     pub(crate) fn string(&mut self, text: &str, span: Span) -> Option<ValueKind> {
         if !is_template(text) {
             return Some(ValueKind::String(text.to_owned()));
         }
-        let placement = self.sources.placement(span, text);
+        let span_map = self.sources.span_map(span, text);
         let mut pieces = pieces(text);
         if pieces.len() == 1
             && let Some((range, piece)) = pieces.pop()
         {
-            let place = placement.range(range);
+            let place = span_map.range(range);
             return self.piece(&piece, place);
         }
         let mut whole = String::new();
         let mut sound = true;
         for (range, piece) in pieces {
-            match self.part(&piece, placement.range(range)) {
+            match self.part(&piece, span_map.range(range)) {
                 Some(part) => whole.push_str(&part),
                 None => sound = false,
             }
@@ -238,16 +238,16 @@ impl<'a> Interpolator<'a> {
                 } else {
                     "write `${vars.NAME}`, `${env.NAME}` or `${secret.NAME}`; `$${` stands for a plain `${`".to_owned()
                 };
-                self.undefined(format!("`${{{inner}}}` refers to nothing"), Some(help), span);
+                self.undefined(format!("`${{{inner}}}` is not an interpolation"), Some(help), span);
             }
         }
     }
 
     fn hint<'n>(&self, word: &str, what: &str, names: impl FnOnce() -> Vec<&'n str>) -> Option<String> {
-        (self.diagnostics.len() < HINTED).then(|| suggest::sentence(word, &names(), what))
+        (self.diagnostics.len() < MAX_HINTS).then(|| suggest::sentence(word, &names(), what))
     }
 
-    /// Whether there is still room for so much more; reports once that there is none.
+    /// Adds to the expanded size and returns whether it is within the limit; exceeding it is reported once.
     fn charge(&mut self, weight: usize, span: Span) -> bool {
         let before = self.expanded;
         self.expanded = before.saturating_add(weight);

@@ -1,4 +1,4 @@
-//! Values set on the command line, put in the place of those in the file.
+//! Overrides from the command line: `--set path=value`.
 
 use std::str::FromStr;
 
@@ -58,7 +58,7 @@ pub(crate) fn apply(
     }
 }
 
-/// The value of an override, in a text of its own, so that complaints about it point at it.
+/// The value of an override, in a source text of its own, so that diagnostics can point at it.
 fn parse(sources: &mut SourceMap, entry: &Override) -> Result<Value, Vec<Diagnostic>> {
     let name = format!("--set {}", entry.path);
     if entry.value.trim_start().starts_with(['[', '{']) {

@@ -20,8 +20,8 @@ pub(crate) fn find(sources: &SourceMap, value: &Value, diagnostics: &mut Vec<Dia
     match &value.kind {
         ValueKind::String(text) => {
             if let Some(password) = password(text) {
-                let place = sources.placement(value.span, text).range(password);
-                diagnostics.push(warning("an address has a password in plain text", place));
+                let place = sources.span_map(value.span, text).range(password);
+                diagnostics.push(warning("a URL has a password in plain text", place));
             }
         }
         ValueKind::Sequence(items) => items.iter().for_each(|item| find(sources, item, diagnostics)),

@@ -15,11 +15,11 @@ pub(crate) enum Piece<'a> {
     Env { name: &'a str, default: Option<&'a str> },
     /// `${secret.NAME}`, whole: it is resolved by whoever uses it, never here.
     Secret(&'a str),
-    /// What starts like an interpolation and is none.
+    /// An invalid interpolation.
     Bad(Fault<'a>),
 }
 
-/// Why a piece is no interpolation.
+/// The reason why an interpolation is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault<'a> {
     /// There is no `}`.
@@ -56,7 +56,7 @@ pub(crate) fn pieces(text: &str) -> Vec<(Range<usize>, Piece<'_>)> {
     found
 }
 
-/// Whether a string holds anything to interpolate or to unescape.
+/// Whether a string has an interpolation or an escape.
 pub(crate) fn is_template(text: &str) -> bool {
     text.contains("${")
 }

@@ -1,4 +1,4 @@
-//! The variables of a pipeline: resolved in the order of the file, each from those above it.
+//! The variables of a pipeline: interpolated in the order of the file, each with those above it.
 
 use std::collections::HashSet;
 
@@ -45,14 +45,14 @@ pub(crate) fn resolve(interpolator: &mut Interpolator<'_>, vars: &Value, root: &
         } else {
             None
         };
-        // A variable with a hole in it must not look like one that is sound.
+        // A variable that is invalid in part must not be used as if it were valid.
         let state = resolved.map_or(Variable::Failed, Variable::Ready);
         interpolator.variables.insert(key.value.clone(), state);
     }
     unused(mapping, used, root)
 }
 
-/// Reports each circle once; returns the positions of all variables that lie on one.
+/// Reports each cycle once; returns the positions of all variables on cycles.
 fn find_cycles(interpolator: &mut Interpolator<'_>, mapping: &Mapping, used: &[HashSet<String>]) -> HashSet<usize> {
     let mut graph: DiGraph<usize, ()> = DiGraph::new();
     let mut by_name = std::collections::HashMap::new();
@@ -67,18 +67,18 @@ fn find_cycles(interpolator: &mut Interpolator<'_>, mapping: &Mapping, used: &[H
         }
     }
     let mut circular = HashSet::new();
-    for circle in cycles(&graph) {
-        let mut names: Vec<String> = circle
+    for cycle in cycles(&graph) {
+        let mut names: Vec<String> = cycle
             .iter()
             .map(|&at| format!("vars.{}", mapping.entries[at].0.value))
             .collect();
         names.extend(names.first().cloned());
-        let message = format!("variables need each other in a circle: {}", names.join(" -> "));
-        let span = mapping.entries[circle[0]].0.span;
+        let message = format!("variables form a cycle: {}", names.join(" -> "));
+        let span = mapping.entries[cycle[0]].0.span;
         interpolator
             .diagnostics
             .push(Diagnostic::error(Code::Cycle, message).at(span));
-        circular.extend(circle);
+        circular.extend(cycle);
     }
     circular
 }

@@ -1,4 +1,4 @@
-//! What is refused, and where the complaint points.
+//! Invalid pipelines, and the spans of their errors.
 
 use std::path::Path;
 
@@ -98,7 +98,7 @@ error[unknown-node] dir/p.yaml:6:6: there is no node `clicsk`
 }
 
 #[test]
-fn circles_are_reported_with_their_path() {
+fn cycles_are_reported_with_their_path() {
     let text = nodes(
         "",
         "  z: c >> X >> Y\n  b: {op: B, input: z}\n  c: {op: C, inputs: [z], after: [b]}\n  d: {op: D, after: [d]}\n  e: d >> E\n",

@@ -19,7 +19,7 @@ fn check(loaded: &Loaded) -> Result<(), TestCaseError> {
     let errors = loaded.diagnostics.iter().any(Diagnostic::is_error);
     prop_assert!(loaded.pipeline.is_some() || errors);
     for node in loaded.pipeline.iter().flat_map(|pipeline| &pipeline.nodes) {
-        prop_assert!(errors || node.holes == Holes::default(), "{}", node.name);
+        prop_assert!(errors || node.invalid == InvalidParts::default(), "{}", node.name);
     }
     Ok(())
 }

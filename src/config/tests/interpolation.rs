@@ -93,7 +93,7 @@ fn interpolations_without_a_meaning_are_marked() {
 }
 
 #[test]
-fn variables_resolve_downwards_and_never_in_circles() {
+fn variables_resolve_downwards_and_never_in_cycles() {
     let text = "version: 1\nvars:\n  a: ${vars.b}\n  b: ${vars.c}\n  c: x ${vars.a}\n  d: ${vars.e}\n  e: 1\n  f: ${vars.f}\n  'g h': 1\n  i: {x: '${env.NOPE}'}\nnodes:\n  n: {op: N, with: {a: '${vars.a}', d: '${vars.d}', f: '${vars.f}', i: '${vars.i.x}'}}\n";
     assert_eq!(
         found(text),
@@ -105,7 +105,7 @@ fn variables_resolve_downwards_and_never_in_circles() {
             "unset-env @ ${env.NOPE}",
         ]
     );
-    assert!(shown(&with_overrides(text, &[])).contains("circle: vars.a -> vars.b -> vars.c -> vars.a"));
+    assert!(shown(&with_overrides(text, &[])).contains("cycle: vars.a -> vars.b -> vars.c -> vars.a"));
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn trials(sweep: &str) -> Vec<String> {
 
 #[test]
 fn every_combination_is_a_node_and_the_last_takes_the_best() {
-    let node = "  m:\n    op: M\n    input: a\n    with: {z: 1}\n    sweep: {over: {x: [1, 2], y.k: [p, q]}, metric: r, goal: min}\n  s: {op: S, input: m}\n";
+    let node = "  m:\n    op: M\n    input: a\n    with: {z: 1}\n    sweep: {parameters: {x: [1, 2], y.k: [p, q]}, metric: r, direction: min}\n  s: {op: S, input: m}\n";
     assert_eq!(
         expanded(node),
         [
@@ -30,15 +30,15 @@ fn every_combination_is_a_node_and_the_last_takes_the_best() {
             r#"m.2:M: {"x":1,"y":{"k":"q"},"z":1} <- a"#,
             r#"m.3:M: {"x":2,"y":{"k":"p"},"z":1} <- a"#,
             r#"m.4:M: {"x":2,"y":{"k":"q"},"z":1} <- a"#,
-            r#"m: {"goal":"min","metric":"r","trials":[{"x":1,"y.k":"p"},{"x":1,"y.k":"q"},{"x":2,"y.k":"p"},{"x":2,"y.k":"q"}]} <- m.1:M, m.2:M, m.3:M, m.4:M"#,
+            r#"m: {"direction":"min","metric":"r","trials":[{"x":1,"y.k":"p"},{"x":1,"y.k":"q"},{"x":2,"y.k":"p"},{"x":2,"y.k":"q"}]} <- m.1:M, m.2:M, m.3:M, m.4:M"#,
             "s: {} <- m",
         ]
     );
 }
 
 #[test]
-fn a_judge_looks_at_every_trial() {
-    let node = "  m:\n    op: M\n    input: a\n    sweep:\n      over: {x: [1, 2]}\n      metric: r\n      judge: {op: E, inputs: {model: m, data: a.valid}, with: {k: [3]}}\n";
+fn the_evaluation_is_run_for_every_trial() {
+    let node = "  m:\n    op: M\n    input: a\n    sweep:\n      parameters: {x: [1, 2]}\n      metric: r\n      evaluate: {op: E, inputs: {model: m, data: a.valid}, with: {k: [3]}}\n";
     assert_eq!(
         expanded(node),
         [
@@ -53,7 +53,7 @@ fn a_judge_looks_at_every_trial() {
 
 #[test]
 fn what_is_drawn_depends_on_the_seed_and_the_parameter_alone() {
-    let range = "trials: 6, over: {x: {min: 0.001, max: 1.0, scale: log}}";
+    let range = "trials: 6, parameters: {x: {min: 0.001, max: 1.0, scale: log}}";
     let drawn = trials(range);
     assert_eq!(drawn.len(), 6);
     assert_eq!(drawn, trials(range));
@@ -69,26 +69,26 @@ fn what_is_drawn_depends_on_the_seed_and_the_parameter_alone() {
         "half of them on a log scale: {drawn:?}"
     );
 
-    let both = trials("trials: 6, over: {n: {min: 1, max: 3}, x: {min: 0.001, max: 1.0, scale: log}}");
+    let both = trials("trials: 6, parameters: {n: {min: 1, max: 3}, x: {min: 0.001, max: 1.0, scale: log}}");
     assert!(
         both.iter().zip(&drawn).all(|(both, alone)| both.ends_with(&alone[1..])),
         "{both:?}"
     );
 
-    let mut whole = trials("trials: 3, over: {n: {min: 1, max: 3}}");
+    let mut whole = trials("trials: 3, parameters: {n: {min: 1, max: 3}}");
     whole.sort();
     assert_eq!(whole, [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#], "each is drawn once");
     assert_eq!(
-        trials("trials: 9, over: {n: [1, 2]}"),
+        trials("trials: 9, parameters: {n: [1, 2]}"),
         [r#"{"n":1}"#, r#"{"n":2}"#],
         "there are no more"
     );
-    assert_eq!(trials("trials: 2, over: {n: [1, 2, 3]}").len(), 2);
+    assert_eq!(trials("trials: 2, parameters: {n: [1, 2, 3]}").len(), 2);
 }
 
 #[test]
 fn defaults_may_be_swept_and_expectations_are_of_the_best() {
-    let text = "version: 1\ndefaults: {M: {x: 7, y: 8}}\nnodes:\n  a: {op: A}\n  m: {op: M, input: a, retries: 2, expect: r > 0, sweep: {over: {x: [1]}, metric: r}}\n";
+    let text = "version: 1\ndefaults: {M: {x: 7, y: 8}}\nnodes:\n  a: {op: A}\n  m: {op: M, input: a, retries: 2, expect: r > 0, sweep: {parameters: {x: [1]}, metric: r}}\n";
     let (pipeline, _) = sound(text);
     let [_, trial, best] = pipeline.nodes.as_slice() else {
         panic!("three nodes")
@@ -110,45 +110,48 @@ fn mistakes_are_marked_where_they_are() {
         ("7", vec!["wrong-type @ 7"]),
         ("{}", vec!["missing-key @ {}", "missing-key @ {}"]),
         (
-            "{over: {x: [1]}, metrik: r}",
-            vec!["missing-key @ {over: {x: [1]}, metrik: r}", "unknown-key @ metrik"],
+            "{parameters: {x: [1]}, metrik: r}",
+            vec![
+                "missing-key @ {parameters: {x: [1]}, metrik: r}",
+                "unknown-key @ metrik",
+            ],
         ),
-        ("{over: {}, metric: r}", vec!["wrong-type @ {}"]),
-        ("{over: {x: []}, metric: r}", vec!["wrong-type @ []"]),
-        ("{over: {x: 1}, metric: r}", vec!["wrong-type @ 1"]),
-        ("{over: {z: [1, 2]}, metric: r}", vec!["conflict @ z"]),
+        ("{parameters: {}, metric: r}", vec!["wrong-type @ {}"]),
+        ("{parameters: {x: []}, metric: r}", vec!["wrong-type @ []"]),
+        ("{parameters: {x: 1}, metric: r}", vec!["wrong-type @ 1"]),
+        ("{parameters: {z: [1, 2]}, metric: r}", vec!["conflict @ z"]),
         (
-            "{over: {x: {min: 0, max: 1}}, metric: r}",
+            "{parameters: {x: {min: 0, max: 1}}, metric: r}",
             vec!["missing-key @ {x: {min: 0, max: 1}}"],
         ),
-        ("{trials: 0, over: {x: [1]}, metric: r}", vec!["out-of-range @ 0"]),
+        ("{trials: 0, parameters: {x: [1]}, metric: r}", vec!["out-of-range @ 0"]),
         (
-            "{trials: 1001, over: {x: {min: 0, max: 1}}, metric: r}",
+            "{trials: 1001, parameters: {x: {min: 0, max: 1}}, metric: r}",
             vec!["out-of-range @ {x: {min: 0, max: 1}}"],
         ),
         (
-            "{trials: 2, over: {x: {min: 2, max: 1}}, metric: r}",
+            "{trials: 2, parameters: {x: {min: 2, max: 1}}, metric: r}",
             vec!["out-of-range @ {min: 2, max: 1}"],
         ),
         (
-            "{trials: 2, over: {x: {min: 0, max: 1, scale: log}}, metric: r}",
+            "{trials: 2, parameters: {x: {min: 0, max: 1, scale: log}}, metric: r}",
             vec!["out-of-range @ {min: 0, max: 1, scale: log}"],
         ),
         (
-            "{trials: 2, over: {x: {min: 1, max: 2, scale: cube}}, metric: r}",
+            "{trials: 2, parameters: {x: {min: 1, max: 2, scale: cube}}, metric: r}",
             vec!["out-of-range @ cube"],
         ),
         (
-            "{trials: 2, over: {x: {min: 1}}, metric: r}",
+            "{trials: 2, parameters: {x: {min: 1}}, metric: r}",
             vec!["missing-key @ {min: 1}"],
         ),
-        ("{over: {x: [1]}, metric: r, judge: E}", vec!["wrong-type @ E"]),
+        ("{parameters: {x: [1]}, metric: r, evaluate: E}", vec!["wrong-type @ E"]),
         (
-            "{over: {x: [1]}, metric: r, judge: {op: E, input: a}}",
+            "{parameters: {x: [1]}, metric: r, evaluate: {op: E, input: a}}",
             vec!["bad-input @ {op: E, input: a}"],
         ),
         (
-            "{over: {x: [1]}, metric: r, judge: {op: E, input: n}}",
+            "{parameters: {x: [1]}, metric: r, evaluate: {op: E, input: n}}",
             vec!["bad-input @ {op: E, input: n}"],
         ),
     ] {

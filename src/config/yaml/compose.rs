@@ -1,4 +1,4 @@
-//! Parser events, put together into a tree: aliases expanded, merge keys applied, duplicates found.
+//! Composition of parser events into a tree: aliases expanded, merge keys applied, duplicate keys found.
 
 use std::collections::HashMap;
 
@@ -48,13 +48,13 @@ struct Composer<'a> {
     text: &'a str,
     stack: Vec<Frame>,
     anchors: HashMap<usize, Anchor>,
-    /// What aliases have added so far.
+    /// The size that aliases have added so far.
     expanded: usize,
     root: Option<Value>,
     documents: usize,
-    /// Something was left out of the tree, so that looking further would find mistakes that aren't there.
+    /// A part is missing from the tree, so that further checks would report false errors.
     broken: bool,
-    /// What follows would only be misread.
+    /// Parsing stopped, as what follows would be misread.
     stopped: bool,
     diagnostics: Vec<Diagnostic>,
 }
@@ -133,7 +133,7 @@ impl Composer<'_> {
                 self.error(
                     Code::BadYaml,
                     span,
-                    format!("no anchor `&{name}` stands before this alias"),
+                    format!("no anchor `&{name}` is defined before this alias"),
                 );
                 self.push(null(span), 0);
             }
@@ -183,8 +183,8 @@ impl Composer<'_> {
         }) = self.stack.last_mut()
             && open.needs_key()
         {
-            let taken = open.key(text, style == ScalarStyle::Plain && tag.is_none(), span);
-            self.settle(taken);
+            let result = open.key(text, style == ScalarStyle::Plain && tag.is_none(), span);
+            self.record(result);
             if anchor != 0 {
                 let kind = ValueKind::String(text.to_owned());
                 self.remember(anchor, &Value { kind, span });
@@ -201,8 +201,8 @@ impl Composer<'_> {
         self.push(Value { kind, span }, anchor);
     }
 
-    fn settle(&mut self, taken: Result<(), Box<Diagnostic>>) {
-        if let Err(diagnostic) = taken {
+    fn record(&mut self, result: Result<(), Box<Diagnostic>>) {
+        if let Err(diagnostic) = result {
             // The first of two equal keys is in the tree: what follows from it is as it should be.
             self.broken |= diagnostic.code != Code::DuplicateKey;
             self.diagnostics.push(*diagnostic);
@@ -224,11 +224,7 @@ impl Composer<'_> {
 
     fn alias(&mut self, id: usize, span: Span) {
         let Some(anchor) = self.anchors.get(&id) else {
-            self.error(
-                Code::BadYaml,
-                span,
-                "this alias lies inside the value that it stands for",
-            );
+            self.error(Code::BadYaml, span, "this alias is inside the value of its own anchor");
             self.push(null(span), 0);
             return;
         };
@@ -253,7 +249,7 @@ impl Composer<'_> {
         // Anchors inside anchors copy the inner values once for each level: that counts as expansion, too.
         self.expanded += weight;
         if self.expanded > MAX_EXPANSION {
-            let message = format!("anchors hold more than {MAX_EXPANSION} values in this file");
+            let message = format!("anchors have more than {MAX_EXPANSION} values in this file");
             self.stop(Code::AliasBomb, value.span, message);
             return;
         }
@@ -270,8 +266,8 @@ impl Composer<'_> {
             None => self.root = Some(value),
             Some(Content::Sequence(items)) => items.push(value),
             Some(Content::Mapping(open)) => {
-                let taken = open.value(value);
-                self.settle(taken);
+                let result = open.value(value);
+                self.record(result);
             }
         }
     }

@@ -1,11 +1,11 @@
-//! What is wrong with a document, where, and what would mend it.
+//! Diagnostics: a problem in a file, its span, and its fix.
 
 use crate::config::yaml::{Code, Span};
 
-/// After so many diagnostics about one file, further ones need no hint: looking for it could take longer than reading.
-pub const HINTED: usize = 500;
+/// Maximum number of diagnostics of a file that get a did-you-mean hint: searching for names takes time.
+pub const MAX_HINTS: usize = 500;
 
-/// Whether a diagnostic keeps the pipeline from being used.
+/// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
     /// The pipeline can't run.
@@ -24,22 +24,22 @@ impl Severity {
     }
 }
 
-/// One finding about a document.
+/// An error or warning about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The kind of problem.
     pub code: Code,
-    /// Whether it stops the pipeline.
+    /// The severity.
     pub severity: Severity,
     /// The problem in one sentence, complete without the snippet.
     pub message: String,
-    /// Where it is; absent for problems with the file as a whole or with the command line.
+    /// The span; absent for problems with the file as a whole or with the command line.
     pub span: Option<Span>,
-    /// A few words that stand beside the marked text.
+    /// A short label beside the marked text.
     pub label: String,
-    /// What to do about it.
+    /// The fix.
     pub help: Option<String>,
-    /// Other places that belong to the problem, each with a few words.
+    /// Related spans, each with a label.
     pub related: Vec<(Span, String)>,
 }
 
@@ -94,7 +94,7 @@ impl Diagnostic {
         self
     }
 
-    /// Whether it stops the pipeline.
+    /// The severity.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

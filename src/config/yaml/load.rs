@@ -1,16 +1,16 @@
-//! From bytes to a tree: what can be refused before the parser sees it, then the parser.
+//! Loading of a YAML document: checks of the bytes, then the parser.
 
 use crate::config::yaml::compose::compose;
 use crate::config::yaml::{Code, Diagnostic, FileId, MAX_BYTES, SourceMap, Span, Value};
 
-/// What [`parse`] makes of a text.
+/// The result of [`parse`].
 #[derive(Debug)]
 pub struct Parsed {
     /// The text, in the source map.
     pub file: FileId,
     /// The tree, if enough of it is sound to look for more mistakes in it; it may exist beside errors.
     pub value: Option<Value>,
-    /// Everything found.
+    /// The diagnostics.
     pub diagnostics: Vec<Diagnostic>,
 }
 

@@ -1,33 +1,32 @@
 //! YAML text, read into a tree in which every value keeps its place, and the diagnostics that point back into it.
 
-mod codes;
 mod compose;
 mod diagnostic;
 mod load;
 mod open_mapping;
-mod placement;
 mod render;
 mod scalar;
 mod source;
+mod span_map;
 #[cfg(test)]
 mod tests;
 mod value;
 
-pub use codes::Code;
-pub use diagnostic::{Diagnostic, HINTED, Severity};
+pub use diagnostic::{Diagnostic, MAX_HINTS, Severity};
 pub use load::{Parsed, load, parse};
-pub use placement::Placement;
 pub use render::{Style, render, summary};
 pub(crate) use scalar::shorten;
 pub use scalar::{IntegerTooLarge, resolve as resolve_scalar};
 pub use source::{FileId, SourceMap, Span, Spanned};
+pub use span_map::SpanMap;
+pub use towline_api::Code;
 pub use value::{Key, Mapping, Value, ValueKind};
 
-/// How large a file may be.
+/// Maximum size of a file in bytes.
 pub const MAX_BYTES: usize = 16 << 20;
 
-/// How deeply collections may nest, aliases and variables included.
+/// Maximum nesting depth of collections, aliases and variables included.
 pub const MAX_DEPTH: usize = 200;
 
-/// How much aliases and variables may add to a document, in nodes (a long string counts as several).
+/// Maximum size that aliases and variables may add to a document, in nodes (a long string counts as several).
 pub const MAX_EXPANSION: usize = 100_000;

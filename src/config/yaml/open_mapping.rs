@@ -23,7 +23,7 @@ enum PendingKey {
 }
 
 impl OpenMapping {
-    /// Whether what comes next is a key.
+    /// Whether the next item is a key.
     pub(super) fn needs_key(&self) -> bool {
         self.key.is_none()
     }
@@ -78,7 +78,7 @@ impl OpenMapping {
         Ok(())
     }
 
-    /// Where the last value ends, if there is one.
+    /// The end of the last value, if there is one.
     pub(super) fn end(&self) -> Option<usize> {
         let (key, value) = self.mapping.entries.last()?;
         Some(value.span.end.max(key.span.end))
@@ -112,7 +112,7 @@ impl OpenMapping {
 }
 
 fn duplicate_key(key: &Key, first: Span) -> Diagnostic {
-    let message = format!("the key `{}` stands twice in one mapping", shorten(&key.value));
+    let message = format!("the key `{}` is used twice in one mapping", shorten(&key.value));
     Diagnostic::error(Code::DuplicateKey, message)
         .at(key.span)
         .label("again")

@@ -1,4 +1,4 @@
-//! Diagnostics as a person reads them on a terminal.
+//! Diagnostics as text for a terminal.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -8,17 +8,17 @@ use miette::{SourceSpan, SpanContents};
 
 use crate::config::yaml::{Diagnostic, Severity, SourceMap, Span};
 
-/// Snippets of longer lines say less than the position alone.
-const LONGEST_LINE: usize = 500;
-/// Columns that a snippet may take.
-const WIDTH: usize = 120;
-/// How many diagnostics are drawn; nobody reads on, and the last line counts the others, too.
-const DRAWN: usize = 200;
+/// Maximum length of a line in a snippet.
+const MAX_LINE_LENGTH: usize = 500;
+/// Maximum width of a snippet in columns.
+const MAX_WIDTH: usize = 120;
+/// Maximum number of rendered diagnostics; the last line counts the others.
+const MAX_RENDERED: usize = 200;
 
-/// How the output may look.
+/// Output style.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Style {
-    /// Whether the reader sees colours.
+    /// Whether to use colours.
     pub color: bool,
 }
 
@@ -27,12 +27,12 @@ pub fn render(sources: &SourceMap, diagnostics: &[Diagnostic], style: Style) -> 
     let mut sorted: Vec<&Diagnostic> = diagnostics.iter().collect();
     sorted.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.severity));
     let mut output = String::new();
-    for &diagnostic in sorted.iter().take(DRAWN) {
+    for &diagnostic in sorted.iter().take(MAX_RENDERED) {
         header(&mut output, sources, diagnostic, style);
-        if let Some(entry) = Entry::new(sources, diagnostic) {
-            snippet(&mut output, &entry, style);
+        if let Some(rendered) = RenderedDiagnostic::new(sources, diagnostic) {
+            snippet(&mut output, &rendered, style);
         }
-        for (span, text) in unseen(sources, diagnostic) {
+        for (span, text) in related_elsewhere(sources, diagnostic) {
             let _ = writeln!(output, "  see {}: {text}", sources.location(*span));
         }
         if let Some(help) = &diagnostic.help {
@@ -40,8 +40,8 @@ pub fn render(sources: &SourceMap, diagnostics: &[Diagnostic], style: Style) -> 
         }
         output.push('\n');
     }
-    if sorted.len() > DRAWN {
-        let _ = writeln!(output, "and {} more, not shown\n", sorted.len() - DRAWN);
+    if sorted.len() > MAX_RENDERED {
+        let _ = writeln!(output, "and {} more, not shown\n", sorted.len() - MAX_RENDERED);
     }
     output
 }
@@ -62,17 +62,17 @@ fn header(output: &mut String, sources: &SourceMap, diagnostic: &Diagnostic, sty
     let _ = writeln!(output, ": {}", diagnostic.message);
 }
 
-fn snippet(output: &mut String, entry: &Entry<'_>, style: Style) {
+fn snippet(output: &mut String, rendered: &RenderedDiagnostic<'_>, style: Style) {
     let theme = if style.color {
         GraphicalTheme::unicode()
     } else {
         GraphicalTheme::unicode_nocolor()
     };
     let handler = GraphicalReportHandler::new_themed(theme)
-        .with_width(WIDTH)
+        .with_width(MAX_WIDTH)
         .with_urls(false);
     let mut drawn = String::new();
-    if handler.render_report(&mut drawn, entry).is_err() {
+    if handler.render_report(&mut drawn, rendered).is_err() {
         return;
     }
     // The first line is the message, which the header has said.
@@ -101,29 +101,35 @@ pub fn summary(diagnostics: &[Diagnostic]) -> String {
     }
 }
 
-/// The related places that the snippet does not show: those in other files.
-fn unseen<'a>(sources: &'a SourceMap, diagnostic: &'a Diagnostic) -> impl Iterator<Item = &'a (Span, String)> {
-    let shown = diagnostic.span.filter(|span| fits(sources, *span));
-    let seen = move |span: Span| shown.is_some_and(|shown| shown.file == span.file) && fits(sources, span);
+/// The related spans that the snippet does not show: those in other files.
+fn related_elsewhere<'a>(
+    sources: &'a SourceMap,
+    diagnostic: &'a Diagnostic,
+) -> impl Iterator<Item = &'a (Span, String)> {
+    let shown = diagnostic.span.filter(|span| is_showable(sources, *span));
+    let seen = move |span: Span| shown.is_some_and(|shown| shown.file == span.file) && is_showable(sources, span);
     diagnostic.related.iter().filter(move |(span, _)| !seen(*span))
 }
 
 /// A diagnostic in the form that miette draws.
 #[derive(Debug)]
-struct Entry<'a> {
+struct RenderedDiagnostic<'a> {
     severity: Severity,
     labels: Vec<LabeledSpan>,
     snippet: Snippet<'a>,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> RenderedDiagnostic<'a> {
     fn new(sources: &'a SourceMap, diagnostic: &Diagnostic) -> Option<Self> {
-        let primary = diagnostic.span.filter(|span| fits(sources, *span))?;
+        let primary = diagnostic.span.filter(|span| is_showable(sources, *span))?;
         let text = (!diagnostic.label.is_empty()).then(|| diagnostic.label.clone());
-        let mut labels = vec![LabeledSpan::new_primary_with_span(text, drawn(sources, primary))];
+        let mut labels = vec![LabeledSpan::new_primary_with_span(text, first_line(sources, primary))];
         for (span, text) in &diagnostic.related {
-            if primary.file == span.file && fits(sources, *span) {
-                labels.push(LabeledSpan::new_with_span(Some(text.clone()), drawn(sources, *span)));
+            if primary.file == span.file && is_showable(sources, *span) {
+                labels.push(LabeledSpan::new_with_span(
+                    Some(text.clone()),
+                    first_line(sources, *span),
+                ));
             }
         }
         Some(Self {
@@ -137,32 +143,32 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Whether the line that a span starts on can be shown.
-fn fits(sources: &SourceMap, span: Span) -> bool {
+/// Whether the line that a span starts on is short enough to be shown.
+fn is_showable(sources: &SourceMap, span: Span) -> bool {
     let text = sources.text(span.file);
     let Some((before, after)) = text.split_at_checked(span.start) else {
         return false;
     };
     let length = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + after.find('\n').unwrap_or(after.len());
-    length <= LONGEST_LINE && !text.is_empty()
+    length <= MAX_LINE_LENGTH && !text.is_empty()
 }
 
-/// The part of a span on its first line: a block of many lines is marked by its first one.
-fn drawn(sources: &SourceMap, span: Span) -> SourceSpan {
+/// The part of a span on its first line, which marks a block of many lines.
+fn first_line(sources: &SourceMap, span: Span) -> SourceSpan {
     let text = sources.slice(span).unwrap_or("");
     let line = text.find('\n').map_or(text, |at| &text[..at]);
     (span.start, line.trim_end().len()).into()
 }
 
-impl fmt::Display for Entry<'_> {
+impl fmt::Display for RenderedDiagnostic<'_> {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         Ok(())
     }
 }
 
-impl std::error::Error for Entry<'_> {}
+impl std::error::Error for RenderedDiagnostic<'_> {}
 
-impl miette::Diagnostic for Entry<'_> {
+impl miette::Diagnostic for RenderedDiagnostic<'_> {
     fn severity(&self) -> Option<miette::Severity> {
         Some(match self.severity {
             Severity::Error => miette::Severity::Error,

@@ -78,7 +78,7 @@ fn float(text: &str) -> Option<f64> {
     if well_formed { text.parse().ok() } else { None }
 }
 
-/// What a scalar with an explicit tag, or with none, stands for.
+/// The value of a scalar with or without an explicit tag.
 pub(super) fn tagged(text: &str, plain: bool, tag: Option<&Tag>) -> Result<ValueKind, (Code, String)> {
     let string = || Ok(ValueKind::String(text.to_owned()));
     let plainly = || resolve(text).map_err(|error| (Code::OutOfRange, error.to_string()));
@@ -112,7 +112,7 @@ pub(super) fn tagged(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Value
     }
 }
 
-/// Enough of a text to recognise it in a message.
+/// The beginning of a text, for a message.
 pub(crate) fn shorten(text: &str) -> Cow<'_, str> {
     const LONGEST: usize = 60;
     match text.char_indices().nth(LONGEST) {

@@ -1,4 +1,4 @@
-//! The texts that values come from, and places in them.
+//! Source texts, and spans in them.
 
 use std::borrow::Cow;
 
@@ -28,12 +28,12 @@ impl Span {
     }
 }
 
-/// Something together with the place where it is written.
+/// A value with its span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spanned<T> {
-    /// What is written.
+    /// The value.
     pub value: T,
-    /// Where it is written.
+    /// The span.
     pub span: Span,
 }
 
@@ -88,7 +88,7 @@ impl SourceMap {
         self.files.get(file.0).map_or("", |file| &file.text)
     }
 
-    /// Keeps what stands at a place out of everything that is shown: a secret.
+    /// Masks a secret in everything that is shown.
     pub fn hide(&mut self, span: Span) {
         if let Some(file) = self.files.get_mut(span.file.0) {
             file.hidden.push(span.start..span.end);

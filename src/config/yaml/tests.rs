@@ -164,7 +164,7 @@ fn duplicate_keys_are_all_found_and_keep_the_tree() {
     assert_eq!(
         render(&sources, &parsed.diagnostics[..1], Style::default()),
         "\
-error[duplicate-key] p.yaml:2:1: the key `a` stands twice in one mapping
+error[duplicate-key] p.yaml:2:1: the key `a` is used twice in one mapping
    ╭─[p.yaml:2:1]
  1 │ a: 1
    · ┬

@@ -1,22 +1,22 @@
-//! The tree: what a document holds, each value with its place.
+//! The YAML tree, in which every value has its span.
 
 use towline_api::PathSegment;
 
 use crate::config::yaml::{SourceMap, Span, Spanned};
 
-/// A value and where it is written.
+/// A value with its span.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Value {
-    /// What the value is.
+    /// The value.
     pub kind: ValueKind,
-    /// Where it is written.
+    /// The span of the value.
     pub span: Span,
 }
 
-/// What a value is.
+/// The kinds of YAML values.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ValueKind {
-    /// Nothing: `null`, `~` or an empty place.
+    /// Null: `null`, `~` or an empty value.
     Null,
     /// `true` or `false`.
     Bool(bool),
@@ -97,10 +97,10 @@ impl Value {
         }
     }
 
-    /// What the value is, in the words of a diagnostic: `a string`, `an integer`.
+    /// The name of its type in a diagnostic: `a string`, `an integer`.
     pub fn kind_name(&self) -> &'static str {
         match &self.kind {
-            ValueKind::Null => "nothing",
+            ValueKind::Null => "null",
             ValueKind::Bool(_) => "a boolean",
             ValueKind::Int(_) | ValueKind::UInt(_) => "an integer",
             ValueKind::Float(_) => "a number",
@@ -169,7 +169,7 @@ impl Value {
         }
     }
 
-    /// The place of the value at the end of a path, or of the last value on the way that exists.
+    /// The span of the value at a path, or of its nearest ancestor that exists.
     pub fn locate(&self, path: &[PathSegment]) -> Span {
         self.walk(path).0.span
     }
@@ -186,7 +186,7 @@ impl Value {
     pub fn locate_text(&self, sources: &SourceMap, path: &[PathSegment], range: std::ops::Range<usize>) -> Span {
         let (value, _) = self.walk(path);
         match &value.kind {
-            ValueKind::String(text) => sources.placement(value.span, text).range(range),
+            ValueKind::String(text) => sources.span_map(value.span, text).range(range),
             _ => value.span,
         }
     }
@@ -212,7 +212,7 @@ impl Value {
         (value, last_key)
     }
 
-    /// How much room the value takes, in the unit of [`MAX_EXPANSION`](crate::config::yaml::MAX_EXPANSION).
+    /// The size of the value, in the unit of [`MAX_EXPANSION`](crate::config::yaml::MAX_EXPANSION).
     pub(crate) fn weight(&self) -> usize {
         match &self.kind {
             ValueKind::String(text) => text_weight(text),
@@ -227,7 +227,7 @@ impl Value {
         }
     }
 
-    /// How many collections lie inside each other, this one included.
+    /// The nesting depth of collections, this one included.
     pub(crate) fn depth(&self) -> usize {
         match &self.kind {
             ValueKind::Sequence(items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),

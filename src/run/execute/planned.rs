@@ -22,7 +22,7 @@ pub(super) fn planned(
     let part = (!stored).then(|| node.name.clone());
     let rows = Rows::of_splits(&dataset.splits, move || {
         make(operator.form()).map_err(|error| match &part {
-            Some(name) => OperatorError::invalid(format!("in `{name}`, which is a part of its plan: {error}")),
+            Some(name) => error.reworded(|text| format!("in `{name}`, which is a part of its plan: {text}")),
             None => error,
         })
     });
@@ -32,5 +32,5 @@ pub(super) fn planned(
 
 /// For a port that the type check has found connected.
 pub(in crate::run) fn unconnected() -> OperatorError {
-    OperatorError::invalid("an input is not connected")
+    OperatorError::internal("an input is not connected")
 }

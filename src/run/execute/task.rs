@@ -13,11 +13,16 @@ pub(in crate::run) fn run(
     inputs: &Inputs<Artifact>,
     context: &ExecContext<'_>,
 ) -> Result<WorkOutput, Failure> {
+    work_output(task.run(inputs, &operator_context(context))?)
+}
+
+/// The output of an operator as work.
+pub(super) fn work_output(output: Output) -> Result<WorkOutput, Failure> {
     let Output {
         result,
         metrics,
         report,
-    } = task.run(inputs, &operator_context(context))?;
+    } = output;
     Ok(WorkOutput {
         produced: produced(result)?,
         metrics,

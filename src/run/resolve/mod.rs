@@ -86,9 +86,9 @@ impl Resolver {
             Form::Table(_) => self.table(id, inputs, entries),
             Form::Stateful(stateful) => match fitted {
                 Some(fitted) => self.fitted(id, stateful, fitted, inputs, entries),
-                None => Err(OperatorError::invalid("the fit of this node did not run").into()),
+                None => Err(OperatorError::internal("the fit of this node did not run").into()),
             },
-            Form::Task(_) => self.task(id, inputs, entries),
+            Form::Task(_) | Form::Sink(_) => self.task(id, inputs, entries),
         }
     }
 
@@ -218,7 +218,7 @@ impl Resolver {
     /// The fit of a stateful node as a work item, with what it learns from.
     pub(super) fn fit(&self, id: NodeId, inputs: &[NodeValue]) -> Result<(WorkItem, FitRequest), Failure> {
         let Some(NodeValue::Dataset { lazy, .. }) = inputs.first() else {
-            return Err(OperatorError::invalid("only a dataset can be learnt from").into());
+            return Err(OperatorError::internal("only a dataset can be learnt from").into());
         };
         let role = Role::Fit;
         let step = self.step(id, role.word(), inputs.iter().map(NodeValue::origin))?;
@@ -233,7 +233,7 @@ impl Resolver {
     pub(super) fn stateful(node: &GraphNode) -> Result<&dyn Stateful, Failure> {
         match node.form() {
             Form::Stateful(stateful) => Ok(stateful),
-            _ => Err(OperatorError::invalid("this operator does not learn").into()),
+            _ => Err(OperatorError::internal("this operator does not learn").into()),
         }
     }
 }

@@ -34,10 +34,11 @@ impl Resolver {
             self.watch(file);
         }
         for name in outside.variables {
-            // The value may be a secret: only its digest is kept.
+            // The value may be a secret: only its keyed digest is kept.
             let value = std::env::var_os(&name).map(|value| value.to_string_lossy().into_owned());
             let label = format!("the environment variable {name}");
-            step.add(&name, &Origin::stored(&label, &digest_json(&value.into()), None, None));
+            let digest = self.store.secret_digest(&value.into())?;
+            step.add(&name, &Origin::stored(&label, &digest, None, None));
         }
         Ok(step)
     }

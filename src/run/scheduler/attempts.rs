@@ -180,7 +180,7 @@ mod tests {
     fn succeeds_in(nth: u32, count: &Arc<AtomicU32>) -> impl Fn(&JobControl) -> Result<u32, Failure> + use<> {
         let count = Arc::clone(count);
         move |_| match count.fetch_add(1, Ordering::Relaxed) + 1 {
-            n if n < nth => Err(OperatorError::Server("not now".to_owned()).into()),
+            n if n < nth => Err(OperatorError::Transient("not now".to_owned()).into()),
             n => Ok(n),
         }
     }
@@ -217,7 +217,7 @@ mod tests {
         let failed = attempts(&clock)
             .at("clicks", &settings(1, None), succeeds_in(3, &count))
             .await;
-        assert!(matches!(failed, Err(Failure::Operator(OperatorError::Server(_)))));
+        assert!(matches!(failed, Err(Failure::Operator(OperatorError::Transient(_)))));
         assert_eq!(count.load(Ordering::Relaxed), 2);
         let own = Arc::clone(&count);
         let panics = move |_: &JobControl| -> Result<(), Failure> {

@@ -16,7 +16,7 @@ use crate::run::resolve::Resolver;
 use crate::run::scheduler::log::SharedLog;
 use crate::run::scheduler::uploads::Uploads;
 use crate::run::work::WorkItem;
-use crate::store::{Blob, Content, Entry, Lock, Store, StoredSplit, Want};
+use crate::store::{Blob, Content, Entry, FetchScope, Lock, Store, StoredSplit};
 
 /// What has to happen for a work item.
 pub(super) enum CacheDecision {
@@ -96,7 +96,7 @@ impl WorkCache {
             Err(still) if still.is_loss() => missing = still,
             Err(_) => {}
         }
-        if let Some(entry) = self.lookups.from_shared(&item, &key, Want::Whole) {
+        if let Some(entry) = self.lookups.from_shared(&item, &key, FetchScope::Full) {
             return Ok(self.hit(&item, entry, true, log));
         }
         log.note(|log| log.states.push(missing));

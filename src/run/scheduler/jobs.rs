@@ -50,7 +50,7 @@ impl Jobs {
             control,
         };
         let value = resolver.output(id, inputs, fitted, &mut entries)?;
-        let unknown = || OperatorError::invalid("an entry that was made is not known");
+        let unknown = || OperatorError::internal("an entry that was made is not known");
         let value = value.ok_or_else(unknown)?;
         let metrics = log.note(|log| log.metrics.clone());
         let records = examine(&resolver.graph, id, &value, &metrics, &mut entries)?.unwrap_or_default();
@@ -120,9 +120,9 @@ impl Jobs {
                 Ok(fit.finish(context.temp)?.into())
             }
             Work::Task(inputs) => match node.form() {
-                Form::Task(task) if sink::is_sink(node) => sink::publish(task, inputs, context),
                 Form::Task(task) => task::run(task, inputs, context),
-                _ => Err(OperatorError::invalid("this operator is no task").into()),
+                Form::Sink(sink) => sink::publish(sink, inputs, context),
+                _ => Err(OperatorError::internal("this operator is neither a task nor a sink").into()),
             },
         }
     }

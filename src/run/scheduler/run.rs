@@ -34,7 +34,7 @@ pub struct RunOutcome {
 pub async fn run(graph: Arc<TypedGraph>, store: Store, options: RunOptions) -> RunOutcome {
     let events = options.events.clone();
     // A store that cannot be locked can be used all the same; it can only not be collected at the same time.
-    let _in_use = store.use_it();
+    let _in_use = store.lock_shared();
     let begun = store.begin_run(|id| started(graph.name(), id));
     let id = begun.unwrap_or_else(|error| {
         events.warn(format!("the run leaves no record: {error}"));

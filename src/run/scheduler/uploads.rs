@@ -31,7 +31,7 @@ impl Uploads {
     /// Gives an entry that was reused, unless the shared store is known to have it.
     pub(super) fn offer(&self, lookups: &Lookups, item: &WorkItem, entry: &Entry, fetched: bool) {
         let shared = lookups.shared(item);
-        let known = shared.is_none_or(|shared| entry.shared.contains(&shared.mark()));
+        let known = shared.is_none_or(|shared| entry.shared.contains(&shared.id()));
         if !known && !fetched {
             self.start(lookups, item, entry, false);
         }
@@ -57,14 +57,14 @@ impl Uploads {
                 if !own.is_writable() {
                     return Ok(());
                 }
-                runtime.block_on(own.give(&store, &entry, made_now, &cancel))
+                runtime.block_on(own.upload(&store, &entry, made_now, &cancel))
             });
             let given = given.await.unwrap_or(Err(SharedError::Interrupted));
             if let Err(error) = given
                 && !matches!(error, SharedError::Interrupted)
-                && shared.give_up_writing()
+                && shared.disable_writes()
             {
-                let shown = shared.shown();
+                let shown = shared.address();
                 events.warn(format!("nothing more is given to the shared store {shown}: {error}"));
             }
         };

@@ -8,7 +8,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 
-/// Where a shared store is. It holds no credentials: those are taken from the environment when it is opened.
+/// The address of a shared store. It has no credentials: those are taken from the environment when it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     scheme: Scheme,
@@ -56,7 +56,7 @@ impl FromStr for Address {
                 return Err("a folder has three slashes: write file:///FOLDER".to_owned());
             }
             Scheme::File => format!("/{path}"),
-            _ if bucket.is_empty() => return Err(format!("there is no bucket in it: {KNOWN}")),
+            _ if bucket.is_empty() => return Err(format!("the bucket is missing: {KNOWN}")),
             _ if !cfg!(feature = "cloud") => {
                 return Err(format!(
                     "this build has no `{name}://`: build it with the feature `cloud`, or write file:///FOLDER"
@@ -86,7 +86,7 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Where in the object store everything lies.
+    /// The root path in the object store.
     pub(super) fn root(&self) -> ObjectPath {
         match self.scheme {
             Scheme::File => ObjectPath::default(),
@@ -191,7 +191,7 @@ mod tests {
         for (text, told) in [
             ("folder", "not the address"),
             ("http://host/x", "`http://` is not"),
-            ("s3://", "no bucket"),
+            ("s3://", "bucket is missing"),
             ("s3://key:word@bucket/x", "from the environment"),
             ("az://box/x?sig=1234", "from the environment"),
             ("file://srv/shared", "three slashes"),

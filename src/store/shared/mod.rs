@@ -1,4 +1,4 @@
-//! A store that is shared with others: what one machine has made, another need not make.
+//! The shared store: a remote cache of artifacts, used by several machines.
 //!
 //! It has the same layout as the local store (`blobs/`, `why/`, `entries/`) behind the URL of an object store. What is
 //! there is looked for when the local store lacks it, copied into the local store with its digests checked, and used from
@@ -6,8 +6,8 @@
 //! content, so that two that write at once write the same. Receipts are not shared: what a sink has published is a fact
 //! about a place, not about a key.
 //!
-//! A shared store is a help and never a condition: what is damaged or missing there is made anew, and one that cannot be
-//! reached is told once and left alone for the rest of the run.
+//! A shared store is optional: damaged or missing artifacts are computed again, and a store that cannot be
+//! reached is reported once and not used for the rest of the run.
 
 mod address;
 #[cfg(test)]
@@ -26,13 +26,13 @@ use crate::store::{StoreError, digest_json};
 
 pub use address::Address;
 
-/// Why something did not come from a shared store, or did not get there.
+/// A failure of a shared store.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedError {
-    /// What is there cannot be used; it is as good as nothing.
+    /// The entry is damaged; it is a cache miss.
     #[error("{0}")]
     Damaged(String),
-    /// The store did not do what it was asked for.
+    /// The store cannot be reached or refused the request.
     #[error("{0}")]
     Unreachable(String),
     /// The local store failed.
@@ -49,18 +49,18 @@ impl From<object_store::Error> for SharedError {
     }
 }
 
-/// What of an entry is wanted here.
+/// The part of an entry to download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Want {
+pub enum FetchScope {
     /// All of it, published in the local store.
-    Whole,
-    /// What a plan reads: no rows and no weights. The local store has no entry of it then.
-    Outline,
+    Full,
+    /// The part that a plan reads, without rows and weights. The local store gets no entry.
+    Metadata,
 }
 
-/// A store that is shared with others. It is opened when something is first asked of it.
+/// A shared store. It is opened by the first request.
 #[derive(Debug)]
-pub struct Shared {
+pub struct SharedStore {
     shown: String,
     root: ObjectPath,
     source: Source,
@@ -77,19 +77,19 @@ enum Source {
     Open(Arc<dyn ObjectStore>),
 }
 
-impl Shared {
+impl SharedStore {
     /// The store at an address.
     pub fn at(address: Address) -> Self {
-        Shared::new(address.to_string(), address.root(), Source::Address(address))
+        SharedStore::new(address.to_string(), address.root(), Source::Address(address))
     }
 
     /// A store that is open already, under the name that messages call it by.
     pub fn over(objects: Arc<dyn ObjectStore>, shown: &str) -> Self {
-        Shared::new(shown.to_owned(), ObjectPath::default(), Source::Open(objects))
+        SharedStore::new(shown.to_owned(), ObjectPath::default(), Source::Open(objects))
     }
 
     fn new(shown: String, root: ObjectPath, source: Source) -> Self {
-        Shared {
+        SharedStore {
             shown,
             root,
             source,
@@ -100,33 +100,33 @@ impl Shared {
         }
     }
 
-    /// Its address, for a person.
-    pub fn shown(&self) -> &str {
+    /// Its address, as shown to users.
+    pub fn address(&self) -> &str {
         &self.shown
     }
 
-    /// A name for this store in the local one.
-    pub fn mark(&self) -> String {
+    /// The id of this store in entries of the local store.
+    pub fn id(&self) -> String {
         digest_json(&serde_json::Value::String(self.shown.clone()))
     }
 
-    /// Whether to ask it for entries.
+    /// Whether entries are read from it.
     pub fn is_readable(&self) -> bool {
         !self.unreadable.load(Ordering::Relaxed)
     }
 
-    /// Whether to give it entries.
+    /// Whether entries are written to it.
     pub fn is_writable(&self) -> bool {
         self.is_readable() && !self.unwritable.load(Ordering::Relaxed)
     }
 
-    /// Asks it for nothing more; whether it was asked until now.
-    pub fn give_up_reading(&self) -> bool {
+    /// Disables reading and writing; returns whether reading was enabled.
+    pub fn disable_reads(&self) -> bool {
         !self.unreadable.swap(true, Ordering::Relaxed)
     }
 
-    /// Gives it nothing more; whether it was given something until now.
-    pub fn give_up_writing(&self) -> bool {
+    /// Disables writing; returns whether writing was enabled.
+    pub fn disable_writes(&self) -> bool {
         !self.unwritable.swap(true, Ordering::Relaxed) && self.is_readable()
     }
 

@@ -7,7 +7,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde_json::json;
 use towline_api::{Cancel, Report, Schema};
 
-use crate::store::shared::{Shared, SharedError, Want};
+use crate::store::shared::{FetchScope, SharedError, SharedStore};
 use crate::store::{Content, Entry, Lookup, Store, StoredSplit};
 
 const KEY: &str = "0123456789abcdef";
@@ -58,32 +58,39 @@ fn found(store: &Store) -> Entry {
 async fn an_entry_with_a_blob_of_several_parts_goes_there_and_comes_back() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let cancel = Cancel::default();
-    let shared = Shared::over(Arc::new(InMemory::new()), "memory");
+    let shared = SharedStore::over(Arc::new(InMemory::new()), "memory");
     let bytes = big();
     let (store, entry) = store_with(here.path(), &bytes);
-    shared.give(&store, &entry, true, &cancel).await.unwrap();
-    assert!(found(&store).shared.contains(&shared.mark()));
+    shared.upload(&store, &entry, true, &cancel).await.unwrap();
+    assert!(found(&store).shared.contains(&shared.id()));
 
     let other = Store::open(there.path()).unwrap();
     assert!(
         shared
-            .fetch(&other, "another", Want::Whole, &cancel)
+            .fetch(&other, "another", FetchScope::Full, &cancel)
             .await
             .unwrap()
             .is_none()
     );
     let outline = shared
-        .fetch(&other, KEY, Want::Outline, &cancel)
+        .fetch(&other, KEY, FetchScope::Metadata, &cancel)
         .await
         .unwrap()
         .unwrap();
     assert_eq!((&outline.content, outline.stamps.len()), (&entry.content, 0));
     assert!(matches!(other.lookup(KEY), Lookup::Absent), "a plan needs no rows");
-    shared.fetch(&other, KEY, Want::Whole, &cancel).await.unwrap().unwrap();
+    shared
+        .fetch(&other, KEY, FetchScope::Full, &cancel)
+        .await
+        .unwrap()
+        .unwrap();
     let entry = found(&other);
     assert_eq!(std::fs::read(other.blob_path(entry.blobs()[0])).unwrap(), bytes);
-    assert_eq!(other.why::<serde_json::Value>(KEY), Some(json!({ "because": 1 })));
-    assert!(entry.shared.contains(&shared.mark()), "it need not be given back");
+    assert_eq!(
+        other.fingerprint::<serde_json::Value>(KEY),
+        Some(json!({ "because": 1 }))
+    );
+    assert!(entry.shared.contains(&shared.id()), "it need not be given back");
 }
 
 #[tokio::test]
@@ -91,9 +98,9 @@ async fn a_damaged_blob_is_no_blob_until_it_is_given_anew() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let cancel = Cancel::default();
     let objects = Arc::new(InMemory::new());
-    let shared = Shared::over(Arc::clone(&objects) as Arc<dyn ObjectStore>, "memory");
+    let shared = SharedStore::over(Arc::clone(&objects) as Arc<dyn ObjectStore>, "memory");
     let (store, entry) = store_with(here.path(), b"rows of a table");
-    shared.give(&store, &entry, true, &cancel).await.unwrap();
+    shared.upload(&store, &entry, true, &cancel).await.unwrap();
     let path = shared.path(&format!(
         "blobs/{}/{}.parquet",
         &entry.blobs()[0].digest[..2],
@@ -106,20 +113,26 @@ async fn a_damaged_blob_is_no_blob_until_it_is_given_anew() {
         .unwrap();
 
     let other = Store::open(there.path()).unwrap();
-    let error = shared.fetch(&other, KEY, Want::Whole, &cancel).await.unwrap_err();
+    let error = shared.fetch(&other, KEY, FetchScope::Full, &cancel).await.unwrap_err();
     assert!(
         matches!(&error, SharedError::Damaged(what) if what.contains("has other content")),
         "{error}"
     );
     assert!(matches!(other.lookup(KEY), Lookup::Absent));
-    shared.give(&store, &entry, true, &cancel).await.unwrap();
-    assert!(shared.fetch(&other, KEY, Want::Whole, &cancel).await.unwrap().is_some());
+    shared.upload(&store, &entry, true, &cancel).await.unwrap();
+    assert!(
+        shared
+            .fetch(&other, KEY, FetchScope::Full, &cancel)
+            .await
+            .unwrap()
+            .is_some()
+    );
 }
 
 #[tokio::test]
 async fn an_interruption_ends_a_transfer_and_leaves_nothing_half_done() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let shared = Shared::over(
+    let shared = SharedStore::over(
         Arc::new(object_store::throttle::ThrottledStore::new(
             InMemory::new(),
             object_store::throttle::ThrottleConfig {
@@ -130,12 +143,12 @@ async fn an_interruption_ends_a_transfer_and_leaves_nothing_half_done() {
         "slow",
     );
     let (store, entry) = store_with(here.path(), b"rows");
-    shared.give(&store, &entry, true, &Cancel::default()).await.unwrap();
+    shared.upload(&store, &entry, true, &Cancel::default()).await.unwrap();
     let other = Store::open(there.path()).unwrap();
     let cancel = Cancel::default();
     cancel.cancel();
     let start = std::time::Instant::now();
-    let ended = shared.fetch(&other, KEY, Want::Whole, &cancel).await;
+    let ended = shared.fetch(&other, KEY, FetchScope::Full, &cancel).await;
     assert!(matches!(ended, Err(SharedError::Interrupted)), "{ended:?}");
     assert!(start.elapsed().as_secs() < 10);
     assert!(matches!(other.lookup(KEY), Lookup::Absent));

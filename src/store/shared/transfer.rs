@@ -1,4 +1,4 @@
-//! Entries and blobs on their way between the local store and a shared one.
+//! Transfer of entries and blobs between the local store and a shared one.
 
 use std::fs::File;
 use std::future::Future;
@@ -13,23 +13,23 @@ use serde_json::Value;
 use towline_api::Cancel;
 
 use crate::store::entry::{Blob, Content, Entry};
-use crate::store::shared::{Shared, SharedError, Want};
+use crate::store::shared::{FetchScope, SharedError, SharedStore};
 use crate::store::{Store, at, digest_file};
 
 type Result<T> = std::result::Result<T, SharedError>;
 
-/// What gets no answer for this long is not reached.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// What is bigger goes in parts.
-const PART: usize = 8 << 20;
-/// So many parts are on their way at once.
-const PARTS_AT_ONCE: usize = 4;
+/// Timeout of one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// Size of a part of a multipart upload; smaller blobs are uploaded at once.
+const PART_BYTES: usize = 8 << 20;
+/// Maximum number of concurrent part uploads.
+const MAX_CONCURRENT_PARTS: usize = 4;
 
-impl Shared {
-    /// The entry of a key, with what is wanted of it in the local store; nothing, if there is none.
-    pub async fn fetch(&self, store: &Store, key: &str, want: Want, cancel: &Cancel) -> Result<Option<Entry>> {
+impl SharedStore {
+    /// Downloads the entry of a key with the blobs in scope; `None` if there is no entry.
+    pub async fn fetch(&self, store: &Store, key: &str, scope: FetchScope, cancel: &Cancel) -> Result<Option<Entry>> {
         let place = format!("entries/{key}.json");
-        let Some(bytes) = self.small(&place, cancel).await? else {
+        let Some(bytes) = self.get_small(&place, cancel).await? else {
             return Ok(None);
         };
         let entry: Entry = serde_json::from_slice(&bytes)
@@ -37,29 +37,30 @@ impl Shared {
         if entry.key != key || matches!(entry.content, Content::Receipt { .. }) {
             return Err(SharedError::Damaged(format!("{place} is the entry of something else")));
         }
-        for blob in wanted(&entry, want) {
-            let brought = self.bring(store, blob, cancel).await;
-            if matches!(brought, Err(SharedError::Damaged(_))) {
-                // What happened to one may have happened to all: those that were not looked at are written again too.
+        tracing::debug!(key, ?scope, "found in the shared store");
+        for blob in blobs_in_scope(&entry, scope) {
+            let result = self.download_blob(store, blob, cancel).await;
+            if matches!(result, Err(SharedError::Damaged(_))) {
+                // If one blob is damaged, the others may be too: all are uploaded again.
                 entry.blobs().into_iter().for_each(|blob| self.note_damaged(blob));
             }
-            brought?;
+            result?;
         }
-        if want == Want::Whole {
+        if scope == FetchScope::Full {
             let why = self
-                .small(&format!("why/{key}.json"), cancel)
+                .get_small(&format!("why/{key}.json"), cancel)
                 .await?
                 .unwrap_or_default();
             let why: Value = serde_json::from_slice(&why).unwrap_or(Value::Null);
             store.publish_entry(&entry, &why)?;
-            store.note_shared(&entry, &self.mark());
+            store.note_shared(&entry, &self.id());
         }
         Ok(Some(entry))
     }
 
-    /// Brings a blob into the local store, unless it is there and whole.
-    async fn bring(&self, store: &Store, blob: &Blob, cancel: &Cancel) -> Result<()> {
-        let place = place_of(blob)?;
+    /// Downloads a blob into the local store, unless it is there intact.
+    async fn download_blob(&self, store: &Store, blob: &Blob, cancel: &Cancel) -> Result<()> {
+        let place = object_name(blob)?;
         if store.has(blob) {
             return Ok(());
         }
@@ -83,41 +84,42 @@ impl Shared {
 
     /// Writes an object into a new file; `false` if there is no such object.
     async fn download(&self, place: &str, path: &Path, cancel: &Cancel) -> Result<bool> {
-        let found = match in_time(self.objects()?.get(&self.path(place)), cancel).await? {
+        let found = match with_timeout(self.objects()?.get(&self.path(place)), cancel).await? {
             Err(object_store::Error::NotFound { .. }) => return Ok(false),
             found => found?,
         };
         let mut file = File::create(path).map_err(at(path))?;
         let mut chunks = found.into_stream();
-        while let Some(chunk) = in_time(chunks.next(), cancel).await? {
+        while let Some(chunk) = with_timeout(chunks.next(), cancel).await? {
             file.write_all(&chunk?).map_err(at(path))?;
         }
         Ok(true)
     }
 
     /// The bytes of a small object, if it is there.
-    async fn small(&self, place: &str, cancel: &Cancel) -> Result<Option<Vec<u8>>> {
+    async fn get_small(&self, place: &str, cancel: &Cancel) -> Result<Option<Vec<u8>>> {
         let path = self.path(place);
         let objects = self.objects()?;
         let got = async {
             let found = objects.get(&path).await?;
             Ok(found.bytes().await?.to_vec())
         };
-        match in_time(got, cancel).await? {
+        match with_timeout(got, cancel).await? {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             got => Ok(Some(got?)),
         }
     }
 
-    /// Gives an entry of the local store: its blobs, then what explains it, then the entry itself. One that is there is
-    /// left as it is, unless it was just made because something of it is damaged or missing there.
-    pub async fn give(&self, store: &Store, entry: &Entry, made_now: bool, cancel: &Cancel) -> Result<()> {
+    /// Uploads an entry of the local store: its blobs, then its fingerprint, then the entry itself. An existing one is
+    /// kept, unless `replace` is set because some of it is damaged or missing there.
+    pub async fn upload(&self, store: &Store, entry: &Entry, replace: bool, cancel: &Cancel) -> Result<()> {
         let place = format!("entries/{}.json", entry.key);
-        if made_now || self.size(&place, cancel).await?.is_none() {
+        if replace || self.size(&place, cancel).await?.is_none() {
+            tracing::debug!(key = entry.key, "uploading to the shared store");
             for blob in entry.blobs() {
-                self.upload(store, blob, cancel).await?;
+                self.upload_blob(store, blob, cancel).await?;
             }
-            if let Some(why) = store.why::<Value>(&entry.key) {
+            if let Some(why) = store.fingerprint::<Value>(&entry.key) {
                 self.put(&format!("why/{}.json", entry.key), &why, cancel).await?;
             }
             let plain = Entry {
@@ -127,12 +129,12 @@ impl Shared {
             };
             self.put(&place, &serde_json::json!(plain), cancel).await?;
         }
-        store.note_shared(entry, &self.mark());
+        store.note_shared(entry, &self.id());
         Ok(())
     }
 
-    async fn upload(&self, store: &Store, blob: &Blob, cancel: &Cancel) -> Result<()> {
-        let place = place_of(blob)?;
+    async fn upload_blob(&self, store: &Store, blob: &Blob, cancel: &Cancel) -> Result<()> {
+        let place = object_name(blob)?;
         let there = self.size(&place, cancel).await? == Some(blob.bytes);
         if there && !self.is_damaged(blob) {
             return Ok(());
@@ -140,32 +142,32 @@ impl Shared {
         let (path, target) = (store.blob_path(blob), self.path(&place));
         let mut file = File::open(&path).map_err(at(&path))?;
         let first = part(&mut file).map_err(at(&path))?;
-        if first.len() < PART {
+        if first.len() < PART_BYTES {
             let payload = PutPayload::from(first);
-            in_time(self.objects()?.put(&target, payload), cancel).await??;
+            with_timeout(self.objects()?.put(&target, payload), cancel).await??;
             return Ok(());
         }
-        let parts = in_time(self.objects()?.put_multipart(&target), cancel).await??;
-        let mut parts = WriteMultipart::new_with_chunk_size(parts, PART);
+        let parts = with_timeout(self.objects()?.put_multipart(&target), cancel).await??;
+        let mut parts = WriteMultipart::new_with_chunk_size(parts, PART_BYTES);
         let sent = send(&mut parts, first, &mut file, &path, cancel).await;
         if let Err(error) = sent {
-            // What cannot be called off there has no name, and the bucket's own rules clear it away.
-            let _ = tokio::time::timeout(PATIENCE, parts.abort()).await;
+            // An upload that cannot be aborted has no name; lifecycle rules of the bucket remove it.
+            let _ = tokio::time::timeout(REQUEST_TIMEOUT, parts.abort()).await;
             return Err(error);
         }
-        in_time(parts.finish(), cancel).await??;
+        with_timeout(parts.finish(), cancel).await??;
         Ok(())
     }
 
     async fn put(&self, place: &str, value: &Value, cancel: &Cancel) -> Result<()> {
         let payload = PutPayload::from(value.to_string().into_bytes());
-        in_time(self.objects()?.put(&self.path(place), payload), cancel).await??;
+        with_timeout(self.objects()?.put(&self.path(place), payload), cancel).await??;
         Ok(())
     }
 
     /// The size of an object, if it is there.
     async fn size(&self, place: &str, cancel: &Cancel) -> Result<Option<u64>> {
-        match in_time(self.objects()?.head(&self.path(place)), cancel).await? {
+        match with_timeout(self.objects()?.head(&self.path(place)), cancel).await? {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             found => Ok(Some(found?.size)),
         }
@@ -180,7 +182,7 @@ impl Shared {
 async fn send(parts: &mut WriteMultipart, first: Vec<u8>, file: &mut File, path: &Path, cancel: &Cancel) -> Result<()> {
     let mut next = first;
     while !next.is_empty() {
-        in_time(parts.wait_for_capacity(PARTS_AT_ONCE), cancel).await??;
+        with_timeout(parts.wait_for_capacity(MAX_CONCURRENT_PARTS), cancel).await??;
         parts.write(&next);
         next = part(file).map_err(at(path))?;
     }
@@ -190,22 +192,22 @@ async fn send(parts: &mut WriteMultipart, first: Vec<u8>, file: &mut File, path:
 /// Up to a part of what is left of a file.
 fn part(file: &mut File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(PART as u64).read_to_end(&mut bytes)?;
+    file.take(PART_BYTES as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The blobs that are wanted.
-fn wanted(entry: &Entry, want: Want) -> Vec<&Blob> {
-    match (want, &entry.content) {
-        (Want::Outline, Content::Dataset { vocabularies, .. } | Content::Model { vocabularies, .. }) => {
+/// The blobs in scope.
+fn blobs_in_scope(entry: &Entry, scope: FetchScope) -> Vec<&Blob> {
+    match (scope, &entry.content) {
+        (FetchScope::Metadata, Content::Dataset { vocabularies, .. } | Content::Model { vocabularies, .. }) => {
             vocabularies.iter().collect()
         }
         _ => entry.blobs(),
     }
 }
 
-/// Where a blob lies in a shared store. What is there was written by others: a name that is no digest leads nowhere.
-fn place_of(blob: &Blob) -> Result<String> {
+/// The object name of a blob. The entry was written by others: a digest that is not one must not become a path.
+fn object_name(blob: &Blob) -> Result<String> {
     let digest = blob.digest.len() == 64
         && blob
             .digest
@@ -223,8 +225,8 @@ fn place_of(blob: &Blob) -> Result<String> {
     ))
 }
 
-/// What a request came to, unless it takes too long or the run is interrupted meanwhile.
-async fn in_time<T>(request: impl Future<Output = T>, cancel: &Cancel) -> Result<T> {
+/// The result of a request, unless it times out or the run is interrupted.
+async fn with_timeout<T>(request: impl Future<Output = T>, cancel: &Cancel) -> Result<T> {
     const LOOK_EVERY: Duration = Duration::from_millis(100);
     tokio::pin!(request);
     let start = std::time::Instant::now();
@@ -235,8 +237,8 @@ async fn in_time<T>(request: impl Future<Output = T>, cancel: &Cancel) -> Result
         if cancel.is_cancelled() {
             return Err(SharedError::Interrupted);
         }
-        if start.elapsed() > PATIENCE {
-            let text = format!("no answer in {} s", PATIENCE.as_secs());
+        if start.elapsed() > REQUEST_TIMEOUT {
+            let text = format!("no answer in {} s", REQUEST_TIMEOUT.as_secs());
             return Err(SharedError::Unreachable(text));
         }
     }

@@ -1,50 +1,49 @@
-//! What changes from one generation to the next, found in bounded memory: keys are joined part by part.
+//! Change detection between generations, in bounded memory: keys are joined partition by partition.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::batch::spill::{Earlier, PARTS, Row, Spilled, next};
+use crate::batch::spill::{CurrentKey, PARTS, PreviousKey, Spilled, next};
 use towline_api::{OperatorError, Result};
 
-/// What a generation is to those before it.
+/// Changes of a batch against earlier generations.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// By the place of a key: whether its document is the one that is published already. Empty if nothing is known.
+    /// Bit per key: whether its document is published already. Empty if that is unknown.
     unchanged: Vec<u64>,
-    /// Keys of earlier generations that this one does not have, each with its length before it.
+    /// File of stale keys, each preceded by its length.
     stale: Option<PathBuf>,
 }
 
 impl Changes {
-    /// Compares the rows with what was published before. The error of the outer result is one of reading; that of the inner
-    /// is the place of a key that occurs twice. `current` says whether the digests of the earlier generation are known to be
-    /// those of what is published.
-    pub(crate) fn find(
-        rows: &Spilled<Row>,
+    /// Compares a batch with the recorded keys of earlier generations. The outer error is one of reading, the inner one the
+    /// index of a duplicate key. `digests_valid` is whether the recorded digests are those of the published documents.
+    pub(crate) fn detect(
+        rows: &Spilled<CurrentKey>,
         keys: u64,
-        earlier: Option<&Spilled<Earlier>>,
-        current: bool,
+        previous: Option<&Spilled<PreviousKey>>,
+        digests_valid: bool,
         stale: &Path,
     ) -> Result<Result<Self, u64>> {
         let mut changes = Changes::default();
-        if earlier.is_some() && current {
+        if previous.is_some() && digests_valid {
             changes.unchanged = vec![0; keys.div_ceil(64) as usize];
         }
         let file = File::create(stale).map_err(OperatorError::io(stale))?;
         let mut out = BufWriter::new(file);
         for part in 0..PARTS {
-            let mut own: Vec<Row> = rows.part(part)?.collect::<Result<_>>()?;
+            let mut own: Vec<CurrentKey> = rows.part(part)?.collect::<Result<_>>()?;
             own.sort_unstable_by_key(|row| (row.hash, row.row));
             if let Some(twice) = own.windows(2).find(|pair| pair[0].hash == pair[1].hash) {
                 return Ok(Err(twice[1].row));
             }
-            let Some(earlier) = earlier else { continue };
+            let Some(previous) = previous else { continue };
             let mut written = hashbrown::HashSet::new();
-            for old in earlier.part(part)? {
+            for old in previous.part(part)? {
                 let old = old?;
                 match own.binary_search_by_key(&old.hash, |row| row.hash) {
-                    Ok(at) if current && own[at].digest == old.digest => {
+                    Ok(at) if digests_valid && own[at].digest == old.digest => {
                         let row = own[at].row;
                         let bit = 1_u64 << (row % 64);
                         let word = &mut changes.unchanged[(row / 64) as usize];
@@ -65,14 +64,14 @@ impl Changes {
         Ok(Ok(changes))
     }
 
-    /// Whether the document of the key at this place is published already.
+    /// Whether the document of a key is published already.
     pub(crate) fn is_unchanged(&self, row: u64) -> bool {
         self.unchanged
             .get((row / 64) as usize)
             .is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 
-    /// The keys that are gone, in groups of at most `size`.
+    /// Stale keys, in groups of at most `size`.
     pub(crate) fn stale(&self, size: usize) -> Result<impl Iterator<Item = Result<Vec<Vec<u8>>>>> {
         let opened = self.stale.as_ref().map(|path| {
             let file = File::open(path).map_err(OperatorError::io(path))?;
@@ -122,13 +121,13 @@ mod tests {
             let key = |key: u32| key.to_string().into_bytes();
             let mut rows = Spill::new(&folder.path().join("rows"));
             for (row, (k, digest)) in now.iter().enumerate() {
-                rows.push(&Row { hash: xxh3_128(&key(*k)), digest: *digest, row: row as u64 }).unwrap();
+                rows.push(&CurrentKey { hash: xxh3_128(&key(*k)), digest: *digest, row: row as u64 }).unwrap();
             }
             let mut earlier = Spill::new(&folder.path().join("earlier"));
             for (k, digest) in &before {
-                earlier.push(&Earlier::of(*digest, &key(*k))).unwrap();
+                earlier.push(&PreviousKey::of(*digest, &key(*k))).unwrap();
             }
-            let changes = Changes::find(
+            let changes = Changes::detect(
                 &rows.finish().unwrap(),
                 now.len() as u64,
                 Some(&earlier.finish().unwrap()),
@@ -155,10 +154,10 @@ mod tests {
         for (row, key) in ["a", "b", "a"].iter().enumerate() {
             let hash = xxh3_128(key.as_bytes());
             let row = row as u64;
-            rows.push(&Row { hash, digest: 0, row }).unwrap();
+            rows.push(&CurrentKey { hash, digest: 0, row }).unwrap();
         }
         let stale = folder.path().join("stale");
-        let found = Changes::find(&rows.finish().unwrap(), 3, None, false, &stale).unwrap();
+        let found = Changes::detect(&rows.finish().unwrap(), 3, None, false, &stale).unwrap();
         assert_eq!(found.unwrap_err(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! Encoded columns back to their original values, so that ids leave as they came.
+//! Decoder: encoded columns back to their original values, so that ids are published as they came.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 
 use towline_api::{DatasetFiles, PADDING_ID, Result, VocabularyTable};
 
-/// A column with its original values.
+/// Decoded column.
 pub(crate) struct Decoded {
-    /// The values; null where the id stands for no value.
+    /// Original values; null for reserved ids.
     pub(crate) values: ArrayRef,
-    /// How many ids were reserved ones (padding, null, out of vocabulary) or not in the vocabulary.
+    /// Number of reserved ids (padding, null, out of vocabulary) and of ids beyond the vocabulary.
     pub(crate) reserved: u64,
 }
 
-/// Decodes one column.
+/// Decoder of one column.
 pub(crate) struct Decoder {
     table: Arc<VocabularyTable>,
 }
 
 impl Decoder {
-    /// The decoder of the column `name`; `None` if the column holds no ids that a vocabulary explains.
+    /// Decoder of the column `name`; `None` if the column has no vocabulary.
     pub(crate) fn of(dataset: &DatasetFiles, name: &str) -> Result<Option<Self>> {
         dataset
             .vocabulary_of(name)
@@ -34,7 +34,7 @@ impl Decoder {
             .transpose()
     }
 
-    /// The Arrow type of the decoded column, for an encoded column of type `encoded`.
+    /// Arrow type of the decoded column, for an encoded column of type `encoded`.
     pub(crate) fn data_type(&self, encoded: &DataType) -> DataType {
         match encoded {
             DataType::List(field) => DataType::List(self.element(field)),
@@ -44,7 +44,7 @@ impl Decoder {
         }
     }
 
-    /// The original values of an encoded column, in lists element by element.
+    /// Decodes a column; lists are decoded element by element.
     pub(crate) fn decode(&self, column: &ArrayRef) -> Result<Decoded> {
         match column.data_type() {
             DataType::List(field) => self.list(column.as_list::<i32>(), field),

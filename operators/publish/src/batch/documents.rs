@@ -1,4 +1,4 @@
-//! What is stored under the keys: JSON in the bytes that Python's `json.dumps` would write, or fields of a hash.
+//! Documents: JSON in the bytes that Python's `json.dumps` writes, or fields of a hash.
 
 use std::cell::Cell;
 
@@ -7,63 +7,49 @@ use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type};
 
-use crate::batch::field_values::{Cells, Lists, one_layout, push_json_text};
+use crate::batch::document_format::{DocumentFormat, RECOMMENDATIONS, SCORES};
+use crate::batch::field_values::{ColumnValues, ListValues, as_list_array, push_json_text};
 use crate::batch::hash_fields::push_field;
 use towline_api::{OperatorError, Result};
 
-/// The column of lists.
-pub(crate) const RECOMMENDATIONS: &str = "recommendations";
-/// The column of their scores.
-pub(crate) const SCORES: &str = "scores";
-
-/// What a document holds of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// The list of ids.
-    Ids,
-    /// The list of ids, and beside it the list of scores.
-    IdsAndScores,
-    /// A list of objects with id and score.
-    Items,
-    /// Every column, as a field of a hash.
-    Fields,
-    /// The bytes of a vector of float32 and the id, as fields of a hash.
-    Vector,
-}
-
-/// The documents of one batch of rows.
+/// Documents of a record batch.
 pub(crate) enum Documents {
-    Lists {
-        form: Form,
+    ListValues {
+        format: DocumentFormat,
         prefix: Vec<u8>,
-        items: Lists,
-        scores: Option<Lists>,
+        items: ListValues,
+        scores: Option<ListValues>,
     },
-    Fields(Vec<(String, Field)>),
+    Fields(Vec<(String, HashField)>),
     Vectors {
-        id: (String, Cells),
+        id: (String, ColumnValues),
         name: String,
         values: Float32Array,
         offsets: OffsetBuffer<i32>,
     },
 }
 
-/// A column whose values become fields of hashes.
-pub(crate) enum Field {
-    One(Cells),
-    Many(Lists, ArrayRef),
+/// Column whose values become hash fields.
+pub(crate) enum HashField {
+    Scalar(ColumnValues),
+    List(ListValues, ArrayRef),
 }
 
 impl Documents {
-    /// Documents with a list; `user` is the name of the user's id column.
-    pub(crate) fn lists(form: Form, user: &str, items: &ArrayRef, scores: Option<&ArrayRef>) -> Result<Self> {
+    /// JSON documents with a list; `user` is the name of the user's id column.
+    pub(crate) fn lists(
+        format: DocumentFormat,
+        user: &str,
+        items: &ArrayRef,
+        scores: Option<&ArrayRef>,
+    ) -> Result<Self> {
         let mut prefix = b"{".to_vec();
         push_json_text(user, &mut prefix);
         prefix.extend_from_slice(b": ");
-        let items = Lists::of(RECOMMENDATIONS, items)?;
-        let scores = scores.map(|scores| Lists::of(SCORES, scores)).transpose()?;
-        Ok(Documents::Lists {
-            form,
+        let items = ListValues::of(RECOMMENDATIONS, items)?;
+        let scores = scores.map(|scores| ListValues::of(SCORES, scores)).transpose()?;
+        Ok(Documents::ListValues {
+            format,
             prefix,
             items,
             scores,
@@ -78,27 +64,27 @@ impl Documents {
                 DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
             );
             let field = if nested {
-                Field::Many(Lists::of(&name, &array)?, array)
+                HashField::List(ListValues::of(&name, &array)?, array)
             } else {
-                Field::One(Cells::of(&array)?)
+                HashField::Scalar(ColumnValues::of(&array)?)
             };
             Ok((name, field))
         });
         Ok(Documents::Fields(fields.collect::<Result<_>>()?))
     }
 
-    /// Hashes with an id and a vector. `width` is how many values the vectors before had, and takes that of the first one;
-    /// another length is an error, and so is a value that is missing or not a number.
+    /// Hashes with an id and a vector. `dimension` is the length of earlier vectors, and set by the first one; another length is
+    /// an error, and so is a missing or non-finite value.
     pub(crate) fn vectors(
         id: (&str, &ArrayRef),
         vector: (&str, &ArrayRef),
-        width: &Cell<Option<usize>>,
+        dimension: &Cell<Option<usize>>,
     ) -> Result<Self> {
         let (name, array) = vector;
-        let lists = one_layout(name, array)?;
+        let lists = as_list_array(name, array)?;
         let floats = cast(lists.values(), &DataType::Float32)?;
         let values = floats.as_primitive::<Float32Type>().clone();
-        let (ids, offsets) = (Cells::of(id.1)?, lists.offsets().clone());
+        let (ids, offsets) = (ColumnValues::of(id.1)?, lists.offsets().clone());
         for row in (0..lists.len()).filter(|row| !ids.is_null(*row)) {
             let wrong = |what: &str| {
                 let mut item = Vec::new();
@@ -110,14 +96,14 @@ impl Documents {
             if lists.is_null(row) || range.is_empty() {
                 return Err(wrong("holds no vector"));
             }
-            let expected = width.get().unwrap_or(range.len());
+            let expected = dimension.get().unwrap_or(range.len());
             if range.len() != expected {
                 let length = range.len();
                 return Err(wrong(&format!(
                     "has {length} values where those before have {expected}"
                 )));
             }
-            width.set(Some(expected));
+            dimension.set(Some(expected));
             if range
                 .clone()
                 .any(|at| values.is_null(at) || !values.value(at).is_finite())
@@ -133,11 +119,11 @@ impl Documents {
         })
     }
 
-    /// Appends the document of `row`; returns how many recommendations were left out because they are null.
-    pub(crate) fn encode(&self, users: &Cells, row: usize, out: &mut Vec<u8>) -> Result<u64> {
+    /// Appends the document of `row`. Returns the number of null recommendations, which are skipped.
+    pub(crate) fn encode(&self, users: &ColumnValues, row: usize, out: &mut Vec<u8>) -> Result<u64> {
         match self {
-            Documents::Lists {
-                form,
+            Documents::ListValues {
+                format,
                 prefix,
                 items,
                 scores,
@@ -145,17 +131,17 @@ impl Documents {
                 out.extend_from_slice(prefix);
                 users.push_json(row, out);
                 out.extend_from_slice(b", \"recommendations\": [");
-                let dropped = encode_list(*form, items, scores.as_ref(), row, out)?;
+                let dropped = encode_list(*format, items, scores.as_ref(), row, out)?;
                 out.push(b'}');
                 Ok(dropped)
             }
             Documents::Fields(fields) => {
                 for (name, field) in fields {
                     match field {
-                        Field::One(cells) if cells.is_null(row) => {}
-                        Field::One(cells) => push_field(name, out, |out| cells.push_text(row, out)),
-                        Field::Many(_, array) if array.is_null(row) => {}
-                        Field::Many(lists, _) => push_field(name, out, |out| push_list(lists, row, out)),
+                        HashField::Scalar(cells) if cells.is_null(row) => {}
+                        HashField::Scalar(cells) => push_field(name, out, |out| cells.push_text(row, out)),
+                        HashField::List(_, array) if array.is_null(row) => {}
+                        HashField::List(lists, _) => push_field(name, out, |out| push_list(lists, row, out)),
                     }
                 }
                 Ok(0)
@@ -176,20 +162,22 @@ impl Documents {
         }
     }
 
-    /// How many recommendations there are at `row`; 1 for documents without a list.
+    /// Number of recommendations at `row`; 1 for documents without a list.
     pub(crate) fn length(&self, row: usize) -> usize {
         match self {
-            Documents::Lists { items, .. } => items.range(row).len(),
+            Documents::ListValues { items, .. } => items.range(row).len(),
             Documents::Fields(_) | Documents::Vectors { .. } => 1,
         }
     }
 
-    /// The name of a field at `row` that holds a number that is none: infinite, or NaN.
-    pub(crate) fn bad_field(&self, row: usize) -> Option<&str> {
+    /// Name of a field at `row` with an infinite or NaN value.
+    pub(crate) fn non_finite_field(&self, row: usize) -> Option<&str> {
         let Documents::Fields(fields) = self else { return None };
-        let bad = |field: &Field| match field {
-            Field::One(cells) => cells.is_no_number(row),
-            Field::Many(lists, array) => !array.is_null(row) && lists.range(row).any(|at| lists.items.is_no_number(at)),
+        let bad = |field: &HashField| match field {
+            HashField::Scalar(cells) => cells.is_not_finite(row),
+            HashField::List(lists, array) => {
+                !array.is_null(row) && lists.range(row).any(|at| lists.items.is_not_finite(at))
+            }
         };
         fields
             .iter()
@@ -197,9 +185,9 @@ impl Documents {
             .map(|(name, _)| name.as_str())
     }
 
-    /// Whether a score at `row` is missing or not a number.
-    pub(crate) fn has_bad_score(&self, row: usize) -> bool {
-        let Documents::Lists {
+    /// Whether a score at `row` is missing, infinite or NaN.
+    pub(crate) fn has_invalid_score(&self, row: usize) -> bool {
+        let Documents::ListValues {
             scores: Some(scores), ..
         } = self
         else {
@@ -207,15 +195,21 @@ impl Documents {
         };
         scores
             .range(row)
-            .any(|at| scores.items.is_null(at) || scores.items.is_no_number(at))
+            .any(|at| scores.items.is_null(at) || scores.items.is_not_finite(at))
     }
 }
 
-/// The list after its opening bracket, and the scores where they stand beside it.
-fn encode_list(form: Form, items: &Lists, scores: Option<&Lists>, row: usize, out: &mut Vec<u8>) -> Result<u64> {
+/// Appends the list after its opening bracket, and the list of scores if the format has one.
+fn encode_list(
+    format: DocumentFormat,
+    items: &ListValues,
+    scores: Option<&ListValues>,
+    row: usize,
+    out: &mut Vec<u8>,
+) -> Result<u64> {
     let range = items.range(row);
     let beside = scores
-        .filter(|_| form != Form::Ids)
+        .filter(|_| format != DocumentFormat::Ids)
         .map(|scores| (scores, scores.range(row)));
     if let Some((_, scored)) = &beside
         && scored.len() != range.len()
@@ -227,7 +221,7 @@ fn encode_list(form: Form, items: &Lists, scores: Option<&Lists>, row: usize, ou
         )));
     }
     let mut dropped = 0;
-    if form == Form::Items || !items.items.push_whole(range.clone(), out) {
+    if format == DocumentFormat::Items || !items.items.push_integers(range.clone(), out) {
         let mut first = true;
         for (place, item) in range.clone().enumerate() {
             if items.items.is_null(item) {
@@ -238,7 +232,7 @@ fn encode_list(form: Form, items: &Lists, scores: Option<&Lists>, row: usize, ou
                 out.extend_from_slice(b", ");
             }
             match &beside {
-                Some((scores, scored)) if form == Form::Items => {
+                Some((scores, scored)) if format == DocumentFormat::Items => {
                     out.extend_from_slice(b"{\"id\": ");
                     items.items.push_json(item, out);
                     out.extend_from_slice(b", \"score\": ");
@@ -250,7 +244,7 @@ fn encode_list(form: Form, items: &Lists, scores: Option<&Lists>, row: usize, ou
         }
     }
     out.push(b']');
-    if let (Some((scores, scored)), Form::IdsAndScores) = (&beside, form) {
+    if let (Some((scores, scored)), DocumentFormat::IdsAndScores) = (&beside, format) {
         out.extend_from_slice(b", \"scores\": [");
         let mut first = true;
         for (place, item) in range.enumerate() {
@@ -266,9 +260,9 @@ fn encode_list(form: Form, items: &Lists, scores: Option<&Lists>, row: usize, ou
     Ok(dropped)
 }
 
-fn push_list(lists: &Lists, row: usize, out: &mut Vec<u8>) {
+fn push_list(lists: &ListValues, row: usize, out: &mut Vec<u8>) {
     out.push(b'[');
-    if !lists.items.push_whole(lists.range(row), out) {
+    if !lists.items.push_integers(lists.range(row), out) {
         for (place, item) in lists.range(row).enumerate() {
             if place > 0 {
                 out.extend_from_slice(b", ");
@@ -295,14 +289,14 @@ mod tests {
     use super::*;
     use crate::batch::hash_fields::fields_of;
 
-    fn text(documents: &Documents, users: &Cells, row: usize) -> (String, u64) {
+    fn text(documents: &Documents, users: &ColumnValues, row: usize) -> (String, u64) {
         let mut out = Vec::new();
         let dropped = documents.encode(users, row, &mut out).unwrap();
         (String::from_utf8(out).unwrap(), dropped)
     }
 
     fn ids(user: &str, lists: impl Array + 'static) -> Documents {
-        Documents::lists(Form::Ids, user, &(Arc::new(lists) as ArrayRef), None).unwrap()
+        Documents::lists(DocumentFormat::Ids, user, &(Arc::new(lists) as ArrayRef), None).unwrap()
     }
 
     #[test]
@@ -313,7 +307,7 @@ mod tests {
             Some(vec![None, Some(-4)]),
         ]);
         let documents = ids("user_id", lists);
-        let users = Cells::of(&(Arc::new(UInt64Array::from(vec![42, u64::MAX, 7])) as ArrayRef)).unwrap();
+        let users = ColumnValues::of(&(Arc::new(UInt64Array::from(vec![42, u64::MAX, 7])) as ArrayRef)).unwrap();
         assert_eq!(
             text(&documents, &users, 0),
             (r#"{"user_id": 42, "recommendations": [1, 2, 3]}"#.to_owned(), 0)
@@ -333,7 +327,7 @@ mod tests {
         let mut lists = ListBuilder::new(StringBuilder::new());
         lists.append_value([Some("a\"b"), Some("c\\\n")]);
         let documents = ids("u", lists.finish());
-        let users = Cells::of(&(Arc::new(StringArray::from(vec!["x/é"])) as ArrayRef)).unwrap();
+        let users = ColumnValues::of(&(Arc::new(StringArray::from(vec!["x/é"])) as ArrayRef)).unwrap();
         assert_eq!(
             text(&documents, &users, 0).0,
             r#"{"u": "x/é", "recommendations": ["a\"b", "c\\\n"]}"#
@@ -343,7 +337,7 @@ mod tests {
     #[test]
     fn takes_lists_of_fixed_size() {
         let lists = FixedSizeListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(vec![Some(1), Some(2)])], 2);
-        let users = Cells::of(&(Arc::new(Int64Array::from(vec![-1])) as ArrayRef)).unwrap();
+        let users = ColumnValues::of(&(Arc::new(Int64Array::from(vec![-1])) as ArrayRef)).unwrap();
         assert_eq!(
             text(&ids("u", lists), &users, 0).0,
             r#"{"u": -1, "recommendations": [1, 2]}"#
@@ -357,18 +351,18 @@ mod tests {
         let scores =
             ListArray::from_iter_primitive::<Float32Type, _, _>(vec![Some(vec![Some(0.5), Some(0.25), Some(-1.0)])]);
         let scores = Arc::new(scores) as ArrayRef;
-        let users = Cells::of(&(Arc::new(Int64Array::from(vec![1])) as ArrayRef)).unwrap();
-        let form = |form| {
-            let documents = Documents::lists(form, "u", &items, Some(&scores)).unwrap();
-            assert!(!documents.has_bad_score(0));
+        let users = ColumnValues::of(&(Arc::new(Int64Array::from(vec![1])) as ArrayRef)).unwrap();
+        let format = |format| {
+            let documents = Documents::lists(format, "u", &items, Some(&scores)).unwrap();
+            assert!(!documents.has_invalid_score(0));
             text(&documents, &users, 0).0
         };
         assert_eq!(
-            form(Form::IdsAndScores),
+            format(DocumentFormat::IdsAndScores),
             r#"{"u": 1, "recommendations": [7, 8], "scores": [0.5, -1.0]}"#
         );
         assert_eq!(
-            form(Form::Items),
+            format(DocumentFormat::Items),
             r#"{"u": 1, "recommendations": [{"id": 7, "score": 0.5}, {"id": 8, "score": -1.0}]}"#
         );
     }
@@ -382,7 +376,7 @@ mod tests {
             ("shops".to_owned(), Arc::new(lists)),
         ];
         let documents = Documents::fields(columns).unwrap();
-        let users = Cells::of(&(Arc::new(Int64Array::from(vec![5, 6])) as ArrayRef)).unwrap();
+        let users = ColumnValues::of(&(Arc::new(Int64Array::from(vec![5, 6])) as ArrayRef)).unwrap();
         let fields = |row| {
             let mut out = Vec::new();
             documents.encode(&users, row, &mut out).unwrap();

@@ -1,6 +1,6 @@
-//! The fields of a hash as the bytes of one document.
+//! Hash fields, encoded as one document.
 
-/// A field of a hash: lengths in front of name and value, so that any bytes can stand in both.
+/// Appends a field: length and bytes of its name, then of its value.
 pub(crate) fn push_field(name: &str, out: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(&(name.len() as u32).to_le_bytes());
     out.extend_from_slice(name.as_bytes());
@@ -11,7 +11,7 @@ pub(crate) fn push_field(name: &str, out: &mut Vec<u8>, value: impl FnOnce(&mut 
     out[length..length + 4].copy_from_slice(&written.to_le_bytes());
 }
 
-/// Names and values of the fields of a hash, in turn.
+/// MetadataKeys and values of the fields of a hash, in turn.
 pub(crate) fn fields_of(mut document: &[u8]) -> Vec<&[u8]> {
     let mut parts = Vec::new();
     while let Some((length, rest)) = document.split_first_chunk::<4>() {

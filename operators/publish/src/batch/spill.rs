@@ -1,4 +1,4 @@
-//! Keys of a whole generation in bounded memory: parted by hash, and spilt to disk when they are many.
+//! Spill: keys of a generation in bounded memory, partitioned by hash and spilled to disk.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -8,42 +8,42 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use towline_api::{OperatorError, Result};
 
-/// Parts that a generation is spilt into; a part of 100 million keys is 50 MB.
+/// Number of partitions; one of 100 million keys has 50 MB.
 pub(crate) const PARTS: usize = 64;
-/// Bytes that are kept in memory before they are spilt: a million rows.
+/// Memory limit before spilling: a million rows.
 const MEMORY: usize = 32 << 20;
 
-/// Something that is spilt, and comes back part by part.
-pub(crate) trait Spilt: Sized {
-    /// The hash of the key; its top bits choose the part.
+/// Item that can be spilled.
+pub(crate) trait Spillable: Sized {
+    /// Hash of the key; its top bits choose the partition.
     fn hash(&self) -> u128;
-    /// Appends its bytes.
+    /// Appends the encoded item.
     fn write(&self, out: &mut Vec<u8>);
-    /// Reads one back; `None` at the end.
+    /// Decodes an item; `None` at the end.
     fn read(from: &mut impl Read) -> std::io::Result<Option<Self>>;
 }
 
-/// A key of the generation that is published now.
+/// Key of the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct CurrentKey {
     pub(crate) hash: u128,
     pub(crate) digest: u64,
-    /// Its place among all keys.
+    /// Index among all keys.
     pub(crate) row: u64,
 }
 
-/// A key of an earlier generation.
+/// Recorded key of an earlier generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Earlier {
+pub(crate) struct PreviousKey {
     pub(crate) hash: u128,
     pub(crate) digest: u64,
     pub(crate) key: Vec<u8>,
 }
 
-impl Earlier {
-    /// A key with the digest of its document.
+impl PreviousKey {
+    /// Key with the digest of its document.
     pub(crate) fn of(digest: u64, key: &[u8]) -> Self {
-        Earlier {
+        PreviousKey {
             hash: xxh3_128(key),
             digest,
             key: key.to_vec(),
@@ -51,7 +51,7 @@ impl Earlier {
     }
 }
 
-impl Spilt for Row {
+impl Spillable for CurrentKey {
     fn hash(&self) -> u128 {
         self.hash
     }
@@ -64,7 +64,7 @@ impl Spilt for Row {
 
     fn read(from: &mut impl Read) -> std::io::Result<Option<Self>> {
         let Some(hash) = next(from)? else { return Ok(None) };
-        Ok(Some(Row {
+        Ok(Some(CurrentKey {
             hash: u128::from_le_bytes(hash),
             digest: u64::from_le_bytes(exactly(from)?),
             row: u64::from_le_bytes(exactly(from)?),
@@ -72,7 +72,7 @@ impl Spilt for Row {
     }
 }
 
-impl Spilt for Earlier {
+impl Spillable for PreviousKey {
     fn hash(&self) -> u128 {
         self.hash
     }
@@ -89,7 +89,7 @@ impl Spilt for Earlier {
         let digest = u64::from_le_bytes(exactly(from)?);
         let mut key = vec![0; u32::from_le_bytes(exactly(from)?) as usize];
         from.read_exact(&mut key)?;
-        Ok(Some(Earlier {
+        Ok(Some(PreviousKey {
             hash: u128::from_le_bytes(hash),
             digest,
             key,
@@ -113,22 +113,22 @@ pub(crate) fn next<const N: usize>(from: &mut impl Read) -> std::io::Result<Opti
     }
 }
 
-/// The keys of a generation, parted by hash.
+/// Partitioned items.
 pub(crate) struct Spill<T> {
     folder: PathBuf,
-    /// What is not spilt yet, of each part.
+    /// Encoded items in memory, per partition.
     parts: Vec<Vec<u8>>,
-    /// The bytes of all that is not spilt.
+    /// Bytes in memory.
     bytes: usize,
-    /// The files of the parts, once something was spilt.
+    /// File per partition, after the first spill.
     files: Vec<File>,
     kind: std::marker::PhantomData<T>,
 }
 
-impl<T: Spilt> Spill<T> {
-    /// An empty one, with a folder of its own for what does not fit into memory.
+impl<T: Spillable> Spill<T> {
+    /// Empty spill; `folder` is for its files.
     pub(crate) fn new(folder: &Path) -> Self {
-        // What an earlier attempt left is of no use.
+        // A failed attempt may have left files.
         let _ = std::fs::remove_dir_all(folder);
         Spill {
             folder: folder.to_owned(),
@@ -139,7 +139,7 @@ impl<T: Spilt> Spill<T> {
         }
     }
 
-    /// Adds one.
+    /// Adds an item.
     pub(crate) fn push(&mut self, item: &T) -> Result<()> {
         let part = &mut self.parts[(item.hash() >> 122) as usize];
         let before = part.len();
@@ -148,7 +148,7 @@ impl<T: Spilt> Spill<T> {
         if self.bytes > MEMORY { self.spill() } else { Ok(()) }
     }
 
-    /// Moves all parts to disk.
+    /// Writes all partitions to disk.
     fn spill(&mut self) -> Result<()> {
         if self.files.is_empty() {
             std::fs::create_dir_all(&self.folder).map_err(OperatorError::io(&self.folder))?;
@@ -166,10 +166,10 @@ impl<T: Spilt> Spill<T> {
         Ok(())
     }
 
-    /// Makes it ready to be read.
+    /// Finishes writing.
     pub(crate) fn finish(mut self) -> Result<Spilled<T>> {
-        let spilt = !self.files.is_empty();
-        if spilt {
+        let spilled = !self.files.is_empty();
+        if spilled {
             self.spill()?;
             self.parts = Vec::new();
         }
@@ -181,16 +181,16 @@ impl<T: Spilt> Spill<T> {
     }
 }
 
-/// The keys of a generation, to be read.
+/// Partitioned items, ready to be read.
 pub(crate) struct Spilled<T> {
     folder: PathBuf,
-    /// The parts, if none was spilt.
+    /// Partitions in memory, if nothing was spilled.
     parts: Vec<Vec<u8>>,
     kind: std::marker::PhantomData<T>,
 }
 
-impl<T: Spilt> Spilled<T> {
-    /// What is in a part, in the order in which it was pushed.
+impl<T: Spillable> Spilled<T> {
+    /// Items of a partition in the order in which they were added.
     pub(crate) fn part(&self, part: usize) -> Result<impl Iterator<Item = Result<T>>> {
         let path = self.folder.join(part.to_string());
         let mut reader = match self.parts.get(part) {
@@ -203,7 +203,7 @@ impl<T: Spilt> Spilled<T> {
     }
 }
 
-/// Where a part is read from.
+/// Source of a partition.
 enum Part<'a> {
     Memory(&'a [u8]),
     Disk(BufReader<File>),
@@ -225,8 +225,8 @@ impl Read for Part<'_> {
     }
 }
 
-/// A key among those that were found that is none of those that are known.
-pub(crate) fn stranger(found: &Spilled<Earlier>, known: &Spilled<Earlier>) -> Result<Option<Vec<u8>>> {
+/// First key of `found` that is not in `known`.
+pub(crate) fn first_unknown_key(found: &Spilled<PreviousKey>, known: &Spilled<PreviousKey>) -> Result<Option<Vec<u8>>> {
     for part in 0..PARTS {
         let known = known.part(part)?.map(|key| Ok(key?.hash));
         let known: hashbrown::HashSet<u128> = known.collect::<Result<_>>()?;
@@ -249,7 +249,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut spill = Spill::new(&folder.path().join("rows"));
         let count = (MEMORY / 32 + 1000) as u64;
-        let row = |row: u64| Row {
+        let row = |row: u64| CurrentKey {
             hash: u128::from(row) << 107 | u128::from(row),
             digest: !row,
             row,
@@ -277,14 +277,14 @@ mod tests {
         let keys = |name: &str, keys: &[u32]| {
             let mut spill = Spill::new(&folder.path().join(name));
             for key in keys {
-                spill.push(&Earlier::of(0, key.to_string().as_bytes())).unwrap();
+                spill.push(&PreviousKey::of(0, key.to_string().as_bytes())).unwrap();
             }
             spill.finish().unwrap()
         };
         let known = keys("known", &(0..1000).collect::<Vec<_>>());
-        assert_eq!(stranger(&keys("some", &[5, 999, 5]), &known).unwrap(), None);
+        assert_eq!(first_unknown_key(&keys("some", &[5, 999, 5]), &known).unwrap(), None);
         assert_eq!(
-            stranger(&keys("one", &[5, 1000]), &known).unwrap(),
+            first_unknown_key(&keys("one", &[5, 1000]), &known).unwrap(),
             Some(b"1000".to_vec())
         );
     }

@@ -10,6 +10,6 @@ pub(crate) mod tests;
 pub(crate) mod vector_sink;
 pub(crate) mod verify;
 
-pub use config::{Document, Encoding, Gates, MaxChange, Publish, Stale};
+pub use config::{Document, Encoding, Gates, MaxChange, Metric, Publish, StaleKeys};
 pub use redis_sink::RedisSink;
-pub use vector_sink::{Metric, VectorSink};
+pub use vector_sink::VectorSink;

@@ -1,4 +1,4 @@
-//! `VectorSink`: embeddings that a server searches.
+//! `VectorSink`: publishes embeddings for vector search.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,103 +7,94 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::batch::documents;
-use crate::batch::entries::Entries;
-use crate::key_pattern::KeyPattern;
-use crate::redis::config::address::Shape;
-use crate::redis::config::checks::{check_key, check_namespace, key_problems, unusable};
-use crate::redis::config::connection_config::Reach;
-use crate::redis::config::settings::{Encoding, Gates, Publish, Stale};
-use crate::redis::config::{address, targets};
-use crate::redis::keyspace::search_index::has_search;
-use crate::redis::publish::publisher::Manner;
-use crate::redis::publish::task::receipt;
-use crate::redis::redis_sink::{default_chunk, default_connections, default_in_flight, default_patience, is_false};
-use crate::redis::verify::receipt_check::Claim;
-use towline_api::{
-    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Receipt, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
+use crate::batch::document_format::DocumentFormat;
+use crate::batch::key_pattern::KeyPattern;
+use crate::batch::row_encoder::RowEncoder;
+use crate::redis::client::endpoint::Endpoint;
+use crate::redis::config::address::Topology;
+use crate::redis::config::connection_config::ConnectionConfig;
+use crate::redis::config::defaults::{
+    default_chunk, default_connections, default_in_flight, default_retry_timeout, is_false,
 };
-
-/// The column of vectors.
-pub(crate) const EMBEDDING: &str = "embedding";
-
-/// By what vectors are near.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// The dot product, by which the models of Towline score.
-    #[default]
-    Ip,
-    /// The angle.
-    Cosine,
-    /// The distance.
-    L2,
-}
+use crate::redis::config::key_checks::{check_id_type, check_key, check_namespace, key_problems};
+use crate::redis::config::settings::{Encoding, Gates, Metric, Publish, StaleKeys};
+use crate::redis::config::{address, targets};
+use crate::redis::keyspace::search_index::{EMBEDDING, SearchIndex, require_search_module};
+use crate::redis::publish::attempts::PublishJob;
+use crate::redis::publish::options::PublishOptions;
+use crate::redis::publish::receipt::receipt;
+use crate::redis::verify::receipt_check::ReceiptCheck;
+use towline_api::{
+    Artifact, Code, Column, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
+    Port, Problem, Purity, Receipt, Result, Schema, Sink, Tag, TaskResult, TypeContext,
+};
 
 /// Publishes embeddings of items to a Redis server that can search them: `HSET ITEM:{item_id}` with the id and the vector
 /// (`embedding`, float32), and an HNSW index over them.
 ///
-/// The input is what `Encode` with `side: item` makes. A query for the nearest:
-/// `FT.SEARCH items "*=>[KNN 10 @embedding $v AS score]" PARAMS 2 v <bytes> DIALECT 2`. Items that are gone are removed, and
-/// only what has changed is written. The server needs the search module; one without it is an error.
+/// The input is the output of `Encode` with `side: item`. A query for nearest neighbours:
+/// `FT.SEARCH items "*=>[KNN 10 @embedding $v AS score]" PARAMS 2 v <bytes> DIALECT 2`. Stale items are removed, and only changed
+/// vectors are written. A server without the search module is an error.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VectorSink {
-    /// The server, as in `url: redis://host:6379`; all that `RedisSink` takes but clusters and `embedded`.
+    /// Address of the server, as in `url: redis://host:6379`; all forms of `RedisSink` except clusters and `embedded`.
     #[serde(serialize_with = "address::serialize")]
     pub url: String,
-    /// The certificate of the authority that signed the server's, in PEM, as in `ca: certs/ca.pem`.
+    /// Certificate of the certificate authority (CA) of the server, in PEM, as in `ca: certs/ca.pem`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
-    /// The user that the sentinels know, where they ask for one: `sentinel_user: watcher`. The credentials in `url` are those of
-    /// the data.
+    /// User name for the sentinels, if they need one: `sentinel_user: watcher`. The credentials in `url` are those for the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub sentinel_user: Option<String>,
-    /// The password that the sentinels ask for, as in `sentinel_password: "${secret.SENTINEL}"`.
+    /// Password for the sentinels, as in `sentinel_password: "${secret.SENTINEL}"`.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         serialize_with = "address::serialize_password"
     )]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub sentinel_password: Option<String>,
-    /// The key of a row: `{column}` stands for the row's value in that column. It must begin with a text, by which the index
-    /// finds the keys.
+    /// Pattern of the keys: `{column}` stands for the row's value in that column. It must begin with text, which is the prefix
+    /// of the index.
     #[serde(default = "default_key")]
     pub key: String,
-    /// The name of the index: that of an alias, which moves to a new index when the vectors get another length or metric.
+    /// Name of the index: an alias, which moves to a new index when the dimension or the metric of the vectors changes.
     #[serde(default = "default_index")]
     pub index: String,
-    /// By what vectors are near.
+    /// Distance metric.
     #[serde(default)]
     pub metric: Metric,
-    /// Neighbours of a vector in the index.
+    /// HNSW parameter M: maximum number of neighbours per vector and layer.
     #[serde(default = "default_m")]
     #[schemars(range(min = 2, max = 512))]
     pub m: u32,
-    /// Candidates that are looked at while the index is built; more find better neighbours, and take longer.
+    /// HNSW parameter ef_construction: number of candidates per insertion; larger values improve recall and slow down indexing.
     #[serde(default = "default_ef")]
     #[schemars(range(min = 1, max = 4096))]
     pub ef_construction: u32,
-    /// The beginning of the names of what is written beside the keys (`ITEMS:META`).
+    /// Prefix of the metadata keys (`ITEMS:META`).
     #[serde(default = "default_namespace")]
     pub namespace: String,
-    /// How many keys are sent to the server in one pipeline.
+    /// Number of keys per pipeline.
     #[serde(default = "default_chunk")]
     #[schemars(range(min = 1, max = 100_000))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub chunk: usize,
-    /// How many pipelines may wait for the server's answers at once.
+    /// Maximum number of pipelines in flight.
     #[serde(default = "default_in_flight")]
     #[schemars(range(min = 1, max = 256))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub in_flight: usize,
-    /// Whether an input without a single item may take the place of keys that are published; by default it is an error. As
-    /// in `allow_empty: true`.
+    /// Whether an input without items may replace published keys, as in `allow_empty: true`; by default it is an error.
     #[serde(default, skip_serializing_if = "is_false")]
     pub allow_empty: bool,
-    /// How many seconds to try again after a connection broke.
-    #[serde(default = "default_patience")]
-    #[schemars(range(min = 0, max = 86_400))]
-    pub patience: u64,
+    /// Retry timeout in seconds after a connection broke.
+    #[serde(default = "default_retry_timeout")]
+    #[schemars(range(min = 0, max = 86_400), extend("x-renamed-from" = "patience"))]
+    #[schemars(transform = towline_api::cache_ignored)]
+    pub retry_timeout: u64,
 }
 
 fn default_key() -> String {
@@ -137,33 +128,37 @@ impl std::fmt::Debug for VectorSink {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required(
+    "input",
+    "One row per item: the item's id and the column `embedding`, as `Encode` makes it.",
+);
+
 impl Describe for VectorSink {
     const NAME: &'static str = "VectorSink";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Effect;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "One row per item: the item's id and the column `embedding`, as `Encode` makes it.",
-    )];
-    const CACHE_IGNORE: &'static [&'static str] =
-        &["chunk", "in_flight", "patience", "sentinel_user", "sentinel_password"];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: VectorSink\ninput: item_embeddings\nwith: { url: \"redis://localhost:6379\", key: \"ITEM:{item_id}\", index: items }\n";
 
     fn check(&self) -> Vec<Problem> {
-        let mut problems = self.reach().problems();
+        let mut problems = self.connection_config().problems();
         if self.url == address::EMBEDDED {
-            let problem = Problem::new("bad-config", "the embedded store searches no vectors").at("url");
+            let problem = Problem::new(Code::BadConfig, "the embedded store has no vector search").at("url");
             problems.push(problem.help("name a server with the search module"));
         }
-        if address::shape(&self.url) == Some(Shape::Cluster) {
-            problems.push(Problem::new("bad-config", "the index of a cluster is not supported").at("url"));
+        if address::topology(&self.url) == Some(Topology::Cluster) {
+            problems.push(Problem::new(Code::BadConfig, "the index of a cluster is not supported").at("url"));
         }
         if self.index.is_empty() {
-            problems.push(Problem::new("bad-config", "the index needs a name").at("index"));
+            problems.push(Problem::new(Code::BadConfig, "the index needs a name").at("index"));
         }
         if self.key.starts_with('{') && !self.key.starts_with("{{") {
-            let problem = Problem::new("bad-config", "the index finds its keys by the text they begin with").at("key");
-            problems.push(problem.help("write a text in front, as in `ITEM:{item_id}`"));
+            let problem = Problem::new(
+                Code::BadConfig,
+                "the key needs a prefix, by which the index finds its keys",
+            )
+            .at("key");
+            problems.push(problem.help("write text before the first field, as in `ITEM:{item_id}`"));
         }
         problems.extend(check_namespace(&self.namespace));
         problems.extend(check_key(&self.key, &self.namespace));
@@ -173,10 +168,10 @@ impl Describe for VectorSink {
 
 impl Operator for VectorSink {
     fn output_type(&self, inputs: &Inputs<NodeType>, _context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let schema = &dataset_at(inputs, "input")?.schema;
+        let schema = &INPUT.input_type(inputs)?.schema;
         let mut problems = key_problems(&self.key, schema, false);
         match item_column(schema) {
-            Ok(item) => problems.extend(unusable(item).map(|problem| problem.at_port("input"))),
+            Ok(item) => problems.extend(check_id_type(item).map(|problem| problem.at_port("input"))),
             Err(problem) => problems.push(problem.at_port("input")),
         }
         match schema.get(EMBEDDING) {
@@ -184,7 +179,7 @@ impl Operator for VectorSink {
             Some(column) if !(column.is_list() && column.element_type().is_floating()) => {
                 let message = format!("`{EMBEDDING}` holds {}, not vectors", column.data_type);
                 problems.push(
-                    Problem::new("bad-input", message)
+                    Problem::new(Code::BadInput, message)
                         .at_port("input")
                         .help("use the output of Encode"),
                 );
@@ -199,7 +194,76 @@ impl Operator for VectorSink {
     }
 
     fn form(&self) -> Form<'_> {
-        Form::Task(self)
+        Form::Sink(self)
+    }
+}
+
+impl Sink for VectorSink {
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        let dataset = INPUT.files(inputs)?;
+        let pattern = KeyPattern::parse(&self.key).map_err(OperatorError::invalid)?;
+        let item = item_column(&dataset.schema).map_err(|problem| OperatorError::invalid(problem.message))?;
+        let format = DocumentFormat::Vector;
+        let encoder = RowEncoder::new(dataset, pattern.clone(), &item.name, format, Some(EMBEDDING))?;
+        // Vectors of different lengths or with invalid values are found before anything is written.
+        encoder.chunks(self.chunk.max(1)).try_for_each(|chunk| {
+            context.cancel.check()?;
+            chunk.map(|_| ())
+        })?;
+        let endpoint = Endpoint::new(&self.connection_config())?;
+        let describe = |error| endpoint.describe_error(error);
+        let server = context
+            .runtime
+            .block_on(async {
+                let server = endpoint.open(endpoint.database()).await?;
+                require_search_module(&server).await?;
+                Ok(server)
+            })
+            .map_err(describe)?;
+        let options = PublishOptions {
+            key: self.key.clone(),
+            pattern,
+            publish: Publish::Overwrite,
+            stale: StaleKeys::Remove,
+            keep: 0,
+            gates: Gates::default(),
+            chunk: self.chunk.max(1),
+            in_flight: self.in_flight,
+            rate_limit: None,
+            allow_empty: self.allow_empty,
+        };
+        let job = PublishJob {
+            endpoint: &endpoint,
+            staging: None,
+            options: &options,
+            encoder: &encoder,
+            encoding: Encoding::Hash,
+            ttl: None,
+            model: None,
+            context,
+        };
+        let (mut receipt, report) = receipt(&address::redacted(&self.url), &job.run()?, 0);
+        // Without vectors there is no dimension for an index; an existing one has become empty.
+        if let Some(dimension) = encoder.dimension() {
+            let index = SearchIndex {
+                alias: &self.index,
+                key: &self.key,
+                dimension,
+                metric: self.metric,
+                m: self.m,
+                ef_construction: self.ef_construction,
+            };
+            let index = context
+                .runtime
+                .block_on(index.publish(&server, &context.cancel))
+                .map_err(describe)?;
+            receipt.details.insert("index".to_owned(), json!(index));
+        }
+        Ok(Output {
+            result: TaskResult::Receipt(receipt),
+            metrics: BTreeMap::new(),
+            report,
+        })
     }
 
     fn targets(&self) -> Vec<String> {
@@ -213,70 +277,18 @@ impl Operator for VectorSink {
     }
 
     fn still_published(&self, receipt: &Receipt) -> bool {
-        match (
-            self.reach().target(),
-            Claim::of(receipt, &self.key, Publish::Overwrite, None),
-        ) {
-            (Ok(target), Some(claim)) => claim.stands(target),
+        let check = ReceiptCheck::new(receipt, &self.key, Publish::Overwrite, None);
+        match (Endpoint::new(&self.connection_config()), check) {
+            (Ok(endpoint), Some(check)) => check.still_published(endpoint, None),
             (Err(_), _) => true,
             (_, None) => false,
         }
     }
 }
 
-impl Task for VectorSink {
-    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
-        let pattern = KeyPattern::parse(&self.key).map_err(OperatorError::invalid)?;
-        let item = item_column(&dataset.schema).map_err(|problem| OperatorError::invalid(problem.message))?;
-        let form = documents::Form::Vector;
-        let entries = Entries::new(dataset, pattern.clone(), &item.name, form, Some(EMBEDDING))?;
-        // Vectors of several lengths, or with values that are none, are found before anything is written.
-        entries.chunks(self.chunk.max(1)).try_for_each(|chunk| {
-            context.cancel.check()?;
-            chunk.map(|_| ())
-        })?;
-        let target = self.reach().target()?;
-        let wait = |work| context.runtime.block_on(work);
-        let server = wait(target.open(target.address.database, target.patience)).map_err(|why| target.told(why))?;
-        context
-            .runtime
-            .block_on(has_search(&server))
-            .map_err(|why| target.told(why))?;
-        let manner = Manner {
-            key: self.key.clone(),
-            pattern,
-            publish: Publish::Overwrite,
-            stale: Stale::Remove,
-            keep: 0,
-            gates: Gates::default(),
-            chunk: self.chunk.max(1),
-            in_flight: self.in_flight,
-            rate: None,
-            allow_empty: self.allow_empty,
-        };
-        let outcome = target.publish(&manner, &entries, (Encoding::Hash, None), None, context)?;
-        let (mut receipt, report) = receipt(&address::redacted(&self.url), &outcome, 0);
-        // Without a vector there is nothing to say how long they are; the index that is there has become empty.
-        if let Some(width) = entries.width() {
-            let index = context
-                .runtime
-                .block_on(self.index(&server, width, context))
-                .map_err(|why| target.told(why))?;
-            receipt.details.insert("index".to_owned(), json!(index));
-        }
-        Ok(Output {
-            result: TaskResult::Receipt(receipt),
-            metrics: BTreeMap::new(),
-            report,
-        })
-    }
-}
-
 impl VectorSink {
-    /// How the server is reached.
-    fn reach(&self) -> Reach<'_> {
-        Reach {
+    fn connection_config(&self) -> ConnectionConfig<'_> {
+        ConnectionConfig {
             url: &self.url,
             ca: self.ca.as_deref(),
             client_certificate: None,
@@ -285,15 +297,15 @@ impl VectorSink {
             sentinel_password: self.sentinel_password.as_deref(),
             namespace: &self.namespace,
             connections: default_connections(),
-            patience: self.patience,
+            retry_timeout: self.retry_timeout,
         }
     }
 }
 
-/// The one column with the item's id.
+/// Column with the item's id.
 fn item_column(schema: &Schema) -> Result<&Column, Problem> {
     schema.tagged(&[Tag::Item, Tag::Id]).next().ok_or_else(|| {
-        Problem::new("bad-input", "no column has the tags item and id")
+        Problem::new(Code::BadInput, "no column has the tags item and id")
             .help("tag the item's id column with TagAsItemID")
     })
 }

@@ -1,4 +1,4 @@
-//! `Als`.
+//! `Als`: matrix factorisation by alternating least squares.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,37 +9,37 @@ use towline_kernels::{Isa, Likes, Weights, solve_rows};
 use crate::model::embedding_model;
 use crate::model::interactions::{Interactions, interactions_type};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
+    Artifact, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Purity, Result, Task, TypeContext, default_split,
 };
 
-/// Factorises the interactions by alternating least squares for implicit feedback (Hu, Koren and Volinsky 2008): a
-/// vector per user and per item whose dot product is near 1 where they met and near 0 elsewhere.
+/// Matrix factorisation for implicit feedback by alternating least squares (Hu, Koren and Volinsky 2008): a vector per
+/// user and per item, whose dot product is trained to be 1 for observed interactions and 0 otherwise.
 ///
-/// Only the two id columns are used; how often a user met an item makes no difference.
+/// Uses the two id columns only; repeated interactions of a user with an item count once.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Als {
-    /// Width of the vectors.
+    /// Number of latent factors: the width of the vectors.
     #[serde(default = "default_factors")]
     #[schemars(range(min = 1, max = 1024))]
     pub factors: usize,
-    /// L2 regularisation.
+    /// L2 regularisation strength.
     #[serde(default = "default_regularization")]
     #[schemars(range(min = 0.0))]
     pub regularization: f64,
-    /// How much more a meeting counts than its absence: 1 + this to 1.
+    /// Confidence weight of an observed interaction: 1 + `alpha`, against 1 for an unobserved one.
     #[serde(default = "default_alpha")]
     #[schemars(range(min = 0.0))]
     pub alpha: f64,
-    /// How often users and items are solved for in turn.
+    /// Number of alternations between users and items.
     #[serde(default = "default_iterations")]
     #[schemars(range(min = 1))]
     pub iterations: usize,
-    /// Decides the initial vectors.
+    /// Random seed of the initial vectors.
     #[serde(default)]
     pub seed: u64,
-    /// The split to learn from.
+    /// The split to train on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
@@ -60,20 +60,21 @@ fn default_iterations() -> usize {
     15
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Positive interactions: encoded columns with their tags.");
+
 impl Describe for Als {
     const NAME: &'static str = "Als";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "Positive interactions: encoded columns with their tags.",
-    )];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Als\ninput: features\nwith: { factors: 64, regularization: 30.0 }\n";
 }
 
 impl Operator for Als {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        interactions_type(dataset_at(inputs, "input")?, &self.fit_on, &[], Some(self.factors))
+        Ok(NodeType::Model(
+            interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], Some(self.factors))?.into(),
+        ))
     }
 
     fn form(&self) -> Form<'_> {
@@ -81,7 +82,7 @@ impl Operator for Als {
     }
 }
 
-/// Lists of what is liked, one after the other.
+/// Positives of all users, or of all items, in one array with offsets.
 struct Lists {
     offsets: Vec<usize>,
     columns: Vec<u32>,
@@ -110,7 +111,7 @@ impl Lists {
 
 impl Task for Als {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let interactions = Interactions::read(dataset, &self.fit_on, &[], Some(self.factors), context)?;
         let histories = interactions.histories()?;
         let mut liked_by: Vec<Vec<u32>> = vec![Vec::new(); interactions.catalogue.len()];
@@ -157,7 +158,7 @@ impl Task for Als {
         }
         let model_type = &interactions.model_type;
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid("there are no id columns"));
+            return Err(OperatorError::internal("there are no id columns"));
         };
         let mut user_table = vec![0.0; interactions.size(user)? * width];
         for ((id, _), factors) in histories.iter().zip(users.chunks_exact(width)) {

@@ -1,4 +1,4 @@
-//! `Ease`.
+//! `Ease`: embarrassingly shallow autoencoder.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,22 +7,23 @@ use towline_kernels::{Isa, invert};
 use crate::model::interactions::{Interactions, interactions_type};
 use crate::model::item_weights::{Description, FILE, ItemWeights, KIND, Weights};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
+    Artifact, Code, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port,
+    Problem, Purity, Result, Task, TypeContext, default_split,
 };
 
-/// A linear model from item to item, solved in closed form (Steck 2019, "Embarrassingly shallow autoencoders for sparse
-/// data"): hard to beat on catalogues of up to some ten thousand items.
+/// EASE: a linear item-to-item model with a closed-form solution (Steck 2019, "Embarrassingly shallow autoencoders for
+/// sparse data"). A strong baseline for catalogues of up to some ten thousand items.
 ///
-/// Only the two id columns are used. Memory and file grow with the square of the catalogue: 4 bytes per pair of items.
+/// Uses the two id columns only. Memory and model size grow with the square of the catalogue: 4 bytes per pair of
+/// items.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ease {
-    /// L2 regularisation.
+    /// L2 regularisation strength.
     #[serde(default = "default_regularization")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub regularization: f64,
-    /// The split to learn from.
+    /// The split to train on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
@@ -34,27 +35,28 @@ fn default_regularization() -> f64 {
 /// 3.6 GB of weights.
 const MOST_ITEMS: usize = 30_000;
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Positive interactions: encoded columns with their tags.");
+
 impl Describe for Ease {
     const NAME: &'static str = "Ease";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "Positive interactions: encoded columns with their tags.",
-    )];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Ease\ninput: features\nwith: { regularization: 100.0 }\n";
 
     fn check(&self) -> Vec<Problem> {
         if self.regularization.is_finite() && self.regularization > 0.0 {
             return Vec::new();
         }
-        vec![Problem::new("out-of-range", "the regularisation must be more than 0").at("regularization")]
+        vec![Problem::new(Code::OutOfRange, "the regularisation must be more than 0").at("regularization")]
     }
 }
 
 impl Operator for Ease {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        interactions_type(dataset_at(inputs, "input")?, &self.fit_on, &[], None)
+        Ok(NodeType::Model(
+            interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], None)?.into(),
+        ))
     }
 
     fn form(&self) -> Form<'_> {
@@ -64,7 +66,7 @@ impl Operator for Ease {
 
 impl Task for Ease {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let interactions = Interactions::read(dataset, &self.fit_on, &[], None, context)?;
         let items = interactions.catalogue.len();
         if items > MOST_ITEMS {
@@ -86,7 +88,7 @@ impl Task for Ease {
         }
         context.cancel.check()?;
         if !invert(Isa::best(), context.threads, &mut weights, items) {
-            let text = "the items cannot be told apart in single precision: raise `regularization`";
+            let text = "the item-item matrix is singular in single precision: raise `regularization`";
             return Err(OperatorError::invalid(text));
         }
         let diagonal: Vec<f32> = (0..items).map(|item| weights[item * items + item]).collect();
@@ -105,11 +107,11 @@ impl Task for Ease {
     }
 }
 
-/// The stored model.
+/// Stores the model.
 pub(crate) fn stored(model: &ItemWeights, interactions: Interactions<'_>, context: &Context) -> Result<Output> {
     let path = context.temp_file(FILE);
     model.write(&path)?;
     let description = serde_json::to_value(Description { kind: KIND.to_owned() });
-    let description = description.map_err(|error| OperatorError::invalid(error.to_string()))?;
+    let description = description.map_err(|error| OperatorError::internal(error.to_string()))?;
     interactions.stored(description, (FILE, path), context)
 }

@@ -1,4 +1,4 @@
-//! `ItemKNN`.
+//! `ItemKNN`: item-based nearest neighbours.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,26 +8,26 @@ use crate::model::interactions::{Interactions, interactions_type};
 use crate::model::item_weights::{ItemWeights, Weights};
 use crate::towers::scoring::best;
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result, Task,
-    TypeContext, dataset_at, default_split, file_dataset_at,
+    Artifact, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result,
+    Task, TypeContext, default_split,
 };
 
-/// Recommends what is most like the items that a user has met: the cosine of the sets of users who met them.
+/// Item-based k-nearest neighbours: recommends the items most similar to the user's history, by the cosine similarity
+/// of the sets of users who interacted with them.
 ///
-/// Only the two id columns are used.
+/// Uses the two id columns only.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ItemKNN {
-    /// How many items count for the score of an item: those that are most like it, and all that are as much like it as
-    /// the last of them.
+    /// Number of nearest neighbours per item; items as similar as the last one are included.
     #[serde(default = "default_neighbours")]
     #[schemars(range(min = 1))]
     pub neighbours: usize,
-    /// Is added to the product of the two lengths, so that items which few users have met are less alike.
+    /// Shrinkage: added to the denominator of the cosine, which reduces the similarity of items with few users.
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     pub shrink: f64,
-    /// The split to learn from.
+    /// The split to train on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
@@ -36,20 +36,21 @@ fn default_neighbours() -> usize {
     200
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Positive interactions: encoded columns with their tags.");
+
 impl Describe for ItemKNN {
     const NAME: &'static str = "ItemKNN";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "Positive interactions: encoded columns with their tags.",
-    )];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ItemKNN\ninput: features\nwith: { neighbours: 200 }\n";
 }
 
 impl Operator for ItemKNN {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        interactions_type(dataset_at(inputs, "input")?, &self.fit_on, &[], None)
+        Ok(NodeType::Model(
+            interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], None)?.into(),
+        ))
     }
 
     fn form(&self) -> Form<'_> {
@@ -59,7 +60,7 @@ impl Operator for ItemKNN {
 
 impl Task for ItemKNN {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let interactions = Interactions::read(dataset, &self.fit_on, &[], None, context)?;
         let items = interactions.catalogue.len();
         let histories = interactions.histories()?;
@@ -69,7 +70,7 @@ impl Task for ItemKNN {
                 met_by[*item as usize].push(place as u32);
             }
         }
-        // By the item of a history: which items it counts for, and how much.
+        // Indexed by the item in a history: the items it contributes to, with weights.
         let mut counts_for: Vec<Vec<(u32, f32)>> = vec![Vec::new(); items];
         context.progress.begin("items", Some(items as u64));
         let mut together = vec![0.0_f32; items];

@@ -1,4 +1,4 @@
-//! `PlantedOptimum`.
+//! `PlantedOptimum`: the optimal model of synthetic data.
 
 use arrow::array::AsArray;
 use arrow::compute::cast;
@@ -11,53 +11,56 @@ use crate::model::embedding_model;
 use crate::model::interactions::{Interactions, interactions_type};
 use crate::synthetic::planted_rule::{PlantedRule, TASTES, suits, taste};
 use towline_api::{
-    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Result, Task, TypeContext, dataset_at, default_split, file_dataset_at,
+    Artifact, Code, Column, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
+    Port, Problem, Purity, Result, Task, TypeContext, default_split,
 };
 
-/// The model that knows how `SyntheticAliCcp` has made its interactions: the score of an item is the probability that the
-/// user chooses it. No model can be better, but by chance on few interactions: connect it to the port `optimal` of
-/// `Evaluate` to see how much of what there is to learn a model has learnt.
+/// The optimal model for interactions of `SyntheticAliCcp`: an item's score is the true probability that the user
+/// chooses it. No model can be better except by chance on few interactions. Connect it to the port `optimal` of
+/// `Evaluate` to see how close a model is to the optimum.
 ///
-/// It learns nothing: of the input it takes the ids, and which items there are to recommend. A user whose id is not in the
-/// vocabulary is taken for one of any taste. It warns if the interactions do not look as if they had that `structure`.
+/// It is not trained: it reads only the ids and the catalogue from its input. A user whose id is out of vocabulary gets
+/// the average over all tastes. It warns if the interactions do not match `structure`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlantedOptimum {
-    /// The `structure` that the source has, for example `0.8`.
+    /// The parameter `structure` of the source, for example `0.8`.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub structure: f64,
-    /// The split whose items can be recommended.
+    /// The split with the items to recommend.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
 
-/// How far the share of suiting interactions may be from what is expected, beyond what chance does: filters that know
-/// nothing of tastes shift it by less.
+/// Tolerated deviation of the fraction of suiting interactions, beyond sampling error: filters that do not depend on
+/// tastes shift it by less.
 const SHIFT: f64 = 0.02;
-/// How many standard errors chance is granted.
+/// Tolerated sampling error in standard errors.
 const ERRORS: f64 = 5.0;
+
+const INPUT: DatasetPort = DatasetPort::required(
+    "input",
+    "Interactions of `SyntheticAliCcp`: encoded columns with their tags.",
+);
 
 impl Describe for PlantedOptimum {
     const NAME: &'static str = "PlantedOptimum";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "Interactions of `SyntheticAliCcp`: encoded columns with their tags.",
-    )];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: PlantedOptimum\ninput: features\nwith: { structure: 0.8 }\n";
 }
 
 impl Operator for PlantedOptimum {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let output = interactions_type(dataset_at(inputs, "input")?, &self.fit_on, &[], Some(TASTES as usize))?;
-        let NodeType::Model(model) = &output else {
-            return Ok(output);
-        };
+        let model = interactions_type(INPUT.input_type(inputs)?, &self.fit_on, &[], Some(TASTES as usize))?;
         let ids = [model.user_column(), model.item_column()];
         let problems: Vec<Problem> = ids.into_iter().flatten().filter_map(foreign).collect();
-        if problems.is_empty() { Ok(output) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(NodeType::Model(model.into()))
+        } else {
+            Err(problems)
+        }
     }
 
     fn form(&self) -> Form<'_> {
@@ -65,28 +68,28 @@ impl Operator for PlantedOptimum {
     }
 }
 
-/// A problem if the ids of a column cannot be traced back to those of the source.
+/// A problem if a column's ids cannot be traced back to the source's ids.
 fn foreign(column: &Column) -> Option<Problem> {
     let values = column.domain.as_ref().and_then(|domain| domain.values.as_ref());
     if values.is_some_and(DataType::is_integer) {
         return None;
     }
     let text = format!(
-        "`{}` does not stand for whole numbers, as the ids of SyntheticAliCcp are",
+        "the original ids of `{}` are not integers, as the ids of SyntheticAliCcp are",
         column.name
     );
-    let help = "encode the ids of the source as they are, with Categorify";
-    Some(Problem::new("bad-input", text).help(help).at_port("input"))
+    let help = "encode the unchanged ids of the source with Categorify";
+    Some(Problem::new(Code::BadInput, text).help(help).at_port("input"))
 }
 
 impl Task for PlantedOptimum {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let dim = TASTES as usize;
         let interactions = Interactions::read(dataset, &self.fit_on, &[], Some(dim), context)?;
         let model_type = &interactions.model_type;
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid("there are no id columns"));
+            return Err(OperatorError::internal("there are no id columns"));
         };
         let (user, item) = (user.clone(), item.clone());
         let users = source_ids(&interactions.users, interactions.size(&user)?)?;
@@ -124,7 +127,7 @@ impl Task for PlantedOptimum {
 }
 
 impl PlantedOptimum {
-    /// What speaks against the interactions having this structure.
+    /// A warning if the interactions do not match this structure.
     fn doubt(
         &self,
         rule: &PlantedRule,
@@ -148,8 +151,8 @@ impl PlantedOptimum {
         let chance = (expected * (1.0 - expected) / all.max(1) as f64).sqrt();
         Ok(((found - expected).abs() > SHIFT + ERRORS * chance).then(|| {
             format!(
-                "the interactions do not look as if SyntheticAliCcp had made them with `structure: {}`: the item suits the \
-                 user's taste in {:.1} % of them, not in {:.1} %; this is no bound for a model",
+                "the interactions do not match SyntheticAliCcp with `structure: {}`: the item suits the \
+                 user's taste in {:.1} % of them, not in {:.1} %; the optimum is not valid for this data",
                 self.structure,
                 100.0 * found,
                 100.0 * expected
@@ -158,7 +161,7 @@ impl PlantedOptimum {
     }
 }
 
-/// By encoded id, the id that the source gave; nothing for reserved ones.
+/// The source's id by encoded id; `None` for reserved ids.
 fn source_ids(originals: &Originals, size: usize) -> Result<Vec<Option<i64>>> {
     let ids: Vec<i64> = (0..size as i64).collect();
     let numbers = cast(&originals.decode(&ids)?, &DataType::Int64)?;

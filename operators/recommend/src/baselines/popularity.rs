@@ -1,4 +1,4 @@
-//! `Popularity`.
+//! `Popularity`: the most popular items.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,21 +7,21 @@ use crate::data::time_decay::Recency;
 use crate::model::embedding_model;
 use crate::model::interactions::{Interactions, interactions_type};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Result, Tag, Task, TypeContext, dataset_at, default_split, file_dataset_at,
+    Artifact, Code, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port,
+    Problem, Purity, Result, Tag, Task, TypeContext, default_split,
 };
 
-/// Recommends to everybody what occurs most often, or to every user what occurs most often among users of the same
-/// segment: the line that a model has to beat. With `recency` what is recent counts more.
+/// Popularity baseline: recommends the most frequent items, overall or per user segment. With `recency`, recent
+/// interactions have a higher weight.
 ///
-/// Ties within a segment go to what occurs more often overall, then to the smaller item id.
+/// Ties within a segment are broken by overall frequency, then by the smaller item id.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Popularity {
-    /// A column of the users whose values are the segments, encoded and with one value a row.
+    /// Segment column: an encoded user column with one value per row.
     #[serde(default)]
     pub segment: Option<String>,
-    /// What an interaction counts for by its age, for example `{ column: timestamp, half_life: 604800 }`.
+    /// Exponential time decay of interactions, for example `{ column: timestamp, half_life: 604800 }`.
     #[serde(default)]
     pub recency: Option<Recency>,
     /// The split to count.
@@ -29,30 +29,29 @@ pub struct Popularity {
     pub fit_on: String,
 }
 
-/// A score per segment is kept of every item.
+/// Every item has a score per segment.
 const MOST_SEGMENTS: usize = 1024;
+
+const INPUT: DatasetPort = DatasetPort::required("input", "Positive interactions: encoded columns with their tags.");
 
 impl Describe for Popularity {
     const NAME: &'static str = "Popularity";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset(
-        "input",
-        "Positive interactions: encoded columns with their tags.",
-    )];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Popularity\ninput: features\nwith: { segment: user_age }\n";
 }
 
 impl Operator for Popularity {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let dataset = dataset_at(inputs, "input")?;
+        let dataset = INPUT.input_type(inputs)?;
         if let Some(segment) = &self.segment {
             let Some(column) = dataset.schema.get(segment) else {
                 return Err(vec![Problem::unknown_column(segment, &dataset.schema).at("segment")]);
             };
             if !column.has(&[Tag::User]) || column.has(&[Tag::Id]) || column.is_list() || column.domain.is_none() {
-                let text = format!("`{segment}` is not an encoded column of the users with one value a row");
-                return Err(vec![Problem::new("bad-input", text).at("segment")]);
+                let text = format!("`{segment}` is not an encoded user column with one value per row");
+                return Err(vec![Problem::new(Code::BadInput, text).at("segment")]);
             }
         }
         if let Some(problem) = self
@@ -63,7 +62,8 @@ impl Operator for Popularity {
             return Err(vec![problem]);
         }
         let dim = if self.segment.is_some() { None } else { Some(1) };
-        interactions_type(dataset, &self.fit_on, &self.columns(), dim)
+        let model = interactions_type(dataset, &self.fit_on, &self.columns(), dim)?;
+        Ok(NodeType::Model(model.into()))
     }
 
     fn form(&self) -> Form<'_> {
@@ -79,12 +79,12 @@ impl Popularity {
 
 impl Task for Popularity {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let dim = if self.segment.is_some() { None } else { Some(1) };
         let mut interactions = Interactions::read(dataset, &self.fit_on, &self.columns(), dim, context)?;
         let model_type = interactions.model_type.clone();
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid("there are no id columns"));
+            return Err(OperatorError::internal("there are no id columns"));
         };
         let (users, items) = (interactions.size(user)?, interactions.size(item)?);
         let table = &interactions.table;
@@ -106,16 +106,18 @@ impl Task for Popularity {
             return embedding_model::stored(interactions, 1, query, (item.name.clone(), counts), context);
         };
         let column = model_type.query.get(segment);
-        let segments = interactions.size(column.ok_or_else(|| OperatorError::invalid("the segment is gone"))?)?;
+        let segments =
+            interactions.size(column.ok_or_else(|| OperatorError::internal("the segment column is missing"))?)?;
         if segments > MOST_SEGMENTS {
-            let text = format!("`{segment}` has {segments} values; a segment of at most {MOST_SEGMENTS} is wanted");
+            let text =
+                format!("`{segment}` has {segments} values, but a segment column can have at most {MOST_SEGMENTS}");
             return Err(OperatorError::invalid(text));
         }
-        // A user has a one for the own segment and for everybody; an item its count in each segment, and a fraction
-        // below one that grows with its count overall.
+        // A user vector is 1 for its segment and for the overall component. An item vector has its count in each
+        // segment, and in the overall component a fraction below 1 that grows with its total count.
         let dim = segments + 1;
         let mut counts = vec![0.0_f32; items * dim];
-        // Where counts are whole numbers nothing below one changes their order.
+        // Integer counts are not reordered by anything below 1.
         let smallest = if self.recency.is_some() { 1e-6 } else { 1.0 };
         let overall = smallest / (table.rows + 1) as f32;
         for ((&item, &segment), &weight) in held.iter().zip(table.single(segment)?).zip(&weights) {

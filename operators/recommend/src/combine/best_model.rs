@@ -1,4 +1,4 @@
-//! `BestModel`.
+//! `BestModel`: model selection.
 
 use std::collections::BTreeMap;
 
@@ -7,44 +7,53 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, Kind, ModelFiles, ModelType, NodeType, Operator, OperatorError, Output,
-    Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext, suggest,
+    Artifact, Code, Context, Describe, Form, Inputs, Many, MetricsPort, ModelFiles, ModelPort, ModelType, NodeType,
+    Operator, OperatorError, Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext,
+    suggest,
 };
 
-/// Hands on the best of several models of one kind, by a metric: the metric of an evaluation of each, or, without
-/// evaluations, one that the models' own training has left behind.
+/// Selects the best of several models of one type by a metric: of a connected evaluation per model, or else of the
+/// models' own training metrics.
 ///
-/// This is what `sweep:` ends in. The table that `towline show` prints has a row per model, the best first. Of equals the
-/// first is taken; a model whose metric is not a number is never the best. Where a training or an evaluation has failed,
-/// the best of the others is handed on, and the table says why it failed; only if all have failed is there no best one.
-/// The metrics are those of the best (its evaluation's, or its own), `models`, how many were compared, `failed`, how many
-/// were not, and `best`, the place of the best one, from 1.
+/// This is the last node of a `sweep:`. `towline show` prints a table with one row per model, best first. Ties go to
+/// the first model; a model whose metric is NaN is never selected. If training or evaluation of a model failed, the
+/// table shows the error and the best of the others is selected; the node fails only if all failed. Metrics: those of
+/// the best model (of its evaluation, or its own), `models` (number of models compared), `failed` (number of failed
+/// ones) and `best` (index of the best model, from 1).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BestModel {
-    /// What to compare: `ndcg_at_10`, as Evaluate names it.
+    /// Metric to compare, with the name that `Evaluate` gives it: `ndcg_at_10`.
     pub metric: String,
-    /// Whether more of it is better.
+    /// Whether to maximise or minimise the metric.
     #[serde(default)]
-    pub goal: Goal,
-    /// What tells the models apart, in their order, for the table: `[{ dim: 32 }, { dim: 64 }]`.
+    #[schemars(extend("x-renamed-from" = ["goal"], "x-cache-name" = "goal"))]
+    pub direction: Direction,
+    /// Parameters of each model, in input order, for the table: `[{ dim: 32 }, { dim: 64 }]`.
     #[serde(default)]
     pub trials: Vec<Map<String, Value>>,
 }
 
-/// Which values of a metric are better.
+/// Optimisation direction of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Goal {
-    /// The greater ones.
+pub enum Direction {
+    /// Maximise.
     #[default]
     Max,
-    /// The smaller ones.
+    /// Minimise.
     Min,
 }
 
-const MODELS: &str = "models";
-const EVALUATIONS: &str = "evaluations";
+const MODELS: ModelPort<Many> = ModelPort::many("models", "The models to choose from.")
+    .named()
+    .measured()
+    .tolerant();
+const EVALUATIONS: MetricsPort<Many> =
+    MetricsPort::many("evaluations", "What was measured of each of them, in the same order.")
+        .or_none()
+        .tolerant();
+/// The metrics beside those of the best model: models compared, models that failed, the place of the best one.
 const COUNT: &str = "models";
 const FAILED: &str = "failed";
 const BEST: &str = "best";
@@ -53,52 +62,32 @@ impl Describe for BestModel {
     const NAME: &'static str = "BestModel";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[
-        Port::model(MODELS, "The models to choose from.")
-            .many()
-            .named()
-            .measured()
-            .tolerant(),
-        Port {
-            name: EVALUATIONS,
-            kind: Kind::Metrics,
-            required: false,
-            many: true,
-            named: false,
-            measured: false,
-            tolerant: true,
-            doc: "What was measured of each of them, in the same order.",
-        },
-    ];
+    const PORTS: &'static [Port] = &[MODELS.port(), EVALUATIONS.port()];
     const EXAMPLE: &'static str =
         "op: BestModel\ninputs: { small: model_32, large: model_64 }\nwith: { metric: recall_at_10 }\n";
 }
 
 impl BestModel {
-    /// The names that every model has the metrics under, as far as they are known without a run.
-    fn known(inputs: &Inputs<NodeType>) -> Vec<String> {
-        let evaluated = inputs.0.iter().any(|input| input.port == EVALUATIONS);
-        let port = if evaluated { EVALUATIONS } else { MODELS };
-        let mut names = inputs
-            .0
-            .iter()
-            .filter(|input| input.port == port)
-            .map(|input| match &input.value {
-                NodeType::Metrics(names) => names.clone(),
-                NodeType::Model(model) => model.metrics.clone(),
-                NodeType::Dataset(_) | NodeType::Receipt => Vec::new(),
-            });
-        let first = names.next().unwrap_or_default();
-        names.fold(first, |all, own| {
-            all.into_iter().filter(|name| own.contains(name)).collect()
-        })
+    /// The metrics that every model is known to have before the run.
+    fn known(inputs: &Inputs<NodeType>) -> Result<Vec<String>, Vec<Problem>> {
+        let evaluations = EVALUATIONS.input_types(inputs)?;
+        let mut names: Vec<&Vec<String>> = evaluations.iter().map(|evaluation| evaluation.value).collect();
+        if names.is_empty() {
+            let models = MODELS.input_types(inputs)?;
+            names.extend(models.iter().map(|model| &model.value.metrics));
+        }
+        let Some((first, others)) = names.split_first() else {
+            return Ok(Vec::new());
+        };
+        let of_all = |name: &&String| others.iter().all(|own| own.contains(name));
+        Ok(first.iter().filter(of_all).cloned().collect())
     }
 
-    /// The place of the best value.
+    /// The index of the best value.
     fn best(&self, values: &[f64]) -> Option<usize> {
-        let better = |new: f64, old: f64| match self.goal {
-            Goal::Max => new > old,
-            Goal::Min => new < old,
+        let better = |new: f64, old: f64| match self.direction {
+            Direction::Max => new > old,
+            Direction::Min => new < old,
         };
         let numbers = values.iter().enumerate().filter(|(_, value)| !value.is_nan());
         let best = numbers.reduce(|best, next| if better(*next.1, *best.1) { next } else { best });
@@ -113,11 +102,11 @@ impl BestModel {
             }
         }
         let mut order: Vec<usize> = (0..standings.len()).collect();
-        let key = |place: usize| match (standings[place].1, self.goal) {
+        let key = |place: usize| match (standings[place].1, self.direction) {
             (Err(_), _) => (true, f64::INFINITY),
             (Ok(value), _) if value.is_nan() => (false, f64::INFINITY),
-            (Ok(value), Goal::Max) => (false, -value),
-            (Ok(value), Goal::Min) => (false, value),
+            (Ok(value), Direction::Max) => (false, -value),
+            (Ok(value), Direction::Min) => (false, value),
         };
         order.sort_by(|&a, &b| {
             let ((failed, value), (other_failed, other)) = (key(a), key(b));
@@ -154,34 +143,30 @@ impl BestModel {
     }
 }
 
-/// A model's name, and the value that it is compared by or why there is none.
+/// A model's name, and its metric or the error.
 type Standing<'a> = (&'a str, Result<f64, &'a str>);
 
-/// A model, and what was measured of it; or why there is none.
+/// A model with its metrics, or the error.
 type Contestant<'a> = Result<(&'a ModelFiles, &'a BTreeMap<String, f64>), &'a str>;
 
-/// The type of any of these models: what they do not have in common is not known before the run.
+/// The common type of the models: facts that differ between them are not known before the run.
 fn common(models: &[&ModelType], metrics: Vec<String>) -> Result<ModelType, Vec<Problem>> {
     let Some(first) = models.first() else {
         return Err(vec![
-            Problem::new("bad-input", "there is no model to choose from").at_port(MODELS),
+            Problem::new(Code::BadInput, "no model is connected").at_port(MODELS.name()),
         ]);
     };
     let mut common = (*first).clone();
     for model in &models[1..] {
-        let like = |m: &ModelType| (m.query.clone(), m.item.clone(), m.user_id.clone(), m.item_id.clone());
-        if like(model) != like(first) {
-            let problem = Problem::new("bad-input", "these models are not of the same columns").at_port(MODELS);
+        if (&model.family, &model.inputs) != (&first.family, &first.inputs) {
+            let problem = Problem::new(Code::BadInput, "the models have different columns").at_port(MODELS.name());
             return Err(vec![
-                problem.help("only models that can stand for each other are compared"),
+                problem.help("only models with the same input columns can be compared"),
             ]);
         }
-        if model.dim != common.dim {
-            common.dim = None;
-        }
-        if model.score != common.score {
-            common.score = None;
-        }
+        common
+            .properties
+            .retain(|name, value| model.properties.get(name) == Some(value));
     }
     common.metrics = metrics;
     Ok(common)
@@ -189,33 +174,27 @@ fn common(models: &[&ModelType], metrics: Vec<String>) -> Result<ModelType, Vec<
 
 impl Operator for BestModel {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let models: Vec<&ModelType> = inputs
-            .values()
-            .filter_map(|value| match value {
-                NodeType::Model(model) => Some(model),
-                _ => None,
-            })
-            .collect();
-        let evaluations = inputs.0.iter().filter(|input| input.port == EVALUATIONS).count();
+        let models: Vec<&ModelType> = MODELS.input_types(inputs)?.iter().map(|model| model.value).collect();
+        let evaluations = EVALUATIONS.all(inputs).count();
         if evaluations > 0 && evaluations != models.len() {
             let text = format!("{} models, but {evaluations} evaluations", models.len());
-            return Err(vec![Problem::new("bad-input", text).at_port(EVALUATIONS)]);
+            return Err(vec![Problem::new(Code::BadInput, text).at_port(EVALUATIONS.name())]);
         }
         if !self.trials.is_empty() && self.trials.len() != models.len() {
             let text = format!("{} models, but {} trials", models.len(), self.trials.len());
-            return Err(vec![Problem::new("bad-config", text).at("trials")]);
+            return Err(vec![Problem::new(Code::BadConfig, text).at("trials")]);
         }
-        let mut known = Self::known(inputs);
+        let mut known = Self::known(inputs)?;
         if !known.contains(&self.metric) {
             let names: Vec<&str> = known.iter().map(String::as_str).collect();
             let help = if names.is_empty() {
-                "these models measure nothing themselves: connect an evaluation of each, or give the sweep a `judge`"
+                "these models have no metrics of their own: connect an evaluation of each, or give the sweep an `evaluate`"
                     .to_owned()
             } else {
                 suggest::sentence(&self.metric, &names, "metrics")
             };
-            let text = format!("there is no metric `{}` of every model", self.metric);
-            return Err(vec![Problem::new("unknown-metric", text).at("metric").help(help)]);
+            let text = format!("not every model has a metric `{}`", self.metric);
+            return Err(vec![Problem::new(Code::UnknownMetric, text).at("metric").help(help)]);
         }
         known.extend([COUNT, FAILED, BEST].map(str::to_owned));
         Ok(NodeType::Model(common(&models, known)?))
@@ -226,20 +205,19 @@ impl Operator for BestModel {
     }
 }
 
-/// The models, each under its name.
+/// The models by name.
 fn contestants(inputs: &Inputs<Artifact>) -> Result<Vec<(&str, Contestant<'_>)>> {
-    let on = |port: &'static str| inputs.0.iter().filter(move |input| input.port == port);
-    let evaluated = on(EVALUATIONS).next().is_some();
-    let mut evaluations = on(EVALUATIONS).map(|input| &input.value);
+    let evaluated = EVALUATIONS.is_connected(inputs);
+    let mut evaluations = EVALUATIONS.all(inputs).map(|input| &input.value);
     let mut out = Vec::new();
-    for input in on(MODELS) {
+    for input in MODELS.all(inputs) {
         let contestant = match (&input.value, evaluations.next()) {
             (Artifact::Failed(reason), _) | (_, Some(Artifact::Failed(reason))) => Err(reason.as_str()),
             (Artifact::Model(model), Some(Artifact::Metrics(metrics))) => Ok((model, metrics)),
             (Artifact::Model(model), None) if !evaluated => Ok((model, &model.metrics)),
             _ => {
                 return Err(OperatorError::invalid(format!(
-                    "nothing was measured of `{}`",
+                    "there is no evaluation of `{}`",
                     input.label
                 )));
             }
@@ -264,9 +242,8 @@ impl Task for BestModel {
         let values: Vec<f64> = standings.iter().map(|(_, value)| value.unwrap_or(f64::NAN)).collect();
         let place = self.best(&values);
         let best = place.and_then(|place| Some((place, contestants[place].1.ok()?)));
-        let (place, (model, measured)) = best.ok_or_else(|| {
-            OperatorError::invalid(format!("`{}` is not a number for any of the models", self.metric))
-        })?;
+        let (place, (model, measured)) =
+            best.ok_or_else(|| OperatorError::invalid(format!("`{}` is NaN for all models", self.metric)))?;
         let all = standings.len();
         let failed = standings.iter().filter(|(_, value)| value.is_err()).count();
         let mut metrics = measured.clone();
@@ -274,7 +251,9 @@ impl Task for BestModel {
         metrics.insert(FAILED.to_owned(), failed as f64);
         metrics.insert(BEST.to_owned(), (place + 1) as f64);
         let warning = || {
-            format!("{failed} of {all} models failed: this is the best of the others, and a next run tries them again")
+            format!(
+                "{failed} of {all} models failed: this is the best of the others; the next run retries the failed ones"
+            )
         };
         let report = Report {
             facts: vec![("best".to_owned(), standings[place].0.to_owned())],
@@ -289,7 +268,7 @@ impl Task for BestModel {
     }
 }
 
-/// The same model once more: its files are copied, since those in the store are never moved.
+/// Copies the selected model: files in the store are never moved.
 fn handed_on(model: &ModelFiles, context: &Context) -> Result<TaskResult> {
     let mut files = BTreeMap::new();
     for (name, path) in &model.files {
@@ -309,27 +288,27 @@ fn handed_on(model: &ModelFiles, context: &Context) -> Result<TaskResult> {
 mod tests {
     use super::*;
 
-    fn best_model(goal: Goal) -> BestModel {
+    fn best_model(direction: Direction) -> BestModel {
         let trial = |dim: i64| Map::from_iter([("dim".to_owned(), Value::from(dim))]);
         BestModel {
             metric: "recall_at_10".to_owned(),
-            goal,
+            direction,
             trials: vec![trial(8), trial(16), trial(32)],
         }
     }
 
     #[test]
     fn the_first_of_equals_and_never_what_is_not_a_number() {
-        let most = best_model(Goal::Max);
+        let most = best_model(Direction::Max);
         assert_eq!(most.best(&[0.1, 0.3, 0.3]), Some(1));
         assert_eq!(most.best(&[f64::NAN, 0.1, f64::NAN]), Some(1));
         assert_eq!(most.best(&[f64::NAN]), None);
-        assert_eq!(best_model(Goal::Min).best(&[0.2, 0.1, 0.3]), Some(1));
+        assert_eq!(best_model(Direction::Min).best(&[0.2, 0.1, 0.3]), Some(1));
     }
 
     #[test]
     fn the_table_has_the_best_first_and_what_tells_the_models_apart() {
-        let most = best_model(Goal::Max);
+        let most = best_model(Direction::Max);
         let table = most.table(&[("a", Ok(0.1)), ("b", Ok(f64::NAN)), ("c", Ok(0.2))], 2);
         assert_eq!(table.columns, ["", "dim", "recall_at_10"]);
         assert_eq!(
@@ -340,7 +319,7 @@ mod tests {
 
     #[test]
     fn the_table_has_what_failed_at_its_end_with_the_reason() {
-        let table = best_model(Goal::Min).table(&[("a", Err("too fast")), ("b", Ok(f64::NAN)), ("c", Ok(0.2))], 2);
+        let table = best_model(Direction::Min).table(&[("a", Err("too fast")), ("b", Ok(f64::NAN)), ("c", Ok(0.2))], 2);
         assert_eq!(table.columns, ["", "dim", "recall_at_10", "why"]);
         assert_eq!(
             table.rows,

@@ -1,7 +1,7 @@
-//! Operators that choose or combine models.
+//! Operators that select or combine models.
 
 pub(crate) mod best_model;
 pub(crate) mod ensemble;
 
-pub use best_model::{BestModel, Goal};
+pub use best_model::{BestModel, Direction};
 pub use ensemble::Ensemble;

@@ -1,4 +1,4 @@
-//! The catalogue: every item that was trained on, with its features and how often it occurred.
+//! The catalogue: the items of the training data with their features and frequencies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -12,12 +12,12 @@ use crate::data::id_mapping::Originals;
 use towline_api::{Cancel, Column, OperatorError, Result, Schema, TableFile};
 use towline_tables::TableWriter;
 
-/// The file of a model's catalogue.
+/// File name of a model's catalogue.
 pub(crate) const ITEMS: &str = "items.parquet";
-/// Its column of occurrences; the underscore keeps it apart from the item's own columns.
+/// Frequency column; the underscore avoids a clash with item columns.
 const COUNT: &str = "_count";
 
-/// The distinct items of a table, by encoded id.
+/// Distinct items by encoded id.
 #[derive(Debug, Clone)]
 pub(crate) struct Items {
     table: EncodedTable,
@@ -27,7 +27,7 @@ pub(crate) struct Items {
 }
 
 impl Items {
-    /// The items of `train`; the features are those of an item's first row.
+    /// The items of `train`; features are taken from an item's first row.
     pub(crate) fn collect(train: &EncodedTable, columns: &Schema, item_id: &str) -> Result<Self> {
         let mut found: BTreeMap<i64, (usize, u64)> = BTreeMap::new();
         for (row, &id) in train.single(item_id)?.iter().enumerate() {
@@ -44,7 +44,7 @@ impl Items {
         })
     }
 
-    /// These distinct items, which occurred so often.
+    /// A table of distinct items with these frequencies.
     pub(crate) fn distinct(table: EncodedTable, counts: Vec<u64>, columns: &Schema, item_id: &str) -> Self {
         Items {
             table,
@@ -54,7 +54,7 @@ impl Items {
         }
     }
 
-    /// The same with those of `others` that are not among them yet, which never occurred.
+    /// Adds the items of `others` that are missing here, with frequency 0.
     pub(crate) fn and(self, others: &Self) -> Result<Self> {
         let known: std::collections::HashSet<i64> = self.table.single(&self.item_id)?.iter().copied().collect();
         let ids = others.table.single(&self.item_id)?;
@@ -73,7 +73,7 @@ impl Items {
         })
     }
 
-    /// Writes them as Parquet, in order of the encoded id.
+    /// Writes the items as Parquet, ordered by encoded id.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let mut schema = self.columns.clone();
         schema.columns.push(Column::new(COUNT, DataType::UInt64, false));
@@ -89,7 +89,7 @@ impl Items {
         writer.finish().map(|_| ())
     }
 
-    /// Reads what [`Items::write`] wrote.
+    /// Reads a file written by [`Items::write`].
     pub(crate) fn read(path: &Path, columns: &Schema, item_id: &str, cancel: &Cancel) -> Result<Self> {
         let file = TableFile {
             path: path.to_owned(),
@@ -102,7 +102,8 @@ impl Items {
             let column = batch
                 .column_by_name(COUNT)
                 .and_then(|column| column.as_primitive_opt::<UInt64Type>());
-            let column = column.ok_or_else(|| OperatorError::invalid("the model's catalogue has no counts"))?;
+            let column =
+                column.ok_or_else(|| OperatorError::internal("the model's catalogue has no column of frequencies"))?;
             counts.extend_from_slice(column.values());
         }
         Ok(Items {
@@ -114,12 +115,12 @@ impl Items {
     }
 }
 
-/// The items that can be recommended (reserved ids cannot), by original id: the order in which ties are broken.
+/// Recommendable items (reserved ids are not), ordered by original id, which breaks ties.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalogue {
-    /// Their features.
+    /// Item features.
     pub(crate) table: EncodedTable,
-    /// Their original ids.
+    /// Original ids.
     pub(crate) original: ArrayRef,
     /// Row by encoded id.
     pub(crate) rows: HashMap<i64, u32>,
@@ -128,7 +129,7 @@ pub(crate) struct Catalogue {
 }
 
 impl Catalogue {
-    /// The catalogue of these items.
+    /// Builds the catalogue.
     pub(crate) fn new(items: &Items, originals: &Originals) -> Result<Self> {
         let all = items.table.single(&items.item_id)?;
         let kept: Vec<usize> = (0..all.len()).filter(|&row| !originals.is_reserved(all[row])).collect();
@@ -145,17 +146,17 @@ impl Catalogue {
         })
     }
 
-    /// Whether the id stands for no item of its own: several items may share it.
+    /// Whether the id is reserved: padding, null, or an out-of-vocabulary bucket that items share.
     pub(crate) fn is_reserved(&self, id: i64) -> bool {
         self.originals.is_reserved(id)
     }
 
-    /// What the ids of items stand for.
+    /// The mapping from encoded to original item ids.
     pub(crate) fn originals(&self) -> &Originals {
         &self.originals
     }
 
-    /// How often each item occurred.
+    /// Frequency of each item.
     pub(crate) fn counts(&self) -> &[u64] {
         &self.counts
     }
@@ -165,13 +166,13 @@ impl Catalogue {
         self.original.len()
     }
 
-    /// The share of each item in the interactions with the catalogue.
+    /// Relative frequency of each item.
     pub(crate) fn shares(&self) -> Vec<f64> {
         let total = self.counts.iter().sum::<u64>().max(1) as f64;
         self.counts.iter().map(|&count| count as f64 / total).collect()
     }
 
-    /// Whether an item is among the most frequent ones that make up half of the interactions.
+    /// Whether each item is in the head: the most frequent items that make up half of the interactions.
     pub(crate) fn head(&self) -> Vec<bool> {
         let (mut head, mut left) = (vec![false; self.len()], self.counts.iter().sum::<u64>() as f64 / 2.0);
         for row in self.by_popularity() {
@@ -184,13 +185,13 @@ impl Catalogue {
         head
     }
 
-    /// All rows, most frequent first, ties by original id.
+    /// All rows by frequency descending, ties by original id.
     pub(crate) fn by_popularity(&self) -> Vec<u32> {
         by_count(&self.counts)
     }
 }
 
-/// Rows with the highest counts first, ties by row.
+/// Rows by count descending, ties by row.
 pub(crate) fn by_count(counts: &[u64]) -> Vec<u32> {
     let mut rows: Vec<u32> = (0..counts.len() as u32).collect();
     rows.sort_by_key(|&row| std::cmp::Reverse(counts[row as usize]));

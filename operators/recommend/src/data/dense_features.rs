@@ -1,4 +1,4 @@
-//! Columns of numbers: one a row, or vectors of one length.
+//! Dense features: numbers and vectors of equal length.
 
 use std::sync::Arc;
 
@@ -7,28 +7,28 @@ use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float32Type};
 
-use towline_api::{Column, OperatorError, Result};
+use towline_api::{OperatorError, Result};
 
-/// Lists of these lengths, one after the other.
+/// A list array with these lengths over the concatenated `values`.
 pub(crate) fn lists(element: DataType, lengths: impl IntoIterator<Item = usize>, values: ArrayRef) -> Result<ArrayRef> {
     let field = Arc::new(Field::new_list_field(element, true));
     let offsets = OffsetBuffer::from_lengths(lengths);
     Ok(Arc::new(ListArray::try_new(field, offsets, values, None)?))
 }
 
-/// The numbers of one column, row by row.
+/// The dense features of one column.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Numbers {
-    /// Numbers of a row; unknown, and 0, as long as there are no rows of lists.
+    /// Numbers per row; 0 until the first row of a list column is added.
     pub(crate) width: usize,
-    /// Whether the column holds lists, be it of one number.
+    /// Whether the column holds lists, even of length one.
     list: bool,
     /// Row-major [rows, width].
     pub(crate) values: Vec<f32>,
 }
 
 impl Numbers {
-    /// A column of these numbers.
+    /// A column with these values.
     #[cfg(test)]
     pub(crate) fn of(width: usize, values: Vec<f32>) -> Self {
         Numbers {
@@ -38,7 +38,7 @@ impl Numbers {
         }
     }
 
-    /// No rows.
+    /// A column without rows.
     pub(crate) fn empty(list: bool) -> Self {
         Numbers {
             width: usize::from(!list),
@@ -47,7 +47,7 @@ impl Numbers {
         }
     }
 
-    /// The numbers of a row.
+    /// The features of a row.
     pub(crate) fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.width..(row + 1) * self.width]
     }
@@ -60,13 +60,13 @@ impl Numbers {
             return Ok(());
         }
         let text = format!(
-            "`{name}` holds lists of {} and of {width} numbers: vectors are all of one length",
+            "`{name}` holds lists of {} and of {width} numbers: all vectors must have the same length",
             self.width
         );
         Err(OperatorError::invalid(text))
     }
 
-    /// Adds the rows of another column.
+    /// Appends another column.
     pub(crate) fn extend(&mut self, other: &Self, name: &str) -> Result<()> {
         if !other.values.is_empty() {
             self.set_width(other.width, name)?;
@@ -75,7 +75,7 @@ impl Numbers {
         Ok(())
     }
 
-    /// The given rows, in the given order.
+    /// Selects rows in the given order.
     pub(crate) fn select(&self, rows: &[usize]) -> Self {
         Numbers {
             values: rows.iter().flat_map(|&row| self.row(row)).copied().collect(),
@@ -83,12 +83,10 @@ impl Numbers {
         }
     }
 
-    /// Adds the rows of an array.
-    pub(crate) fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
-        let name = &column.name;
+    /// Appends an Arrow array.
+    pub(crate) fn append(&mut self, array: &ArrayRef, name: &str) -> Result<()> {
         let missing = || {
-            let text =
-                format!("`{name}` has missing values, of which no tower knows anything: put FillMissing before it");
+            let text = format!("`{name}` has missing values, which a tower cannot read: put FillMissing before it");
             OperatorError::invalid(text)
         };
         if array.null_count() > 0 {
@@ -109,7 +107,8 @@ impl Numbers {
         let numbers = cast(&numbers, &DataType::Float32)?;
         let numbers = numbers.as_primitive::<Float32Type>().values();
         if let Some(x) = numbers.iter().find(|x| !x.is_finite()) {
-            let text = format!("`{name}` holds {x}, which no tower can learn from: put FillMissing or Clip before it");
+            let text =
+                format!("`{name}` holds {x}, but a tower needs finite numbers: put FillMissing or Clip before it");
             return Err(OperatorError::invalid(text));
         }
         self.values.extend_from_slice(numbers);
@@ -120,11 +119,12 @@ impl Numbers {
         let lists = array.as_list::<O>();
         for row in 0..lists.len() {
             let width = lists.value_length(row).as_usize();
-            // The first row decides.
+            // The first row determines the width.
             if row == 0 || width != self.width {
                 self.set_width(width, name)?;
                 if row > 0 && width != lists.value_length(0).as_usize() {
-                    let text = format!("`{name}` holds lists of several lengths: vectors are all of one length");
+                    let text =
+                        format!("`{name}` holds lists of different lengths: all vectors must have the same length");
                     return Err(OperatorError::invalid(text));
                 }
             }
@@ -134,13 +134,12 @@ impl Numbers {
         Ok(lists.values().slice(start, end - start))
     }
 
-    /// The column as an Arrow array.
-    pub(crate) fn to_arrow(&self) -> Result<ArrayRef> {
+    /// Converts `rows` rows to an Arrow array.
+    pub(crate) fn to_arrow(&self, rows: usize) -> Result<ArrayRef> {
         let values: ArrayRef = Arc::new(Float32Array::from(self.values.clone()));
         if !self.list {
             return Ok(values);
         }
-        let rows = self.values.len() / self.width.max(1);
         lists(DataType::Float32, std::iter::repeat_n(self.width, rows), values)
     }
 }
@@ -149,7 +148,7 @@ impl Numbers {
 mod tests {
     use super::*;
     use crate::data::feature_column::{Cells, Kind};
-    use towline_api::Tag;
+    use towline_api::{Column, Tag};
 
     fn vectors(data_type: DataType) -> Column {
         Column::new("v", data_type, true).with_tag(Tag::Embedding)
@@ -165,7 +164,7 @@ mod tests {
         let mut cells = Cells::empty(&column);
         cells.append(&list(&[]), &column).unwrap();
         cells.append(&list(&[&[1.0, 2.0], &[3.0, 4.0]]), &column).unwrap();
-        // A part of an array has its own rows alone.
+        // A sliced array must contribute its own rows only.
         cells
             .append(&list(&[&[9.0, 9.0], &[5.0, 6.0]]).slice(1, 1), &column)
             .unwrap();
@@ -174,11 +173,11 @@ mod tests {
         };
         assert_eq!((numbers.width, numbers.row(2)), (2, &[5.0, 6.0][..]));
         let mut again = Cells::empty(&column);
-        again.append(&cells.to_arrow().unwrap(), &column).unwrap();
+        again.append(&cells.to_arrow(2).unwrap(), &column).unwrap();
         assert_eq!(again, cells);
         for rows in [&[&[1.0_f32][..]][..], &[&[1.0, 2.0], &[1.0]]] {
             let error = cells.clone().append(&list(rows), &column).unwrap_err();
-            assert!(error.to_string().contains("one length"), "{error}");
+            assert!(error.to_string().contains("same length"), "{error}");
             assert!(
                 Cells::empty(&column)
                     .append(&list(&[&[1.0], &[1.0, 2.0]]), &column)

@@ -1,4 +1,4 @@
-//! What a column of a model holds in memory: ids, or numbers.
+//! Input features of a tower, column by column: ids or dense features.
 
 use std::sync::Arc;
 
@@ -6,23 +6,22 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Int64Type};
 
 use crate::data::dense_features::{Numbers, lists};
-use crate::data::row_blocks::{many, one};
 use towline_api::{Column, OperatorError, Result, Tag};
 
-/// What a tower can read.
+/// Input types of a tower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Encoded categories, or lists of them.
     Ids,
-    /// A number a row.
+    /// One number per row.
     Number,
-    /// Lists of numbers, all of one length.
+    /// Lists of numbers of equal length.
     Vector,
 }
 
 impl Kind {
-    /// What a column holds, if a tower can read it. A number has to say by the tag `continuous` that it is none of an id
-    /// that somebody forgot to encode.
+    /// The input type of a column, or `None` if a tower cannot read it. A number must have the tag `continuous`, so
+    /// that an id that was not encoded is not read as a number.
     pub(crate) fn of(column: &Column) -> Option<Self> {
         let element = column.element_type();
         if column.is_list() {
@@ -41,16 +40,16 @@ impl Kind {
     }
 }
 
-/// The ids of one encoded column, row by row.
+/// The ids of an encoded column.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Ids {
-    /// One id a row.
+    /// One id per row.
     Single(Vec<i64>),
-    /// Any number of ids a row: those of row `r` are `values[offsets[r]..offsets[r + 1]]`.
+    /// Lists of ids: row `r` is `values[offsets[r]..offsets[r + 1]]`.
     Lists {
-        /// Where each row begins, and the end of the last one.
+        /// Start of each row, and the end of the last one.
         offsets: Vec<usize>,
-        /// The ids of all rows.
+        /// Concatenated ids.
         values: Vec<i64>,
     },
 }
@@ -89,7 +88,11 @@ impl Ids {
                 offsets.extend(more_offsets[1..].iter().map(|offset| before + offset));
                 values.extend_from_slice(more);
             }
-            _ => return Err(OperatorError::invalid("a column of lists meets one without")),
+            _ => {
+                return Err(OperatorError::internal(
+                    "a column of lists cannot be joined with a column of single ids",
+                ));
+            }
         }
         Ok(())
     }
@@ -109,34 +112,39 @@ impl Ids {
         }
     }
 
-    fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
-        let wrong = || OperatorError::invalid(format!("`{}` does not hold encoded ids without nulls", column.name));
-        let before = match self {
+    /// Appends an array without a check of the domain; returns the index of the first new id.
+    fn push(&mut self, array: &ArrayRef, name: &str) -> Result<usize> {
+        let wrong = || OperatorError::invalid(format!("`{name}` does not hold encoded ids without nulls"));
+        let whole = |array: &ArrayRef| {
+            let ids = array
+                .as_primitive_opt::<Int64Type>()
+                .filter(|ids| ids.null_count() == 0);
+            ids.cloned().ok_or_else(wrong)
+        };
+        match self {
             Ids::Single(ids) => {
-                let array = array
-                    .as_primitive_opt::<Int64Type>()
-                    .filter(|a| a.null_count() == 0)
-                    .ok_or_else(wrong)?;
                 let before = ids.len();
-                ids.extend_from_slice(array.values());
-                before
+                ids.extend_from_slice(whole(array)?.values());
+                Ok(before)
             }
             Ids::Lists { offsets, values } => {
                 let lists = array.as_list_opt::<i32>().ok_or_else(wrong)?;
                 let before = values.len();
                 for row in 0..lists.len() {
                     if lists.is_valid(row) {
-                        let list = lists.value(row);
-                        let ids = list.as_primitive_opt::<Int64Type>().filter(|a| a.null_count() == 0);
-                        values.extend_from_slice(ids.ok_or_else(wrong)?.values());
+                        values.extend_from_slice(whole(&lists.value(row))?.values());
                     }
                     offsets.push(values.len());
                 }
-                before
+                Ok(before)
             }
-        };
+        }
+    }
+
+    fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
+        let before = self.push(array, &column.name)?;
         let (Ids::Single(values) | Ids::Lists { values, .. }) = self;
-        // An id outside its domain would read past an embedding table.
+        // An id outside the domain would be read beyond the embedding table.
         let size = column
             .domain
             .as_ref()
@@ -165,17 +173,17 @@ impl Ids {
     }
 }
 
-/// One column.
+/// A feature column.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Cells {
-    /// Of ids.
+    /// Categorical ids.
     Ids(Ids),
-    /// Of numbers.
+    /// Dense features.
     Numbers(Numbers),
 }
 
 impl Cells {
-    /// No rows of a column.
+    /// A column without rows.
     pub(crate) fn empty(column: &Column) -> Self {
         match Kind::of(column) {
             Some(Kind::Number) => Cells::Numbers(Numbers::empty(false)),
@@ -184,26 +192,26 @@ impl Cells {
         }
     }
 
-    /// Adds the rows of an array, which the column must allow.
+    /// Appends an Arrow array, after checking it against the column.
     pub(crate) fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
         match self {
             Cells::Ids(ids) => ids.append(array, column),
-            Cells::Numbers(numbers) => numbers.append(array, column),
+            Cells::Numbers(numbers) => numbers.append(array, &column.name),
         }
     }
 
-    /// Adds the rows of the same column `name` of another table.
+    /// Appends the column `name` of another table.
     pub(crate) fn extend(&mut self, other: &Self, name: &str) -> Result<()> {
         match (self, other) {
             (Cells::Ids(ids), Cells::Ids(more)) => ids.extend(more),
             (Cells::Numbers(numbers), Cells::Numbers(more)) => numbers.extend(more, name),
-            _ => Err(OperatorError::invalid(format!(
-                "`{name}` holds ids, and numbers elsewhere"
+            _ => Err(OperatorError::internal(format!(
+                "`{name}` holds ids in one table and numbers in another"
             ))),
         }
     }
 
-    /// The given rows, in the given order.
+    /// Selects rows in the given order.
     pub(crate) fn select(&self, rows: &[usize]) -> Self {
         match self {
             Cells::Ids(ids) => Cells::Ids(ids.select(rows)),
@@ -211,7 +219,7 @@ impl Cells {
         }
     }
 
-    /// Whether row `a` holds what row `b` of `other` does.
+    /// Whether row `a` equals row `b` of `other`.
     pub(crate) fn same(&self, a: usize, other: &Self, b: usize) -> bool {
         match (self, other) {
             (Cells::Ids(x), Cells::Ids(y)) => x.row(a) == y.row(b),
@@ -220,7 +228,7 @@ impl Cells {
         }
     }
 
-    /// Adds a row to a key: led by how many ids it has, or its numbers bit by bit.
+    /// Appends a row to a key: ids preceded by their number, or the bits of the numbers.
     pub(crate) fn add_to_key(&self, row: usize, key: &mut Vec<i64>) {
         match self {
             Cells::Ids(ids) => {
@@ -232,7 +240,7 @@ impl Cells {
         }
     }
 
-    /// Their memory, in bytes.
+    /// Memory use in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Cells::Ids(Ids::Single(ids)) => 8 * ids.len(),
@@ -241,7 +249,7 @@ impl Cells {
         }
     }
 
-    /// Leaves the first `rows` rows.
+    /// Keeps the first `rows` rows.
     pub(crate) fn truncate(&mut self, rows: usize) {
         match self {
             Cells::Ids(Ids::Single(ids)) => ids.truncate(rows),
@@ -253,49 +261,19 @@ impl Cells {
         }
     }
 
-    /// Writes all rows, little-endian: of lists the lengths first, of numbers the width.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    /// Appends an array that [`Self::to_arrow`] made of a column of the same type.
+    pub(crate) fn append_stored(&mut self, array: &ArrayRef, name: &str) -> Result<()> {
         match self {
-            Cells::Ids(Ids::Single(ids)) => ids.iter().for_each(|id| out.extend(id.to_le_bytes())),
-            Cells::Ids(Ids::Lists { offsets, values }) => {
-                let lengths = offsets.windows(2).map(|pair| (pair[1] - pair[0]) as u32);
-                lengths.for_each(|length| out.extend(length.to_le_bytes()));
-                out.extend(values.iter().flat_map(|id| id.to_le_bytes()));
-            }
-            Cells::Numbers(numbers) => {
-                out.extend((numbers.width as u32).to_le_bytes());
-                numbers.values.iter().for_each(|x| out.extend(x.to_le_bytes()));
-            }
+            Cells::Ids(ids) => ids.push(array, name).map(|_| ()),
+            Cells::Numbers(numbers) => numbers.append(array, name),
         }
     }
 
-    /// Adds the `rows` rows that [`Cells::write`] wrote; `None` if there are no such rows.
-    pub(crate) fn read_more(&mut self, rows: usize, bytes: &mut &[u8]) -> Option<()> {
-        match self {
-            Cells::Ids(Ids::Single(ids)) => ids.extend(many(bytes, rows, i64::from_le_bytes)?),
-            Cells::Ids(Ids::Lists { offsets, values }) => {
-                for length in many(bytes, rows, u32::from_le_bytes)? {
-                    offsets.push(offsets.last()? + length as usize);
-                }
-                let more = offsets.last()?.checked_sub(values.len())?;
-                values.extend(many(bytes, more, i64::from_le_bytes)?);
-            }
-            Cells::Numbers(numbers) => {
-                let width = one(bytes, u32::from_le_bytes)? as usize;
-                if rows > 0 {
-                    numbers.width = width;
-                }
-                numbers.values.extend(many(bytes, rows * width, f32::from_le_bytes)?);
-            }
-        }
-        Some(())
-    }
-
-    /// The column as an Arrow array.
-    pub(crate) fn to_arrow(&self) -> Result<ArrayRef> {
+    /// Converts `rows` rows to an Arrow array.
+    pub(crate) fn to_arrow(&self, rows: usize) -> Result<ArrayRef> {
         match self {
             Cells::Ids(ids) => ids.to_arrow(),
-            Cells::Numbers(numbers) => numbers.to_arrow(),
+            Cells::Numbers(numbers) => numbers.to_arrow(rows),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Encoded columns in memory.
+//! Feature columns of the same rows, in memory.
 
 use arrow::array::ArrayRef;
 
@@ -6,7 +6,7 @@ use crate::data::dense_features::Numbers;
 use crate::data::feature_column::{Cells, Ids};
 use towline_api::{Cancel, Column, OperatorError, Result, TableFile};
 
-/// Encoded columns of the same rows.
+/// Feature columns of the same rows.
 #[derive(Debug, Clone)]
 pub(crate) struct EncodedTable {
     columns: Vec<(String, Cells)>,
@@ -15,7 +15,7 @@ pub(crate) struct EncodedTable {
 }
 
 impl EncodedTable {
-    /// The named columns of all of `tables`, one after the other.
+    /// Reads the columns from all `tables`, concatenated.
     pub(crate) fn read<'a>(
         tables: impl IntoIterator<Item = &'a TableFile>,
         columns: &[&Column],
@@ -26,7 +26,7 @@ impl EncodedTable {
         Ok(all)
     }
 
-    /// The same, batch by batch.
+    /// Reads the columns batch by batch.
     pub(crate) fn scan<'a>(
         tables: impl IntoIterator<Item = &'a TableFile>,
         columns: &[&Column],
@@ -42,7 +42,7 @@ impl EncodedTable {
                 encoded.rows = batch.num_rows();
                 for (column, (name, cells)) in columns.iter().zip(&mut encoded.columns) {
                     let array = batch.column_by_name(name);
-                    let array = array.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+                    let array = array.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
                     cells.append(array, column)?;
                 }
                 each(encoded)?;
@@ -51,7 +51,7 @@ impl EncodedTable {
         Ok(())
     }
 
-    /// No rows of these columns.
+    /// A table without rows.
     pub(crate) fn empty(columns: &[&Column]) -> Self {
         EncodedTable {
             columns: columns.iter().map(|c| (c.name.clone(), Cells::empty(c))).collect(),
@@ -59,7 +59,7 @@ impl EncodedTable {
         }
     }
 
-    /// Adds rows of the same columns.
+    /// Appends another table.
     pub(crate) fn append(&mut self, other: &Self) -> Result<()> {
         for ((name, cells), (_, more)) in self.columns.iter_mut().zip(&other.columns) {
             cells.extend(more, name)?;
@@ -68,56 +68,56 @@ impl EncodedTable {
         Ok(())
     }
 
-    /// Its memory, in bytes.
+    /// Memory use in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.columns.iter().map(|(_, cells)| cells.bytes()).sum()
     }
 
-    /// A table of these columns.
+    /// A table with these columns.
     #[cfg(test)]
     pub(crate) fn of(columns: Vec<(String, Cells)>, rows: usize) -> Self {
         EncodedTable { columns, rows }
     }
 
-    /// What a column holds.
+    /// A column by name.
     pub(crate) fn cells(&self, name: &str) -> Result<&Cells> {
         let found = self.columns.iter().find(|(column, _)| column == name);
         found
             .map(|(_, cells)| cells)
-            .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+            .ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))
     }
 
-    /// The ids of a column.
+    /// A categorical column by name.
     pub(crate) fn get(&self, name: &str) -> Result<&Ids> {
         match self.cells(name)? {
             Cells::Ids(ids) => Ok(ids),
-            Cells::Numbers(_) => Err(OperatorError::invalid(format!("`{name}` holds numbers, not ids"))),
+            Cells::Numbers(_) => Err(OperatorError::internal(format!("`{name}` holds numbers, not ids"))),
         }
     }
 
-    /// The numbers of a column, which must be `width` a row.
+    /// A dense column by name; it must have `width` numbers per row.
     pub(crate) fn numbers(&self, name: &str, width: usize) -> Result<&Numbers> {
         match self.cells(name)? {
             Cells::Numbers(numbers) if numbers.width == width || self.rows == 0 => Ok(numbers),
             Cells::Numbers(numbers) => Err(OperatorError::invalid(format!(
-                "`{name}` holds {} numbers a row; the model was trained on {width}",
+                "`{name}` has {} numbers per row, but the model was trained on {width}",
                 numbers.width
             ))),
-            Cells::Ids(_) => Err(OperatorError::invalid(format!("`{name}` holds ids, not numbers"))),
+            Cells::Ids(_) => Err(OperatorError::internal(format!("`{name}` holds ids, not numbers"))),
         }
     }
 
-    /// The ids of a column that has one a row.
+    /// A categorical column with one id per row, by name.
     pub(crate) fn single(&self, name: &str) -> Result<&[i64]> {
         match self.get(name)? {
             Ids::Single(ids) => Ok(ids),
-            Ids::Lists { .. } => Err(OperatorError::invalid(format!(
+            Ids::Lists { .. } => Err(OperatorError::internal(format!(
                 "`{name}` holds lists; an id column cannot"
             ))),
         }
     }
 
-    /// The given rows, in the given order.
+    /// Selects rows in the given order.
     pub(crate) fn select(&self, rows: &[usize]) -> Self {
         let columns = self
             .columns
@@ -130,7 +130,7 @@ impl EncodedTable {
         }
     }
 
-    /// The rows of this table, then those of another with the same columns.
+    /// Concatenates two tables with the same columns.
     pub(crate) fn and(&self, other: &Self) -> Result<Self> {
         let columns = self.columns.iter().map(|(name, cells)| {
             let mut cells = cells.clone();
@@ -143,7 +143,7 @@ impl EncodedTable {
         })
     }
 
-    /// The named columns alone.
+    /// Selects columns by name.
     pub(crate) fn project(&self, columns: &[Column]) -> Result<Self> {
         let columns = columns
             .iter()
@@ -154,7 +154,7 @@ impl EncodedTable {
         })
     }
 
-    /// Everything that a row holds: equal for rows that no tower can tell apart.
+    /// A key of all features of a row: equal for rows that a tower cannot distinguish.
     pub(crate) fn key(&self, row: usize, columns: &[Column]) -> Result<Vec<i64>> {
         let mut key = Vec::new();
         for column in columns {
@@ -163,34 +163,32 @@ impl EncodedTable {
         Ok(key)
     }
 
-    /// Whether a row holds what a row of another table with the same columns does.
+    /// Whether two rows have equal features.
     pub(crate) fn same(&self, row: usize, other: &Self, other_row: usize) -> bool {
         let mut columns = self.columns.iter().zip(&other.columns);
         columns.all(|((_, cells), (_, others))| cells.same(row, others, other_row))
     }
 
-    /// Leaves the first `rows` rows.
+    /// Keeps the first `rows` rows.
     pub(crate) fn truncate(&mut self, rows: usize) {
         self.columns.iter_mut().for_each(|(_, cells)| cells.truncate(rows));
         self.rows = self.rows.min(rows);
     }
 
-    /// Writes all rows, column by column.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        self.columns.iter().for_each(|(_, cells)| cells.write(out));
-    }
-
-    /// Adds the `rows` rows that [`EncodedTable::write`] wrote; `None` if there are no such rows.
-    pub(crate) fn read_more(&mut self, rows: usize, bytes: &mut &[u8]) -> Option<()> {
-        for (_, cells) in &mut self.columns {
-            cells.read_more(rows, bytes)?;
+    /// Appends `rows` rows of arrays that [`Self::to_arrow`] made of a table with the same columns.
+    pub(crate) fn append_stored(&mut self, arrays: &[ArrayRef], rows: usize) -> Result<()> {
+        for ((name, cells), array) in self.columns.iter_mut().zip(arrays) {
+            cells.append_stored(array, name)?;
         }
         self.rows += rows;
-        Some(())
+        Ok(())
     }
 
-    /// The columns as Arrow arrays, in order.
+    /// Converts the columns to Arrow arrays, in order.
     pub(crate) fn to_arrow(&self) -> Result<Vec<ArrayRef>> {
-        self.columns.iter().map(|(_, cells)| cells.to_arrow()).collect()
+        self.columns
+            .iter()
+            .map(|(_, cells)| cells.to_arrow(self.rows))
+            .collect()
     }
 }

@@ -1,4 +1,4 @@
-//! From encoded ids back to the ids that the user knows.
+//! Mapping from encoded to original ids.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,38 +10,38 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use towline_api::{Column, NULL_ID, OperatorError, Result, Vocabulary, VocabularyTable};
 
-/// What the ids of a column stand for; a column without a vocabulary holds original ids already.
+/// Decodes the ids of a column; without a vocabulary, ids are original ids already.
 #[derive(Debug, Clone)]
 pub(crate) struct Originals(Option<Arc<VocabularyTable>>);
 
 impl Originals {
-    /// The vocabulary of `column`, among those of its artifact.
+    /// The mapping of `column`, from the vocabularies of its dataset.
     pub(crate) fn of(column: &Column, vocabularies: &BTreeMap<String, Vocabulary>) -> Result<Self> {
         let Some(digest) = column.domain.as_ref().and_then(|domain| domain.vocabulary.as_ref()) else {
             return Ok(Originals(None));
         };
-        let vocabulary = vocabularies.get(digest).ok_or_else(|| {
-            OperatorError::invalid(format!("the vocabulary of `{}` did not come with its ids", column.name))
-        })?;
+        let vocabulary = vocabularies
+            .get(digest)
+            .ok_or_else(|| OperatorError::internal(format!("the dataset has no vocabulary of `{}`", column.name)))?;
         Ok(Originals(Some(vocabulary.load()?)))
     }
 
-    /// Whether the id stands for padding, null or an out-of-vocabulary bucket.
+    /// Whether the id is reserved: padding, null or an out-of-vocabulary bucket.
     pub(crate) fn is_reserved(&self, id: i64) -> bool {
         id < self.0.as_ref().map_or(NULL_ID, |table| table.first_value_id())
     }
 
-    /// The values of the ids from the first that has one on; nothing where ids are values themselves.
+    /// The first id of the vocabulary and its values in order of ids; `None` without a vocabulary.
     pub(crate) fn values(&self) -> Option<(i64, ArrayRef)> {
         let table = self.0.as_ref()?;
-        // Row `r` of the values is that of id `r + 1`.
+        // The value of id `r + 1` is in row `r`.
         let first = table.first_value_id();
         let values = table.values();
         let start = (first - 1) as usize;
         Some((first, values.slice(start, values.len() - start)))
     }
 
-    /// The original ids, in the given order.
+    /// Decodes ids.
     pub(crate) fn decode(&self, ids: &[i64]) -> Result<ArrayRef> {
         match &self.0 {
             Some(table) => table.decode(ids),
@@ -49,7 +49,7 @@ impl Originals {
         }
     }
 
-    /// The order in which original ids ascend: places in `ids`.
+    /// The permutation that sorts `ids` by original id.
     pub(crate) fn ascending(&self, ids: &[i64]) -> Result<Vec<usize>> {
         let original = self.decode(ids)?;
         if original.null_count() > 0 {
@@ -63,7 +63,7 @@ impl Originals {
     }
 }
 
-/// A number for each original id: the id itself where it is a whole number, a hash of its text otherwise; 0 for null.
+/// An integer per original id: the id itself if it is an integer, else a hash of its text; 0 for null.
 pub(crate) fn numbers(original: &ArrayRef) -> Result<Vec<u64>> {
     if original.data_type().is_integer() {
         let wide = cast(
@@ -86,14 +86,14 @@ pub(crate) fn numbers(original: &ArrayRef) -> Result<Vec<u64>> {
     let text = cast(original, &DataType::Utf8)?;
     let text = text
         .as_string_opt::<i32>()
-        .ok_or_else(|| OperatorError::invalid("the ids have no text"))?;
+        .ok_or_else(|| OperatorError::internal("the ids cannot be converted to text"))?;
     Ok(text
         .iter()
         .map(|id| id.map_or(0, |id| xxh3_64(id.as_bytes())))
         .collect())
 }
 
-/// The type of a column's original ids, without data: that of the values of its domain, or its own.
+/// The static type of a column's original ids: that of its domain's values, or its own.
 pub(crate) fn original_type(column: Option<&Column>) -> DataType {
     let values = column.and_then(|column| column.domain.as_ref()?.values.clone());
     values.unwrap_or(DataType::Int64)

@@ -1,4 +1,4 @@
-//! Training data in memory and on disk: columns, ids, positives, the item catalogue.
+//! Training data in memory and on disk: features, ids, positives, the item catalogue.
 
 pub(crate) mod catalogue;
 pub(crate) mod dense_features;

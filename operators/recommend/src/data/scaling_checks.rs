@@ -1,21 +1,21 @@
-//! Whether numbers are on a scale on which a tower can learn from them.
+//! Checks that dense features are scaled for training.
 
 use crate::data::feature_column::{Cells, Kind};
 use crate::data::feature_table::EncodedTable;
 use towline_api::{Column, OperatorError, Result};
 
-/// How far from 0 the mean of a column may be.
+/// Maximum absolute mean of a column.
 const FARTHEST_MEAN: f64 = 3.0;
-/// How much its numbers may deviate: with few large ones, `Normalize` with `robust` leaves a good deal.
+/// Maximum standard deviation: columns with outliers are still wide after `Normalize` with `robust`.
 const LARGEST_DEVIATION: f64 = 10.0;
-/// Numbers that deviate less hardly tell rows apart.
+/// Minimum standard deviation: a column below it hardly distinguishes rows.
 const SMALLEST_DEVIATION: f64 = 0.01;
 
-/// Mean and deviation of columns of numbers, of vectors over all their components.
+/// Mean and standard deviation of dense columns; vectors over all components.
 #[derive(Debug, Clone)]
 pub(crate) struct Scales(Vec<(String, Moments)>);
 
-/// Welford's algorithm: large numbers that differ little keep their deviation.
+/// Welford's algorithm: numerically stable for large numbers with a small spread.
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
     count: u64,
@@ -37,14 +37,14 @@ impl Moments {
 }
 
 impl Scales {
-    /// Of those of `columns` that hold numbers.
+    /// Starts with the dense columns among `columns`.
     pub(crate) fn of<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Self {
         let numbers = |column: &&Column| matches!(Kind::of(column), Some(Kind::Number | Kind::Vector));
         let columns = columns.into_iter().filter(numbers);
         Scales(columns.map(|c| (c.name.clone(), Moments::default())).collect())
     }
 
-    /// Measures these rows too.
+    /// Adds rows.
     pub(crate) fn add(&mut self, table: &EncodedTable) -> Result<()> {
         for (name, moments) in &mut self.0 {
             if let Cells::Numbers(numbers) = table.cells(name)? {
@@ -54,21 +54,21 @@ impl Scales {
         Ok(())
     }
 
-    /// What a person should know of scales on which a tower can learn; an error if one is no such scale.
+    /// Warnings about scales that training tolerates; an error for a scale that it does not.
     pub(crate) fn judge(&self) -> Result<Vec<String>> {
         let mut warnings = Vec::new();
         for (name, moments) in &self.0 {
             let (mean, deviation) = (moments.mean, moments.deviation());
             if mean.abs() > FARTHEST_MEAN || deviation > LARGEST_DEVIATION {
                 return Err(OperatorError::invalid(format!(
-                    "the numbers of `{name}` have the mean {mean:.4} and the standard deviation {deviation:.4}, but a tower \
-                     learns from numbers around 0 (a mean of at most {FARTHEST_MEAN}, a deviation of at most \
-                     {LARGEST_DEVIATION}): put Normalize before it"
+                    "`{name}` is not normalised: its mean is {mean:.4} and its standard deviation {deviation:.4}, \
+                     but training needs numbers around 0 (an absolute mean of at most {FARTHEST_MEAN}, a standard \
+                     deviation of at most {LARGEST_DEVIATION}): put Normalize before it"
                 )));
             }
             if deviation > 0.0 && deviation < SMALLEST_DEVIATION {
                 warnings.push(format!(
-                    "the numbers of `{name}` deviate by {deviation:.2e} from their mean: they hardly tell rows apart"
+                    "`{name}` has a standard deviation of only {deviation:.2e}: it hardly distinguishes rows"
                 ));
             }
         }

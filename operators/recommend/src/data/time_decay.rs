@@ -1,4 +1,4 @@
-//! What interactions count for by their age.
+//! Time decay of interactions.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
@@ -6,35 +6,35 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use towline_api::{Cancel, OperatorError, Problem, Result, Schema, TableFile};
+use towline_api::{Cancel, Code, OperatorError, Problem, Result, Schema, TableFile};
 
-/// What an interaction counts for by its age: `0.5 ^ (age / half_life)`, where the latest interaction has age 0.
+/// Exponential time decay: an interaction has the weight `0.5 ^ (age / half_life)`, where the latest one has age 0.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recency {
-    /// The column with the time: a timestamp, a date or a number, for example `timestamp`.
+    /// Time column: a timestamp, a date or a number, for example `timestamp`.
     pub column: String,
-    /// After how long an interaction counts half: a number in the unit of `column` where that is a number, else in seconds
-    /// (`604800` for a week).
+    /// Half-life: the age at which an interaction has half the weight, in the unit of `column` if that is numeric, else
+    /// in seconds (`604800` for a week).
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub half_life: f64,
 }
 
 impl Recency {
-    /// What stands against these columns.
+    /// A problem if the column is unknown or is not a time.
     pub(crate) fn problem(&self, schema: &Schema) -> Option<Problem> {
         if !(self.half_life.is_finite() && self.half_life > 0.0) {
-            return Some(Problem::new("out-of-range", "the half-life must be more than 0").at("recency"));
+            return Some(Problem::new(Code::OutOfRange, "the half-life must be more than 0").at("recency"));
         }
         let Some(column) = schema.get(&self.column) else {
             return Some(Problem::unknown_column(&self.column, schema).at("recency"));
         };
         let time = column.data_type.is_numeric() || column.data_type.is_temporal();
-        let text = format!("`{}` ({}) is no time", column.name, column.data_type);
-        (!time).then(|| Problem::new("bad-input", text).at("recency"))
+        let text = format!("`{}` ({}) is not a time", column.name, column.data_type);
+        (!time).then(|| Problem::new(Code::BadInput, text).at("recency"))
     }
 
-    /// What the rows of these tables count for.
+    /// The weights of the rows of these tables.
     pub(crate) fn weights<'a>(
         &self,
         tables: impl IntoIterator<Item = &'a TableFile>,
@@ -47,12 +47,12 @@ impl Recency {
                 let batch = batch?;
                 let column = batch.column_by_name(&self.column);
                 let column =
-                    column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{}`", self.column)))?;
+                    column.ok_or_else(|| OperatorError::internal(format!("there is no column `{}`", self.column)))?;
                 let first = times.len();
                 times.extend(seconds(column)?);
                 if let Some(row) = times[first..].iter().position(|time| !time.is_finite()) {
                     let text = format!(
-                        "`{}` has no time in row {}: drop such rows first",
+                        "`{}` is null in row {}: drop rows without a time first",
                         self.column,
                         first + row
                     );
@@ -66,7 +66,7 @@ impl Recency {
     }
 }
 
-/// Numbers as they are, times in seconds; NaN where there is none.
+/// Numbers unchanged, times in seconds; NaN for null.
 fn seconds(column: &ArrayRef) -> Result<Vec<f64>> {
     if column.data_type().is_numeric() {
         let numbers = cast(column, &DataType::Float64)?;

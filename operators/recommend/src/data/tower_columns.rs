@@ -1,23 +1,24 @@
-//! Which columns belong to which tower.
+//! Assigns columns to the query tower and the item tower.
 
 use crate::data::feature_column::Kind;
-use towline_api::{Column, DatasetFiles, ModelType, OperatorError, Problem, Result, Schema, Score, Tag};
+use crate::model::retrieval_type::{RetrievalType, Score};
+use towline_api::{Code, Column, DatasetFiles, OperatorError, Problem, Result, Schema, Tag};
 
 /// The columns of the two towers.
 #[derive(Debug, Clone)]
 pub(crate) struct Sides {
-    /// Columns of the query tower, the user's id among them.
+    /// Columns of the query tower, including the user id.
     pub(crate) query: Vec<Column>,
-    /// Columns of the item tower, the item's id among them.
+    /// Columns of the item tower, including the item id.
     pub(crate) item: Vec<Column>,
-    /// Name of the user's id column.
+    /// Name of the user id column.
     pub(crate) user_id: String,
-    /// Name of the item's id column.
+    /// Name of the item id column.
     pub(crate) item_id: String,
 }
 
 impl Sides {
-    /// The sides of a dataset by the tags of its columns, or everything that stands against training on it.
+    /// Assigns a dataset's columns by tags, or returns all problems that prevent training.
     pub(crate) fn of(schema: &Schema) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut side = |tag: Tag| {
@@ -25,11 +26,11 @@ impl Sides {
             for column in &columns {
                 if column.has(&[Tag::Target]) {
                     let message = format!(
-                        "`{}` is tagged {tag} and target: what is predicted is no feature",
+                        "`{}` is tagged {tag} and target: a target cannot be a feature",
                         column.name
                     );
-                    let help = format!("leave it out, or do not tag it {tag}");
-                    problems.push(Problem::new("tag-conflict", message).help(help));
+                    let help = format!("leave it out, or remove the tag {tag}");
+                    problems.push(Problem::new(Code::TagConflict, message).help(help));
                 } else {
                     problems.extend(unusable(column));
                 }
@@ -40,13 +41,13 @@ impl Sides {
                 [] => {
                     let message = format!("no column is tagged {tag} and id");
                     let help = format!("the id column of the {tag}s needs the tags [{tag}, id]");
-                    problems.push(Problem::new("bad-input", message).help(help));
+                    problems.push(Problem::new(Code::BadInput, message).help(help));
                     String::new()
                 }
                 many => {
                     let names: Vec<&str> = many.iter().map(|column| column.name.as_str()).collect();
                     let message = format!("several columns are tagged {tag} and id: {}", names.join(", "));
-                    problems.push(Problem::new("bad-input", message).help("tag only one of them as the id"));
+                    problems.push(Problem::new(Code::BadInput, message).help("tag only one of them as the id"));
                     String::new()
                 }
             };
@@ -66,9 +67,9 @@ impl Sides {
         }
     }
 
-    /// The type of a model that was trained on these columns.
-    pub(crate) fn model_type(&self, dim: usize, score: Score, metrics: Vec<String>) -> ModelType {
-        ModelType {
+    /// The type of a model trained on these columns.
+    pub(crate) fn model_type(&self, dim: usize, score: Score, metrics: Vec<String>) -> RetrievalType {
+        RetrievalType {
             query: Schema {
                 columns: self.query.clone(),
             },
@@ -88,7 +89,7 @@ fn unusable(column: &Column) -> Option<Problem> {
     let (kind, id) = (Kind::of(column), column.has(&[Tag::Id]));
     if id && kind == Some(Kind::Ids) && column.is_list() {
         return Some(Problem::new(
-            "bad-input",
+            Code::BadInput,
             format!("the id column `{}` holds lists", column.name),
         ));
     }
@@ -98,15 +99,15 @@ fn unusable(column: &Column) -> Option<Problem> {
     let message = format!("`{}` ({}) is not an encoded category", column.name, column.data_type);
     let number = column.data_type.is_floating() || column.data_type.is_integer();
     let help = if number && !id {
-        "encode it with Categorify, bucket it first, or leave it out; a number is an input as it is after Normalize, which \
+        "encode it with Categorify, bucket it first, or leave it out; numbers are inputs after Normalize, which \
          tags it continuous"
     } else {
         "encode it with Categorify, bucket it first, or leave it out"
     };
-    Some(Problem::new("bad-input", message).help(help))
+    Some(Problem::new(Code::BadInput, message).help(help))
 }
 
-/// What stands between the dataset on `port` and the columns `wanted` of a model.
+/// Differences between the dataset on `port` and the columns `wanted` by a model.
 pub(crate) fn mismatches(wanted: &[&Column], schema: &Schema, port: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     for column in wanted {
@@ -123,21 +124,21 @@ pub(crate) fn mismatches(wanted: &[&Column], schema: &Schema, port: &str) -> Vec
                 "`{name}` is {}, but the model was trained on {}",
                 found.data_type, column.data_type
             );
-            problems.push(Problem::new("bad-input", message).at_port(port));
+            problems.push(Problem::new(Code::BadInput, message).at_port(port));
         } else if let (Some(a), Some(b)) = (domain, other)
             && a.vocabulary.is_some()
             && b.vocabulary.is_some()
             && a.vocabulary != b.vocabulary
         {
             let message = format!("`{name}` was encoded with another vocabulary than the model's");
-            let help = "encode it with the operator that encoded the training data";
-            problems.push(Problem::new("bad-input", message).help(help).at_port(port));
+            let help = "encode it with the same operator as the training data";
+            problems.push(Problem::new(Code::BadInput, message).help(help).at_port(port));
         }
     }
     problems
 }
 
-/// The columns `wanted`, as the dataset has them, checked once more now that vocabularies are known.
+/// The columns `wanted` of the dataset, checked again because vocabularies are known at run time.
 pub(crate) fn columns_of<'a>(wanted: &[&Column], dataset: &'a DatasetFiles, port: &str) -> Result<Vec<&'a Column>> {
     if let Some(problem) = mismatches(wanted, &dataset.schema, port).into_iter().next() {
         return Err(OperatorError::invalid(format!("{port}: {}", problem.message)));
@@ -148,8 +149,8 @@ pub(crate) fn columns_of<'a>(wanted: &[&Column], dataset: &'a DatasetFiles, port
         .collect())
 }
 
-/// The columns of the query tower and, once each, the two id columns.
-pub(crate) fn interaction_columns(model: &ModelType) -> Vec<&Column> {
+/// The query columns and the two id columns, each once.
+pub(crate) fn interaction_columns(model: &RetrievalType) -> Vec<&Column> {
     let mut columns: Vec<&Column> = model.query.columns.iter().collect();
     columns.extend(model.item_column());
     columns

@@ -1,39 +1,39 @@
-//! The training rows: all in memory, or a window of them at a time.
+//! Training rows: all in memory, or a shuffle window at a time.
 //!
-//! An epoch visits blocks in a random order, and within windows of some blocks all rows in a random order. Where the rows lie
-//! makes no difference to that order, nor to anything that is learnt.
+//! An epoch visits blocks in random order and shuffles all rows within a window of several blocks. The order, and so
+//! the trained model, is the same in memory and on disk.
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::data::feature_table::EncodedTable;
-use crate::data::row_blocks::{Block, BlockFile, NONE};
+use crate::data::row_blocks::{Block, BlockFile, BlockWriter, NONE};
 use towline_api::{OperatorError, Result};
 
-/// Blocks of a window.
+/// Blocks per window.
 const BLOCKS: usize = 64;
 
-/// Rows that are in memory.
+/// The rows in memory.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    /// The columns of the query tower, row by row.
+    /// Query features of each row.
     pub(crate) queries: EncodedTable,
-    /// The columns of the item tower: the catalogue, then the rows whose item looks different there.
+    /// Item features: the catalogue, followed by the rows that differ from it.
     pub(crate) items: EncodedTable,
     /// The item of each row of `items`.
     pub(crate) item_ids: Vec<u32>,
-    /// The user of each row, if it is somebody.
+    /// The user of each row, if known.
     pub(crate) users: Vec<Option<u32>>,
-    /// The row of `items` that each row has.
+    /// The row of `items` of each training row.
     pub(crate) places: Vec<usize>,
-    /// What each row counts for; all alike without.
+    /// The sample weight of each row; empty if all are equal.
     pub(crate) weights: Vec<f32>,
-    /// Rows of `items` that are the catalogue.
+    /// Number of rows of `items` that are the catalogue.
     pub(crate) catalogue: usize,
 }
 
 impl Chunk {
-    /// No rows, and this catalogue.
+    /// Without training rows, and with this catalogue.
     pub(crate) fn new(queries: EncodedTable, items: EncodedTable, item_ids: Vec<u32>) -> Self {
         Chunk {
             queries,
@@ -82,31 +82,31 @@ impl Chunk {
 pub(crate) struct TrainingRows {
     /// Number of rows.
     pub(crate) rows: usize,
-    /// Those that are in memory.
+    /// The rows in memory.
     pub(crate) chunk: Chunk,
     of_block: usize,
-    /// Where rows come from that are not all in memory.
+    /// The spill file, if not all rows are in memory.
     file: Option<BlockFile>,
     /// A block without rows.
     empty: Block,
-    /// The first row of each block in memory, where not all are.
+    /// The first row of each block in memory, if not all are.
     held: Vec<usize>,
 }
 
-/// Training rows while they are gathered.
+/// Collects training rows.
 #[derive(Debug)]
 pub(crate) struct Gathered {
     blocks: Vec<Block>,
     pending: Block,
     of_block: usize,
     rows: usize,
-    file: Option<BlockFile>,
+    file: Option<BlockWriter>,
     sizes: Vec<usize>,
 }
 
 impl Gathered {
-    /// No rows yet; at most `window` are shuffled together. With `file` they go to the disk.
-    pub(crate) fn new(empty: Block, window: usize, file: Option<BlockFile>) -> Self {
+    /// Starts empty; at most `window` rows are shuffled together. With `file`, blocks are spilled.
+    pub(crate) fn new(empty: Block, window: usize, file: Option<BlockWriter>) -> Self {
         Gathered {
             blocks: Vec::new(),
             pending: empty,
@@ -117,7 +117,7 @@ impl Gathered {
         }
     }
 
-    /// Adds `rows` rows: `add` adds a range of them to the block that it is given.
+    /// Adds `rows` rows: `add` appends a range of them to the given block.
     pub(crate) fn extend(
         &mut self,
         rows: usize,
@@ -150,7 +150,7 @@ impl Gathered {
         }
     }
 
-    /// The rows, with their catalogue. More than `limit` bytes of them stay on the disk but for a window.
+    /// Finishes with this catalogue. If the rows exceed `limit` bytes, only a window of them is kept in memory.
     pub(crate) fn finish(
         mut self,
         items: EncodedTable,
@@ -169,13 +169,13 @@ impl Gathered {
             empty,
             held: Vec::new(),
         };
-        let Some(mut file) = self.file else {
+        let file = self.file.map(BlockWriter::finish).transpose()?.flatten();
+        let Some(mut file) = file else {
             for block in self.blocks.drain(..) {
                 rows.chunk.push(&block)?;
             }
             return Ok(rows);
         };
-        file.finish()?;
         let limit = limit.unwrap_or(usize::MAX);
         let total: usize = self.sizes.iter().sum();
         if total <= limit {
@@ -198,7 +198,7 @@ impl Gathered {
 }
 
 impl TrainingRows {
-    /// The windows of an epoch, in its order: blocks that are shuffled together.
+    /// The windows of an epoch: lists of blocks that are shuffled together.
     pub(crate) fn windows(&self, rng: &mut ChaCha8Rng) -> Vec<Vec<usize>> {
         let mut blocks: Vec<usize> = (0..self.rows.div_ceil(self.of_block)).collect();
         blocks.shuffle(rng);
@@ -210,17 +210,16 @@ impl TrainingRows {
         first..self.rows.min(first + self.of_block)
     }
 
-    /// How many steps an epoch takes; one more or less where a window other than the last has the last block, which is
-    /// shorter.
+    /// Number of steps per epoch. It varies by one if the last block, which is shorter, is not in the last window.
     pub(crate) fn steps(&self, batch_size: usize) -> usize {
         let of_window = BLOCKS * self.of_block;
         let steps = |rows: usize| rows / batch_size + usize::from(rows % batch_size > 1);
         self.rows / of_window * steps(of_window) + steps(self.rows % of_window)
     }
 
-    /// Takes the rows of a window into memory; returns where they are, block by block.
+    /// Loads the blocks of a window; returns the range start of each block's rows.
     pub(crate) fn take(&mut self, blocks: &[usize]) -> Result<Vec<usize>> {
-        let Some(file) = &self.file else {
+        let Some(file) = &mut self.file else {
             return Ok(blocks.iter().flat_map(|block| self.rows_of(*block)).collect());
         };
         self.chunk.clear();
@@ -232,12 +231,12 @@ impl TrainingRows {
         Ok((0..self.chunk.users.len()).collect())
     }
 
-    /// The number in the split of a row in memory.
+    /// The row number in the split of a row in memory.
     pub(crate) fn number(&self, row: usize) -> usize {
         if self.file.is_none() {
             return row;
         }
-        // Only the last block of the split is shorter than the others.
+        // Only the split's last block is shorter than the others.
         let mut left = row;
         for &first in &self.held {
             let length = self.rows_of(first / self.of_block).len();
@@ -249,7 +248,7 @@ impl TrainingRows {
         row
     }
 
-    /// Whether rows are read from the disk in every epoch.
+    /// Whether rows are read from disk in every epoch.
     pub(crate) fn streams(&self) -> bool {
         self.file.is_some()
     }

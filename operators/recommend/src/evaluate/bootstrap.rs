@@ -1,13 +1,13 @@
-//! How much a mean over queries owes to chance.
+//! Bootstrap confidence intervals of means over queries.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// The share of resamples that an interval leaves out at each end.
+/// Tail probability at each end of an interval.
 const TAIL: f64 = 0.025;
 
-/// The bounds between which 95 % of the means of `samples` resamples of the rows lie, per column (Efron 1979, the
-/// percentile method). Every resample draws as many rows as there are, with repetition.
+/// 95 % confidence intervals of the mean of each column by the percentile bootstrap (Efron 1979): `samples` resamples
+/// with replacement, each as large as `rows`.
 pub(crate) fn intervals<const N: usize>(rows: &[[f64; N]], samples: usize, seed: u64) -> [(f64, f64); N] {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut means: Vec<[f64; N]> = Vec::with_capacity(samples);

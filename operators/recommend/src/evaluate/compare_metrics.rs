@@ -1,4 +1,4 @@
-//! `CompareMetrics`.
+//! `CompareMetrics`: a comparison table.
 
 use std::collections::BTreeMap;
 
@@ -6,54 +6,47 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, Kind, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Report, ReportTable, Result, Task, TaskResult, TypeContext, suggest,
+    Artifact, Code, Context, Describe, Form, Inputs, Many, MetricsPort, Named, NodeType, Operator, OperatorError,
+    Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext, suggest,
 };
 
-/// Puts the metrics of several nodes into one table: a row per input, under the name that the pipeline gives it.
+/// Compares the metrics of several nodes in a table with one row per input, named as in the pipeline.
 ///
-/// Inputs whose names differ only in a number at the end (`two_tower_1`, `two_tower_2`) are runs of the same thing: one
-/// row with their mean, and their standard deviation behind a ±. The metrics are `<row>.<metric>` and, for rows of
-/// several runs, `<row>.<metric>_deviation`.
+/// Inputs whose names differ in a trailing number only (`two_tower_1`, `two_tower_2`) are runs of the same
+/// configuration: one row shows their mean and, after ±, their standard deviation. The metrics are `<row>.<metric>`
+/// and, for rows of several runs, `<row>.<metric>_deviation`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompareMetrics {
-    /// The metrics to show, in order.
+    /// Metrics to show, in order.
     pub metrics: Vec<String>,
 }
+
+const METRICS: MetricsPort<Many> = MetricsPort::many("metrics", "What to compare, with the names of the rows.").named();
 
 impl Describe for CompareMetrics {
     const NAME: &'static str = "CompareMetrics";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port {
-        name: "metrics",
-        kind: Kind::Metrics,
-        required: true,
-        many: true,
-        named: true,
-        measured: false,
-        tolerant: false,
-        doc: "What to compare, with the names of the rows.",
-    }];
+    const PORTS: &'static [Port] = &[METRICS.port()];
     const EXAMPLE: &'static str = "op: CompareMetrics\ninputs: { popularity: line, two_tower_1: first, two_tower_2: second }\nwith: { metrics: [recall_at_10, ndcg_at_10] }\n";
 
     fn check(&self) -> Vec<Problem> {
         if self.metrics.is_empty() {
-            return vec![Problem::new("out-of-range", "there is nothing to compare").at("metrics")];
+            return vec![Problem::new(Code::OutOfRange, "no metrics are connected").at("metrics")];
         }
         Vec::new()
     }
 }
 
-/// The rows with the places of their inputs, in the order of the first of each.
-fn rows<T>(inputs: &Inputs<T>) -> Vec<(String, Vec<usize>)> {
+/// The rows with their input indexes, ordered by first occurrence.
+fn rows<'a>(labels: impl Iterator<Item = &'a str>) -> Vec<(String, Vec<usize>)> {
     let mut rows: Vec<(String, Vec<usize>)> = Vec::new();
-    for (place, input) in inputs.0.iter().enumerate() {
-        let stem = input.label.trim_end_matches(|c: char| c.is_ascii_digit());
+    for (place, label) in labels.enumerate() {
+        let stem = label.trim_end_matches(|c: char| c.is_ascii_digit());
         let name = match stem.strip_suffix(['_', '-']) {
-            Some(name) if stem.len() < input.label.len() && !name.is_empty() => name,
-            _ => input.label.as_str(),
+            Some(name) if stem.len() < label.len() && !name.is_empty() => name,
+            _ => label,
         };
         match rows.iter_mut().find(|(row, _)| row == name) {
             Some((_, places)) => places.push(place),
@@ -66,12 +59,8 @@ fn rows<T>(inputs: &Inputs<T>) -> Vec<(String, Vec<usize>)> {
 impl Operator for CompareMetrics {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let mut problems = Vec::new();
-        for input in &inputs.0 {
-            let NodeType::Metrics(known) = &input.value else {
-                let text = format!("`{}` is a {}, not metrics", input.label, input.value.kind());
-                problems.push(Problem::new("bad-input", text).at_port(input.port));
-                continue;
-            };
+        let connected = METRICS.input_types(inputs)?;
+        for Named { label, value: known } in &connected {
             for (index, metric) in self
                 .metrics
                 .iter()
@@ -80,15 +69,15 @@ impl Operator for CompareMetrics {
             {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 let help = suggest::sentence(metric, &known, "metrics");
-                let text = format!("`{}` has no metric `{metric}`", input.label);
-                problems.push(Problem::new("bad-input", text).at_index("metrics", index).help(help));
+                let text = format!("`{label}` has no metric `{metric}`");
+                problems.push(Problem::new(Code::BadInput, text).at_index("metrics", index).help(help));
             }
         }
         if !problems.is_empty() {
             return Err(problems);
         }
         let mut names = Vec::new();
-        for (row, places) in rows(inputs) {
+        for (row, places) in rows(connected.iter().map(|input| input.label)) {
             for metric in &self.metrics {
                 names.push(format!("{row}.{metric}"));
                 if places.len() > 1 {
@@ -106,6 +95,7 @@ impl Operator for CompareMetrics {
 
 impl Task for CompareMetrics {
     fn run(&self, inputs: &Inputs<Artifact>, _: &Context) -> Result<Output> {
+        let connected = METRICS.files(inputs)?;
         let mut metrics = BTreeMap::new();
         let mut table = ReportTable {
             title: "comparison".to_owned(),
@@ -114,13 +104,10 @@ impl Task for CompareMetrics {
         table.columns = std::iter::once(String::new())
             .chain(self.metrics.iter().cloned())
             .collect();
-        for (row, places) in rows(inputs) {
+        for (row, places) in rows(connected.iter().map(|input| input.label)) {
             let mut cells = vec![row.clone()];
             for metric in &self.metrics {
-                let values = places.iter().map(|&place| match &inputs.0[place].value {
-                    Artifact::Metrics(values) => values.get(metric).copied(),
-                    _ => None,
-                });
+                let values = places.iter().map(|&place| connected[place].value.get(metric).copied());
                 let values: Option<Vec<f64>> = values.collect();
                 let values = values.ok_or_else(|| OperatorError::invalid(format!("{row}: there is no `{metric}`")))?;
                 let (mean, deviation) = spread(&values);
@@ -146,7 +133,7 @@ impl Task for CompareMetrics {
     }
 }
 
-/// Mean and standard deviation of a sample.
+/// Mean and sample standard deviation.
 fn spread(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -157,23 +144,11 @@ fn spread(values: &[f64]) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use towline_api::Input;
 
     #[test]
     fn runs_that_differ_in_a_number_are_one_row() {
-        let input = |label: &str, value: f64| Input {
-            port: "metrics",
-            label: label.to_owned(),
-            value: Artifact::Metrics(BTreeMap::from([("recall_at_10".to_owned(), value)])),
-        };
-        let inputs = Inputs(vec![
-            input("line", 0.1),
-            input("model_1", 0.2),
-            input("model_12", 0.4),
-            input("top10", 0.3),
-        ]);
         assert_eq!(
-            rows(&inputs),
+            rows(["line", "model_1", "model_12", "top10"].into_iter()),
             [
                 ("line".to_owned(), vec![0]),
                 ("model".to_owned(), vec![1, 2]),

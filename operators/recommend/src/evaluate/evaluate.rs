@@ -1,4 +1,4 @@
-//! `Evaluate`.
+//! `Evaluate`: offline evaluation of a model.
 
 use std::collections::BTreeMap;
 
@@ -11,60 +11,62 @@ use crate::evaluate::bootstrap::intervals;
 use crate::evaluate::metrics::{Average, NAMES, OF_QUERY};
 use crate::evaluate::ranked_lists::{Ranked, longest};
 use crate::model::distinct_users::unknown_split;
+use crate::model::retrieval_type::RetrievalType;
 use towline_api::{
-    Artifact, Context, DEFAULT_SPLIT, DatasetFiles, Describe, Form, Inputs, ModelType, NodeType, Operator,
-    OperatorError, Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext,
-    dataset_at, file_dataset_at, model_at,
+    Artifact, Code, Context, DEFAULT_SPLIT, DatasetFiles, DatasetPort, Describe, Form, Inputs, ModelPort, NodeType,
+    Operator, OperatorError, Optional, Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult,
+    TypeContext,
 };
 
-/// What a metric is averaged over.
+/// Unit that metrics are averaged over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Per {
-    /// Users: all items of a user are relevant at once; users without a known id are left out.
+    /// Users: all items of a user in the split are relevant. Users without a known id are skipped.
     #[default]
     User,
-    /// Rows: the row's item alone is relevant.
+    /// Rows: only the row's item is relevant.
     Interaction,
 }
 
-/// Measures how well a model ranks the interactions of a split, over the full catalogue, beside two baselines: the
-/// same most popular items for everybody, and items drawn by chance. Where the best possible model is known, as it is for
-/// planted data, connect it to `optimal`: it is measured like the model, on the same interactions.
+/// Evaluates a model's ranking of the interactions of a split over the full catalogue, beside two baselines: the most
+/// popular items and random items. If the optimal model is known, as for synthetic data, connect it to `optimal`; it is
+/// evaluated on the same interactions.
 ///
-/// Metrics at each `k`: `recall_at_10` (hits / min(relevant, k)), `precision_at_10`, `ndcg_at_10` (log2, binary),
-/// `map_at_10`, `mrr_at_10`, `hit_rate_at_10`; `coverage_at_10` (the part of the catalogue that is shown at all),
-/// `gini_at_10` (how unevenly), `popularity_at_10` (the mean share of the shown items in the training data); those of
-/// the baselines as `popularity.recall_at_10` and `random.recall_at_10`, those of the best possible model as
-/// `optimal.recall_at_10`. `head.` and `tail.` stand before the model's metrics for relevant items that are among the
-/// most frequent ones which make up half of the training data, and for all others; `cold.` for those of the others that
-/// the catalogue has though training never saw them (the port `items` of a model brings them). `recall_at_10_low` and
-/// `_high` and so on are the bounds of a 95 % interval. A relevant item that the model has never seen is a miss.
+/// Metrics at each `k`: `recall_at_10` (hits / min(relevant, k)), `precision_at_10`, `ndcg_at_10` (log2 discount,
+/// binary relevance), `map_at_10`, `mrr_at_10`, `hit_rate_at_10`; `coverage_at_10` (fraction of the catalogue that is
+/// recommended to anyone), `gini_at_10` (concentration of the recommendations on few items), `popularity_at_10` (mean
+/// relative frequency of the recommended items in the training data). Baselines and the optimal model have a prefix:
+/// `popularity.recall_at_10`, `random.recall_at_10`, `optimal.recall_at_10`. The model's metrics for subsets of the
+/// relevant items also have a prefix: `head.` for the most frequent items that make up half of the training data,
+/// `tail.` for all others, and `cold.` for those of the tail that were in the catalogue but not in the training data
+/// (the port `items` of a model adds them). `recall_at_10_low` and `recall_at_10_high` are the bounds of a 95 %
+/// confidence interval, and likewise for the other metrics. A relevant item that is unknown to the model is a miss.
 ///
-/// Scores by chance are SplitMix64 of the seed and the original ids: the same for every model of the same items.
+/// Random scores are SplitMix64 of the seed and the original ids: the same for every model with the same items.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
-    /// Lengths of the lists.
+    /// Cut-offs k of the metrics: list lengths.
     #[serde(default = "default_k")]
     pub k: Vec<usize>,
-    /// What a metric is averaged over.
+    /// Unit that metrics are averaged over.
     #[serde(default)]
     pub per: Per,
-    /// Whether to leave out of the lists, and of the relevant items, what a user has interacted with already, by `seen`
-    /// or else by the split `train` of `data`.
+    /// Whether to exclude the items that a user has already interacted with, in `seen` or else in the split `train` of
+    /// `data`, from the lists and from the relevant items.
     #[serde(default)]
     pub exclude_seen: bool,
-    /// The split to rank.
+    /// The split to evaluate on.
     #[serde(default = "default_split")]
     pub split: String,
-    /// Columns of the model's query side, with one value a row, for whose values the model is measured one by one.
+    /// Segment columns: query columns with one value per row; metrics are also reported per value.
     #[serde(default)]
     pub segments: Vec<String>,
-    /// How many resamples of the queries the intervals come from: none, or 20 to 100,000, for example `0`.
+    /// Number of bootstrap resamples for the confidence intervals: 0 for none, or 20 to 100,000, for example `0`.
     #[serde(default = "default_bootstrap")]
     pub bootstrap: usize,
-    /// Decides the lists by chance and the resamples.
+    /// Random seed of the random baseline and the resamples.
     #[serde(default = "default_seed")]
     pub seed: u64,
 }
@@ -85,7 +87,7 @@ fn default_split() -> String {
     "valid".to_owned()
 }
 
-/// The lines that every report has, with the prefix of their metrics.
+/// Rows of every report, with their metric prefixes.
 const LINES: [(&str, &str); 6] = [
     ("model", ""),
     ("popularity", "popularity."),
@@ -94,46 +96,44 @@ const LINES: [(&str, &str); 6] = [
     ("model, tail items", "tail."),
     ("model, cold items", COLD),
 ];
-/// The line of the best possible model, where one is connected, and its place in the report.
+/// Row of the optimal model, if connected, with its prefix.
 const OPTIMAL: (&str, &str) = ("optimal", "optimal.");
 const OPTIMAL_PLACE: usize = 3;
-/// The prefix of the metrics for items that training never saw. The report has a line of them where there are any.
+/// Metric prefix of cold items. The report has a row for them if there are any.
 const COLD: &str = "cold.";
-/// The ends of the names of an interval's bounds.
+/// Suffixes of the bounds of a confidence interval.
 const BOUNDS: [&str; 2] = ["low", "high"];
-/// With fewer, not even half a resample lies beyond a bound; with more, no bound gets better.
+/// With fewer, the tails hold less than half a resample; with more, the bounds do not improve.
 const RESAMPLES: std::ops::RangeInclusive<usize> = 20..=100_000;
-/// Segments of a column that a report shows: those with the most queries.
+/// Maximum number of segments in a report: those with the most queries.
 const MOST_SEGMENTS: usize = 20;
+
+pub(crate) const MODEL: ModelPort = ModelPort::required("model", "The model to measure.");
+pub(crate) const DATA: DatasetPort = DatasetPort::required("data", "Interactions, encoded like the training data.");
+pub(crate) const SEEN: DatasetPort<Optional> = DatasetPort::optional(
+    "seen",
+    "Earlier interactions, for `exclude_seen`; the split `train` of `data` by default.",
+);
+pub(crate) const OPTIMAL_MODEL: ModelPort<Optional> = ModelPort::optional(
+    "optimal",
+    "The best possible model, where it is known: `PlantedOptimum` for data of `SyntheticAliCcp`.",
+);
 
 impl Describe for Evaluate {
     const NAME: &'static str = "Evaluate";
     const CODE_VERSION: u32 = 4;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[
-        Port::model("model", "The model to measure."),
-        Port::dataset("data", "Interactions, encoded like the training data."),
-        Port::dataset(
-            "seen",
-            "Earlier interactions, for `exclude_seen`; the split `train` of `data` by default.",
-        )
-        .optional(),
-        Port::model(
-            "optimal",
-            "The best possible model, where it is known: `PlantedOptimum` for data of `SyntheticAliCcp`.",
-        )
-        .optional(),
-    ];
+    const PORTS: &'static [Port] = &[MODEL.port(), DATA.port(), SEEN.port(), OPTIMAL_MODEL.port()];
     const EXAMPLE: &'static str = "op: Evaluate\ninputs: { model: model, data: features }\nwith: { k: [10, 20] }\n";
 
     fn check(&self) -> Vec<Problem> {
         if self.k.is_empty() || self.k.contains(&0) {
-            return vec![Problem::new("out-of-range", "`k` needs at least one length, none of them 0").at("k")];
+            return vec![Problem::new(Code::OutOfRange, "`k` needs at least one length, none of them 0").at("k")];
         }
         if self.bootstrap != 0 && !RESAMPLES.contains(&self.bootstrap) {
             let (least, most) = (RESAMPLES.start(), RESAMPLES.end());
-            let text = format!("an interval of 95 % takes {least} to {most} resamples; 0 is for none");
-            return vec![Problem::new("out-of-range", text).at("bootstrap")];
+            let text = format!("a 95 % confidence interval needs {least} to {most} resamples; set 0 for no intervals");
+            return vec![Problem::new(Code::OutOfRange, text).at("bootstrap")];
         }
         Vec::new()
     }
@@ -141,25 +141,29 @@ impl Describe for Evaluate {
 
 impl Operator for Evaluate {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let model = model_at(inputs, "model")?;
-        let data = dataset_at(inputs, "data")?;
-        let mut problems = mismatches(&interaction_columns(model), &data.schema, "data");
+        let model = &RetrievalType::at(MODEL, inputs)?;
+        let data = DATA.input_type(inputs)?;
+        let mut problems = mismatches(&interaction_columns(model), &data.schema, DATA.name());
         problems.extend(unknown_split(Some(&self.split), &data.splits, "split"));
-        if self.exclude_seen && inputs.get("seen").is_none() {
+        if self.exclude_seen && !SEEN.is_connected(inputs) {
             problems.extend(unknown_split(Some(DEFAULT_SPLIT), &data.splits, "exclude_seen"));
         }
         problems.extend(self.unlike_seen(model, inputs)?);
-        let optimal = inputs.get("optimal").map(|_| model_at(inputs, "optimal")).transpose()?;
-        if let Some(optimal) = optimal {
-            problems.extend(mismatches(&interaction_columns(optimal), &data.schema, "optimal"));
+        let optimal = RetrievalType::at_optional(OPTIMAL_MODEL, inputs)?;
+        if let Some(optimal) = &optimal {
+            problems.extend(mismatches(
+                &interaction_columns(optimal),
+                &data.schema,
+                OPTIMAL_MODEL.name(),
+            ));
             problems.extend(self.unlike_seen(optimal, inputs)?);
         }
         for (index, segment) in self.segments.iter().enumerate() {
             match model.query.get(segment) {
                 None => problems.push(Problem::unknown_column(segment, &model.query).at_index("segments", index)),
                 Some(column) if column.is_list() => {
-                    let text = format!("`{segment}` holds lists: its rows belong to no one segment");
-                    problems.push(Problem::new("bad-input", text).at_index("segments", index));
+                    let text = format!("`{segment}` holds lists: a segment column needs one value per row");
+                    problems.push(Problem::new(Code::BadInput, text).at_index("segments", index));
                 }
                 Some(_) => {}
             }
@@ -186,26 +190,26 @@ impl Operator for Evaluate {
     }
 }
 
-/// A line of the report: its name, the prefix of its metrics and what they are at each k.
+/// A row of the report: name, metric prefix, and metrics at each k.
 struct Line<'a> {
     name: &'static str,
     prefix: &'static str,
     averages: Vec<Average>,
-    /// Shares of the items in what its model was trained on.
+    /// Relative frequency of each item in the training data.
     shares: &'a [f64],
 }
 
 impl Evaluate {
-    /// What stands between a model and the dataset on `seen`, if that is read.
-    fn unlike_seen(&self, model: &ModelType, inputs: &Inputs<NodeType>) -> Result<Vec<Problem>, Vec<Problem>> {
-        if !self.exclude_seen || inputs.get("seen").is_none() {
+    /// Differences between a model and the dataset on `seen`, if that is read.
+    fn unlike_seen(&self, model: &RetrievalType, inputs: &Inputs<NodeType>) -> Result<Vec<Problem>, Vec<Problem>> {
+        let Some(seen) = SEEN.input_type(inputs)?.filter(|_| self.exclude_seen) else {
             return Ok(Vec::new());
-        }
+        };
         let ids: Vec<_> = model.user_column().into_iter().chain(model.item_column()).collect();
-        Ok(mismatches(&ids, &dataset_at(inputs, "seen")?.schema, "seen"))
+        Ok(mismatches(&ids, &seen.schema, SEEN.name()))
     }
 
-    /// The averages of the lines that every report has, in their order.
+    /// The metrics of the standard rows, in order.
     fn averages(&self, ranked: &Ranked, shares: &[f64]) -> Result<[Vec<Average>; LINES.len()]> {
         let Ranked {
             model,
@@ -232,7 +236,7 @@ impl Evaluate {
 
 impl Task for Evaluate {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let ranked = Ranked::of(self, "model", inputs, context)?;
+        let ranked = Ranked::of(self, MODEL.files(inputs)?, inputs, context)?;
         let shares = ranked.model.catalogue.shares();
         let names = LINES.iter().zip(self.averages(&ranked, &shares)?);
         let line = |(&(name, prefix), averages)| Line {
@@ -243,8 +247,8 @@ impl Task for Evaluate {
         };
         let mut lines: Vec<Line<'_>> = names.map(line).collect();
         let optimal_shares: Vec<f64>;
-        if inputs.get("optimal").is_some() {
-            let optimal = Ranked::of(self, "optimal", inputs, context)?;
+        if let Some(optimal) = OPTIMAL_MODEL.files(inputs)? {
+            let optimal = Ranked::of(self, optimal, inputs, context)?;
             optimal_shares = optimal.model.catalogue.shares();
             let averages = optimal.averages(&self.k);
             let (name, prefix) = OPTIMAL;
@@ -263,7 +267,7 @@ impl Task for Evaluate {
         for segment in &self.segments {
             report
                 .tables
-                .push(self.segment_table(segment, &ranked, file_dataset_at(inputs, "data")?)?);
+                .push(self.segment_table(segment, &ranked, DATA.files(inputs)?)?);
         }
         let cases = &ranked.cases;
         report.facts = vec![
@@ -284,7 +288,7 @@ impl Task for Evaluate {
 }
 
 impl Evaluate {
-    /// The lines at the k of that place; their metrics are added to `metrics`.
+    /// The report table for the k with this index; its metrics are added to `metrics`.
     fn table(&self, place: usize, lines: &[Line<'_>], metrics: &mut BTreeMap<String, f64>) -> ReportTable {
         let k = self.k[place];
         let mut columns = vec![format!("at {k}")];
@@ -320,12 +324,12 @@ impl Evaluate {
         }
     }
 
-    /// The model's metrics for the values of a column, at the first k.
+    /// The model's metrics per value of a column, at the first k.
     fn segment_table(&self, segment: &str, ranked: &Ranked, data: &DatasetFiles) -> Result<ReportTable> {
         let model = &ranked.model;
         let k = self.k.first().copied().unwrap_or(1);
         let column = model.model_type.query.get(segment);
-        let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{segment}`")))?;
+        let column = column.ok_or_else(|| OperatorError::internal(format!("there is no column `{segment}`")))?;
         let mut found: Vec<(i64, Average)> = ranked
             .cases
             .by_column(&ranked.lists, k, model.catalogue.len(), segment)?
@@ -355,7 +359,7 @@ impl Evaluate {
     }
 }
 
-/// A figure of a table.
+/// Formats a metric.
 fn figure(value: f64) -> String {
     format!("{value:.4}")
 }

@@ -1,4 +1,4 @@
-//! Queries with known answers, ranked over the full catalogue.
+//! Evaluation queries with their relevant items, ranked over the full catalogue.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,38 +8,39 @@ use crate::data::id_mapping::{Originals, numbers};
 use crate::evaluate::metrics::Average;
 use crate::model::interaction_history::Seen;
 use crate::model::ranker::Ranker;
-use towline_api::{Context, ModelType, Result};
+use crate::model::retrieval_type::RetrievalType;
+use towline_api::{Context, Result};
 
-/// A query and its answer.
+/// An evaluation query with its relevant items.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
     /// Row of the query in [`Cases::queries`].
     query: usize,
-    /// Relevant rows of the catalogue, ascending.
+    /// Relevant catalogue rows in ascending order.
     relevant: Vec<u32>,
-    /// Number of relevant items, those outside the catalogue included.
+    /// Number of relevant items, including those outside the catalogue.
     count: usize,
 }
 
-/// Queries with known answers.
+/// Evaluation queries with their relevant items.
 #[derive(Debug)]
 pub(crate) struct Cases {
-    /// Distinct queries: rows that no tower can tell apart are ranked once.
+    /// Distinct queries: rows that a tower cannot distinguish are ranked once.
     queries: EncodedTable,
     /// The user of each query.
     users: Vec<i64>,
     cases: Vec<Case>,
-    /// Relevant items that are not in the catalogue: always misses.
+    /// Number of relevant items outside the catalogue, which are always misses.
     pub(crate) outside: u64,
-    /// Interactions that were left out: of users without an identity, or of what was seen before.
+    /// Number of interactions excluded, because the user is unknown or has seen the item.
     pub(crate) left_out: u64,
 }
 
 impl Cases {
-    /// One case per row of `table`.
+    /// One query per row of `table`.
     pub(crate) fn per_interaction(
         table: &EncodedTable,
-        model: &ModelType,
+        model: &RetrievalType,
         catalogue: &Catalogue,
         seen: &Seen,
     ) -> Result<Self> {
@@ -77,10 +78,10 @@ impl Cases {
         })
     }
 
-    /// One case per user with an identity; the features are those of the last row.
+    /// One query per known user; features are taken from the user's last row.
     pub(crate) fn per_user(
         table: &EncodedTable,
-        model: &ModelType,
+        model: &RetrievalType,
         catalogue: &Catalogue,
         originals: &Originals,
         seen: &Seen,
@@ -104,7 +105,7 @@ impl Cases {
         let (mut rows, mut users, mut cases) = (Vec::new(), Vec::new(), Vec::new());
         for (user, (row, mut items)) in answers {
             items.sort_unstable();
-            // Items outside of the vocabulary share an id: each of them is an item of its own.
+            // Out-of-vocabulary items share an id but count as distinct items.
             items.dedup_by(|a, b| a == b && !catalogue.is_reserved(*a));
             let mut relevant: Vec<u32> = items
                 .iter()
@@ -129,28 +130,26 @@ impl Cases {
         })
     }
 
-    /// Why there is nothing that any model could find, if that is so; `rows` is how many interactions the split has.
+    /// The reason why every model must score 0, if there is one; `rows` is the number of interactions in the split.
     pub(crate) fn hopeless(&self, split: &str, rows: usize) -> Option<String> {
         let why = if rows == 0 {
             "it has no rows".to_owned()
         } else if self.cases.is_empty() {
-            format!(
-                "all its {rows} interactions are of users without an identity, or with items that they have seen before"
-            )
+            format!("all of its {rows} interactions are of unknown users or with items that the user has already seen")
         } else if self.cases.iter().all(|case| case.relevant.is_empty()) {
-            format!("none of its {rows} interactions is with an item of the catalogue")
+            format!("none of its {rows} interactions has an item in the catalogue")
         } else {
             return None;
         };
-        Some(format!("the split `{split}` has nothing to measure: {why}"))
+        Some(format!("the split `{split}` has no queries to evaluate: {why}"))
     }
 
-    /// Number of cases.
+    /// Number of queries.
     pub(crate) fn len(&self) -> usize {
         self.cases.len()
     }
 
-    /// Each distinct query's ranking by the model.
+    /// Ranks the catalogue for each distinct query by the model.
     pub(crate) fn by_model(
         &self,
         ranker: &Ranker<'_>,
@@ -166,7 +165,7 @@ impl Cases {
             .collect())
     }
 
-    /// The same list for every query: the most frequent items that its user has not seen.
+    /// Ranks by popularity: the most frequent items that the user has not seen.
     pub(crate) fn by_popularity(&self, catalogue: &Catalogue, k: usize, seen: &Seen) -> Vec<Vec<u32>> {
         let popular = catalogue.by_popularity();
         let list = |user: &i64| {
@@ -181,8 +180,8 @@ impl Cases {
         self.users.iter().map(list).collect()
     }
 
-    /// The items with the highest scores by chance that the user has not seen. The scores are a hash of the original ids,
-    /// so that they are the same for every model and on every machine.
+    /// Ranks randomly: the unseen items with the highest random scores. Scores are a hash of the original ids, the same
+    /// for every model and on every machine.
     pub(crate) fn by_chance(
         &self,
         catalogue: &Catalogue,
@@ -202,8 +201,8 @@ impl Cases {
         self.average_of(rankings, ks, catalogue, |_| true)
     }
 
-    /// The metrics of these rankings at each k, for the relevant items that are `wanted` alone; queries without any do
-    /// not count.
+    /// The metrics of these rankings at each k restricted to the relevant items that are `wanted`; queries without any
+    /// are ignored.
     pub(crate) fn average_of(
         &self,
         rankings: &[Vec<u32>],
@@ -228,7 +227,7 @@ impl Cases {
         averages
     }
 
-    /// The metrics of these rankings at `k` per value of a column of the queries, by encoded id.
+    /// The metrics of these rankings at `k` per value of a query column, by encoded id.
     pub(crate) fn by_column(
         &self,
         rankings: &[Vec<u32>],

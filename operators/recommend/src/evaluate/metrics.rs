@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-/// The names of the metrics of one query.
+/// Names of the per-query metrics.
 pub(crate) const OF_QUERY: [&str; 6] = ["recall", "precision", "ndcg", "map", "mrr", "hit_rate"];
-/// The names of the metrics at one k, in the order of a report: those of queries, then those of all lists together.
+/// Names of all metrics at a k, in report order: per-query metrics, then metrics of all lists.
 pub(crate) const NAMES: [&str; 9] = [
     "recall",
     "precision",
@@ -21,7 +21,7 @@ pub(crate) const NAMES: [&str; 9] = [
 ///
 /// recall = hits / min(relevant, k), precision = hits / k, NDCG with gain 1 and discount log2(rank + 1) (Järvelin and
 /// Kekäläinen 2002), MAP = sum of the precisions at the hits / min(relevant, k), MRR = 1 / rank of the first hit.
-/// `relevant` is ascending; `count` counts the relevant items that no list can hold, too.
+/// `relevant` is ascending; `count` also includes relevant items that are not in the catalogue.
 pub(crate) fn at_k(ranked: &[u32], relevant: &[u32], count: usize, k: usize) -> [f64; 6] {
     let best = count.min(k);
     if best == 0 {
@@ -52,18 +52,18 @@ pub(crate) fn at_k(ranked: &[u32], relevant: &[u32], count: usize, k: usize) -> 
     ]
 }
 
-/// The metrics of queries at one k.
+/// Accumulates metrics of queries at one k.
 #[derive(Debug, Clone)]
 pub(crate) struct Average {
     k: usize,
     /// The metrics of each query.
     pub(crate) queries: Vec<[f64; 6]>,
-    /// How often each item is shown.
+    /// Number of lists that contain each item.
     shown: Vec<u64>,
 }
 
 impl Average {
-    /// No queries yet, over a catalogue of that size.
+    /// Starts empty, for a catalogue of this size.
     pub(crate) fn new(k: usize, catalogue: usize) -> Self {
         Average {
             k,
@@ -72,7 +72,7 @@ impl Average {
         }
     }
 
-    /// One query more.
+    /// Adds a query.
     pub(crate) fn add(&mut self, ranked: &[u32], relevant: &[u32], count: usize) {
         self.queries.push(at_k(ranked, relevant, count, self.k));
         for row in ranked.iter().take(self.k) {
@@ -80,20 +80,20 @@ impl Average {
         }
     }
 
-    /// The averages in the order of [`OF_QUERY`].
+    /// The means of the per-query metrics, in the order of [`OF_QUERY`].
     pub(crate) fn of_queries(&self) -> [f64; 6] {
         let count = self.queries.len().max(1) as f64;
         std::array::from_fn(|metric| {
-            // From 0: the sum of nothing is -0 by itself.
+            // Start at 0: an empty sum of floats is -0.
             self.queries.iter().fold(0.0, |sum, values| sum + values[metric]) / count
         })
     }
 
-    /// The averages in the order of [`NAMES`]; `shares` are the shares of the items in what was trained on.
+    /// All metrics in the order of [`NAMES`]; `shares` are the items' relative frequencies in the training data.
     ///
-    /// Coverage is the part of the catalogue that some list shows; Gini how unevenly the places in the lists are
-    /// distributed over the catalogue, from 0 for evenly to nearly 1 for one item alone; popularity the mean share of the
-    /// items in the lists.
+    /// Coverage is the fraction of the catalogue in at least one list. Gini is the Gini coefficient of item exposure: 0
+    /// if uniform, near 1 if concentrated on one item. Popularity is the mean relative frequency of the recommended
+    /// items.
     pub(crate) fn values(&self, shares: &[f64]) -> [f64; 9] {
         let [recall, precision, ndcg, map, mrr, hit_rate] = self.of_queries();
         let places = self.shown.iter().sum::<u64>().max(1) as f64;
@@ -118,7 +118,7 @@ impl Average {
         ]
     }
 
-    /// Adds the averages to `metrics`, as `<prefix>recall_at_10` and so on.
+    /// Adds the metrics to `metrics`, named `<prefix>recall_at_10` and so on.
     pub(crate) fn write(&self, shares: &[f64], prefix: &str, metrics: &mut BTreeMap<String, f64>) {
         for (name, value) in NAMES.iter().zip(self.values(shares)) {
             metrics.insert(format!("{prefix}{name}_at_{}", self.k), value);

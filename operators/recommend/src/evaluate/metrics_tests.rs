@@ -1,4 +1,4 @@
-//! Metrics against values by hand, and against a plain reference that shares nothing with them.
+//! Metrics against values computed by hand and against an independent reference implementation.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ fn metrics_match_values_computed_by_hand() {
     for (value, expected) in values.iter().zip(expected) {
         assert!((value - expected).abs() < 1e-12, "{values:?}");
     }
-    // More is relevant than the list is long: recall is over k.
+    // More items are relevant than the list holds: recall is relative to k.
     assert!((at_k(&[1, 2], &[1, 2, 3, 4], 4, 2)[0] - 1.0).abs() < 1e-12);
     assert_eq!(at_k(&[1, 2], &[3], 1, 2), [0.0; 6]);
     assert_eq!(at_k(&[1], &[], 0, 1), [0.0; 6]);
@@ -36,7 +36,7 @@ fn lists_that_show_one_item_are_uneven_and_popular() {
     assert_eq!(gini(&[2, 2, 2]), 0.0);
 }
 
-/// All metrics of [`NAMES`] the long way: every definition written out by itself.
+/// Reference implementation of all metrics in [`NAMES`], straight from their definitions.
 fn reference(lists: &[Vec<u32>], relevant: &[Vec<u32>], outside: &[usize], k: usize, shares: &[f64]) -> [f64; 9] {
     let mut sums = [0.0; 6];
     let (mut shown, mut places, mut popularity) = (vec![0.0; shares.len()], 0.0, 0.0);

@@ -1,32 +1,37 @@
-//! The lists of a model for the interactions that `Evaluate` measures it by.
+//! A model's ranked lists for the evaluation queries.
 
 use crate::data::catalogue::Catalogue;
 use crate::data::feature_table::EncodedTable;
 use crate::data::tower_columns::{columns_of, interaction_columns};
-use crate::evaluate::evaluate::{Evaluate, Per};
+use crate::evaluate::evaluate::{DATA, Evaluate, Per, SEEN};
 use crate::evaluate::evaluation::Cases;
 use crate::evaluate::metrics::Average;
 use crate::model::interaction_history::Seen;
 use crate::model::stored_model::{LoadedModel, tables};
-use towline_api::{Artifact, Context, DEFAULT_SPLIT, Inputs, OperatorError, Result, file_dataset_at, model_files_at};
+use towline_api::{Artifact, Context, DEFAULT_SPLIT, Inputs, ModelFiles, OperatorError, Result};
 
-/// A model and its rankings.
+/// A model with its rankings.
 pub(crate) struct Ranked {
     pub(crate) model: LoadedModel,
-    /// What users have seen before, in rows of the model's catalogue.
+    /// The user histories, in catalogue rows.
     pub(crate) seen: Seen,
-    /// The interactions, in rows of the model's catalogue.
+    /// The evaluation queries, in catalogue rows.
     pub(crate) cases: Cases,
     /// The model's list for each distinct query.
     pub(crate) lists: Vec<Vec<u32>>,
 }
 
 impl Ranked {
-    /// What the model on `port` ranks.
-    pub(crate) fn of(evaluate: &Evaluate, port: &str, inputs: &Inputs<Artifact>, context: &Context) -> Result<Self> {
-        let model = LoadedModel::load(model_files_at(inputs, port)?, &context.cancel)?;
-        let data = file_dataset_at(inputs, "data")?;
-        let columns = columns_of(&interaction_columns(&model.model_type), data, "data")?;
+    /// Ranks with the model on `port`.
+    pub(crate) fn of(
+        evaluate: &Evaluate,
+        model: &ModelFiles,
+        inputs: &Inputs<Artifact>,
+        context: &Context,
+    ) -> Result<Self> {
+        let model = LoadedModel::load(model, &context.cancel)?;
+        let data = DATA.files(inputs)?;
+        let columns = columns_of(&interaction_columns(&model.model_type), data, DATA.name())?;
         let table = EncodedTable::read(tables(data, Some(&evaluate.split))?, &columns, &context.cancel)?;
         let seen = seen(evaluate.exclude_seen, inputs, &model, context)?;
         let (model_type, catalogue) = (&model.model_type, &model.catalogue);
@@ -47,13 +52,13 @@ impl Ranked {
         })
     }
 
-    /// The averages of the model's lists at each k.
+    /// The metrics of the model's lists at each k.
     pub(crate) fn averages(&self, ks: &[usize]) -> Vec<Average> {
         self.cases.average(&self.lists, ks, self.model.catalogue.len())
     }
 }
 
-/// How many items a list of this catalogue has at most.
+/// The maximum list length for this catalogue.
 pub(crate) fn longest(ks: &[usize], catalogue: &Catalogue) -> usize {
     ks.iter().copied().max().unwrap_or(0).min(catalogue.len())
 }
@@ -62,11 +67,11 @@ fn seen(exclude: bool, inputs: &Inputs<Artifact>, model: &LoadedModel, context: 
     if !exclude {
         return Ok(Seen::default());
     }
-    match inputs.get("seen") {
-        Some(_) => Seen::read(file_dataset_at(inputs, "seen")?, None, model, "seen", &context.cancel),
+    match SEEN.files(inputs)? {
+        Some(seen) => Seen::read(seen, None, model, SEEN.name(), &context.cancel),
         None => {
-            let data = file_dataset_at(inputs, "data")?;
-            Seen::read(data, Some(DEFAULT_SPLIT), model, "data", &context.cancel)
+            let data = DATA.files(inputs)?;
+            Seen::read(data, Some(DEFAULT_SPLIT), model, DATA.name(), &context.cancel)
         }
     }
 }

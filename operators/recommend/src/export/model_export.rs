@@ -8,24 +8,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::model::stored_model::LoadedModel;
-#[cfg(feature = "torch")]
+use crate::model::retrieval_type::RetrievalType;
+use crate::torch_worker::{ColumnShape, ScriptRequest, WorkerProgram};
 use crate::towers::Side;
-use crate::train::torch::torch_script::{Shape, write_script};
+use crate::towers::tower_shape::{Architecture, KIND, WEIGHTS};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, ModelFiles, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Receipt, Report, Result, Schema, Task, TaskResult, TypeContext, model_at, model_files_at,
+    Artifact, Context, Describe, Form, Inputs, ModelFiles, ModelPort, NodeType, Operator, OperatorError, Output, Port,
+    Problem, Purity, Receipt, Report, Result, Schema, Sink, TaskResult, TypeContext,
 };
 
 /// Writes a model into a folder, for use outside Towline.
 ///
 /// For a model of embeddings `weights.safetensors` holds `query.embedding.<column>` [ids, dim], `query.layers.<i>.weight`
-/// [outputs, inputs] and `.bias` [outputs], `query.attention.<column>` [dim] of lists that are pooled by attention, and the
-/// same under `item.`; where a column has the table of another one, `model.json` says by `table` which. For `Ease` and
+/// [outputs, inputs] and `.bias` [outputs], `query.attention.<column>` [dim] of lists with attention pooling, and the
+/// same under `item.`; where a column shares the table of another one, `table` in `model.json` names it. For `Ease` and
 /// `ItemKNN` `item_weights.safetensors` holds their weights and the users' histories. `items.parquet` is the catalogue with
-/// encoded columns; `vocabularies/` says what ids stand for; `model.json` describes all of it.
+/// encoded columns; `vocabularies/` maps ids to values; `model.json` describes all of it.
 ///
-/// `query_tower.pt` is the query tower as TorchScript (where Towline was built with libtorch). It takes one tensor per
+/// `query_tower.pt` is the query tower as TorchScript, which the worker program `towline-torch` writes. It takes one tensor per
 /// column, in the order of `model.json`: int64 [batch], or [batch, length] padded with 0, for the `embeddings`, then
 /// float32 [batch], or [batch, width], for the `numbers`.
 /// `examples/python/tower.py` scores with the weights in Python.
@@ -36,31 +36,41 @@ use towline_api::{
 pub struct ModelExport {
     /// The folder to write; an earlier export in it is replaced. Any other folder that is not empty is refused.
     pub path: PathBuf,
+    /// Whether to write `query_tower.pt`, which needs the program `towline-torch`.
+    #[serde(default = "default_true", skip_serializing_if = "is_true")]
+    pub torchscript: bool,
+}
+
+fn default_true() -> bool {
+    true
+}
+
+/// The default is no part of the fingerprint, which is older than the parameter.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 const DESCRIPTION: &str = "model.json";
-#[cfg(feature = "torch")]
 const SCRIPT: &str = "query_tower.pt";
+
+const INPUT: ModelPort = ModelPort::required("input", "The model to write.");
 
 impl Describe for ModelExport {
     const NAME: &'static str = "ModelExport";
     const CODE_VERSION: u32 = 4;
     const PURITY: Purity = Purity::Effect;
-    const PORTS: &'static [Port] = &[Port::model("input", "The model to write.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ModelExport\ninput: model\nwith: { path: out/model }\n";
 }
 
 impl Operator for ModelExport {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        model_at(inputs, "input").map(|_| NodeType::Receipt)
+        RetrievalType::at(INPUT, inputs).map(|_| NodeType::Receipt)
     }
 
     fn form(&self) -> Form<'_> {
-        Form::Task(self)
-    }
-
-    fn targets(&self) -> Vec<String> {
-        vec![towline_api::target::path(&self.path)]
+        Form::Sink(self)
     }
 }
 
@@ -81,8 +91,32 @@ fn columns(schema: &Schema, vocabularies: &BTreeMap<&str, String>) -> Value {
     schema.columns.iter().map(column).collect()
 }
 
+/// Writes the query tower of a two-tower model as TorchScript; `false` for other models.
+fn write_script(folder: &Path, model: &ModelFiles, context: &Context) -> Result<bool> {
+    let Some(weights) = model.files.get(WEIGHTS).filter(|_| model.description["kind"] == KIND) else {
+        return Ok(false);
+    };
+    let unknown = |error: serde_json::Error| OperatorError::invalid(format!("not a two-tower model: {error}"));
+    let architecture: Architecture = serde_json::from_value(model.description.clone()).map_err(unknown)?;
+    let model_type = RetrievalType::of(&model.model_type).map_err(|problem| OperatorError::invalid(problem.message))?;
+    let query = &model_type.query;
+    let shape = |(column, ..): (&str, usize, usize)| match query.get(column) {
+        Some(column) if column.is_list() => ColumnShape::Lists,
+        _ => ColumnShape::Single,
+    };
+    let request = ScriptRequest {
+        description: model.description.clone(),
+        weights: weights.clone(),
+        side: Side::Query,
+        columns: architecture.query.parts().into_iter().map(shape).collect(),
+        path: folder.join(SCRIPT),
+    };
+    WorkerProgram::find("`torchscript: true` (the default)")?.write_script(request, context)?;
+    Ok(true)
+}
+
 /// Fills `folder`; returns the names of its files.
-fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<String>> {
+fn fill(folder: &Path, model: &ModelFiles, torchscript: bool, context: &Context) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for (name, source) in &model.files {
         copy(source, &folder.join(name))?;
@@ -98,29 +132,19 @@ fn fill(folder: &Path, model: &ModelFiles, context: &Context) -> Result<Vec<Stri
         names.push(name);
     }
     context.cancel.check()?;
-    #[cfg(feature = "torch")]
-    {
-        let loaded = LoadedModel::load(model, &context.cancel)?;
-        if let Ok(towers) = loaded.towers() {
-            let query = &loaded.model_type.query;
-            let shape = |(column, ..): (&str, usize, usize)| match query.get(column) {
-                Some(column) if column.is_list() => Shape::Lists,
-                _ => Shape::Single,
-            };
-            let columns: Vec<Shape> = towers.query.shape.parts().into_iter().map(shape).collect();
-            let path = folder.join(SCRIPT);
-            write_script(towers, Side::Query, &columns, &path)?;
-            names.push(SCRIPT.to_owned());
-        }
+    if torchscript && write_script(folder, model, context)? {
+        names.push(SCRIPT.to_owned());
     }
+    let model_type = RetrievalType::of(&model.model_type);
+    let model_type = model_type.map_err(|problem| OperatorError::invalid(problem.message))?;
     let description = json!({
         "format": 1,
         "model": model.digest,
         "architecture": model.description,
-        "user_id": model.model_type.user_id,
-        "item_id": model.model_type.item_id,
-        "query": columns(&model.model_type.query, &vocabularies),
-        "item": columns(&model.model_type.item, &vocabularies),
+        "user_id": model_type.user_id,
+        "item_id": model_type.item_id,
+        "query": columns(&model_type.query, &vocabularies),
+        "item": columns(&model_type.item, &vocabularies),
     });
     let path = folder.join(DESCRIPTION);
     fs::write(&path, format!("{description:#}\n")).map_err(OperatorError::io(&path))?;
@@ -156,9 +180,9 @@ fn replace(new: &Path, target: &Path, spare: &Path) -> Result<()> {
     Ok(())
 }
 
-impl Task for ModelExport {
+impl Sink for ModelExport {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let model = model_files_at(inputs, "input")?;
+        let model = INPUT.files(inputs)?;
         let target = std::path::absolute(&self.path).map_err(OperatorError::io(&self.path))?;
         let parent = target
             .parent()
@@ -176,7 +200,7 @@ impl Task for ModelExport {
             .map_err(OperatorError::io(parent))?;
         let new = staging.path().join("new");
         fs::create_dir(&new).map_err(OperatorError::io(&new))?;
-        let names = fill(&new, model, context)?;
+        let names = fill(&new, model, self.torchscript, context)?;
         for name in &names {
             sync(&new.join(name))?;
         }
@@ -206,5 +230,9 @@ impl Task for ModelExport {
             metrics: BTreeMap::new(),
             report,
         })
+    }
+
+    fn targets(&self) -> Vec<String> {
+        vec![towline_api::target::path(&self.path)]
     }
 }

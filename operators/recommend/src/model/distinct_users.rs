@@ -7,23 +7,23 @@ use arrow::array::ArrayRef;
 use crate::data::feature_table::EncodedTable;
 use crate::data::tower_columns::columns_of;
 use crate::model::stored_model::{LoadedModel, tables};
-use towline_api::{BATCH_ROWS, Cancel, Column, DatasetFiles, Problem, Result};
+use towline_api::{BATCH_ROWS, Cancel, Code, Column, DatasetFiles, Problem, Result};
 
-/// Distinct users with their features, by original id.
+/// Distinct users with their features, ordered by original id.
 #[derive(Debug)]
 pub(crate) struct Users {
-    /// Their encoded ids.
+    /// Encoded ids.
     pub(crate) ids: Vec<i64>,
-    /// Their original ids.
+    /// Original ids.
     pub(crate) original: ArrayRef,
-    /// The columns of the query tower: those of each user's last row.
+    /// Query features of each user's last row.
     pub(crate) table: EncodedTable,
-    /// Rows whose user is null or out of vocabulary: nobody that an output could name.
+    /// Number of rows whose user id is null or out of vocabulary; an output cannot name these users.
     pub(crate) nameless_rows: u64,
 }
 
 impl Users {
-    /// The users of a split, or of all splits in their order. Never many more rows are held than there are users.
+    /// Reads the users of a split, or of all splits in order, with memory proportional to the number of users.
     pub(crate) fn read(
         dataset: &DatasetFiles,
         split: Option<&str>,
@@ -66,13 +66,13 @@ impl Users {
     }
 }
 
-/// A problem if `split` is not a split of the dataset on `port`.
+/// A problem if `split` is not a split of the dataset.
 pub(crate) fn unknown_split(split: Option<&str>, splits: &[String], key: &str) -> Option<Problem> {
     let split = split.filter(|split| !splits.iter().any(|name| name == split))?;
     let known: Vec<&str> = splits.iter().map(String::as_str).collect();
     let help = towline_api::suggest::sentence(split, &known, "splits");
     Some(
-        Problem::new("bad-input", format!("there is no split `{split}`"))
+        Problem::new(Code::BadInput, format!("there is no split `{split}`"))
             .at(key)
             .help(help),
     )

@@ -1,4 +1,4 @@
-//! Models whose scores are dot products of a row per user and a row per item: stored as two towers without layers.
+//! Models that score by the dot product of a user row and an item row, stored as two towers without layers.
 
 use crate::model::interactions::Interactions;
 use crate::towers::activation::Activation;
@@ -6,10 +6,10 @@ use crate::towers::tower_shape::{EmbeddingShape, Normalize, Pool, TowerShape, WE
 use crate::towers::towers::{Tower, Towers};
 use towline_api::{Context, OperatorError, Output, Result};
 
-/// The table of a column: its name and its weights, row-major [ids, dim].
+/// An embedding table: column name, and row-major weights [ids, dim].
 pub(crate) type ColumnTable = (String, Vec<f32>);
 
-/// The model with these tables; those of a side are added.
+/// Stores a model with these tables; the embeddings of a tower are added.
 pub(crate) fn stored(
     interactions: Interactions<'_>,
     dim: usize,
@@ -46,6 +46,6 @@ pub(crate) fn stored(
     let weights = context.temp_file(WEIGHTS);
     towers.write(&weights)?;
     let description = serde_json::to_value(towers.architecture());
-    let description = description.map_err(|error| OperatorError::invalid(error.to_string()))?;
+    let description = description.map_err(|error| OperatorError::internal(error.to_string()))?;
     interactions.stored(description, (WEIGHTS, weights), context)
 }

@@ -1,4 +1,4 @@
-//! Ids from any table: encoded like the model's, or original ones.
+//! Reads ids from any table: encoded like the model's, or original ids.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use crate::data::id_mapping::{Originals, original_type};
 use crate::data::tower_columns::mismatches;
 use crate::model::stored_model::tables;
-use towline_api::{Cancel, Column, DatasetFiles, OperatorError, Problem, Result, Schema};
+use towline_api::{Cancel, Code, Column, DatasetFiles, OperatorError, Problem, Result, Schema};
 
-/// What stands between the dataset on `port` and ids of `wanted`, a column of the model: the column of that name holds ids
-/// encoded like the model's, or original ids of any whole-number or text type.
+/// A problem if the dataset on `port` has no ids for `wanted`, a column of the model. The column of that name must have
+/// the model's encoding, or original ids of any integer or text type.
 pub(crate) fn id_problem(wanted: Option<&Column>, schema: &Schema, port: &str) -> Option<Problem> {
     let wanted = wanted?;
     let found = schema.get(&wanted.name);
@@ -22,7 +22,7 @@ pub(crate) fn id_problem(wanted: Option<&Column>, schema: &Schema, port: &str) -
             return None;
         }
         let message = format!("`{}` is {found}, but the ids of the model are {original}", wanted.name);
-        return Some(Problem::new("bad-input", message).at_port(port));
+        return Some(Problem::new(Code::BadInput, message).at_port(port));
     }
     mismatches(&[wanted], schema, port).into_iter().next()
 }
@@ -31,19 +31,19 @@ pub(crate) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-/// From original ids to encoded ones.
+/// Maps original ids to encoded ids.
 #[derive(Debug)]
 pub(crate) enum Lookup {
-    /// Ids are what they are.
+    /// Ids are not encoded.
     Same,
-    /// Of whole numbers.
+    /// Integer ids.
     Whole(HashMap<i128, i64>),
-    /// Of texts.
+    /// Text ids.
     Text(HashMap<String, i64>),
 }
 
 impl Lookup {
-    /// The way back from these ids.
+    /// The inverse of `originals`.
     pub(crate) fn new(originals: &Originals) -> Result<Self> {
         let Some((first, values)) = originals.values() else {
             return Ok(Lookup::Same);
@@ -61,7 +61,7 @@ impl Lookup {
         ))
     }
 
-    /// The encoded ids of original ones; none for what is not in the vocabulary.
+    /// Encodes original ids; `None` for unknown ids.
     pub(crate) fn encode(&self, original: &ArrayRef) -> Result<Vec<Option<i64>>> {
         Ok(match self {
             Lookup::Same => {
@@ -102,15 +102,15 @@ fn whole_numbers(values: &ArrayRef) -> Result<Vec<Option<i128>>> {
         .collect())
 }
 
-/// The texts of a column; of other types, their values as text.
+/// The values of a column as text.
 pub(crate) fn texts(values: &ArrayRef) -> Result<Vec<Option<String>>> {
     let values = cast(values, &DataType::Utf8)?;
     let values = values.as_string_opt::<i32>();
-    let values = values.ok_or_else(|| OperatorError::invalid("the values have no text"))?;
+    let values = values.ok_or_else(|| OperatorError::internal("the values cannot be converted to text"))?;
     Ok(values.iter().map(|value| value.map(str::to_owned)).collect())
 }
 
-/// Reads columns of ids from a dataset, batch by batch.
+/// Reads id columns of a dataset batch by batch.
 pub(crate) struct IdReader<'a> {
     dataset: &'a DatasetFiles,
     port: &'a str,
@@ -128,15 +128,14 @@ impl<'a> IdReader<'a> {
         }
     }
 
-    /// Reads this column of the dataset too, as it is.
+    /// Also reads this column of the dataset, unchanged.
     pub(crate) fn beside(&mut self, column: &str) {
         self.beside.push(column.to_owned());
     }
 
-    /// Reads this column of the model too.
+    /// Also reads this column of the model.
     pub(crate) fn column(&mut self, wanted: Option<&Column>, originals: &Originals) -> Result<()> {
-        let wanted =
-            wanted.ok_or_else(|| OperatorError::invalid("the model does not say which columns hold its ids"))?;
+        let wanted = wanted.ok_or_else(|| OperatorError::internal("the model has no id columns"))?;
         if let Some(problem) = id_problem(Some(wanted), &self.dataset.schema, self.port) {
             return Err(OperatorError::invalid(format!("{}: {}", self.port, problem.message)));
         }
@@ -150,12 +149,12 @@ impl<'a> IdReader<'a> {
         Ok(())
     }
 
-    /// Whether the first column is encoded already.
+    /// Whether the first column is already encoded.
     pub(crate) fn is_encoded(&self) -> bool {
         self.columns.first().is_some_and(|(_, lookup)| lookup.is_none())
     }
 
-    /// Hands over each batch with the encoded ids of the columns: none for null and for what is not in the vocabulary.
+    /// Calls back with each batch and the encoded ids of the columns: `None` for null and unknown ids.
     pub(crate) fn scan(
         &self,
         split: Option<&str>,
@@ -169,7 +168,7 @@ impl<'a> IdReader<'a> {
                 cancel.check()?;
                 let batch = batch?;
                 let ids = self.columns.iter().map(|(name, lookup)| {
-                    let missing = || OperatorError::invalid(format!("there is no column `{name}`"));
+                    let missing = || OperatorError::internal(format!("there is no column `{name}`"));
                     let array = batch.column_by_name(name).ok_or_else(missing)?;
                     lookup.as_ref().unwrap_or(&Lookup::Same).encode(array)
                 });

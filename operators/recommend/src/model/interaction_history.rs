@@ -1,4 +1,4 @@
-//! What users have interacted with already.
+//! Interaction histories of users.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,16 +6,17 @@ use crate::data::catalogue::Catalogue;
 use crate::data::feature_table::EncodedTable;
 use crate::data::id_mapping::Originals;
 use crate::model::id_reader::IdReader;
+use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
-use towline_api::{Cancel, Column, DatasetFiles, ModelType, Result};
+use towline_api::{Cancel, Column, DatasetFiles, Result};
 
-/// The rows of the catalogue that each user has seen.
+/// The catalogue rows that each user has interacted with.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(HashMap<i64, Vec<u32>>);
 
 impl Seen {
-    /// What the pairs of a split, or of all, show, encoded like the model's or by original ids. Users without an identity
-    /// have seen nothing.
+    /// Reads histories from pairs in a split, or in all splits, with encoded or original ids. Unknown users have no
+    /// history.
     pub(crate) fn read(
         dataset: &DatasetFiles,
         split: Option<&str>,
@@ -39,10 +40,10 @@ impl Seen {
         Ok(seen)
     }
 
-    /// What these interactions show.
+    /// Histories from these interactions.
     pub(crate) fn of(
         table: &EncodedTable,
-        model: &ModelType,
+        model: &RetrievalType,
         catalogue: &Catalogue,
         users: &Originals,
     ) -> Result<Self> {
@@ -55,11 +56,11 @@ impl Seen {
         Ok(seen)
     }
 
-    /// What the interactions of a split show of the users `wanted`.
+    /// Histories of the users `wanted` from the interactions of a split.
     pub(crate) fn of_users(
         dataset: &DatasetFiles,
         split: &str,
-        model: &ModelType,
+        model: &RetrievalType,
         catalogue: &Catalogue,
         (users, wanted): (&Originals, &HashSet<i64>),
         cancel: &Cancel,
@@ -96,24 +97,24 @@ impl Seen {
         }
     }
 
-    /// Whether a user has seen anything.
+    /// Whether a user has a history.
     pub(crate) fn has(&self, user: i64) -> bool {
         self.0.contains_key(&user)
     }
 
-    /// Its memory, in bytes.
+    /// Memory use in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.values().map(|rows| 48 + 4 * rows.len()).sum()
     }
 
-    /// What each user has seen, ascending, in order of the encoded id.
+    /// The history of each user in ascending order, ordered by encoded user id.
     pub(crate) fn into_ordered(self) -> Vec<(i64, Vec<u32>)> {
         let mut users: Vec<(i64, Vec<u32>)> = self.0.into_iter().collect();
         users.sort_unstable_by_key(|(user, _)| *user);
         users
     }
 
-    /// What a user has seen, ascending.
+    /// A user's history in ascending order.
     pub(crate) fn by(&self, user: i64) -> &[u32] {
         self.0.get(&user).map_or(&[], Vec::as_slice)
     }

@@ -1,4 +1,4 @@
-//! What models that know nothing but interactions learn from.
+//! Training data of models that use interactions only.
 
 use std::path::PathBuf;
 
@@ -7,28 +7,28 @@ use crate::data::feature_table::EncodedTable;
 use crate::data::id_mapping::Originals;
 use crate::data::tower_columns::Sides;
 use crate::model::distinct_users::unknown_split;
+use crate::model::retrieval_type::{RetrievalType, Score};
 use towline_api::{
-    Column, Context, DatasetFiles, DatasetType, ModelType, NodeType, OperatorError, Output, Problem, Report, Result,
-    Schema, Score, TaskResult,
+    Column, Context, DatasetFiles, DatasetType, OperatorError, Output, Problem, Report, Result, Schema, TaskResult,
 };
 
-/// The interactions of one split.
+/// The interactions of a split.
 pub(crate) struct Interactions<'a> {
     dataset: &'a DatasetFiles,
-    /// The type of a model of them.
-    pub(crate) model_type: ModelType,
-    /// The columns of the model.
+    /// The type of a model trained on them.
+    pub(crate) model_type: RetrievalType,
+    /// The model's columns.
     pub(crate) table: EncodedTable,
-    /// What the ids of users stand for.
+    /// Mapping from encoded to original user ids.
     pub(crate) users: Originals,
-    /// The items, reserved ids among them.
+    /// All items, including reserved ids.
     items: Items,
-    /// What can be recommended.
+    /// Recommendable items.
     pub(crate) catalogue: Catalogue,
 }
 
-/// The type of a model that reads the two id columns and, of the user's, those named.
-fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> ModelType {
+/// The type of a model with the two id columns and the named user columns.
+fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> RetrievalType {
     let keep = |columns: &[Column], id: &str, more: &[&str]| Schema {
         columns: columns
             .iter()
@@ -36,7 +36,7 @@ fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> ModelType 
             .cloned()
             .collect(),
     };
-    ModelType {
+    RetrievalType {
         query: keep(&sides.query, &sides.user_id, of_user),
         item: keep(&sides.item, &sides.item_id, &[]),
         user_id: sides.user_id.clone(),
@@ -47,18 +47,18 @@ fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> ModelType 
     }
 }
 
-/// The static type of such a model, or what stands against it.
+/// The static type of such a model, or the problems.
 pub(crate) fn interactions_type(
     dataset: &DatasetType,
     fit_on: &str,
     of_user: &[&str],
     dim: Option<usize>,
-) -> Result<NodeType, Vec<Problem>> {
+) -> Result<RetrievalType, Vec<Problem>> {
     let mut problems: Vec<Problem> = unknown_split(Some(fit_on), &dataset.splits, "fit_on")
         .into_iter()
         .collect();
     match Sides::of(&dataset.schema) {
-        Ok(sides) if problems.is_empty() => Ok(NodeType::Model(model_type(&sides, of_user, dim))),
+        Ok(sides) if problems.is_empty() => Ok(model_type(&sides, of_user, dim)),
         Ok(_) => Err(problems),
         Err(more) => {
             problems.extend(more);
@@ -93,7 +93,7 @@ impl<'a> Interactions<'a> {
             &context.cancel,
         )?;
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid("there are no id columns"));
+            return Err(OperatorError::internal("there are no id columns"));
         };
         let users = Originals::of(user, &dataset.vocabularies)?;
         let items = Items::collect(&table, &model_type.item, &model_type.item_id)?;
@@ -113,22 +113,21 @@ impl<'a> Interactions<'a> {
         })
     }
 
-    /// What each user likes, as ascending rows of the catalogue without repetition; users by encoded id, those without an
-    /// identity left out.
+    /// The positives of each user by encoded id, as ascending distinct catalogue rows. Unknown users are excluded.
     pub(crate) fn histories(&self) -> Result<Vec<(i64, Vec<u32>)>> {
         let seen =
             crate::model::interaction_history::Seen::of(&self.table, &self.model_type, &self.catalogue, &self.users)?;
         Ok(seen.into_ordered())
     }
 
-    /// How many ids a column can hold.
+    /// The number of ids of a column.
     pub(crate) fn size(&self, column: &Column) -> Result<usize> {
         let size = column.domain.as_ref().and_then(|domain| domain.size);
         size.map(|size| size as usize)
-            .ok_or_else(|| OperatorError::invalid(format!("`{}` does not say how many ids it can hold", column.name)))
+            .ok_or_else(|| OperatorError::internal(format!("the domain of `{}` has no number of ids", column.name)))
     }
 
-    /// The stored model, whose weights are in the file of that name.
+    /// Stores the model with its weights in `file`.
     pub(crate) fn stored(
         self,
         description: serde_json::Value,
@@ -153,7 +152,7 @@ impl<'a> Interactions<'a> {
         ];
         Ok(Output {
             result: TaskResult::Model {
-                model_type: self.model_type,
+                model_type: self.model_type.into(),
                 description,
                 files: [(weights.0.to_owned(), weights.1), (ITEMS.to_owned(), catalogue_file)].into(),
                 vocabularies,

@@ -1,4 +1,4 @@
-//! Models that score an item by its weights from the items of the user's history.
+//! Item-to-item models: an item's score is the sum of its weights from the items of the user's history.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -10,31 +10,31 @@ use serde::{Deserialize, Serialize};
 use crate::towers::scoring::{Scored, best, shards};
 use towline_api::{Cancel, OperatorError, Result};
 
-/// The family of these models.
+/// The model family.
 pub(crate) const KIND: &str = "item_weights";
-/// The file of such a model.
+/// Name of the weights file.
 pub(crate) const FILE: &str = "item_weights.safetensors";
 
-/// A model's description of itself.
+/// Metadata in a model file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description {
-    /// The family: [`KIND`].
+    /// The model family: [`KIND`].
     pub(crate) kind: String,
 }
 
-/// What an item of a history says about the others; rows and columns are those of the catalogue.
+/// Item-to-item weights; rows and columns are catalogue rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Weights {
     /// Row-major [items, items].
     Dense(Vec<f32>),
-    /// The others are zero: row `r` has `values[offsets[r]..offsets[r + 1]]` at the same `columns`.
+    /// Compressed sparse rows: row `r` has `values[offsets[r]..offsets[r + 1]]` in the corresponding `columns`.
     Sparse {
-        /// Where each row begins, and the end of the last one.
+        /// Start of each row, and the end of the last one.
         offsets: Vec<u64>,
-        /// The columns of the values.
+        /// Column indexes.
         columns: Vec<u32>,
-        /// The weights.
+        /// Values.
         values: Vec<f32>,
     },
 }
@@ -44,14 +44,14 @@ pub(crate) enum Weights {
 pub(crate) struct ItemWeights {
     /// Number of items.
     pub(crate) items: usize,
-    /// What each user has met: ascending rows of the catalogue, by encoded id.
+    /// Each user's history as ascending catalogue rows, by encoded id.
     pub(crate) histories: HashMap<i64, Vec<u32>>,
-    /// The weights.
+    /// Item-to-item weights.
     pub(crate) weights: Weights,
 }
 
 impl ItemWeights {
-    /// Leaves the scores of all items for a user in `scores`. A user without a history has zeros.
+    /// Writes a user's scores of all items to `scores`; zeros without a history.
     fn scores(&self, user: i64, scores: &mut [f32]) {
         scores.fill(0.0);
         for &item in self.histories.get(&user).map_or(&[][..], Vec::as_slice) {
@@ -74,7 +74,7 @@ impl ItemWeights {
         }
     }
 
-    /// Its memory, in bytes.
+    /// Memory use in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let weights = match &self.weights {
             Weights::Dense(weights) => 4 * weights.len(),
@@ -83,7 +83,7 @@ impl ItemWeights {
         weights + self.histories.values().map(|items| 32 + 4 * items.len()).sum::<usize>()
     }
 
-    /// The `k` best items of each user that are `eligible(place, row)`; `done` hears of finished users.
+    /// The `k` best items of each user among those that are `eligible(place, row)`; `done` reports finished users.
     pub(crate) fn top_k(
         &self,
         users: &[i64],
@@ -116,7 +116,7 @@ impl ItemWeights {
         Ok(out)
     }
 
-    /// Writes the model.
+    /// Writes the model file.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let histories: BTreeMap<&i64, &Vec<u32>> = self.histories.iter().collect();
         let mut starts = vec![0_u64];
@@ -186,7 +186,7 @@ impl ItemWeights {
         std::fs::write(path, data).map_err(OperatorError::io(path))
     }
 
-    /// Reads the model of a catalogue of `items` items.
+    /// Reads a model file for a catalogue of `items` items.
     pub(crate) fn read(path: &Path, items: usize) -> Result<Self> {
         let data = std::fs::read(path).map_err(OperatorError::io(path))?;
         let file = SafeTensors::deserialize(&data).map_err(unusable)?;
@@ -217,7 +217,7 @@ impl ItemWeights {
             } => rises(offsets, items, values.len()) && columns.len() == values.len() && inside(columns),
         };
         if !sound || !rises(&starts, users.len(), met.len()) || !inside(&met) {
-            return Err(unusable("its tensors do not fit together"));
+            return Err(unusable("the shapes of its tensors do not match"));
         }
         let history =
             |(place, user): (usize, i64)| (user, met[starts[place] as usize..starts[place + 1] as usize].to_vec());
@@ -233,7 +233,7 @@ fn numbers<const N: usize, T>(file: &SafeTensors<'_>, name: &str, parse: fn([u8;
     let view = file.tensor(name).map_err(unusable)?;
     let (chunks, rest) = view.data().as_chunks::<N>();
     if !rest.is_empty() {
-        return Err(unusable(format!("the tensor `{name}` is cut short")));
+        return Err(unusable(format!("the tensor `{name}` is truncated")));
     }
     Ok(chunks.iter().map(|bytes| parse(*bytes)).collect())
 }

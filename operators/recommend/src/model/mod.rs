@@ -1,4 +1,4 @@
-//! Stored retrieval models, and what applying one needs.
+//! Stored retrieval models and what their application needs.
 
 pub(crate) mod distinct_users;
 pub(crate) mod embedding_model;
@@ -7,4 +7,5 @@ pub(crate) mod interaction_history;
 pub(crate) mod interactions;
 pub(crate) mod item_weights;
 pub(crate) mod ranker;
+pub(crate) mod retrieval_type;
 pub(crate) mod stored_model;

@@ -1,4 +1,4 @@
-//! Ranking a catalogue for users, whatever the model.
+//! Top-k ranking of a catalogue, for every type of model.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,26 +13,26 @@ use crate::towers::scoring::Scored;
 use crate::towers::towers::Towers;
 use towline_api::{Context, OperatorError, Result};
 
-/// A model that is ready to rank its catalogue, or a part of it.
+/// A model prepared to rank its catalogue or a part of it.
 #[derive(Debug)]
 pub(crate) struct Ranker<'a> {
     way: Way<'a>,
     catalogue: &'a Catalogue,
-    /// The rows of the catalogue that can be recommended, ascending, if not all.
+    /// The eligible catalogue rows in ascending order, `None` for all.
     eligible: Option<Vec<u32>>,
     scored: AtomicU64,
 }
 
 #[derive(Debug)]
 enum Way<'a> {
-    /// By dot product, of the eligible items.
+    /// Dot products with the eligible items.
     Embeddings { towers: &'a Towers, items: ItemIndex },
-    /// By weights between items.
+    /// Item-to-item weights.
     ItemWeights(&'a ItemWeights),
 }
 
 impl<'a> Ranker<'a> {
-    /// The ranker of two towers.
+    /// Prepares a two-tower model.
     pub(crate) fn of_towers(
         towers: &'a Towers,
         catalogue: &'a Catalogue,
@@ -57,7 +57,7 @@ impl<'a> Ranker<'a> {
         })
     }
 
-    /// The ranker of weights between items.
+    /// Prepares an item-to-item model.
     pub(crate) fn of_item_weights(
         model: &'a ItemWeights,
         catalogue: &'a Catalogue,
@@ -71,12 +71,12 @@ impl<'a> Ranker<'a> {
         }
     }
 
-    /// Number of items that can be recommended.
+    /// Number of eligible items.
     pub(crate) fn len(&self) -> usize {
         self.eligible.as_ref().map_or(self.catalogue.len(), Vec::len)
     }
 
-    /// The memory of the items, in bytes.
+    /// Memory of the items in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match &self.way {
             Way::Embeddings { towers, .. } => self.len() * (5 * towers.dim() + 8),
@@ -84,7 +84,7 @@ impl<'a> Ranker<'a> {
         }
     }
 
-    /// The memory of a query while it is ranked, in bytes, its list of `k` items apart.
+    /// Memory of a query during ranking in bytes, without its list of `k` items.
     pub(crate) fn bytes_of_query(&self) -> usize {
         match &self.way {
             Way::Embeddings { towers, .. } => 9 * towers.dim(),
@@ -92,7 +92,7 @@ impl<'a> Ranker<'a> {
         }
     }
 
-    /// How items were proposed, and how many were scored so far, where not all are.
+    /// The algorithm that proposes candidates and the number scored so far, if not all items are scored.
     pub(crate) fn proposals(&self) -> Option<(&'static str, u64)> {
         match &self.way {
             Way::Embeddings { items, .. } => Some((items.proposer().name(), self.scored.load(Ordering::Relaxed))),
@@ -100,8 +100,8 @@ impl<'a> Ranker<'a> {
         }
     }
 
-    /// The `k` best items of each query, a row of `queries` by the user at the same place of `users`, but those in
-    /// `exclude(query)`, which are ascending rows of the catalogue. `done` hears of finished queries.
+    /// The `k` best items of each query, excluding the catalogue rows `exclude(query)`, which are ascending. Row `i` of
+    /// `queries` belongs to `users[i]`. `done` reports finished queries.
     pub(crate) fn top_k<'e>(
         &self,
         queries: &EncodedTable,
@@ -124,7 +124,7 @@ impl<'a> Ranker<'a> {
             }
         };
         let embeddings = towers.embed(Side::Query, queries, context.threads)?;
-        // Items of the index are eligible ones: exclusions are turned into their places.
+        // The index has eligible items only, so excluded rows are mapped to its rows.
         let places: Option<Vec<Vec<u32>>> = self.eligible.as_ref().map(|eligible| {
             let place = |row: &u32| eligible.binary_search(row).ok().map(|place| place as u32);
             let places = (0..queries.rows).map(|query| exclude(query).iter().filter_map(place).collect());
@@ -163,7 +163,7 @@ impl<'a> Ranker<'a> {
     }
 }
 
-/// The error in the words of who trained the model.
+/// Translates an error of the kernel into the user's terms.
 fn explained(error: TopKError, catalogue: &Catalogue, eligible: Option<&[u32]>) -> OperatorError {
     let name = |place: usize| {
         let row = eligible.map_or(place, |eligible| eligible[place] as usize);
@@ -180,7 +180,7 @@ fn explained(error: TopKError, catalogue: &Catalogue, eligible: Option<&[u32]>) 
             "the embedding of a user is not finite: the training has diverged; try a lower learning rate".to_owned()
         }
         TopKError::Score { item, .. } => format!(
-            "the score of item {} is not a number: the embeddings have grown beyond all bounds; try a lower learning \
+            "the score of item {} is NaN: the training has diverged; try a lower learning \
              rate or `normalize: l2`",
             name(item)
         ),

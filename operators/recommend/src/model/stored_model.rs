@@ -1,34 +1,35 @@
-//! A stored retrieval model, ready to be used.
+//! Loads stored retrieval models.
 
 use crate::data::catalogue::{Catalogue, ITEMS, Items};
 use crate::data::id_mapping::Originals;
 use crate::model::item_weights;
 use crate::model::item_weights::ItemWeights;
 use crate::model::ranker::Ranker;
+use crate::model::retrieval_type::RetrievalType;
 use crate::towers::tower_shape::{Architecture, WEIGHTS};
 use crate::towers::towers::Towers;
-use towline_api::{Cancel, DatasetFiles, ModelFiles, ModelType, OperatorError, Result, TableFile};
+use towline_api::{Cancel, DatasetFiles, ModelFiles, OperatorError, Result, TableFile};
 
-/// How a model scores.
+/// The scoring function of a model.
 #[derive(Debug)]
 pub(crate) enum Scorer {
-    /// By the dot product of two embeddings.
+    /// Dot product of two embeddings.
     Towers(Towers),
-    /// By the weights between items.
+    /// Item-to-item weights.
     ItemWeights(ItemWeights),
 }
 
 /// A model in memory.
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
-    /// How it scores.
+    /// The scoring function.
     pub(crate) scorer: Scorer,
-    /// What it can recommend.
+    /// Recommendable items.
     pub(crate) catalogue: Catalogue,
-    /// What the ids of users stand for.
+    /// Mapping from encoded to original user ids.
     pub(crate) users: Originals,
-    /// What it was trained on.
-    pub(crate) model_type: ModelType,
+    /// The model's type: columns and score.
+    pub(crate) model_type: RetrievalType,
 }
 
 impl LoadedModel {
@@ -38,13 +39,12 @@ impl LoadedModel {
             files
                 .files
                 .get(name)
-                .ok_or_else(|| OperatorError::invalid(format!("the model has no file `{name}`")))
+                .ok_or_else(|| OperatorError::internal(format!("the model has no file `{name}`")))
         };
-        let model_type = files.model_type.clone();
+        let model_type = RetrievalType::of(&files.model_type);
+        let model_type = model_type.map_err(|problem| OperatorError::invalid(problem.message))?;
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid(
-                "the model does not say which columns hold its ids",
-            ));
+            return Err(OperatorError::internal("the model has no id columns"));
         };
         let users = Originals::of(user, &files.vocabularies)?;
         let items = Items::read(file(ITEMS)?, &model_type.item, &model_type.item_id, cancel)?;
@@ -64,7 +64,7 @@ impl LoadedModel {
         })
     }
 
-    /// The model, ready to rank its catalogue, or the rows of it that are `eligible`: ascending.
+    /// Prepares to rank the catalogue, or its rows `eligible` in ascending order.
     pub(crate) fn ranker(&self, eligible: Option<Vec<u32>>, threads: usize) -> Result<Ranker<'_>> {
         match &self.scorer {
             Scorer::Towers(towers) => Ranker::of_towers(towers, &self.catalogue, eligible, threads),
@@ -72,11 +72,11 @@ impl LoadedModel {
         }
     }
 
-    /// The towers of a model that has embeddings.
+    /// The towers, if the model has embeddings.
     pub(crate) fn towers(&self) -> Result<&Towers> {
         match &self.scorer {
             Scorer::Towers(towers) => Ok(towers),
-            Scorer::ItemWeights(_) => Err(OperatorError::invalid("this model has no embeddings")),
+            Scorer::ItemWeights(_) => Err(OperatorError::internal("this model has no embeddings")),
         }
     }
 }
@@ -87,7 +87,7 @@ pub(crate) fn tables<'a>(dataset: &'a DatasetFiles, split: Option<&str>) -> Resu
         None => Ok(dataset.splits.iter().map(|(_, table)| table).collect()),
         Some(name) => match dataset.split(name) {
             Some(table) => Ok(vec![table]),
-            None => Err(OperatorError::invalid(format!("there is no split `{name}`"))),
+            None => Err(OperatorError::internal(format!("there is no split `{name}`"))),
         },
     }
 }

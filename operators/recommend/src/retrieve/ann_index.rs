@@ -1,4 +1,4 @@
-//! `AnnIndex`.
+//! `AnnIndex`: approximate nearest neighbour index.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,70 +15,70 @@ use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 use crate::data::id_mapping::numbers;
 use crate::data::tower_columns::mismatches;
 use crate::model::distinct_users::Users;
+use crate::model::retrieval_type::{RetrievalType, Score};
 use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
 use towline_api::{
-    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Receipt, Report, Result, Schema, Score, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
-    model_at, model_files_at,
+    Artifact, Code, Column, Context, DatasetPort, Describe, Form, Inputs, ModelPort, NodeType, Operator, OperatorError,
+    Output, Port, Problem, Purity, Receipt, Report, Result, Schema, Sink, TaskResult, TypeContext,
 };
 use towline_tables::TableWriter;
 
-/// What an index measures nearness by.
+/// Distance metric of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// The dot product: the score of models without normalisation.
+    /// Dot product: the score of models without normalisation.
     Dot,
-    /// The cosine: the score of models with `normalize: l2`.
+    /// Cosine similarity: the score of models with `normalize: l2`.
     Cosine,
-    /// The euclidean distance: the score of no model here.
+    /// Euclidean distance: no model of Towline scores by it.
     Euclidean,
 }
 
-/// Writes an approximate index (HNSW, Malkov and Yashunin 2016) of a model's item embeddings, for programs that search it
-/// on their own, and reports how much of the exact top-k it finds.
+/// Builds an approximate nearest neighbour index (HNSW, Malkov and Yashunin 2016) of a model's item embeddings for
+/// other programs, and measures its recall of the exact top-k.
 ///
-/// `items.usearch` is read by the library usearch in any of its languages; its keys are the rows of `items.parquet`, which
-/// has the original ids in ascending order. Items are added one by one in that order, so that the same model gives the
-/// same file.
+/// `items.usearch` can be read by the usearch library in any language. Its keys are row numbers of `items.parquet`,
+/// which has the original ids in ascending order. Items are added one at a time in that order, so the same model gives
+/// the same file.
 ///
-/// For a model that scores by cosines the index holds the embeddings, by cosine. In a graph by dot products short vectors
-/// are nobody's neighbours and are not found; so for a model that scores by them a vector `v` has one component more,
-/// `sqrt(M² - |v|²)` with the greatest length `M`, a query has a zero there, and the distance is euclidean: its order is
-/// that of the dot products (Bachrach et al. 2014).
+/// For models that score by cosine the index has the embeddings and uses the cosine. An HNSW graph by dot products
+/// misses short vectors; for models that score by dot product the index therefore uses the reduction to euclidean
+/// distance (Bachrach et al. 2014): each vector `v` gets the additional component `sqrt(M² - |v|²)`, where `M` is the
+/// largest norm, and queries get 0.
 ///
-/// The metric `recall_at_K` is the share of the exact `k` best items that the index returns, over a sample of
-/// the users; an item that scores as well as the k-th best counts as one of them.
+/// The metric `recall_at_K` is the fraction of the exact top `k` that the index returns, over a sample of users; items
+/// with the same score as the k-th count as hits.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnnIndex {
-    /// The folder to write the two files into; files of these names are replaced.
+    /// Output folder; existing files of the same names are replaced.
     pub path: PathBuf,
-    /// What nearness is measured by; must be the model's own score, which is taken if nothing is said.
+    /// Distance metric; it must be the model's score, which is the default.
     #[serde(default)]
     pub metric: Option<Metric>,
-    /// Neighbours of an item in the graph.
+    /// Maximum number of neighbours per node of the HNSW graph (M).
     #[serde(default = "default_connectivity")]
     #[schemars(range(min = 2, max = 256))]
     pub connectivity: usize,
-    /// Candidates that are looked at when an item is added.
+    /// Number of candidates during construction (efConstruction).
     #[serde(default = "default_expansion_add")]
     #[schemars(range(min = 1, max = 65536))]
     pub expansion_add: usize,
-    /// Candidates that are looked at in a search.
+    /// Number of candidates during search (efSearch).
     #[serde(default = "default_expansion_search")]
     #[schemars(range(min = 1, max = 65536))]
     pub expansion_search: usize,
-    /// Length of the lists that are compared with the exact ones.
+    /// List length of the recall measurement.
     #[serde(default = "default_k")]
     #[schemars(range(min = 1, max = 10000))]
     pub k: usize,
-    /// How many users are compared.
+    /// Number of users in the recall measurement.
     #[serde(default = "default_sample")]
     #[schemars(range(min = 1))]
     pub sample: usize,
-    /// Decides which.
+    /// Random seed of the sample of users.
     #[serde(default = "default_seed")]
     pub seed: u64,
 }
@@ -107,21 +107,21 @@ fn default_seed() -> u64 {
     1
 }
 
-/// The files.
+/// Output files.
 const INDEX: &str = "items.usearch";
 const IDS: &str = "items.parquet";
+
+const MODEL: ModelPort = ModelPort::required("model", "The model whose items are indexed.");
+const QUERIES: DatasetPort = DatasetPort::required(
+    "queries",
+    "Users to compare with exact search, with the columns of the model's query side.",
+);
 
 impl Describe for AnnIndex {
     const NAME: &'static str = "AnnIndex";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Effect;
-    const PORTS: &'static [Port] = &[
-        Port::model("model", "The model whose items are indexed."),
-        Port::dataset(
-            "queries",
-            "Users to compare with exact search, with the columns of the model's query side.",
-        ),
-    ];
+    const PORTS: &'static [Port] = &[MODEL.port(), QUERIES.port()];
     const EXAMPLE: &'static str =
         "op: AnnIndex\ninputs: { model: model, queries: features }\nwith: { path: out/index, k: 20 }\n";
 }
@@ -134,22 +134,23 @@ impl AnnIndex {
 
 impl Operator for AnnIndex {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let model = model_at(inputs, "model")?;
+        let model = RetrievalType::at(MODEL, inputs)?;
         let wanted: Vec<&Column> = model.query.columns.iter().collect();
-        let mut problems = mismatches(&wanted, &dataset_at(inputs, "queries")?.schema, "queries");
+        let mut problems = mismatches(&wanted, &QUERIES.input_type(inputs)?.schema, QUERIES.name());
         match (model.score, self.metric) {
             (None, _) => {
                 let message = "this model has no embeddings that could be indexed";
-                problems.push(Problem::new("bad-input", message).at_port("model"));
+                problems.push(Problem::new(Code::BadInput, message).at_port(MODEL.name()));
             }
             (Some(score), Some(metric)) if metric != of_score(score) => {
                 let (own, name) = match score {
                     Score::Dot => ("dot products", "dot"),
                     Score::Cosine => ("cosines", "cosine"),
                 };
-                let message = format!("the model scores by {own}: an index by another metric would find other items");
+                let message =
+                    format!("the model scores by {own}, but the index would use another metric and find other items");
                 let help = format!("leave `metric` out, or write `metric: {name}`");
-                problems.push(Problem::new("index-metric", message).at("metric").help(help));
+                problems.push(Problem::new(Code::IndexMetric, message).at("metric").help(help));
             }
             _ => {}
         }
@@ -165,11 +166,7 @@ impl Operator for AnnIndex {
     }
 
     fn form(&self) -> Form<'_> {
-        Form::Task(self)
-    }
-
-    fn targets(&self) -> Vec<String> {
-        vec![towline_api::target::path(&self.path)]
+        Form::Sink(self)
     }
 }
 
@@ -180,18 +177,18 @@ fn of_score(score: Score) -> Metric {
     }
 }
 
-/// A vector as the index holds it.
+/// A vector with the additional component, if the score needs it.
 fn lengthened(score: Score, vector: &[f32], rest: f32) -> Vec<f32> {
     let more = (score == Score::Dot).then_some(rest);
     vector.iter().copied().chain(more).collect()
 }
 
 fn failed(error: impl std::fmt::Display) -> OperatorError {
-    OperatorError::invalid(format!("the index cannot be made: {error}"))
+    OperatorError::invalid(format!("the index cannot be built: {error}"))
 }
 
 impl AnnIndex {
-    /// An index of the rows of `embeddings`.
+    /// Builds the index of the rows of `embeddings`.
     fn build(&self, score: Score, embeddings: &[f32], dim: usize, context: &Context) -> Result<Index> {
         let (metric, dimensions) = match score {
             Score::Dot => (MetricKind::L2sq, dim + 1),
@@ -209,7 +206,7 @@ impl AnnIndex {
             multi: false,
         };
         let index = Index::new(&options).map_err(failed)?;
-        // One thread, one generator of levels: the graph does not depend on chance.
+        // A single thread and its level generator make the graph deterministic.
         let count = embeddings.len() / dim;
         index.reserve_capacity_and_threads(count, 1).map_err(failed)?;
         context.progress.begin("items", Some(count as u64));
@@ -224,8 +221,7 @@ impl AnnIndex {
         Ok(index)
     }
 
-    /// The share of the exact lists of some users that the index returns; what scores as well as the last of a list is as
-    /// good.
+    /// Recall of the exact lists of a sample of users; items with the same score as the last one count as hits.
     fn measure(
         &self,
         index: &Index,
@@ -254,7 +250,7 @@ impl AnnIndex {
         Ok(hits as f64 / wanted.max(1) as f64)
     }
 
-    /// Some users, by a hash of their original ids: the same ones whoever else is there.
+    /// A sample of users by a hash of their original ids, independent of other users.
     fn sample(&self, users: &Users) -> Result<Vec<usize>> {
         let mut order: Vec<(u64, usize)> = numbers(&users.original)?
             .into_iter()
@@ -267,7 +263,7 @@ impl AnnIndex {
     }
 }
 
-/// Writes a file under another name and renames it into place when it is whole.
+/// Writes a file atomically under a temporary name.
 fn publish(target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<u64> {
     let folder = target.parent().unwrap_or(Path::new("."));
     let unfinished = tempfile::Builder::new()
@@ -301,18 +297,12 @@ fn write_ids(path: &Path, item_id: &str, original: &ArrayRef) -> Result<()> {
     writer.finish().map(|_| ())
 }
 
-impl Task for AnnIndex {
+impl Sink for AnnIndex {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let files = model_files_at(inputs, "model")?;
+        let files = MODEL.files(inputs)?;
         let model = LoadedModel::load(files, &context.cancel)?;
         let towers = model.towers()?;
-        let users = Users::read(
-            file_dataset_at(inputs, "queries")?,
-            None,
-            &model,
-            "queries",
-            &context.cancel,
-        )?;
+        let users = Users::read(QUERIES.files(inputs)?, None, &model, QUERIES.name(), &context.cancel)?;
         let dim = towers.dim();
         let embeddings = towers.embed(Side::Item, &model.catalogue.table, context.threads)?;
         let index = self.build(towers.normalize.score(), &embeddings, dim, context)?;
@@ -356,5 +346,9 @@ impl Task for AnnIndex {
                 ..Report::default()
             },
         })
+    }
+
+    fn targets(&self) -> Vec<String> {
+        vec![towline_api::target::path(&self.path)]
     }
 }

@@ -1,4 +1,4 @@
-//! The work of `TopKEncode`: users in batches, their lists written as they are made.
+//! Batch retrieval for `TopKEncode`: ranks users in batches and streams the lists to a file.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,39 +17,37 @@ use crate::model::stored_model::LoadedModel;
 use crate::retrieve::cold_start::{COUNTS, ColdLists, ColdStart};
 use crate::retrieve::item_filter::ItemChoice;
 use crate::retrieve::target_users::{Audience, Rules, Service, last_values, listed};
-use crate::retrieve::top_k_encode::{METRICS, TopKEncode, schema};
+use crate::retrieve::top_k_encode::{METRICS, MODEL, QUERIES, SEEN, TopKEncode, USERS, schema};
 use crate::towers::scoring::Scored;
 use towline_api::{
     Artifact, BATCH_ROWS, Context, DEFAULT_SPLIT, DatasetFiles, Inputs, OperatorError, Output, Report, ReportTable,
-    Result, TaskResult, file_dataset_at, model_files_at,
+    Result, TaskResult,
 };
 use towline_tables::TableWriter;
 
-/// Users in the sample that a run shows.
+/// Users in the sample shown after a run.
 const SAMPLE: usize = 5;
-/// Items of each of them.
+/// Items shown per user of the sample.
 const SAMPLE_ITEMS: usize = 10;
-/// Items in the lists of a row group of the output: the writer holds one.
+/// List items per row group of the output, which the writer keeps in memory.
 const ROW_GROUP_ITEMS: usize = 1 << 20;
-/// The fewest users that are worth a batch.
+/// Minimum batch size.
 const FEWEST: usize = 32;
-/// Items of all users together that are looked at to fill lists under caps: some 40 MB.
+/// Maximum number of candidates over all users of a batch when lists under caps are filled: about 40 MB.
 const MOST_LOOKED_AT: usize = 1 << 20;
-/// Memory of an item of a list, with its copies on the way to the file, in bytes.
+/// Memory per list item, including copies until it is written, in bytes.
 const BYTES_PER_ITEM: usize = 40;
 
-/// Does the work.
+/// Runs the operator.
 pub(crate) fn run(operator: &TopKEncode, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-    let files = model_files_at(inputs, "model")?;
+    let files = MODEL.files(inputs)?;
     let model = LoadedModel::load(files, &context.cancel)?;
-    let queries = file_dataset_at(inputs, "queries")?;
-    let users = Users::read(queries, operator.split.as_deref(), &model, "queries", &context.cancel)?;
-    let history = match inputs.get("seen") {
-        Some(_) => Some(file_dataset_at(inputs, "seen")?),
-        None => None,
-    };
+    let queries = QUERIES.files(inputs)?;
+    let split = operator.split.as_deref();
+    let users = Users::read(queries, split, &model, QUERIES.name(), &context.cancel)?;
+    let history = SEEN.files(inputs)?;
     let needed = operator.exclude_seen || history.is_some() && operator.cold_start.is_some();
-    let (past, port) = history.map_or((queries, "queries"), |history| (history, "seen"));
+    let (past, port) = history.map_or((queries, QUERIES.name()), |history| (history, SEEN.name()));
     let seen = if needed {
         Seen::read(past, None, &model, port, &context.cancel)?
     } else {
@@ -59,12 +57,9 @@ pub(crate) fn run(operator: &TopKEncode, inputs: &Inputs<Artifact>, context: &Co
         cold_start: operator.cold_start.is_some(),
         history: history.is_some().then_some(&seen),
     };
-    let audience = match (&operator.users, inputs.get("users")) {
+    let audience = match (&operator.users, USERS.files(inputs)?) {
         (Some(ids), _) => Audience::listed(&listed(ids, users.original.data_type())?, &users, &model, &rules)?,
-        (None, Some(_)) => {
-            let table = file_dataset_at(inputs, "users")?;
-            Audience::of_table(table, "users", &users, &model, &rules, &context.cancel)?
-        }
+        (None, Some(table)) => Audience::of_table(table, USERS.name(), &users, &model, &rules, &context.cancel)?,
         (None, None) => Audience::everybody(&users, &rules),
     };
     let choice = operator
@@ -84,14 +79,14 @@ pub(crate) fn run(operator: &TopKEncode, inputs: &Inputs<Artifact>, context: &Co
     work.write(&audience)
 }
 
-/// The lists for users without history, and the segment of each such user.
+/// The cold-start lists, and the segment of each cold-start user.
 struct Cold {
     lists: ColdLists,
     segments: HashMap<String, String>,
 }
 
 impl Cold {
-    /// Its memory, in bytes.
+    /// Memory use in bytes.
     fn bytes(&self) -> usize {
         let entry = 2 * size_of::<String>() + 16;
         let segments = self
@@ -129,13 +124,9 @@ fn cold(
         .filter(|(_, service)| **service == Service::ColdStart)
         .filter_map(|(name, _)| name)
         .collect();
-    let (table, split, of_users) = match inputs.get("users") {
-        Some(_) => (file_dataset_at(inputs, "users")?, None, "users"),
-        None => (
-            file_dataset_at(inputs, "queries")?,
-            operator.split.as_deref(),
-            "queries",
-        ),
+    let (table, split, of_users) = match USERS.files(inputs)? {
+        Some(users) => (users, None, USERS.name()),
+        None => (QUERIES.files(inputs)?, operator.split.as_deref(), QUERIES.name()),
     };
     let segments = last_values(table, split, of_users, column, model, &wanted, &context.cancel)?;
     drop(wanted);
@@ -149,7 +140,7 @@ fn cold(
     Ok(Some(Cold { lists, segments }))
 }
 
-/// All that lists are made of.
+/// Inputs of the lists.
 struct Work<'a> {
     operator: &'a TopKEncode,
     model: &'a LoadedModel,
@@ -211,17 +202,17 @@ impl Work<'_> {
         })
     }
 
-    /// The memory of the users, in bytes.
+    /// Memory of the users in bytes.
     fn of_users(&self) -> usize {
         self.users.table.bytes() + self.users.ids.len() * 24
     }
 
-    /// The memory of what is there from the beginning to the end: items, users, and what they have seen.
+    /// Memory held throughout: items, users and histories.
     fn held(&self) -> usize {
         self.ranker.bytes() + self.of_users() + self.seen.bytes()
     }
 
-    /// How many users are served at once: as many as the memory that is left can hold.
+    /// Batch size: as many users as the remaining memory allows.
     fn batch(&self, group: usize) -> Result<usize> {
         let Some(limit) = self.operator.limit() else {
             return Ok(BATCH_ROWS);
@@ -234,7 +225,7 @@ impl Work<'_> {
         if fixed + FEWEST * of_query > limit {
             let megabytes = |bytes: usize| bytes.div_ceil(1_000_000);
             return Err(OperatorError::invalid(format!(
-                "`memory_limit` is {} MB, but the items take {} MB, the users {} MB, what they have seen {} MB, the lists of \
+                "`memory_limit` is {} MB, but the items take {} MB, the users {} MB, histories {} MB, the lists of \
                  `cold_start` {} MB and a part of the output {} MB: raise it",
                 megabytes(limit),
                 megabytes(self.ranker.bytes()),
@@ -247,7 +238,7 @@ impl Work<'_> {
         Ok(((limit - fixed) / of_query.max(1)).clamp(FEWEST, BATCH_ROWS))
     }
 
-    /// The lists of some users, in their order.
+    /// The lists of these users, in order.
     fn lists(&self, names: &ArrayRef, services: &[Service]) -> Result<Vec<Vec<Scored>>> {
         let rows: Vec<usize> = services
             .iter()
@@ -274,14 +265,14 @@ impl Work<'_> {
         Ok(services.iter().zip(names).map(list).collect())
     }
 
-    /// The lists of these rows of the users by the model.
+    /// The model's lists for these user rows.
     fn ranked(&self, rows: &[usize]) -> Result<Vec<Vec<Scored>>> {
         let k = self.operator.k.min(self.ranker.len());
         if !self.choice.is_capped() {
             return self.search(rows, k, &|count| self.context.progress.advance(count));
         }
-        // Where the caps leave too few of the best, more of them are looked at, until there are no more. A list that is as
-        // long as the caps allow is complete.
+        // If the caps leave too few items, more candidates are ranked until none are left. A list with the maximum
+        // length under the caps is complete.
         let longest = k.min(self.choice.longest());
         let mut lists: Vec<Vec<Scored>> = vec![Vec::new(); rows.len()];
         let mut open: Vec<usize> = (0..rows.len()).collect();
@@ -323,14 +314,14 @@ impl Work<'_> {
         let mut facts = vec![
             ("users".to_owned(), users.to_string()),
             ("items".to_owned(), self.ranker.len().to_string()),
-            ("rows without a known user".to_owned(), nameless.to_string()),
+            ("rows with an unknown user".to_owned(), nameless.to_string()),
             (format!("lists shorter than {}", self.operator.k), short.to_string()),
         ];
         if self.operator.cold_start.is_some() {
             facts.push(("users without history".to_owned(), cold.to_string()));
         }
         if *unknown > 0 {
-            facts.push(("users that are not known".to_owned(), unknown.to_string()));
+            facts.push(("unknown users".to_owned(), unknown.to_string()));
         }
         if let Some((instructions, scored)) = self.ranker.proposals() {
             let per_user = scored as f64 / (users - cold).max(1) as f64;
@@ -351,8 +342,7 @@ impl Work<'_> {
     }
 }
 
-/// How many users are looked through at once where so many items of each are looked at: as many as have room in the
-/// memory of a batch that looks no deeper than its lists are long.
+/// Number of users per batch at this depth, so that a batch uses no more memory than one of depth k.
 fn at_once(depth: usize) -> usize {
     (MOST_LOOKED_AT / depth.max(1)).max(1)
 }
@@ -368,7 +358,7 @@ fn arrays(found: &[Vec<Scored>], original: &ArrayRef) -> Result<(ArrayRef, Array
     Ok((lists(take(original.as_ref(), &rows, None)?)?, lists(Arc::new(scores))?))
 }
 
-/// Users with their lists, as a person reads them.
+/// Rows of the sample as text.
 fn rows_of_sample(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
     let options = FormatOptions::default();
     let users = ArrayFormatter::try_new(batch.column(0), &options)?;

@@ -1,4 +1,4 @@
-//! Lists for users without history: what is most popular, among all or in the user's segment.
+//! Cold-start lists: the most popular items, overall or per user segment.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,26 +11,26 @@ use crate::model::stored_model::LoadedModel;
 use crate::retrieve::item_filter::ItemChoice;
 use crate::retrieve::target_users::{column_of, decoded};
 use crate::towers::scoring::Scored;
-use towline_api::{Cancel, Column, DatasetFiles, OperatorError, Problem, Result, Schema};
+use towline_api::{Cancel, Code, Column, DatasetFiles, OperatorError, Problem, Result, Schema};
 
-/// What users without history get.
+/// Fallback for users without history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ColdStart {
-    /// What is most popular with all users.
+    /// The most popular items overall.
     Overall,
-    /// What is most popular with the users of the same segment, overall where that is not known.
+    /// The most popular items of the user's segment; overall, if the segment is unknown.
     Segment(String),
 }
 
-/// Every segment has a list of its own.
+/// Every segment has a list.
 const MOST_SEGMENTS: usize = 1024;
-/// The memory of counts where no limit is asked for.
+/// Memory for counts if no limit is set.
 pub(crate) const COUNTS: usize = 256 << 20;
-/// The memory of an item while a segment's list is made of its counts, beside them.
+/// Memory per item while a segment's counts are sorted, in addition to the counts.
 const BYTES_TO_SORT: usize = 12;
 
-/// The problem with a column of segments in the dataset on `port`, if there is one.
+/// A problem if the dataset on `port` cannot provide this segment column.
 pub(crate) fn segment_problem(column: &str, schema: &Schema, port: &str) -> Option<Problem> {
     let Some(found) = schema.get(column) else {
         let mut problem = Problem::unknown_column(column, schema).at("cold_start");
@@ -40,14 +40,14 @@ pub(crate) fn segment_problem(column: &str, schema: &Schema, port: &str) -> Opti
     let unusable = |column: &Column| column.is_list() || column.data_type.is_floating();
     unusable(found).then(|| {
         let message = format!(
-            "`{column}` is {}, which does not put a user into one segment",
+            "`{column}` is {}, but a segment column needs one value per user",
             found.data_type
         );
-        Problem::new("bad-input", message).at("cold_start")
+        Problem::new(Code::BadInput, message).at("cold_start")
     })
 }
 
-/// The lists.
+/// Cold-start lists.
 #[derive(Debug)]
 pub(crate) struct ColdLists {
     overall: Vec<Scored>,
@@ -55,7 +55,7 @@ pub(crate) struct ColdLists {
 }
 
 impl ColdLists {
-    /// By the counts of the catalogue.
+    /// One list, from the frequencies of the catalogue.
     pub(crate) fn overall(model: &LoadedModel, choice: &ItemChoice, k: usize) -> Self {
         ColdLists {
             overall: list(model.catalogue.counts(), model.catalogue.counts(), choice, k),
@@ -63,10 +63,10 @@ impl ColdLists {
         }
     }
 
-    /// By the pairs of a dataset, for the wanted segments. Every segment has a count of every item; where those of all take
-    /// more than `room` bytes together, the pairs are read several times, for some segments each. An error if there is no room
-    /// for one.
-    #[expect(clippy::too_many_arguments, reason = "all of it decides the lists")]
+    /// A list for each wanted segment, from the pairs of a dataset. If the counts of all segments and items exceed
+    /// `room` bytes, the pairs are read several times, for some of the segments each. It is an error if one segment
+    /// does not fit.
+    #[expect(clippy::too_many_arguments, reason = "all rows are counted")]
     pub(crate) fn by_segment(
         dataset: &DatasetFiles,
         port: &str,
@@ -81,7 +81,7 @@ impl ColdLists {
         if wanted.len() > MOST_SEGMENTS {
             let (count, most) = (wanted.len(), MOST_SEGMENTS);
             return Err(OperatorError::invalid(format!(
-                "`{column}` has {count} values among users without history; segments of at most {most} are wanted"
+                "`{column}` has {count} values among users without history, but a segment column can have at most {most}"
             )));
         }
         let (items, overall) = (model.catalogue.len(), model.catalogue.counts());
@@ -124,7 +124,7 @@ impl ColdLists {
         })
     }
 
-    /// Their memory, in bytes.
+    /// Memory use in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let lists = self.segments.values().map(Vec::len).sum::<usize>() + self.overall.len();
         lists * size_of::<Scored>()
@@ -138,8 +138,8 @@ impl ColdLists {
     }
 }
 
-/// The `k` items with the highest counts, then the highest overall, then the smaller ids. The score of an item is its
-/// share of the counts.
+/// The `k` items with the highest counts; ties by overall count, then by smaller id. An item's score is its relative
+/// frequency.
 fn list(counts: &[u64], overall: &[u64], choice: &ItemChoice, k: usize) -> Vec<Scored> {
     let mut rows = by_count(overall);
     rows.sort_by_key(|&row| std::cmp::Reverse(counts[row as usize]));

@@ -1,4 +1,4 @@
-//! `Encode`.
+//! `Encode`: exports embeddings.
 
 use std::sync::Arc;
 
@@ -11,52 +11,51 @@ use serde::{Deserialize, Serialize};
 use crate::data::id_mapping::original_type;
 use crate::data::tower_columns::mismatches;
 use crate::model::distinct_users::Users;
+use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
 use towline_api::{
-    Artifact, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator, Output, Port,
-    Problem, Purity, Report, Result, Schema, Tag, Task, TaskResult, TypeContext, dataset_at, file_dataset_at, model_at,
-    model_files_at,
+    Artifact, Column, Context, DEFAULT_SPLIT, DatasetPort, DatasetType, Describe, Form, Inputs, ModelPort, NodeType,
+    Operator, Optional, Output, Port, Problem, Purity, Report, Result, Schema, Tag, Task, TaskResult, TypeContext,
 };
 use towline_tables::TableWriter;
 
-/// Writes the embeddings of users or of items: one row per id, in order of the original id, with `embedding`
-/// (float32 [dim]). The dot product of a user's and an item's embedding is the score of the two.
+/// Computes the embeddings of users or items: one row per id, ordered by original id, with `embedding` (float32 [dim]).
+/// The dot product of a user's and an item's embedding is the score.
 ///
-/// Items are those that the model was trained on. Ids that are null or out of vocabulary are left out.
+/// Items are those of the model's catalogue. Null and out-of-vocabulary ids are excluded.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Encode {
-    /// Which tower encodes.
+    /// The tower to encode with.
     pub side: Side,
 }
 
-/// The metric: how many embeddings were written.
+/// Metric name: number of embeddings.
 const METRIC: &str = "embeddings";
+
+const MODEL: ModelPort = ModelPort::required("model", "The model that encodes.");
+const DATA: DatasetPort<Optional> = DatasetPort::optional(
+    "data",
+    "The users, with the columns of the model's query side; not needed for items.",
+);
 
 impl Describe for Encode {
     const NAME: &'static str = "Encode";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[
-        Port::model("model", "The model that encodes."),
-        Port::dataset(
-            "data",
-            "The users, with the columns of the model's query side; not needed for items.",
-        )
-        .optional(),
-    ];
+    const PORTS: &'static [Port] = &[MODEL.port(), DATA.port()];
     const EXAMPLE: &'static str = "op: Encode\ninputs: { model: model }\nwith: { side: item }\n";
 }
 
 impl Operator for Encode {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let model = model_at(inputs, "model")?;
+        let model = RetrievalType::at(MODEL, inputs)?;
         let (id, column, tag) = match self.side {
             Side::Item => (&model.item_id, model.item_column(), Tag::Item),
             Side::Query => {
                 let wanted: Vec<&Column> = model.query.columns.iter().collect();
-                let problems = mismatches(&wanted, &dataset_at(inputs, "data")?.schema, "data");
+                let problems = mismatches(&wanted, &DATA.needed_type(inputs)?.schema, DATA.name());
                 if !problems.is_empty() {
                     return Err(problems);
                 }
@@ -93,7 +92,7 @@ fn schema(id: &str, data_type: DataType, tag: Tag) -> Schema {
 
 impl Task for Encode {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let model = LoadedModel::load(model_files_at(inputs, "model")?, &context.cancel)?;
+        let model = LoadedModel::load(MODEL.files(inputs)?, &context.cancel)?;
         let towers = model.towers()?;
         let (id, tag, original, embeddings, nameless) = match self.side {
             Side::Item => {
@@ -107,8 +106,8 @@ impl Task for Encode {
                 )
             }
             Side::Query => {
-                let queries = file_dataset_at(inputs, "data")?;
-                let users = Users::read(queries, None, &model, "data", &context.cancel)?;
+                let queries = DATA.needed_files(inputs)?;
+                let users = Users::read(queries, None, &model, DATA.name(), &context.cancel)?;
                 let embeddings = towers.embed(self.side, &users.table, context.threads)?;
                 (
                     &model.model_type.user_id,
@@ -135,7 +134,7 @@ impl Task for Encode {
         writer.finish()?;
         let facts = vec![
             ("embeddings".to_owned(), rows.to_string()),
-            ("rows without a known id".to_owned(), nameless.to_string()),
+            ("rows with an unknown id".to_owned(), nameless.to_string()),
         ];
         Ok(Output {
             result: TaskResult::Dataset {

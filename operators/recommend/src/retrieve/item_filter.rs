@@ -1,4 +1,4 @@
-//! Which items can be recommended, and how many of a kind.
+//! Item filters and caps.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,20 +13,23 @@ use datafusion::prelude::SessionContext;
 
 use crate::data::id_mapping::{Originals, original_type};
 use crate::model::id_reader::{IdReader, id_problem};
+use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::scoring::Scored;
 use towline_api::{
-    Artifact, Cancel, Column, DatasetFiles, Inputs, ModelFiles, ModelType, NodeType, OperatorError, Problem, Result,
-    Schema, dataset_at, file_dataset_at,
+    Artifact, Cancel, Code, Column, DatasetFiles, DatasetPort, Inputs, ModelFiles, NodeType, OperatorError, Optional,
+    Problem, Result, Schema,
 };
 use towline_tables::sql_planning::{private_session, problem_in, steady};
 
-/// The ports: tables of items with features, of items to leave out, of the only items to recommend.
-pub(crate) const ITEMS: &str = "items";
-pub(crate) const EXCLUDE: &str = "exclude";
-pub(crate) const ONLY: &str = "only";
+pub(crate) const ITEMS: DatasetPort<Optional> = DatasetPort::optional(
+    "items",
+    "Features of items for `exclude`, `only` and `max_per`, by encoded or original item ids.",
+);
+pub(crate) const EXCLUDE: DatasetPort<Optional> = DatasetPort::optional("exclude", "Items not to recommend.");
+pub(crate) const ONLY: DatasetPort<Optional> = DatasetPort::optional("only", "Recommend only these items.");
 
-/// What a configuration says of items.
+/// The filter parameters of an operator.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ItemRules<'a> {
     pub(crate) exclude: Option<&'a str>,
@@ -35,27 +38,27 @@ pub(crate) struct ItemRules<'a> {
 }
 
 impl ItemRules<'_> {
-    /// The predicates, each with its key.
+    /// The predicates with their parameters.
     fn predicates(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let both = [(EXCLUDE, self.exclude), (ONLY, self.only)];
+        let both = [(EXCLUDE.name(), self.exclude), (ONLY.name(), self.only)];
         both.into_iter().filter_map(|(key, predicate)| Some((key, predicate?)))
     }
 
-    /// What is wrong without data.
+    /// Problems found without data.
     pub(crate) fn problems(
         &self,
         inputs: &Inputs<NodeType>,
-        model: &ModelType,
+        model: &RetrievalType,
         session: &SessionContext,
     ) -> Result<Vec<Problem>, Vec<Problem>> {
         let mut problems = Vec::new();
         for port in [ITEMS, EXCLUDE, ONLY] {
-            if inputs.get(port).is_some() {
-                problems.extend(id_problem(model.item_column(), &dataset_at(inputs, port)?.schema, port));
+            if let Some(dataset) = port.input_type(inputs)? {
+                problems.extend(id_problem(model.item_column(), &dataset.schema, port.name()));
             }
         }
-        let features = match inputs.get(ITEMS) {
-            Some(_) => dataset_at(inputs, ITEMS)?.schema.clone(),
+        let features = match ITEMS.input_type(inputs)? {
+            Some(items) => items.schema.clone(),
             None => of_model(model),
         };
         for (key, predicate) in self.predicates() {
@@ -72,19 +75,19 @@ impl ItemRules<'_> {
             };
             let groups = &found.data_type;
             if found.is_list() || groups.is_floating() {
-                let message = format!("`{column}` is {groups}, which does not put an item into one group");
-                problems.push(Problem::new("bad-input", message).at("max_per"));
+                let message = format!("`{column}` is {groups}, but a capped column needs one value per item");
+                problems.push(Problem::new(Code::BadInput, message).at("max_per"));
             }
             if *most == 0 {
-                let message = format!("no item could have a `{column}`");
-                let help = "a cap is at least 1; to leave items out use `exclude`";
-                problems.push(Problem::new("out-of-range", message).at("max_per").help(help));
+                let message = format!("a cap of 0 on `{column}` excludes every item");
+                let help = "set at least 1; to exclude items use `exclude`";
+                problems.push(Problem::new(Code::OutOfRange, message).at("max_per").help(help));
             }
         }
         Ok(problems)
     }
 
-    /// The rules, applied to the catalogue.
+    /// Applies the filters to the catalogue.
     pub(crate) fn apply(
         &self,
         inputs: &Inputs<Artifact>,
@@ -95,8 +98,8 @@ impl ItemRules<'_> {
     ) -> Result<ItemChoice> {
         let mut eligible = vec![true; model.catalogue.len()];
         for (port, listed) in [(EXCLUDE, false), (ONLY, true)] {
-            if inputs.get(port).is_some() {
-                let rows = rows_of(file_dataset_at(inputs, port)?, model, port, cancel)?;
+            if let Some(dataset) = port.files(inputs)? {
+                let rows = rows_of(dataset, model, port.name(), cancel)?;
                 for (row, eligible) in eligible.iter_mut().enumerate() {
                     *eligible &= rows[row] == listed;
                 }
@@ -105,8 +108,8 @@ impl ItemRules<'_> {
         if self.predicates().next().is_none() && self.max_per.is_empty() {
             return Ok(ItemChoice::new(eligible, Vec::new()));
         }
-        let features = match inputs.get(ITEMS) {
-            Some(_) => of_table(file_dataset_at(inputs, ITEMS)?, model, cancel)?,
+        let features = match ITEMS.files(inputs)? {
+            Some(items) => of_table(items, model, cancel)?,
             None => of_catalogue(model, files)?,
         };
         for (key, predicate) in self.predicates() {
@@ -118,11 +121,11 @@ impl ItemRules<'_> {
                 .as_boolean_opt()
                 .ok_or_else(|| OperatorError::invalid(format!("`{predicate}` is not true or false")))?;
             for (row, eligible) in eligible.iter_mut().enumerate() {
-                *eligible &= (truth.is_valid(row) && truth.value(row)) == (key == ONLY);
+                *eligible &= (truth.is_valid(row) && truth.value(row)) == (key == ONLY.name());
             }
         }
         let caps = self.max_per.iter().map(|(column, most)| {
-            let missing = || OperatorError::invalid(format!("there is no column `{column}`"));
+            let missing = || OperatorError::internal(format!("there is no column `{column}`"));
             let values = features.column_by_name(column).ok_or_else(missing)?;
             Ok(Cap {
                 most: *most,
@@ -133,7 +136,7 @@ impl ItemRules<'_> {
     }
 }
 
-/// The predicate; in it column names keep their case.
+/// Parses a predicate; column names are case-sensitive.
 fn parse(session: &SessionContext, schema: &DFSchema, predicate: &str) -> DataFusionResult<Expr> {
     let expr = private_session(session).parse_sql_expr(predicate, schema)?;
     steady(&expr)?;
@@ -145,8 +148,8 @@ fn parse(session: &SessionContext, schema: &DFSchema, predicate: &str) -> DataFu
     }
 }
 
-/// The features that the model itself knows: columns of its item side with one value a row, as they were before encoding.
-fn of_model(model: &ModelType) -> Schema {
+/// The item features known to the model: single-valued item columns, decoded.
+fn of_model(model: &RetrievalType) -> Schema {
     let columns = model.item.columns.iter().filter(|column| !column.is_list());
     Schema {
         columns: columns
@@ -159,7 +162,8 @@ fn of_catalogue(model: &LoadedModel, files: &ModelFiles) -> Result<RecordBatch> 
     let schema = of_model(&model.model_type);
     let columns = schema.columns.iter().map(|column| {
         let encoded = model.model_type.item.get(&column.name);
-        let encoded = encoded.ok_or_else(|| OperatorError::invalid(format!("there is no column `{}`", column.name)))?;
+        let encoded =
+            encoded.ok_or_else(|| OperatorError::internal(format!("there is no column `{}`", column.name)))?;
         let ids = model.catalogue.table.single(&column.name)?;
         let original = Originals::of(encoded, &files.vocabularies)?.decode(ids)?;
         Ok(cast(&original, &column.data_type)?)
@@ -168,9 +172,9 @@ fn of_catalogue(model: &LoadedModel, files: &ModelFiles) -> Result<RecordBatch> 
     Ok(RecordBatch::try_new(schema.to_arrow(), columns)?)
 }
 
-/// The features of the items of the catalogue in a table: an item's first row; null for items without one.
+/// The features of catalogue items in a table, from an item's first row; null for items that are not in it.
 fn of_table(dataset: &DatasetFiles, model: &LoadedModel, cancel: &Cancel) -> Result<RecordBatch> {
-    let mut reader = IdReader::new(dataset, ITEMS);
+    let mut reader = IdReader::new(dataset, ITEMS.name());
     reader.column(model.model_type.item_column(), model.catalogue.originals())?;
     dataset.schema.names().for_each(|name| reader.beside(name));
     let mut place: Vec<Option<u32>> = vec![None; model.catalogue.len()];
@@ -205,7 +209,7 @@ fn of_table(dataset: &DatasetFiles, model: &LoadedModel, cancel: &Cancel) -> Res
     let all = concat_batches(&batches[0].schema(), &batches)?;
     let place = UInt32Array::from(place);
     let columns = schema.fields().iter().map(|field| {
-        let missing = || OperatorError::invalid(format!("there is no column `{}`", field.name()));
+        let missing = || OperatorError::internal(format!("there is no column `{}`", field.name()));
         Ok(take(
             all.column_by_name(field.name()).ok_or_else(missing)?,
             &place,
@@ -222,7 +226,7 @@ fn nullable(schema: &Schema) -> SchemaRef {
     schema.to_arrow()
 }
 
-/// Which rows of the catalogue a table of items names.
+/// A mask of the catalogue rows that a table of items contains.
 fn rows_of(dataset: &DatasetFiles, model: &LoadedModel, port: &str, cancel: &Cancel) -> Result<Vec<bool>> {
     let mut reader = IdReader::new(dataset, port);
     reader.column(model.model_type.item_column(), model.catalogue.originals())?;
@@ -236,7 +240,7 @@ fn rows_of(dataset: &DatasetFiles, model: &LoadedModel, port: &str, cancel: &Can
     Ok(named)
 }
 
-/// A number for each value; none for null.
+/// A group number for each value; `None` for null.
 fn groups(values: &ArrayRef) -> Result<Vec<Option<u32>>> {
     let options = FormatOptions::default();
     let texts = ArrayFormatter::try_new(values, &options)?;
@@ -250,18 +254,18 @@ fn groups(values: &ArrayRef) -> Result<Vec<Option<u32>>> {
     Ok((0..values.len()).map(group).collect())
 }
 
-/// At most so many items of a group.
+/// A cap on the number of items per group.
 #[derive(Debug)]
 struct Cap {
     most: usize,
-    /// The group of each row of the catalogue; items without one are not counted.
+    /// The group of each catalogue row; items without a group are not capped.
     groups: Vec<Option<u32>>,
 }
 
-/// What the rules came to.
+/// The result of the filters.
 #[derive(Debug)]
 pub(crate) struct ItemChoice {
-    /// Whether each row of the catalogue can be recommended.
+    /// Whether each catalogue row is eligible.
     eligible: Vec<bool>,
     caps: Vec<Cap>,
 }
@@ -271,7 +275,7 @@ impl ItemChoice {
         ItemChoice { eligible, caps }
     }
 
-    /// The rows of the catalogue that can be recommended, ascending, if not all.
+    /// The eligible catalogue rows in ascending order, `None` for all.
     pub(crate) fn rows(&self) -> Option<Vec<u32>> {
         if self.eligible.iter().all(|eligible| *eligible) {
             return None;
@@ -280,7 +284,7 @@ impl ItemChoice {
         Some(rows.filter_map(|(row, eligible)| eligible.then_some(row)).collect())
     }
 
-    /// Whether an item can be recommended.
+    /// Whether an item is eligible.
     pub(crate) fn allows(&self, row: u32) -> bool {
         self.eligible[row as usize]
     }
@@ -290,7 +294,7 @@ impl ItemChoice {
         !self.caps.is_empty()
     }
 
-    /// How long a list under the caps can be at most.
+    /// Maximum list length under the caps.
     pub(crate) fn longest(&self) -> usize {
         let under = |cap: &Cap| {
             let mut sizes: HashMap<u32, usize> = HashMap::new();
@@ -307,7 +311,7 @@ impl ItemChoice {
         self.caps.iter().map(under).min().unwrap_or(all)
     }
 
-    /// The first `k` items that the caps let through, taken in order: an item is left out once its group is full.
+    /// Takes the first `k` items that the caps allow: an item is skipped once its group is full.
     pub(crate) fn capped(&self, ranking: impl IntoIterator<Item = Scored>, k: usize) -> Vec<Scored> {
         let mut taken: HashMap<(usize, u32), usize> = HashMap::new();
         let mut list = Vec::with_capacity(k);

@@ -1,4 +1,4 @@
-//! Who gets a list.
+//! Target users of a batch retrieval.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use crate::model::distinct_users::Users;
 use crate::model::id_reader::{IdReader, Lookup, is_text};
 use crate::model::interaction_history::Seen;
 use crate::model::stored_model::LoadedModel;
-use towline_api::{Cancel, DatasetFiles, OperatorError, Problem, Result};
+use towline_api::{Cancel, Code, DatasetFiles, OperatorError, Problem, Result};
 
-/// An original id of a user.
+/// An original user id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum UserId {
-    /// A whole number.
+    /// An integer.
     Whole(i64),
-    /// A whole number beyond 63 bits.
+    /// An integer above 63 bits.
     Large(u64),
-    /// A text.
+    /// A string.
     Text(String),
 }
 
-/// A problem at each of the listed ids that cannot be an id of this type.
+/// Problems for listed ids that cannot have this type.
 pub(crate) fn mismatched(ids: &[UserId], original: &DataType) -> Vec<Problem> {
     let wrong = |id: &UserId| match id {
         UserId::Text(_) => !is_text(original),
@@ -36,12 +36,12 @@ pub(crate) fn mismatched(ids: &[UserId], original: &DataType) -> Vec<Problem> {
     let places = ids.iter().enumerate().filter(|(_, id)| wrong(id));
     let problem = |(place, _)| {
         let message = format!("the ids of the users are {original}");
-        Problem::new("wrong-type", message).at_index("users", place)
+        Problem::new(Code::WrongType, message).at_index("users", place)
     };
     places.map(problem).collect()
 }
 
-/// The listed ids in the type of the users' ids.
+/// Listed ids in the type of the user ids.
 pub(crate) fn listed(ids: &[UserId], original: &DataType) -> Result<ArrayRef> {
     let values: ArrayRef = if is_text(original) {
         let text = |id: &UserId| match id {
@@ -70,48 +70,48 @@ pub(crate) fn listed(ids: &[UserId], original: &DataType) -> Result<ArrayRef> {
     as_ids(&values, original)
 }
 
-/// The values in the type of the users' ids.
+/// Casts values to the type of the user ids.
 fn as_ids(values: &ArrayRef, original: &DataType) -> Result<ArrayRef> {
     let strict = CastOptions {
         safe: false,
         ..CastOptions::default()
     };
     cast_with_options(values, original, &strict)
-        .map_err(|error| OperatorError::invalid(format!("an id is none of the users' ids ({original}): {error}")))
+        .map_err(|error| OperatorError::invalid(format!("a value cannot be a user id of type {original}: {error}")))
 }
 
-/// How a user is served.
+/// Source of a user's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Service {
-    /// By the model, with this row of [`Users`].
+    /// The model, with this row of [`Users`].
     Model(usize),
-    /// With the list for users without history.
+    /// The cold-start list.
     ColdStart,
 }
 
-/// Users in order of their original ids, each once.
+/// Distinct target users, ordered by original id.
 #[derive(Debug)]
 pub(crate) struct Audience {
-    /// Their original ids.
+    /// Original ids.
     pub(crate) original: ArrayRef,
-    /// How each of them is served.
+    /// The source of each user's list.
     pub(crate) service: Vec<Service>,
-    /// Those who were asked for and cannot be served.
+    /// Number of requested users who cannot be served.
     pub(crate) unknown: u64,
-    /// Rows of the table of users without an id that could be named.
+    /// Number of rows of the table of users without a known id.
     pub(crate) nameless_rows: u64,
 }
 
-/// What decides who is served how.
+/// Rules that decide the source of a list.
 pub(crate) struct Rules<'a> {
-    /// Whether users without history get a list at all.
+    /// Whether users without history get a list.
     pub(crate) cold_start: bool,
-    /// What users have done, where that is known beside the model.
+    /// Histories, if a dataset of interactions is connected.
     pub(crate) history: Option<&'a Seen>,
 }
 
 impl Audience {
-    /// All users whose features are known.
+    /// All users with known features.
     pub(crate) fn everybody(users: &Users, rules: &Rules<'_>) -> Self {
         let service = (0..users.ids.len()).map(|row| rules.service(users, row));
         Audience {
@@ -122,7 +122,7 @@ impl Audience {
         }
     }
 
-    /// Those whose original ids are listed; null is nobody.
+    /// The users with the listed original ids; null is ignored.
     pub(crate) fn listed(ids: &ArrayRef, users: &Users, model: &LoadedModel, rules: &Rules<'_>) -> Result<Self> {
         let encoded = Lookup::new(&model.users)?.encode(ids)?;
         let mut choice = Choice::default();
@@ -137,7 +137,7 @@ impl Audience {
         choice.serve(vec![strangers], users, model, rules)
     }
 
-    /// Those of a table, by original or encoded ids.
+    /// The users of a table, with original or encoded ids.
     pub(crate) fn of_table(
         dataset: &DatasetFiles,
         port: &str,
@@ -153,12 +153,12 @@ impl Audience {
         let mut strangers = Vec::new();
         reader.scan(None, cancel, |batch, ids| {
             let values = batch.column_by_name(&model.model_type.user_id);
-            let values = values.ok_or_else(|| OperatorError::invalid("the table has no ids of users"))?;
+            let values = values.ok_or_else(|| OperatorError::internal("the table has no user ids"))?;
             let mut rows = Vec::new();
             for (row, id) in (0_u32..).zip(&ids[0]) {
                 match id.filter(|id| !model.users.is_reserved(*id)) {
                     Some(id) => _ = choice.known.insert(id),
-                    // An encoded id without a value does not say who it was.
+                    // An encoded id that is out of vocabulary does not identify a user.
                     None if !encoded && values.is_valid(row as usize) => rows.push(row),
                     None => choice.nameless += 1,
                 }
@@ -175,7 +175,7 @@ impl Audience {
         choice.serve(strangers, users, model, rules)
     }
 
-    /// How many are served with the list for users without history.
+    /// Number of users with a cold-start list.
     pub(crate) fn cold(&self) -> u64 {
         self.service
             .iter()
@@ -195,12 +195,12 @@ impl Rules<'_> {
     }
 }
 
-/// Users who were asked for.
+/// Requested users.
 #[derive(Debug, Default)]
 struct Choice {
-    /// Encoded ids of those in the vocabulary.
+    /// Encoded ids of known users.
     known: BTreeSet<i64>,
-    /// Places of the others.
+    /// Indexes of unknown users.
     strangers: Vec<u32>,
     nameless: u64,
 }
@@ -249,7 +249,7 @@ impl Choice {
     }
 }
 
-/// Every value once.
+/// Distinct values.
 fn distinct(parts: &[&dyn Array]) -> Result<Option<ArrayRef>> {
     if parts.is_empty() {
         return Ok(None);
@@ -269,7 +269,7 @@ fn distinct(parts: &[&dyn Array]) -> Result<Option<ArrayRef>> {
     Ok(Some(take(&sorted, &UInt32Array::from(rows), None)?))
 }
 
-/// The values of a column by user, for those who are wanted: that of the user's last row.
+/// The value of a column for each wanted user, from the user's last row.
 pub(crate) fn last_values(
     dataset: &DatasetFiles,
     split: Option<&str>,
@@ -306,15 +306,15 @@ pub(crate) fn last_values(
 
 pub(crate) fn column_of(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
     let column = batch.column_by_name(name).map(Arc::clone);
-    column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+    column.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))
 }
 
-/// The values of a column of a dataset as texts; encoded ones as what they stand for.
+/// The values of a dataset column as text, decoded if encoded.
 pub(crate) fn decoded(dataset: &DatasetFiles, name: &str, values: &ArrayRef) -> Result<Vec<Option<String>>> {
     let original = match dataset.vocabulary_of(name) {
         Some(vocabulary) => {
             let ids = values.as_primitive_opt::<arrow::datatypes::Int64Type>();
-            let ids = ids.ok_or_else(|| OperatorError::invalid(format!("`{name}` does not hold encoded ids")))?;
+            let ids = ids.ok_or_else(|| OperatorError::internal(format!("`{name}` does not hold encoded ids")))?;
             vocabulary
                 .load()?
                 .decode(&ids.iter().map(Option::unwrap_or_default).collect::<Vec<_>>())?

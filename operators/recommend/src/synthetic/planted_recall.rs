@@ -1,7 +1,7 @@
-//! The best recall that any model can have on interactions with planted structure.
+//! Optimal recall on interactions with planted structure.
 
-/// The probability of each item, by its id, where a share `structure` of the interactions moves its item to `moved(item)`,
-/// at most `reach` ids on. `item` is the distribution of items without structure, from item 1 on.
+/// The probability of each item id if a fraction `structure` of the interactions moves its item to `moved(item)`, at
+/// most `reach` ids on. `item` is the distribution without structure, from item 1 on.
 pub(crate) fn chosen(item: &[f64], structure: f64, reach: usize, moved: impl Fn(i64) -> i64) -> Vec<f64> {
     let mut probability = vec![0.0; item.len() + reach + 1];
     for (place, p) in item.iter().enumerate() {
@@ -12,10 +12,9 @@ pub(crate) fn chosen(item: &[f64], structure: f64, reach: usize, moved: impl Fn(
     probability
 }
 
-/// The recall at each of `ks` of lists that show every user the likeliest items of the user's taste: what a model would
-/// reach that knew how the interactions were made.
+/// The optimal recall at each of `ks`: of lists with the most probable items of the user's taste.
 ///
-/// `items` are the probabilities of items by taste, `tastes` the shares of the tastes in the interactions.
+/// `items` has the item probabilities by taste, `tastes` the fraction of interactions by taste.
 pub(crate) fn recall(items: &[Vec<f64>], tastes: &[f64], ks: &[usize]) -> Vec<f64> {
     let mut recalls = vec![0.0; ks.len()];
     for (probability, share) in items.iter().zip(tastes) {
@@ -28,8 +27,7 @@ pub(crate) fn recall(items: &[Vec<f64>], tastes: &[f64], ks: &[usize]) -> Vec<f6
     recalls
 }
 
-/// The probability that a normal variable with mean 0 and deviation 1 is below `x` (Marsaglia 2004, "Evaluating the
-/// normal distribution").
+/// The standard normal distribution function (Marsaglia 2004, "Evaluating the normal distribution").
 pub(crate) fn normal_below(x: f64) -> f64 {
     if x.abs() > 8.0 {
         return f64::from(u8::from(x > 0.0));

@@ -1,15 +1,15 @@
-//! The structure that `SyntheticAliCcp` plants: every user has a taste, and a share of the interactions moves its item to
-//! the one next to it that suits that taste.
+//! The structure planted by `SyntheticAliCcp`: every user has a taste, and in a fraction of the interactions the item
+//! is replaced by the nearest one that suits the taste.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::synthetic::planted_recall::{chosen, normal_below, recall};
 
-/// Groups of users and items that belong together.
+/// Number of tastes.
 pub(crate) const TASTES: i64 = 8;
-/// Ids of users are 1 to this.
+/// Largest user id; the smallest is 1.
 pub(crate) const MAX_USER_ID: i64 = 238_635;
-/// Ids of items are 1 to this, before they move.
+/// Largest item id before items are moved; the smallest is 1.
 pub(crate) const MAX_ITEM_ID: i64 = 467_298;
 
 /// The taste of a user, from 0.
@@ -31,16 +31,16 @@ pub(crate) fn suited(item: i64, taste: i64) -> i64 {
 /// The distributions that interactions are drawn from.
 #[derive(Debug)]
 pub(crate) struct PlantedRule {
-    /// The share of each taste in the interactions.
+    /// Fraction of interactions by taste.
     pub(crate) tastes: Vec<f64>,
-    /// By taste, the probability of each item by its id; an id beyond the last has none.
+    /// Item probabilities by taste and id; ids beyond the end have probability 0.
     pub(crate) items: Vec<Vec<f64>>,
-    /// The share of the interactions whose item suits the taste of its user, by chance or not.
+    /// Fraction of interactions whose item suits the user's taste, planted or not.
     pub(crate) suiting: f64,
 }
 
 impl PlantedRule {
-    /// The rule where a share `structure` of the interactions moves its item.
+    /// The distributions if a fraction `structure` of the interactions moves its item.
     pub(crate) fn new(structure: f64) -> Self {
         let mut tastes = vec![0.0; TASTES as usize];
         for (place, p) in id_distribution(MAX_USER_ID).into_iter().enumerate() {
@@ -60,14 +60,14 @@ impl PlantedRule {
         }
     }
 
-    /// The best recall that any model can have on interactions one by one, at each of `ks`.
+    /// Optimal recall at each of `ks`, averaged over interactions.
     pub(crate) fn best_recall(&self, ks: &[usize]) -> Vec<f64> {
         recall(&self.items, &self.tastes, ks)
     }
 }
 
-/// The probabilities of ids from 1 to `most`: those of the whole part of a draw whose logarithm is normal with mean 3 and
-/// deviation 1, clamped.
+/// Probabilities of ids from 1 to `most`: the integer part of a log-normal variable (mean 3, standard deviation 1 of
+/// the logarithm), clamped.
 fn id_distribution(most: i64) -> Vec<f64> {
     let below = |id: i64| normal_below((id as f64).ln() - 3.0);
     (1..=most)
@@ -100,7 +100,7 @@ mod tests {
         for items in &rule.items {
             assert!((items.iter().sum::<f64>() - 1.0).abs() < 1e-9);
         }
-        // Of the others about one in eight suits by chance.
+        // About one in eight of the others suits by chance.
         assert!((rule.suiting - (0.25 + 0.75 / 8.0)).abs() < 0.02, "{}", rule.suiting);
     }
 }

@@ -1,4 +1,4 @@
-//! `SyntheticAliCcp`: interactions shaped like the Ali-CCP data set.
+//! `SyntheticAliCcp`: synthetic interactions in the schema of Ali-CCP.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::synthetic::planted_rule::{MAX_ITEM_ID, MAX_USER_ID, PlantedRule, suited, taste};
 use towline_api::{
-    Artifact, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError,
-    Output, Port, Problem, Purity, Report, Result, Schema, Task, TaskResult, TypeContext,
+    Artifact, Code, Column, Context, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, NodeType, Operator,
+    OperatorError, Output, Port, Problem, Purity, Report, Result, Schema, Task, TaskResult, TypeContext,
 };
 use towline_tables::TableWriter;
 
-/// Rows that are drawn from one random stream: a fixed number, so that the data does not depend on the threads.
+/// Rows per random stream: fixed, so that the data does not depend on the number of threads.
 const CHUNK: u64 = 65_536;
 
-/// Features of a side: the range of its ids cut into this many parts of equal width, counted from 1.
+/// Features made by cutting the id range into this many equal parts, numbered from 1.
 const USER_CUTS: [(&str, i64); 12] = [
     ("user_shops", 116_740),
     ("user_profile", 97),
@@ -41,7 +41,7 @@ const ITEM_CUTS: [(&str, i64); 4] = [
     ("item_brand", 165_081),
     ("item_intention", 76_330),
 ];
-/// Drawn evenly from `0..n`.
+/// Uniform columns with values in `0..n`.
 const EVEN: [(&str, i32); 5] = [
     ("user_item_categories", 7_735),
     ("user_item_shops", 384_343),
@@ -51,25 +51,25 @@ const EVEN: [(&str, i32); 5] = [
 ];
 const TARGETS: [&str; 2] = ["click", "conversion"];
 
-/// Makes interactions shaped like the Ali-CCP data set, by the recipe of Merlin's generator `aliccp-raw`: 25 columns, ids
-/// that few users and items dominate, features that follow from the id, and everything else (`click` too) by chance. The
-/// same configuration gives the same bytes on every machine, whatever the number of threads.
+/// Generates synthetic interactions in the schema of the Ali-CCP data set, following Merlin's generator `aliccp-raw`:
+/// 25 columns, log-normal ids (few users and items dominate), features derived from the id, and uniformly random values
+/// elsewhere (including `click`). The same parameters give the same bytes on every machine.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SyntheticAliCcp {
-    /// How many interactions to make, in all splits together.
+    /// Number of interactions over all splits.
     #[schemars(range(min = 1))]
     pub rows: u64,
-    /// Another seed, other interactions.
+    /// Random seed.
     #[serde(default)]
     pub seed: u64,
-    /// The share of each split, together 1.
+    /// Fraction of each split; they add up to 1.
     #[serde(default = "splits")]
     pub splits: BTreeMap<String, f64>,
-    /// How much there is to learn: the share of the interactions in which the item suits the taste of the user, one of 8
-    /// by the user's id. The recipe has none, so that no model can beat popularity on it. The best recall that a model can
-    /// have comes with the metrics, as `optimal_recall_at_10` and `optimal_recall_at_20`: each interaction counts for
-    /// itself, and the whole catalogue can be shown. `PlantedOptimum` is that model, for the port `optimal` of `Evaluate`.
+    /// Fraction of the interactions with a planted structure: the item suits the user's taste, one of 8 by user id.
+    /// Merlin's generator has none (0), so no model beats popularity on it. The recall of the optimal model is in the
+    /// metrics `optimal_recall_at_10` and `optimal_recall_at_20` (per interaction, over the whole catalogue).
+    /// `PlantedOptimum` is that model, for the port `optimal` of `Evaluate`.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub structure: f64,
@@ -79,7 +79,7 @@ fn splits() -> BTreeMap<String, f64> {
     BTreeMap::from([(DEFAULT_SPLIT.to_owned(), 0.7), ("valid".to_owned(), 0.3)])
 }
 
-/// The smallest and the largest id of a side.
+/// Smallest and largest id of users or items.
 #[derive(Debug, Clone, Copy)]
 struct Range {
     low: i64,
@@ -104,7 +104,7 @@ impl Range {
         }
     }
 
-    /// Which of `parts` parts of equal width `id` lies in, from 1; each part holds its upper end.
+    /// The part of `parts` equal parts that contains `id`, from 1; upper bounds are inclusive.
     fn cut(self, id: i64, parts: i64) -> i64 {
         let width = (self.high - self.low).max(1) as u64;
         (((id - self.low) * parts) as u64)
@@ -113,7 +113,7 @@ impl Range {
     }
 }
 
-/// The ids of a chunk, and the stream that the rest of it is drawn from.
+/// The ids of a chunk, and the random stream for its other columns.
 struct Ids {
     users: Vec<i64>,
     items: Vec<i64>,
@@ -121,7 +121,8 @@ struct Ids {
 }
 
 impl SyntheticAliCcp {
-    /// The splits with their numbers of rows: `train` first, the others by name; the last takes what rounding leaves.
+    /// The splits with their numbers of rows: `train` first, the others by name; the last one gets the rounding
+    /// remainder.
     fn sizes(&self) -> Vec<(String, u64)> {
         let mut names: Vec<&String> = self.splits.keys().collect();
         names.sort_by_key(|name| *name != DEFAULT_SPLIT);
@@ -197,17 +198,17 @@ impl SyntheticAliCcp {
     }
 }
 
-/// Lengths of the lists whose best recall is told.
+/// The cut-offs of the optimal recall metrics.
 const OPTIMAL_AT: [usize; 2] = [10, 20];
 
-/// The whole part of a draw whose logarithm is normal with mean 3 and deviation 1 (Box and Muller's method).
+/// The integer part of a log-normal variable (mean 3, standard deviation 1 of the logarithm; Box-Muller transform).
 fn log_normal(random: &mut ChaCha8Rng) -> i64 {
     let (a, b) = (1.0 - random.random::<f64>(), random.random::<f64>());
     let normal = (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos();
     (3.0 + normal).exp() as i64
 }
 
-/// `work` for every chunk on several threads, `take` for every result in order on this one.
+/// Runs `work` for every chunk on several threads and `take` for every result in order on this thread.
 fn in_waves<T: Send>(
     chunks: u64,
     context: &Context,
@@ -233,7 +234,7 @@ fn in_waves<T: Send>(
                 .collect::<Vec<_>>()
         });
         for result in results {
-            take(result.map_err(|_| OperatorError::invalid("a thread that makes rows came to a sudden end"))?)?;
+            take(result.map_err(|_| OperatorError::internal("a generator thread panicked"))?)?;
         }
     }
     Ok(())
@@ -252,8 +253,8 @@ impl Describe for SyntheticAliCcp {
         if (sum - 1.0).abs() <= 1e-6 && self.splits.values().all(|share| *share > 0.0) {
             return Vec::new();
         }
-        let message = format!("the shares must be positive and add up to 1, not to {sum}");
-        vec![Problem::new("out-of-range", message).at("splits")]
+        let message = format!("the fractions must be positive and add up to 1, not {sum}");
+        vec![Problem::new(Code::OutOfRange, message).at("splits")]
     }
 }
 
@@ -280,8 +281,8 @@ impl Task for SyntheticAliCcp {
         let schema = SyntheticAliCcp::schema();
         let arrow = schema.to_arrow();
         let chunks = self.rows.div_ceil(CHUNK);
-        // The features cut the range of all ids, which is only known once all are drawn; drawing them again is cheaper
-        // than keeping them.
+        // Features depend on the range of all ids, which is known only after all are drawn; drawing them again is
+        // cheaper than storing them.
         let mut ranges: Option<(Range, Range)> = None;
         let measure = |chunk| {
             let ids = self.ids(chunk);
@@ -355,7 +356,7 @@ impl Task for SyntheticAliCcp {
     }
 }
 
-/// The name of the best possible recall at `k`.
+/// Metric name of the optimal recall at `k`.
 fn metric_at(k: usize) -> String {
     format!("optimal_recall_at_{k}")
 }

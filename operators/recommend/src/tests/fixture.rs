@@ -1,4 +1,4 @@
-//! Planted data for tests: users of a group like the items of that group.
+//! Synthetic test data: users of a group interact with the items of that group.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,10 +32,10 @@ pub(crate) struct Fixture {
 pub(crate) const GROUPS: i64 = 4;
 pub(crate) const USERS: i64 = 80;
 pub(crate) const ITEMS: i64 = 40;
-/// The first id with a value.
+/// The first id of a vocabulary value.
 pub(crate) const FIRST: i64 = 3;
 
-/// The original id of an encoded item: the order of the two is opposite.
+/// The original id of an encoded item; original ids are in the reverse order of encoded ids.
 pub(crate) fn item_name(id: i64) -> String {
     format!("item-{:03}", 900 - id)
 }
@@ -111,7 +111,7 @@ impl Fixture {
             for row in 0..rows {
                 let number = rng.random_range(0..USERS);
                 let group = number % GROUPS;
-                // One row in 50 is of nobody.
+                // One row in 50 has an out-of-vocabulary user.
                 user.push(if row % 50 == 49 { 2 } else { FIRST + number });
                 tastes.extend([FIRST + group, 0]);
                 item.push(FIRST + rng.random_range(0..ITEMS / GROUPS) * GROUPS + group);
@@ -143,7 +143,7 @@ impl Fixture {
         }
     }
 
-    /// The dataset with more columns, made of the rows of each split.
+    /// The dataset with additional columns computed from each split's rows.
     pub(crate) fn widened(
         &self,
         name: &str,
@@ -171,7 +171,7 @@ impl Fixture {
         }
     }
 
-    /// A context with a temporary folder of that name.
+    /// A context with a temporary folder of this name.
     pub(crate) fn context(&self, name: &str) -> Context {
         let temp = self.folder.path().join(format!("temp-{name}"));
         std::fs::create_dir_all(&temp).unwrap();
@@ -208,7 +208,7 @@ pub(crate) fn inputs<T>(values: Vec<(&'static str, T)>) -> Inputs<T> {
     )
 }
 
-/// The model that a training left behind, as the store hands it on.
+/// The model output of a training, as the store passes it on.
 pub(crate) fn model(output: Output) -> ModelFiles {
     match output.result {
         TaskResult::Model {

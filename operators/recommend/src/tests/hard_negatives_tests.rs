@@ -1,4 +1,4 @@
-//! Training with hard negatives, on planted data.
+//! Training with hard negatives on synthetic data.
 
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ fn from_the_second_epoch_on_they_change_what_is_learnt() {
     let rows = |output: &Output| output.report.tables[0].rows.clone();
     assert_eq!(rows(&plain)[0], rows(&with)[0], "the first epoch has none");
     assert_ne!(rows(&plain)[1], rows(&with)[1], "the second one has");
-    // On planted data as simple as this there is nothing to win, and nothing may be lost.
+    // Data this simple leaves no room for improvement, but results must not get worse.
     assert!(with.metrics["valid_recall_at_10"] > 0.95, "{:?}", with.metrics);
     let again = train(&fixture, "threads", 3, &hard);
     assert_eq!(weights(with), weights(again), "threads change nothing");

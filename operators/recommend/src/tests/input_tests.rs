@@ -1,4 +1,4 @@
-//! What towers can read besides ids: lists with attention, numbers, vectors, and tables that columns share.
+//! Tower inputs other than ids: lists with attention pooling, numbers, vectors, and shared tables.
 
 use std::sync::Arc;
 
@@ -27,14 +27,14 @@ pub(crate) fn settings(more: &Value) -> Value {
     settings
 }
 
-/// The group of the user of each row: what decides which items fit. Nobody's group is 0.
+/// The group of each row's user, which determines the matching items. 0 for unknown users.
 pub(crate) fn groups(batch: &RecordBatch) -> Vec<i64> {
     let users = batch.column(0).as_primitive::<Int64Type>();
     let group = |user: &i64| if *user < FIRST { 0 } else { (user - FIRST) % GROUPS };
     users.values().iter().map(group).collect()
 }
 
-/// Data without the column that says the group: the columns given say it.
+/// A dataset without the group column; the given columns carry the information.
 pub(crate) fn data(
     fixture: &Fixture,
     name: &str,
@@ -91,7 +91,7 @@ pub(crate) fn lists(rows: &[Vec<i64>]) -> ArrayRef {
     Arc::new(ListArray::new(field, offsets, values, None))
 }
 
-/// The group among ids that say nothing, at any place.
+/// The group at a random position among uninformative ids.
 fn noisy(batch: &RecordBatch) -> Vec<ArrayRef> {
     let row = |(row, group): (usize, i64)| {
         let mut ids: Vec<i64> = (0..5)
@@ -112,7 +112,7 @@ fn attention_finds_what_tells_users_apart() {
     let of = |name: &str, more: Value| try_train(&fixture, name, &data, &more).unwrap();
     let attentive = of("attention", json!({ "pooling": "attention" }));
     assert!(recall(&attentive) > 0.8, "{:?}", attentive.metrics);
-    // Said of the column it is the same.
+    // The same setting for the column gives the same result.
     let single = of(
         "single",
         json!({ "pooling": "max", "poolings": { "clues": "attention" } }),
@@ -140,7 +140,7 @@ pub(crate) fn number(name: &str) -> Column {
         .with_tag(Tag::Continuous)
 }
 
-/// The group as a direction, times `scale` and from `start` on.
+/// The group as a direction, scaled by `scale` and offset by `start`.
 pub(crate) fn directions(scale: f64, start: f64) -> impl Fn(&RecordBatch) -> Vec<ArrayRef> {
     move |batch| {
         let angles: Vec<f64> = groups(batch).iter().map(|group| *group as f64 * 1.57).collect();
@@ -196,7 +196,7 @@ fn what_cannot_be_an_input_is_found_without_data() {
     let mut untagged = number("x");
     untagged.tags.remove(&Tag::Continuous);
     let found = |columns: &[Column], more: Value| {
-        // Columns must come with values, so they are declared on a dataset without rows.
+        // Columns need values, so the dataset is declared without rows.
         let mut fixture = Fixture::new();
         fixture.dataset.splits.clear();
         problems(&fixture, columns, &more)
@@ -222,7 +222,7 @@ pub(crate) fn vector_type(width: i32) -> DataType {
     DataType::FixedSizeList(Arc::new(Field::new_list_field(DataType::Float32, false)), width)
 }
 
-/// A vector per group; with `lists`, in lists of any length as far as their type says.
+/// A vector per group; with `lists`, typed as lists of any length.
 pub(crate) fn vectors(lists: bool) -> impl Fn(&RecordBatch) -> Vec<ArrayRef> {
     move |batch| {
         let groups = groups(batch);

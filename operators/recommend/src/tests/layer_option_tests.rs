@@ -1,4 +1,4 @@
-//! Activations, dropout and a temperature that is learnt, through whole trainings.
+//! Activations, dropout and a learnt temperature in full trainings.
 
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ fn a_learnt_temperature_moves_with_the_loss_and_is_told() {
     };
     let fixed = with("a", 0.5, false);
     assert!(!fixed.contains_key("temperature"));
-    // Cosines divided by 0.5 are never far apart: a lower temperature fits better.
+    // Cosines divided by 0.5 are too close together: a lower temperature fits better.
     let learnt = with("b", 0.5, true);
     assert!((0.01..0.45).contains(&learnt["temperature"]), "{learnt:?}");
     assert!(learnt["loss"] < fixed["loss"] - 0.01, "{learnt:?} {fixed:?}");
@@ -79,7 +79,7 @@ fn what_cannot_be_is_refused() {
             Ok(operator) => operator.check(),
             Err(problems) => problems,
         };
-        problems.into_iter().map(|problem| problem.code).collect()
+        problems.into_iter().map(|problem| problem.code.as_str()).collect()
     };
     for bad in [
         json!({ "dropout": 1.0 }),

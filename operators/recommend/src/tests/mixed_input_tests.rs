@@ -1,4 +1,4 @@
-//! Inputs of every kind together: shared tables, what is done with such a model, and training that is taken up.
+//! All input types together: shared tables, operators on such a model, and resumed training.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::towers::*;
 use crate::train::*;
 use towline_api::*;
 
-/// A column of each kind, of the user, with the items' own table for the history; and a number of the item.
+/// One user column of each type, the item table for the history, and an item number.
 pub(crate) fn everything(fixture: &Fixture, name: &str) -> DatasetFiles {
     let mut history = list_column("history", FIRST + ITEMS);
     history.domain = fixture.dataset.schema.get("item").unwrap().domain.clone();
@@ -67,7 +67,7 @@ fn columns_of_one_vocabulary_share_a_table() {
     };
     assert_eq!(columns(Side::Query), ["history", "x", "v"]);
     assert_eq!(columns(Side::Item), ["item", "price"]);
-    // Two columns whose ids mean something else have two tables.
+    // Two columns with different vocabularies have separate tables.
     let mut other = data;
     for column in &mut other.schema.columns {
         if let Some(domain) = column.domain.as_mut().filter(|_| column.name == "history") {
@@ -104,7 +104,7 @@ fn inputs_of_every_kind_are_encoded_evaluated_and_taken_over() {
         };
         std::fs::read(&splits[0].1).unwrap()
     };
-    // An earlier model that hardly learns any more is the same model.
+    // Warm start with a negligible learning rate reproduces the earlier model.
     let operator: TwoTowerTrain = config(settings(
         &json!({ "pooling": "attention", "epochs": 1, "learning_rate": 1e-30 }),
     ));
@@ -118,7 +118,7 @@ fn inputs_of_every_kind_are_encoded_evaluated_and_taken_over() {
     assert_eq!(embeddings(&model, "before"), embeddings(&again, "after"));
 }
 
-/// Interrupts the training after its first epoch.
+/// Interrupts training after the first epoch.
 struct Interrupt(Cancel);
 
 impl ProgressSink for Interrupt {
@@ -131,7 +131,7 @@ impl ProgressSink for Interrupt {
     }
 }
 
-/// The weights of a training, and of one that was interrupted after an epoch and taken up.
+/// The weights of an uninterrupted training, and of one interrupted after an epoch and resumed.
 pub(crate) fn through_and_resumed(fixture: &Fixture, data: &DatasetFiles, settings: &Value) -> [Vec<u8>; 2] {
     let operator: TwoTowerTrain = config(settings.clone());
     let ports = inputs(vec![("input", Artifact::Dataset(data.clone()))]);
@@ -154,45 +154,4 @@ fn attention_and_shared_tables_are_taken_up_to_the_same_bytes() {
     let settings = settings(&json!({ "pooling": "attention", "epochs": 3, "clip_norm": 1.0, "average_epochs": 2 }));
     let [through, resumed] = through_and_resumed(&fixture, &data, &settings);
     assert_eq!(through, resumed);
-}
-
-#[cfg(feature = "torch")]
-#[test]
-fn the_script_of_a_tower_takes_every_kind_of_input() {
-    use crate::train::torch::torch_script::{Shape, write_script};
-    let fixture = Fixture::new();
-    let data = everything(&fixture, "script");
-    let trained = try_train(
-        &fixture,
-        "script",
-        &data,
-        &json!({ "pooling": "attention", "activation": "elu", "epochs": 2 }),
-    )
-    .unwrap();
-    let (loaded, _) = load(trained);
-    let towers = loaded.towers().unwrap();
-    let users = crate::model::distinct_users::Users::read(&data, None, &loaded, "queries", &Cancel::default()).unwrap();
-    let expected = towers.embed(Side::Query, &users.table, 1).unwrap();
-    let path = fixture.folder.path().join("query.pt");
-    write_script(towers, Side::Query, &[Shape::Lists, Shape::Single, Shape::Lists], &path).unwrap();
-    let script = tch::CModule::load(&path).unwrap();
-    let rows = users.table.rows;
-    let history = users.table.get("history").unwrap();
-    let padded = (0..rows).flat_map(|row| {
-        let ids = history.row(row).to_vec();
-        let missing = 5 - ids.len();
-        ids.into_iter()
-            .chain(std::iter::repeat_n(0, missing))
-            .collect::<Vec<i64>>()
-    });
-    let history = tch::Tensor::from_slice(&padded.collect::<Vec<_>>()).view([-1, 5]);
-    let numbers = |name: &str, width: usize| tch::Tensor::from_slice(&users.table.numbers(name, width).unwrap().values);
-    let found = script
-        .forward_ts(&[history, numbers("x", 1), numbers("v", 6).view([-1, 6])])
-        .unwrap();
-    let found = Vec::<f32>::try_from(found.view([-1])).unwrap();
-    assert_eq!(found.len(), expected.len());
-    for (a, b) in found.iter().zip(&expected) {
-        assert!((a - b).abs() < 1e-4, "{a} {b}");
-    }
 }

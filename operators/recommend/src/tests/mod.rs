@@ -1,4 +1,4 @@
-//! Tests of several operators together, on planted data.
+//! Tests of several operators together on synthetic data.
 
 pub(crate) mod fixture;
 pub(crate) mod hard_negatives_tests;

@@ -1,4 +1,4 @@
-//! `TopKEncode` and `AnnIndex` on planted data, against lists that are made the slow way.
+//! `TopKEncode` and `AnnIndex` on synthetic data, against a reference implementation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use arrow::datatypes::{Float32Type, Int64Type};
 use serde_json::{Value, json};
 
 use crate::baselines::*;
+use crate::model::retrieval_type::{RetrievalType, Score};
 use crate::retrieve::*;
 use crate::tests::fixture::*;
 use crate::train::*;
@@ -57,7 +58,7 @@ fn problems<T: Describe>(fixture: &Fixture, config: Value, ports: &[(&'static st
     let built = Descriptor::of::<T>().build(&config);
     let found = built.and_then(|built| built.operator.output_type(&inputs(types), &fixture.types()));
     found.map_or_else(
-        |found| found.into_iter().map(|problem| problem.code).collect(),
+        |found| found.into_iter().map(|problem| problem.code.as_str()).collect(),
         |_| Vec::new(),
     )
 }
@@ -117,7 +118,7 @@ fn brand(item: &str) -> Option<String> {
     (number % 5 != 0).then(|| format!("brand {}", number % 3))
 }
 
-/// Item ids with a brand, which every fifth has not.
+/// Item ids with a brand; every fifth brand is null.
 fn brands(fixture: &Fixture) -> DatasetFiles {
     let items: Vec<String> = (FIRST..FIRST + ITEMS).map(item_name).collect();
     let brands: StringArray = items.iter().map(|item| brand(item)).collect();
@@ -202,7 +203,7 @@ fn items_can_be_named_by_tables_and_pairs_by_original_ids_of_another_width() {
     assert_eq!(names(&found.lists[7]), [&best[1], &best[2]]);
     assert_eq!(found.metrics["short_lists"], USERS as f64);
 
-    // The second user has met the two best items; who has not met anything gets everything.
+    // The second user has seen the two best items; a user without history gets all items.
     let users: ArrayRef = Arc::new(Int32Array::from(vec![all.users[1] as i32, all.users[1] as i32, 3]));
     let met = [&best[0], &best[1], &best[0]].map(String::as_str);
     let items: ArrayRef = Arc::new(StringArray::from_iter_values(met));
@@ -211,7 +212,7 @@ fn items_can_be_named_by_tables_and_pairs_by_original_ids_of_another_width() {
     let found = run(&fixture, json!({ "k": 2, "exclude_seen": true }), &seen).unwrap();
     assert_eq!(names(&found.lists[1]), [&best[2], &best[3]]);
     assert_eq!(names(&found.lists[0]), [&best[0], &best[1]]);
-    // Without history there: the most popular items, with their share as the score.
+    // Unknown in `seen`: the most popular items, with their relative frequency as score.
     let found = run(&fixture, json!({ "k": 1, "cold_start": "overall" }), &seen).unwrap();
     assert_eq!(found.metrics["cold_start_users"], USERS as f64 - 1.0);
     assert!(found.lists[0][0].1 < 1.0 && found.lists[1][0].1 > 1.0);
@@ -315,7 +316,7 @@ fn lists_of_many_segments_keep_to_the_limit_of_memory_and_stay_the_same() {
     for (place, list) in free.lists.iter().enumerate() {
         assert_eq!(names(list)[0], items[place % items.len()]);
     }
-    // From too little for the counts of one segment to what the counts of a part of them need.
+    // From too little memory for the counts of one segment to enough for a part of them.
     let (mut told, mut least) = (0, None);
     for limit in (500..80_000).step_by(500) {
         match run(&fixture, config(Some(limit)), &ports) {
@@ -381,7 +382,7 @@ fn an_approximate_index_finds_what_exact_search_finds_and_is_the_same_every_time
             json!({ "layers": [8], "batch_size": 200, "epochs": 1, "normalize": "l2" }),
         ),
     ] {
-        let own = model.model_type.score.unwrap();
+        let own = RetrievalType::of(&model.model_type).unwrap().score.unwrap();
         let ports = vec![
             ("model", Artifact::Model(model)),
             ("queries", Artifact::Dataset(fixture.dataset.clone())),

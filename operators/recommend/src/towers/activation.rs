@@ -1,10 +1,10 @@
-//! What stands between the layers of a tower.
+//! Activation functions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use towline_kernels::{Isa, relu, relu_backward};
 
-/// What is done to every number between two layers; all slopes can be told from the output.
+/// Activation function between hidden layers; the derivative of each is a function of its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -63,17 +63,6 @@ impl Activation {
         };
         for (gradient, y) in gradient.iter_mut().zip(output) {
             *gradient *= slope(y * keep);
-        }
-    }
-
-    /// The same with libtorch.
-    #[cfg(feature = "torch")]
-    pub(crate) fn of_tensor(self, x: &tch::Tensor) -> Result<tch::Tensor, tch::TchError> {
-        match self {
-            Activation::Relu => x.f_relu(),
-            Activation::LeakyRelu => x.f_leaky_relu(),
-            Activation::Elu => x.f_elu(),
-            Activation::Tanh => x.f_tanh(),
         }
     }
 }

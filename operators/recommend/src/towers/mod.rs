@@ -1,7 +1,9 @@
-//! The architecture of towers and their forward pass.
+//! The architecture of towers and their forward pass, for training and encoding.
 
 pub(crate) mod activation;
 pub(crate) mod concatenated_towers;
+pub(crate) mod encoding;
+pub(crate) mod forward_pass;
 pub(crate) mod scoring;
 pub(crate) mod side;
 pub(crate) mod tower_files;

@@ -1,25 +1,26 @@
-//! What towers are made of: the part of a model that is told in words.
+//! The architecture of towers, as a model describes itself.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::retrieval_type::Score;
 use crate::towers::Side;
 use crate::towers::activation::Activation;
-use towline_api::{OperatorError, Result, Score};
+use towline_api::{OperatorError, Result};
 
-/// What is done to the output of a tower.
+/// Normalisation of a tower's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalize {
-    /// Nothing: scores are dot products.
+    /// None: scores are dot products.
     #[default]
     None,
-    /// Scaled to length 1: scores are cosines.
+    /// L2 norm 1: scores are cosines.
     L2,
 }
 
 impl Normalize {
-    /// What the product of two embeddings then is.
+    /// The score that the product of two embeddings is.
     pub(crate) fn score(self) -> Score {
         match self {
             Normalize::None => Score::Dot,
@@ -28,67 +29,67 @@ impl Normalize {
     }
 }
 
-/// How the embeddings of a list become one.
+/// Pooling of the embeddings of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pool {
-    /// Their mean.
+    /// Mean.
     #[default]
     Mean,
-    /// Their sum.
+    /// Sum.
     Sum,
-    /// The highest of each component.
+    /// Maximum of each component.
     Max,
-    /// Their mean, weighted by how well they fit a vector of the column that is learnt: with embeddings e_i and that
-    /// vector a, the weights are softmax(e_1 · a, ..., e_n · a). It begins at zero, which is the plain mean.
+    /// Attention pooling with a trained query vector a of the column: the mean of the embeddings e_i with the weights
+    /// softmax(e_1 · a, ..., e_n · a). The query is initialised with zeros, which is the plain mean.
     Attention,
 }
 
 /// A column of a tower that has embeddings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct EmbeddingShape {
+pub struct EmbeddingShape {
     /// The column.
-    pub(crate) column: String,
+    pub column: String,
     /// Number of ids.
-    pub(crate) rows: usize,
+    pub rows: usize,
     /// Width of a row.
-    pub(crate) dim: usize,
-    /// How several ids become one embedding; without any it is zero.
+    pub dim: usize,
+    /// Pooling of several ids; without any the result is zero.
     #[serde(default)]
-    pub(crate) pooling: Pool,
-    /// The tensor that holds its table, where that is another column's: their ids stand for the same values.
+    pub pooling: Pool,
+    /// The tensor of its table, where it shares that of another column with the same vocabulary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) table: Option<String>,
+    pub table: Option<String>,
 }
 
-/// A column of a tower whose numbers are an input as they are.
+/// A column of numbers or vectors of a tower.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct NumbersShape {
+pub struct NumbersShape {
     /// The column.
-    pub(crate) column: String,
+    pub column: String,
     /// Numbers of a row.
-    pub(crate) width: usize,
+    pub width: usize,
 }
 
 /// The shape of one tower.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct TowerShape {
+pub struct TowerShape {
     /// Its columns with embeddings, in the order of their concatenation.
-    pub(crate) embeddings: Vec<EmbeddingShape>,
+    pub embeddings: Vec<EmbeddingShape>,
     /// Its columns of numbers, which come after the embeddings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) numbers: Vec<NumbersShape>,
+    pub numbers: Vec<NumbersShape>,
     /// Widths of its layers; the last is the width of the embedding it makes. Without layers the embeddings of the columns,
     /// all equally wide, are added instead of concatenated.
-    pub(crate) layers: Vec<usize>,
-    /// What stands between its layers.
+    pub layers: Vec<usize>,
+    /// Activation function between its layers.
     #[serde(default, skip_serializing_if = "Activation::is_default")]
-    pub(crate) activation: Activation,
+    pub activation: Activation,
 }
 
 impl TowerShape {
     /// Whether the embeddings of the columns are added instead of concatenated.
-    pub(crate) fn adds(&self) -> bool {
+    pub fn adds(&self) -> bool {
         self.layers.is_empty()
     }
 
@@ -120,7 +121,7 @@ impl TowerShape {
         parts.collect()
     }
 
-    /// Whether a tower can have this shape.
+    /// Whether the shape is valid.
     pub(crate) fn is_sound(&self) -> bool {
         let width = self.width();
         let added = self.numbers.is_empty() && self.embeddings.iter().all(|e| e.dim == width);
@@ -144,7 +145,7 @@ pub(crate) struct TableShape {
 pub(crate) struct Architecture {
     /// The family: [`KIND`].
     pub(crate) kind: String,
-    /// What is done to the towers' outputs.
+    /// Normalisation of the towers' outputs.
     pub(crate) normalize: Normalize,
     /// The query (user) tower.
     pub(crate) query: TowerShape,
@@ -157,7 +158,7 @@ pub(crate) const KIND: &str = "two_tower";
 /// The file of a model's weights.
 pub(crate) const WEIGHTS: &str = "weights.safetensors";
 
-/// How the tensors of a tower are called, before the point.
+/// First part of the names of a tower's tensors.
 pub(crate) fn prefix(side: Side) -> &'static str {
     match side {
         Side::Query => "query",
@@ -184,7 +185,7 @@ pub(crate) fn tables(query: &TowerShape, item: &TowerShape) -> Result<(Vec<Table
             return Ok(place);
         }
         let text = format!(
-            "`{}` cannot have the table `{name}`, which is of another size",
+            "`{}` cannot share the table `{name}`, which is of another size",
             shape.column
         );
         Err(OperatorError::invalid(text))

@@ -1,4 +1,4 @@
-//! The state of training after an epoch, in a file from which it goes on to the same bytes.
+//! Checkpoints: the state of training after an epoch, from which it goes on to the same bytes.
 //!
 //! ```text
 //! the line MAGIC
@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::towers::towers::Towers;
-use crate::train::train_backend::{Learner, State};
+use crate::train::train_backend::{BackendState, TrainBackend};
 use towline_api::{OperatorError, Result};
 
 const MAGIC: &[u8] = b"towline two-tower training 4\n";
@@ -26,7 +26,7 @@ const DIGEST: u64 = blake3::OUT_LEN as u64;
 /// The best epoch so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Best {
-    /// The value of the metric that decides.
+    /// Value of the metric of early stopping.
     pub(crate) value: f64,
     /// The epoch, counted from 1.
     pub(crate) epoch: usize,
@@ -36,20 +36,20 @@ pub(crate) struct Best {
     pub(crate) metrics: BTreeMap<String, f64>,
 }
 
-/// Where training has got to, besides the network.
+/// The progress of a training, besides the weights.
 #[derive(Debug, Clone)]
-pub(crate) struct Course {
+pub(crate) struct TrainingProgress {
     /// Epochs done.
     pub(crate) epoch: usize,
-    /// Where random numbers come from.
+    /// Random number generator.
     pub(crate) rng: ChaCha8Rng,
     /// The latest metrics.
     pub(crate) metrics: BTreeMap<String, f64>,
-    /// What the report says of each epoch.
+    /// Rows of the report, one per epoch.
     pub(crate) rows: Vec<Vec<String>>,
-    /// The best epoch, where the validation decides.
+    /// The best epoch, with early stopping.
     pub(crate) best: Option<Best>,
-    /// The weights at the ends of the last epochs, the latest first, where their mean is the model.
+    /// Weights at the ends of the last epochs, the latest first, for weight averaging.
     pub(crate) ends: VecDeque<Towers>,
 }
 
@@ -87,15 +87,16 @@ fn numbers(bits: &Bits) -> BTreeMap<String, f64> {
         .collect()
 }
 
-impl Course {
-    /// Writes it to `path`, whole or not at all.
-    pub(crate) fn write(&self, learner: &Learner, path: &Path) -> Result<()> {
-        let state = learner.state()?;
-        self.written(state, learner.steps(), path)
+impl TrainingProgress {
+    /// Writes a checkpoint to `path`, whole or not at all.
+    pub(crate) fn write(&self, backend: &dyn TrainBackend, path: &Path) -> Result<()> {
+        let state = backend.state()?;
+        self.written(state, backend.steps(), path)
             .map_err(OperatorError::io(path))
     }
 
-    fn written(&self, (mut floats, steps_of_rows): State<'_>, steps: usize, path: &Path) -> io::Result<()> {
+    fn written(&self, state: BackendState<'_>, steps: usize, path: &Path) -> io::Result<()> {
+        let (mut floats, steps_of_rows) = (state.numbers, state.last_steps);
         let towers = self.best.iter().map(|best| &best.towers).chain(&self.ends);
         floats.extend(
             towers
@@ -141,15 +142,15 @@ impl Course {
         std::fs::rename(&new, path)
     }
 
-    /// Goes on from what was written to `path`; `false`, with nothing changed, if that is not there or not whole.
-    pub(crate) fn take_up(&mut self, learner: &mut Learner, towers: &Towers, path: &Path) -> Result<bool> {
+    /// Restores the checkpoint at `path`; `false`, with nothing changed, if there is no whole one.
+    pub(crate) fn take_up(&mut self, backend: &mut dyn TrainBackend, towers: &Towers, path: &Path) -> Result<bool> {
         let Some((header, mut floats, steps_of_rows)) = read(path) else {
             return Ok(false);
         };
         let Ok(position) = header.position.parse() else {
             return Ok(false);
         };
-        let arrays = learner.state()?.0.len();
+        let arrays = backend.state()?.numbers.len();
         let kept = floats.split_off(arrays.min(floats.len()));
         let count = usize::from(header.best.is_some()) + header.ends;
         let Some(mut kept) = restored(towers, count, kept) else {
@@ -163,7 +164,7 @@ impl Course {
                 metrics: numbers(&found.metrics),
             })
         });
-        if !learner.restore(header.steps, &floats, &steps_of_rows)? {
+        if !backend.restore(header.steps, &floats, &steps_of_rows)? {
             return Ok(false);
         }
         self.rng.set_word_pos(position);
@@ -176,7 +177,7 @@ impl Course {
     }
 }
 
-/// As many towers of the shape of `towers` with these weights, or nothing if there are more or fewer weights.
+/// `count` towers of the shape of `towers` with these weights; `None` if the sizes differ.
 fn restored(towers: &Towers, count: usize, weights: Vec<Vec<f32>>) -> Option<VecDeque<Towers>> {
     let mut all: VecDeque<Towers> = (0..count).map(|_| towers.clone()).collect();
     let places: Vec<&mut Vec<f32>> = all.iter_mut().flat_map(Towers::arrays_mut).collect();
@@ -187,7 +188,7 @@ fn restored(towers: &Towers, count: usize, weights: Vec<Vec<f32>>) -> Option<Vec
     fits.then_some(all)
 }
 
-/// What a file holds, if it is whole.
+/// The content of a checkpoint file, if it is whole.
 fn read(path: &Path) -> Option<(Header, Vec<Vec<f32>>, Vec<Vec<u32>>)> {
     let file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len().checked_sub(DIGEST)?;
@@ -226,7 +227,7 @@ fn some<const N: usize>(file: &mut impl Read) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// A writer that knows the digest of what was written.
+/// A writer that hashes what passes through.
 struct Hashed<W> {
     inner: W,
     hasher: blake3::Hasher,

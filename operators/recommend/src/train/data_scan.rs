@@ -1,9 +1,9 @@
-//! One pass over the training split: its rows, its items, and what a person should know of it.
+//! One pass over the training split: its rows, its catalogue, its positives, and warnings about it.
 
 use crate::data::feature_table::EncodedTable;
 use crate::data::id_mapping::Originals;
 use crate::data::positives::{Gathering, Liked};
-use crate::data::row_blocks::{Block, BlockFile, NONE};
+use crate::data::row_blocks::{Block, BlockWriter, NONE};
 use crate::data::sample_weight::Weights;
 use crate::data::scaling_checks::Scales;
 use crate::data::tower_columns::Sides;
@@ -13,34 +13,34 @@ use crate::train::two_tower_train::TwoTowerTrain;
 use towline_api::byte_size::byte_size;
 use towline_api::{Column, Context, DatasetFiles, OperatorError, Result};
 
-/// What the pass has found.
-pub(crate) struct Survey {
-    /// The rows, with the catalogue in the order in which items came first.
+/// Result of the pass over the training split.
+pub(crate) struct DataScan {
+    /// Training rows, with the catalogue in order of first occurrence.
     pub(crate) rows: TrainingRows,
-    /// What users have interacted with.
+    /// Positives of the users.
     pub(crate) liked: Liked,
-    /// How often each item of the catalogue occurred.
+    /// Number of interactions of each item of the catalogue.
     pub(crate) counts: Vec<u64>,
-    /// What a person should know.
+    /// Warnings for the report.
     pub(crate) warnings: Vec<String>,
 }
 
-/// The items that came so far, with how they looked first.
+/// The items so far, with the features of their first row.
 struct Found {
     table: EncodedTable,
     ids: Vec<u32>,
     counts: Vec<u64>,
-    /// The place of each item plus 1, by encoded id.
+    /// Index of each item plus 1, by encoded id.
     places: Vec<u32>,
 }
 
 fn narrow(id: i64) -> Result<u32> {
     let narrow = u32::try_from(id).ok().filter(|id| *id < NONE);
-    narrow.ok_or_else(|| OperatorError::invalid(format!("the id {id} is too large")))
+    narrow.ok_or_else(|| OperatorError::invalid(format!("id {id} is too large: ids must be below 2^32 - 1")))
 }
 
 impl Found {
-    /// The place of the item of a row, or [`NONE`] if it looks different there.
+    /// Index of the item of a row, or [`NONE`] if its features differ from those of its first row.
     fn place(&mut self, items: &EncodedTable, row: usize, id: u32) -> Result<u32> {
         if self.places.len() <= id as usize {
             self.places.resize(id as usize + 1, 0);
@@ -67,7 +67,7 @@ impl TwoTowerTrain {
         sides: &Sides,
         users: &Originals,
         context: &Context,
-    ) -> Result<Survey> {
+    ) -> Result<DataScan> {
         let tables = || crate::model::stored_model::tables(dataset, Some(&self.fit_on));
         let columns: Vec<&Column> = sides.query.iter().chain(&sides.item).collect();
         let empty = EncodedTable::empty(&columns);
@@ -75,10 +75,8 @@ impl TwoTowerTrain {
         let limit = self.memory_limit.as_deref().and_then(byte_size);
         let (file, mut liked) = match limit {
             Some(_) => {
-                let ids = sides.query.iter().find(|column| column.name == sides.user_id);
-                let size = ids.and_then(|column| column.domain.as_ref()?.size).unwrap_or(0);
-                let file = BlockFile::create(&context.temp_file("rows"))?;
-                (Some(file), Gathering::in_files(context.temp(), size)?)
+                let folder = context.temp();
+                (Some(BlockWriter::in_folder(folder)), Gathering::in_files(folder))
             }
             None => (None, Gathering::Memory(Vec::new())),
         };
@@ -146,9 +144,9 @@ impl TwoTowerTrain {
         if rows.streams() {
             context
                 .progress
-                .note("the training rows do not fit into `memory_limit`: they are read from the disk");
+                .note("training rows exceed `memory_limit` and are read from disk");
         }
-        Ok(Survey {
+        Ok(DataScan {
             rows,
             liked: liked.finish()?,
             counts: found.counts,

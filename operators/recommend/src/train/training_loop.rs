@@ -10,38 +10,37 @@ use crate::data::training_rows::{Chunk, TrainingRows};
 use crate::train::config::training_options::Loss;
 use crate::train::losses::hard_negatives::{Frozen, Hard};
 use crate::train::losses::sampling::{Batch, Sampling};
-use crate::train::train_backend::{Candidates, Compared, Learner, Pairs};
+use crate::train::train_backend::{BatchRows, Candidates, Pairs, TowerRows, TrainBackend};
 use towline_api::{Context, OperatorError, Result};
 
-/// A loss above this is no learning any more: the scores of a pair are that far apart the wrong way round, where those of a
-/// model that knows nothing cost the logarithm of the number of candidates.
+/// A loss above this has diverged: the loss of an untrained model is about the logarithm of the number of candidates.
 const EXPLODED: f64 = 1e4;
 
-/// Everything that stays the same over the epochs, and the memory of a step.
+/// Everything that stays the same over the epochs, and the buffers of a step.
 pub(crate) struct Training<'a> {
     /// Rows per step.
     pub(crate) batch_size: usize,
-    /// What is compared with what.
+    /// Loss function.
     pub(crate) loss: Loss,
-    /// Whether to correct for how often an item is drawn.
+    /// Whether to apply the logQ correction.
     pub(crate) logq: bool,
-    /// Negatives per step that are drawn evenly from the catalogue.
+    /// Negatives per step drawn uniformly from the catalogue.
     pub(crate) uniform_negatives: usize,
-    /// Where hard negatives come from in this epoch.
+    /// The model that hard negatives come from in this epoch.
     pub(crate) frozen: Option<Frozen>,
     /// For progress and cancellation.
     pub(crate) context: &'a Context,
     /// The training rows.
     pub(crate) rows: TrainingRows,
-    /// What users have interacted with.
+    /// Positives of the users.
     pub(crate) liked: Liked,
-    /// What negatives are drawn from.
+    /// Sampling of negatives.
     pub(crate) sampling: Sampling,
-    /// The mask of the batch at hand.
+    /// Mask of the present batch.
     pub(crate) mask: Mask,
 }
 
-/// These rows, with what their users have interacted with.
+/// A batch of these rows, with the positives of their users.
 fn batch<'a>(chunk: &'a Chunk, liked: &'a mut Liked, rows: &'a [usize]) -> Result<Batch<'a>> {
     let users: Vec<Option<u32>> = rows.iter().map(|&row| chunk.users[row]).collect();
     let (positives, users) = liked.of(&users)?;
@@ -54,7 +53,7 @@ fn batch<'a>(chunk: &'a Chunk, liked: &'a mut Liked, rows: &'a [usize]) -> Resul
 }
 
 impl Training<'_> {
-    /// What the loss of each of these rows counts for in a batch, in all 1, and the sum of their weights.
+    /// Sample weights of these rows, scaled to sum 1, and their sum before that.
     fn weights(&self, rows: &[usize]) -> (Vec<f32>, f64) {
         let weights = &self.rows.chunk.weights;
         if weights.is_empty() {
@@ -65,28 +64,28 @@ impl Training<'_> {
         (rows.iter().map(share).collect(), total)
     }
 
-    /// One step; returns the mean loss of its rows.
+    /// One training step; returns the mean loss of its rows.
     fn step(
         &mut self,
-        learner: &mut Learner,
+        backend: &mut dyn TrainBackend,
         (rows, weights): (&[usize], &[f32]),
         rng: &mut ChaCha8Rng,
     ) -> Result<f64> {
         let loss = if self.loss == Loss::Bpr {
-            self.pairwise(learner, rows, weights, rng)?
+            self.pairwise(backend, rows, weights, rng)?
         } else {
-            self.softmax(learner, rows, weights, rng)?
+            self.softmax(backend, rows, weights, rng)?
         };
         if !loss.is_finite() || loss > EXPLODED {
-            return Err(self.exploded(learner, rows, loss));
+            return Err(self.exploded(backend, rows, loss));
         }
-        learner.learn()?;
+        backend.apply_gradients()?;
         Ok(loss)
     }
 
     fn pairwise(
         &mut self,
-        learner: &mut Learner,
+        backend: &mut dyn TrainBackend,
         rows: &[usize],
         weights: &[f32],
         rng: &mut ChaCha8Rng,
@@ -106,17 +105,29 @@ impl Training<'_> {
             places: &places,
             weights,
         };
-        learner.pairwise(&self.compared(rows, &drawn.rows), &pairs)
+        backend.pairwise_loss(&self.batch_rows(rows, &drawn.rows), &pairs)
     }
 
-    fn compared<'a>(&'a self, rows: &'a [usize], items: &'a [usize]) -> Compared<'a> {
-        Compared {
-            queries: (&self.rows.chunk.queries, rows),
-            items: (&self.rows.chunk.items, items),
+    fn batch_rows<'a>(&'a self, rows: &'a [usize], items: &'a [usize]) -> BatchRows<'a> {
+        BatchRows {
+            queries: TowerRows {
+                table: &self.rows.chunk.queries,
+                rows,
+            },
+            items: TowerRows {
+                table: &self.rows.chunk.items,
+                rows: items,
+            },
         }
     }
 
-    fn softmax(&mut self, learner: &mut Learner, rows: &[usize], weights: &[f32], rng: &mut ChaCha8Rng) -> Result<f64> {
+    fn softmax(
+        &mut self,
+        backend: &mut dyn TrainBackend,
+        rows: &[usize],
+        weights: &[f32],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<f64> {
         let (sampling, chunk) = (&self.sampling, &self.rows.chunk);
         let batch = batch(chunk, &mut self.liked, rows)?;
         let drawn = match self.loss {
@@ -142,32 +153,37 @@ impl Training<'_> {
             mask: &self.mask,
             weights,
         };
-        learner.softmax(&self.compared(rows, &drawn.rows), &candidates)
+        backend.softmax_loss(&self.batch_rows(rows, &drawn.rows), &candidates)
     }
 
-    /// One pass; returns the mean loss, by the weights of the rows.
-    pub(crate) fn epoch(&mut self, learner: &mut Learner, rng: &mut ChaCha8Rng) -> Result<f64> {
+    /// One epoch; returns the mean loss, weighted by sample weights.
+    pub(crate) fn epoch(&mut self, backend: &mut dyn TrainBackend, rng: &mut ChaCha8Rng) -> Result<f64> {
         let (mut sum, mut total) = (0.0, 0.0);
         for blocks in self.rows.windows(rng) {
             let mut order = self.rows.take(&blocks)?;
             order.shuffle(rng);
-            let (of_window, weight) = self.pass(learner, &order, rng)?;
+            let (of_window, weight) = self.pass(backend, &order, rng)?;
             sum += of_window;
             total += weight;
         }
         Ok(sum / total)
     }
 
-    /// Learns from rows in memory, in this order; returns the sum of their losses and that of their weights.
-    pub(crate) fn pass(&mut self, learner: &mut Learner, order: &[usize], rng: &mut ChaCha8Rng) -> Result<(f64, f64)> {
+    /// Trains on rows in memory, in this order; returns the weighted sum of their losses and the sum of their weights.
+    pub(crate) fn pass(
+        &mut self,
+        backend: &mut dyn TrainBackend,
+        order: &[usize],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<(f64, f64)> {
         let (mut sum, mut total) = (0.0, 0.0);
         // A row alone has no negatives.
         for rows in order.chunks(self.batch_size).filter(|rows| rows.len() > 1) {
             self.context.cancel.check()?;
             let (weights, weight) = self.weights(rows);
-            // Rows that count for nothing teach nothing.
+            // Rows of weight 0 have no gradient.
             if weight > 0.0 {
-                sum += self.step(learner, (rows, &weights), rng)? * weight;
+                sum += self.step(backend, (rows, &weights), rng)? * weight;
                 total += weight;
             }
             self.context.progress.advance(rows.len() as u64);
@@ -175,8 +191,8 @@ impl Training<'_> {
         Ok((sum, total))
     }
 
-    fn exploded(&self, learner: &Learner, rows: &[usize], loss: f64) -> OperatorError {
-        let columns = learner.broken();
+    fn exploded(&self, backend: &dyn TrainBackend, rows: &[usize], loss: f64) -> OperatorError {
+        let columns = backend.non_finite_columns();
         let place = if columns.is_empty() {
             "in the layers or the scores".to_owned()
         } else {
@@ -190,7 +206,7 @@ impl Training<'_> {
         OperatorError::invalid(format!(
             "{what}, at step {} ({} interactions, the first is row {} of the split): {place}. \
              Lower `learning_rate`, or limit the gradients with `clip_norm`",
-            learner.steps() + 1,
+            backend.steps() + 1,
             rows.len(),
             rows.first().map_or(0, |row| self.rows.number(*row)),
         ))

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use towline_kernels::Mask;
 
-use crate::data::catalogue::{Catalogue, ITEMS, Items};
+use crate::data::catalogue::{Catalogue, Items};
 use crate::data::feature_table::EncodedTable;
 use crate::data::id_mapping::Originals;
 use crate::data::positives::Liked;
@@ -15,75 +15,85 @@ use crate::data::training_rows::TrainingRows;
 use crate::evaluate::evaluate::Per;
 use crate::evaluate::evaluation::Cases;
 use crate::model::interaction_history::Seen;
+use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
-use crate::towers::tower_shape::WEIGHTS;
 use crate::towers::towers::Towers;
-use crate::train::checkpoint::{Best, Course};
-use crate::train::data_scan::Survey;
+use crate::train::checkpoint::{Best, TrainingProgress};
+use crate::train::data_scan::DataScan;
 use crate::train::losses::hard_negatives::Frozen;
 use crate::train::losses::sampling::Sampling;
-use crate::train::network::compute_backend::Computing;
 use crate::train::network::warm_start;
-use crate::train::network::warm_start::{Meaning, Taken};
-use crate::train::train_backend::Learner;
+use crate::train::network::warm_start::{EncodedColumns, WarmStartCounts};
+use crate::train::train_backend::NewBackend;
 use crate::train::training_loop::Training;
-use crate::train::two_tower_train::{BEST_EPOCH, TEMPERATURE, TwoTowerTrain};
+use crate::train::two_tower_train::{BEST_EPOCH, INPUT, NEW_ITEMS, TEMPERATURE, TwoTowerTrain, WARM_START};
 use crate::train::validation::Validation;
 use towline_api::{
-    Artifact, Column, Context, DatasetFiles, Inputs, ModelFiles, ModelType, OperatorError, Output, Report, ReportTable,
-    Result, Task, TaskResult, file_dataset_at,
+    Artifact, Column, Context, DatasetFiles, Inputs, ModelFiles, OperatorError, Output, ReportTable, Result,
 };
 
-/// The state of training after the epoch that was done last.
+/// File of the last checkpoint.
 const CHECKPOINT: &str = "training.checkpoint";
 
-/// What training works on.
-struct Material<'a> {
-    dataset: &'a DatasetFiles,
+/// Inputs of a training besides its rows.
+pub(super) struct TrainingData<'a> {
+    pub(super) dataset: &'a DatasetFiles,
     sides: Sides,
-    model_type: ModelType,
-    interactions: usize,
+    pub(super) model_type: RetrievalType,
+    pub(super) interactions: usize,
     users: Originals,
-    items: Items,
-    catalogue: Catalogue,
-    warnings: Vec<String>,
+    pub(super) items: Items,
+    pub(super) catalogue: Catalogue,
+    pub(super) warnings: Vec<String>,
 }
 
-/// What training goes through.
-struct LearnedFrom {
+/// Training rows, positives and negative sampling.
+struct TrainingSamples {
     rows: TrainingRows,
     liked: Liked,
     sampling: Sampling,
 }
 
-/// What training has brought about.
-struct Trained {
-    towers: Towers,
-    metrics: BTreeMap<String, f64>,
-    table: ReportTable,
-    taken: Option<Taken>,
-    /// Steps of all epochs.
-    steps: usize,
+/// Initial model and backend of a training.
+struct Start<'a> {
+    /// The model of a warm start.
+    earlier: Option<&'a ModelFiles>,
+    new_backend: &'a NewBackend<'a>,
 }
 
-impl Task for TwoTowerTrain {
-    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+/// Result of a training.
+pub(super) struct Trained {
+    pub(super) towers: Towers,
+    pub(super) metrics: BTreeMap<String, f64>,
+    pub(super) table: ReportTable,
+    pub(super) taken: Option<WarmStartCounts>,
+    /// Steps of all epochs.
+    pub(super) steps: usize,
+}
+
+impl TwoTowerTrain {
+    /// Trains on a backend.
+    ///
+    /// # Errors
+    /// Says what is wrong with the data, or what the backend reports.
+    pub fn train_on(
+        &self,
+        inputs: &Inputs<Artifact>,
+        context: &Context,
+        new_backend: &NewBackend<'_>,
+    ) -> Result<Output> {
         let context = &Context {
             threads: self.threads.unwrap_or(context.threads),
             ..context.clone()
         };
-        let (material, learned_from) = self.material(inputs, context)?;
-        let validation = self.read_validation(&material, context)?;
-        let earlier = match inputs.get("warm_start") {
-            Some(Artifact::Model(model)) => Some(model),
-            _ => None,
-        };
-        let trained = self.train(&material, learned_from, validation.as_ref(), earlier, context)?;
-        self.stored(&material, validation.as_ref(), trained, context)
+        let (data, samples) = self.prepare(inputs, context)?;
+        let validation = self.read_validation(&data, context)?;
+        let earlier = WARM_START.files(inputs)?;
+        let start = Start { earlier, new_backend };
+        let trained = self.train(&data, samples, validation.as_ref(), &start, context)?;
+        self.stored(&data, validation.as_ref(), trained, context)
     }
-}
 
-impl TwoTowerTrain {
     fn read(dataset: &DatasetFiles, sides: &Sides, split: &str, context: &Context) -> Result<EncodedTable> {
         let columns: Vec<&Column> = sides.query.iter().chain(&sides.item).collect();
         EncodedTable::read(
@@ -93,8 +103,12 @@ impl TwoTowerTrain {
         )
     }
 
-    fn material<'a>(&self, inputs: &'a Inputs<Artifact>, context: &Context) -> Result<(Material<'a>, LearnedFrom)> {
-        let dataset = file_dataset_at(inputs, "input")?;
+    fn prepare<'a>(
+        &self,
+        inputs: &'a Inputs<Artifact>,
+        context: &Context,
+    ) -> Result<(TrainingData<'a>, TrainingSamples)> {
+        let dataset = INPUT.files(inputs)?;
         let sides = Sides::of(&dataset.schema).map_err(|problems| {
             let texts: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
             OperatorError::invalid(texts.join("; "))
@@ -102,10 +116,10 @@ impl TwoTowerTrain {
         let validation = self.validation(dataset.splits.iter().map(|(name, _)| name.as_str()));
         let model_type = self.model_type(&sides, validation);
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
-            return Err(OperatorError::invalid("there are no id columns"));
+            return Err(OperatorError::internal("there are no id columns"));
         };
         let users = Originals::of(user, &dataset.vocabularies)?;
-        let Survey {
+        let DataScan {
             rows,
             liked,
             counts,
@@ -119,8 +133,8 @@ impl TwoTowerTrain {
             &model_type.item,
             &sides.item_id,
         );
-        if let Some(Artifact::Dataset(more)) = inputs.get("items") {
-            let columns = columns_of(&sides.item.iter().collect::<Vec<_>>(), more, "items")?;
+        if let Some(more) = NEW_ITEMS.files(inputs)? {
+            let columns = columns_of(&sides.item.iter().collect::<Vec<_>>(), more, NEW_ITEMS.name())?;
             let more = EncodedTable::read(
                 crate::model::stored_model::tables(more, None)?,
                 &columns,
@@ -129,7 +143,7 @@ impl TwoTowerTrain {
             items = items.and(&Items::collect(&more, &model_type.item, &sides.item_id)?)?;
         }
         let catalogue = Catalogue::new(&items, &Originals::of(item, &dataset.vocabularies)?)?;
-        let material = Material {
+        let data = TrainingData {
             dataset,
             sides,
             model_type,
@@ -139,18 +153,18 @@ impl TwoTowerTrain {
             catalogue,
             warnings,
         };
-        Ok((material, LearnedFrom { rows, liked, sampling }))
+        Ok((data, TrainingSamples { rows, liked, sampling }))
     }
 
-    fn read_validation<'a>(&'a self, material: &'a Material<'_>, context: &Context) -> Result<Option<Validation<'a>>> {
-        let Material {
+    fn read_validation<'a>(&'a self, data: &'a TrainingData<'_>, context: &Context) -> Result<Option<Validation<'a>>> {
+        let TrainingData {
             dataset,
             sides,
             model_type,
             users,
             catalogue,
             ..
-        } = material;
+        } = data;
         let Some(split) = self.validation(dataset.splits.iter().map(|(name, _)| name.as_str())) else {
             return Ok(None);
         };
@@ -181,30 +195,31 @@ impl TwoTowerTrain {
 
     fn train(
         &self,
-        material: &Material<'_>,
-        LearnedFrom { rows, liked, sampling }: LearnedFrom,
+        data: &TrainingData<'_>,
+        TrainingSamples { rows, liked, sampling }: TrainingSamples,
         validation: Option<&Validation<'_>>,
-        earlier: Option<&ModelFiles>,
+        start: &Start<'_>,
         context: &Context,
     ) -> Result<Trained> {
-        let Material {
+        let TrainingData {
             sides,
             catalogue,
             model_type,
             interactions,
             ..
-        } = material;
+        } = data;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let (query, item) = self.shapes(sides, (&rows.chunk.queries, &rows.chunk.items))?;
         let mut towers = Towers::init(self.normalize, query, item, &mut rng)?;
-        self.begin(&mut towers, &catalogue.table)?;
+        self.initialise_tables(&mut towers, &catalogue.table)?;
+        let earlier = start.earlier;
         let taken = earlier
-            .map(|earlier| warmed(&mut towers, material, earlier, context))
+            .map(|earlier| warmed(&mut towers, data, earlier, context))
             .transpose()?;
         let steps = self.epochs * rows.steps(self.batch_size);
-        let manner = self.manner(steps);
-        let on = Computing::new(self.precision, context.threads);
-        let mut learner = Learner::new(&towers, &manner, (self.device, self.precision, on))?;
+        let config = self.training_config(steps);
+        let mut backend = (start.new_backend)(&towers, &config, self.precision, context.threads)?;
+        let backend = backend.as_mut();
         let mut training = Training {
             batch_size: self.batch_size,
             loss: self.loss,
@@ -222,7 +237,7 @@ impl TwoTowerTrain {
             .progress
             .begin("rows", Some((self.epochs * interactions) as u64));
         let per_epoch: Vec<&String> = model_type.metrics.iter().filter(|name| *name != BEST_EPOCH).collect();
-        let mut course = Course {
+        let mut progress = TrainingProgress {
             epoch: 0,
             rng,
             metrics: BTreeMap::new(),
@@ -231,53 +246,55 @@ impl TwoTowerTrain {
             ends: VecDeque::new(),
         };
         let checkpoint = context.scratch()?.join(CHECKPOINT);
-        if course.take_up(&mut learner, &towers, &checkpoint)? {
-            let text = format!("taken up after epoch {}/{}", course.epoch, self.epochs);
+        if progress.take_up(backend, &towers, &checkpoint)? {
+            let text = format!("resumed after epoch {}/{}", progress.epoch, self.epochs);
             context.progress.note(&text);
-            context.progress.advance((course.epoch * interactions) as u64);
-            learner.download(&mut towers)?;
+            context.progress.advance((progress.epoch * interactions) as u64);
+            backend.download(&mut towers)?;
         }
-        while course.epoch < self.epochs && !self.is_over(&course) {
-            course.epoch += 1;
+        while progress.epoch < self.epochs && !self.is_over(&progress) {
+            progress.epoch += 1;
             training.frozen = match self.hard_negatives {
-                // Fresh weights recommend nothing.
-                Some(settings) if course.epoch > 1 || earlier.is_some() => {
+                // Initial weights rank at random.
+                Some(settings) if progress.epoch > 1 || earlier.is_some() => {
                     let mut copy = towers.clone();
-                    learner.download(&mut copy)?;
+                    backend.download(&mut copy)?;
                     let items = training.rows.chunk.items.select(training.sampling.catalogue());
                     Some(Frozen::new(settings, copy, &items, context)?)
                 }
                 _ => None,
             };
-            let loss = training.epoch(&mut learner, &mut course.rng)?;
-            course.metrics.insert("loss".to_owned(), loss);
+            let loss = training.epoch(backend, &mut progress.rng)?;
+            progress.metrics.insert("loss".to_owned(), loss);
             if self.learn_temperature {
-                course.metrics.insert(TEMPERATURE.to_owned(), learner.temperature()?);
+                progress.metrics.insert(TEMPERATURE.to_owned(), backend.temperature()?);
             }
-            learner.download(&mut towers)?;
+            backend.download(&mut towers)?;
             if self.average_epochs > 1 {
-                course.ends.truncate(self.average_epochs - 1);
-                course.ends.push_front(towers.clone());
-                towers = Towers::mean(&course.ends);
+                progress.ends.truncate(self.average_epochs - 1);
+                progress.ends.push_front(towers.clone());
+                towers = Towers::mean(&progress.ends);
             }
             if let Some(validation) = validation {
-                course.metrics.extend(validation.measure(&towers, catalogue, context)?);
-                self.judge(&mut course, validation.split, &towers);
+                progress
+                    .metrics
+                    .extend(validation.measure(&towers, catalogue, context)?);
+                self.keep_if_best(&mut progress, validation.split, &towers);
             }
-            self.tell(&mut course, &per_epoch, context);
+            self.report_epoch(&mut progress, &per_epoch, context);
             // After the last epoch everything is nearly done.
-            if course.epoch < self.epochs {
-                course.write(&learner, &checkpoint)?;
+            if progress.epoch < self.epochs {
+                progress.write(backend, &checkpoint)?;
             }
         }
         let columns = std::iter::once("epoch").chain(per_epoch.iter().map(|name| name.as_str()));
         let table = ReportTable {
             title: "training".to_owned(),
             columns: columns.map(str::to_owned).collect(),
-            rows: course.rows,
+            rows: progress.rows,
         };
-        let mut metrics = course.metrics;
-        if let Some(best) = course.best {
+        let mut metrics = progress.metrics;
+        if let Some(best) = progress.best {
             towers = best.towers;
             metrics = best.metrics;
             metrics.insert(BEST_EPOCH.to_owned(), best.epoch as f64);
@@ -291,121 +308,63 @@ impl TwoTowerTrain {
         })
     }
 
-    /// Whether the validation has got no better for so long that there is no use in going on.
-    fn is_over(&self, course: &Course) -> bool {
-        let best = self.early_stopping.as_ref().zip(course.best.as_ref());
-        best.is_some_and(|(early, best)| course.epoch > best.epoch && course.epoch - best.epoch >= early.patience)
+    /// Whether early stopping ends the training.
+    fn is_over(&self, progress: &TrainingProgress) -> bool {
+        let best = self.early_stopping.as_ref().zip(progress.best.as_ref());
+        best.is_some_and(|(early, best)| progress.epoch > best.epoch && progress.epoch - best.epoch >= early.patience)
     }
 
-    /// Keeps the epoch if it is the best so far.
-    fn judge(&self, course: &mut Course, split: &str, towers: &Towers) {
+    /// Keeps the weights of the epoch if it is the best so far.
+    fn keep_if_best(&self, progress: &mut TrainingProgress, split: &str, towers: &Towers) {
         let Some(early) = &self.early_stopping else { return };
-        let value = course.metrics.get(&format!("{split}_{}", early.metric));
+        let value = progress.metrics.get(&format!("{split}_{}", early.metric));
         let value = value.copied().unwrap_or(0.0);
-        if course.best.as_ref().is_none_or(|best| value > best.value) {
-            course.best = Some(Best {
+        if progress.best.as_ref().is_none_or(|best| value > best.value) {
+            progress.best = Some(Best {
                 value,
-                epoch: course.epoch,
+                epoch: progress.epoch,
                 towers: towers.clone(),
-                metrics: course.metrics.clone(),
+                metrics: progress.metrics.clone(),
             });
         }
     }
 
-    /// Says how an epoch went.
-    fn tell(&self, course: &mut Course, names: &[&String], context: &Context) {
-        let known = names.iter().filter_map(|name| Some((name, course.metrics.get(*name)?)));
+    /// Reports the metrics of an epoch.
+    fn report_epoch(&self, progress: &mut TrainingProgress, names: &[&String], context: &Context) {
+        let known = names
+            .iter()
+            .filter_map(|name| Some((name, progress.metrics.get(*name)?)));
         let (named, values): (Vec<String>, Vec<String>) = known
             .map(|(name, x)| (format!("{name} {x:.4}"), format!("{x:.4}")))
             .unzip();
-        let (epoch, epochs) = (course.epoch, self.epochs);
+        let (epoch, epochs) = (progress.epoch, self.epochs);
         context
             .progress
             .note(&format!("epoch {epoch}/{epochs}, {}", named.join(", ")));
-        course
+        progress
             .rows
             .push(std::iter::once(epoch.to_string()).chain(values).collect());
     }
-
-    fn stored(
-        &self,
-        material: &Material<'_>,
-        validation: Option<&Validation<'_>>,
-        trained: Trained,
-        context: &Context,
-    ) -> Result<Output> {
-        let Material {
-            dataset,
-            model_type,
-            items,
-            catalogue,
-            ..
-        } = material;
-        let (weights, catalogue_file) = (context.temp_file(WEIGHTS), context.temp_file(ITEMS));
-        trained.towers.write(&weights)?;
-        items.write(&catalogue_file)?;
-        let description = serde_json::to_value(trained.towers.architecture());
-        let description = description.map_err(|error| OperatorError::invalid(error.to_string()))?;
-        let files = [(WEIGHTS.to_owned(), weights), (ITEMS.to_owned(), catalogue_file)].into();
-        let columns = model_type.query.columns.iter().chain(&model_type.item.columns);
-        let digests = columns.filter_map(|column| column.domain.as_ref()?.vocabulary.as_ref());
-        let vocabularies = digests
-            .filter_map(|digest| Some((digest.clone(), dataset.vocabularies.get(digest)?.clone())))
-            .collect();
-        let mut warnings = material.warnings.clone();
-        if self.warm_up as usize > trained.steps {
-            warnings.push(format!(
-                "the learning rate was still rising at the end: `warm_up` is {} steps, and all epochs together are {}",
-                self.warm_up, trained.steps
-            ));
-        }
-        warnings.extend(validation.and_then(|validation| validation.hopeless.clone()));
-        if let Some(validation) =
-            validation.filter(|validation| validation.hopeless.is_none() && validation.cases.outside > 0)
-        {
-            warnings.push(format!(
-                "{} interactions of `{}` are with items that `{}` lacks: no model can find them",
-                validation.cases.outside, validation.split, self.fit_on
-            ));
-        }
-        let mut facts = vec![
-            ("interactions".to_owned(), material.interactions.to_string()),
-            ("items".to_owned(), catalogue.len().to_string()),
-        ];
-        if let Some(Taken { kept, fresh }) = trained.taken {
-            facts.push(("embeddings of the earlier model".to_owned(), kept.to_string()));
-            facts.push(("fresh embeddings".to_owned(), fresh.to_string()));
-        }
-        Ok(Output {
-            result: TaskResult::Model {
-                model_type: model_type.clone(),
-                description,
-                files,
-                vocabularies,
-            },
-            metrics: trained.metrics,
-            report: Report {
-                facts,
-                tables: vec![trained.table],
-                warnings,
-            },
-        })
-    }
 }
 
-/// Puts the weights of an earlier model into the towers.
-fn warmed(towers: &mut Towers, material: &Material<'_>, earlier: &ModelFiles, context: &Context) -> Result<Taken> {
+/// Warm start: initialises the towers with the weights of an earlier model.
+fn warmed(
+    towers: &mut Towers,
+    data: &TrainingData<'_>,
+    earlier: &ModelFiles,
+    context: &Context,
+) -> Result<WarmStartCounts> {
     let loaded = LoadedModel::load(earlier, &context.cancel)?;
     let before = loaded.towers()?;
-    let now = |columns| Meaning {
+    let now = |columns| EncodedColumns {
         columns,
-        vocabularies: &material.dataset.vocabularies,
+        vocabularies: &data.dataset.vocabularies,
     };
-    let then = |columns| Meaning {
+    let then = |columns| EncodedColumns {
         columns,
         vocabularies: &earlier.vocabularies,
     };
-    let (types, old) = (&material.model_type, &loaded.model_type);
+    let (types, old) = (&data.model_type, &loaded.model_type);
     let known = (before, [then(&old.query), then(&old.item)]);
     warm_start::take_over(towers, [now(&types.query), now(&types.item)], known)
 }

@@ -9,6 +9,7 @@ use crate::data::sample_weight;
 use crate::data::tower_columns::{Sides, mismatches};
 use crate::evaluate::evaluate::Per;
 use crate::model::distinct_users::unknown_split;
+use crate::model::retrieval_type::RetrievalType;
 use crate::towers::activation::Activation;
 use crate::towers::tower_shape::{Normalize, Pool};
 use crate::train::config::training_options::{
@@ -16,185 +17,183 @@ use crate::train::config::training_options::{
 };
 use crate::train::validation::{METRICS, metric};
 use towline_api::{
-    Describe, Form, Inputs, ModelType, NodeType, Operator, Port, Problem, Purity, Result, TypeContext, dataset_at,
-    default_split,
+    Code, DatasetPort, Describe, Form, Inputs, ModelPort, NodeType, Operator, Optional, Port, Problem, Purity, Result,
+    TypeContext, default_split,
 };
 
-/// Trains a two-tower retrieval model on positive interactions: one tower embeds the user, one the item, and the dot
-/// product of the two says how well they fit.
+/// Trains a two-tower retrieval model on positive interactions: a user tower and an item tower, whose embeddings are
+/// scored by their dot product.
 ///
 /// Columns go to the towers by their tags (`user`, `item`); one column of each side is its `id`. They are
 ///
-/// - encoded categories: int64 [rows], or lists of them, which are pooled without padding. Each has an embedding table.
-///   Columns that share a vocabulary (`joint` of `Categorify`) share one table, in a tower and between the two: what is
-///   learnt of an item is known where it is in a user's history;
-/// - numbers tagged `continuous`, as `Normalize` makes them, which are inputs as they are. A mean beyond 3 or a standard
-///   deviation above 10 in the training split is refused, and so are missing and infinite values: put `Normalize` and
-///   `FillMissing` before them. Numbers without the tag are refused before the run;
-/// - vectors: lists of floating-point numbers, all of one length, as `PretrainedEmbedding` makes them. They are inputs as
-///   they are, too, and stay as they are; `initial` makes them the beginning of embeddings that are learnt.
+/// - categorical: encoded ids, int64 [rows], or lists of them, which are pooled without padding. Each has an embedding table.
+///   Columns that share a vocabulary (`joint` of `Categorify`) share one table, in a tower and between the two: the
+///   embedding of an item is also that of the item in a user's history;
+/// - continuous: numbers tagged `continuous`, as `Normalize` makes them. A mean beyond 3 or a standard deviation above 10
+///   in the training split is an error, and so are missing and infinite values: put `Normalize` and `FillMissing` before
+///   them. Numbers without the tag are an error before the run;
+/// - vectors: lists of floating-point numbers, all of one length, as `PretrainedEmbedding` makes them. They are fixed
+///   inputs; with `initial` they initialise an embedding table instead.
 ///
-/// Embeddings, numbers and vectors are concatenated and go through an MLP with `activation` between its layers; without layers
-/// embeddings are added, and numbers are refused.
+/// Embeddings, numbers and vectors are concatenated and go through an MLP; without `layers` embeddings are added, and
+/// numbers are an error.
 ///
-/// The loss is the softmax over the items of the batch, corrected for how often each is drawn (Yi et al. 2019). Items
-/// that the user has interacted with anywhere in the training split are no negatives.
+/// The loss is the in-batch sampled softmax with logQ correction (Yi et al. 2019). Items that the user has interacted with
+/// anywhere in the training split are no negatives.
 ///
-/// Embeddings are updated only where a batch names them; what a row has missed under Adam or weight decay is made up for
-/// before it is read again, so that the result is that of an optimizer that visits every row at every step. The same
-/// seed gives the same bytes on any number of threads. After each epoch the state is kept, and `towline run --resume` goes
-/// on from there.
+/// Optimizer steps on embedding tables are lazy but exact: a row that no batch reads catches up on Adam's moments and weight
+/// decay before it is read again, so that the result is that of a dense optimizer. The same seed gives the same bytes on any
+/// number of threads. Each epoch ends with a checkpoint, from which `towline run --resume` goes on.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct TwoTowerTrain {
-    /// Widths of the layers of each tower; the last is the width of the embeddings. Without any (`[]`) the embeddings of
-    /// a side's columns are added.
+    /// Layer widths of each tower; the last is the width of its embeddings. Without layers (`[]`) the embeddings of the
+    /// columns are added.
     #[serde(default = "default_layers")]
     pub layers: Vec<usize>,
-    /// What is done to every number between two layers.
+    /// Activation function between hidden layers.
     #[serde(default)]
     pub activation: Activation,
-    /// The share of what goes into each layer that a step of training leaves out by chance; the rest makes up for it
-    /// (Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting"). It needs `layers`.
+    /// Dropout probability on each layer's input, scaled by `1 / (1 - dropout)` (Srivastava et al. 2014, "Dropout: a simple
+    /// way to prevent neural networks from overfitting"). It needs `layers`.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
-    /// Width of every column's embedding; by default twice the fourth root of the number of its ids, rounded up to a
-    /// multiple of 8, at most 64. Without layers all are equally wide, by default `64`.
+    /// Embedding width of every column; by default twice the fourth root of the number of its ids, rounded up to a
+    /// multiple of 8, at most 64. Without layers one width for all, by default `64`.
     #[serde(default)]
     #[schemars(range(min = 1, max = 4096))]
     pub embedding_dim: Option<usize>,
-    /// Widths of the embeddings of single columns, for example `{ item_id: 64 }`; needs `layers`. For columns that share a
-    /// table one of them is enough.
+    /// Embedding widths by column, for example `{ item_id: 64 }`; needs `layers`. Of columns that share a table one is
+    /// enough.
     #[serde(default)]
     pub embedding_dims: BTreeMap<String, usize>,
-    /// Whether users and items are known by their ids, or by their other columns alone. What training never saw has an id
-    /// that says nothing; recommend it with `features_only`.
+    /// Which towers embed their id column. Ids that are not in the training data have no trained embedding: for cold-start
+    /// users and items use `features_only`.
     #[serde(default)]
     pub id_embedding: IdEmbedding,
-    /// Where the embeddings of columns of the items begin: at the vectors of another column of the items, as
-    /// `PretrainedEmbedding` makes them, for example `{ item_id: embedding }`. They are learnt on from there, and the column
-    /// of vectors is then no input itself.
+    /// Initial embeddings of item columns: for each the column of vectors, as `PretrainedEmbedding` makes them, that
+    /// initialises its table, for example `{ item_id: embedding }`. Training updates them, and the column of vectors is no
+    /// input itself.
     #[serde(default)]
     pub initial: BTreeMap<String, String>,
-    /// How the embeddings of a list become one; of an empty one, zeros.
+    /// Pooling of the embeddings of a list; an empty list gives zeros.
     #[serde(default)]
     pub pooling: Pool,
-    /// The same for single columns, for example `{ last_items: attention }`.
+    /// Pooling by column, for example `{ last_items: attention }`; columns that are not named use `pooling`.
     #[serde(default)]
     pub poolings: BTreeMap<String, Pool>,
-    /// Whether embeddings are scaled to length 1.
+    /// Normalisation of the embeddings of both towers.
     #[serde(default)]
     pub normalize: Normalize,
-    /// Scores are divided by it before the softmax; by default 1, or 0.05 with `normalize: l2`.
+    /// Softmax temperature, by which scores are divided; by default 1, or 0.05 with `normalize: l2`.
     #[serde(default)]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: Option<f64>,
-    /// Whether the temperature is learnt along, from `temperature` on and not below 0.01 (Radford et al. 2021, "Learning
-    /// transferable visual models from natural language supervision"); the metric `temperature` says what it has become.
+    /// Whether the temperature is a trained parameter, initialised with `temperature` and at least 0.01 (Radford et al. 2021,
+    /// "Learning transferable visual models from natural language supervision"); the metric `temperature` reports it.
     #[serde(default)]
     pub learn_temperature: bool,
-    /// What the item of an interaction is compared with.
+    /// Loss function.
     #[serde(default)]
     pub loss: Loss,
-    /// Whether to correct for how often an item is drawn as a negative. Without it the model learns to rank against
-    /// popularity.
+    /// LogQ correction for the sampling probability of negatives. Without it the model learns to rank against popularity.
     #[serde(default = "default_true")]
     pub logq: bool,
-    /// Whether items that the user has interacted with anywhere in the training split are no negatives.
+    /// Whether to mask negatives that the user has interacted with anywhere in the training split.
     #[serde(default = "default_true")]
     pub mask_positives: bool,
-    /// Negatives per step that are drawn evenly from the catalogue, beside those of the batch.
+    /// Negatives per step drawn uniformly from the catalogue, beside the in-batch negatives.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub uniform_negatives: usize,
-    /// Negatives that the model itself would recommend, beside the others: for every interaction `each` of the `top` best
-    /// items of a copy that was frozen before the epoch, for example `{ top: 100, each: 1 }`. The first epoch has none,
-    /// but after a `warm_start`. With `logq` a candidate's probability is that of the mixture of all kinds of negatives; how
-    /// often an item is drawn as a hard one can be expected exactly for the users of a batch. They cost about as much as
-    /// the rest of a step.
+    /// Hard negatives beside the others: for every interaction `each` of the `top` best items by a copy of the model from
+    /// the end of the last epoch, for example `{ top: 100, each: 1 }`. The first epoch has none unless there is a
+    /// `warm_start`. With `logq` the sampling probability is that of the mixture of all kinds of negatives; the share of hard
+    /// ones is exact for the users of a batch. They cost about as much as the rest of a step.
     #[serde(default)]
     pub hard_negatives: Option<HardNegatives>,
-    /// A column of numbers that says what an interaction counts for, beside the others of its batch, for example
-    /// `watched_share`. It is neither null nor negative.
+    /// Column of sample weights, relative to the other interactions of a batch, for example `watched_share`. Values must be
+    /// neither null nor negative.
     #[serde(default)]
     pub sample_weight: Option<String>,
-    /// Interactions per step; every other one of the batch is a negative.
+    /// Batch size: interactions per step. Each is a negative of the others.
     #[serde(default = "default_batch_size")]
     #[schemars(range(min = 2))]
     pub batch_size: usize,
-    /// Passes over the training split, at most.
+    /// Maximum number of epochs.
     #[serde(default = "default_epochs")]
     #[schemars(range(min = 1))]
     pub epochs: usize,
-    /// The weights are the mean of those at the ends of this many last epochs (Izmailov et al. 2018, "Averaging weights leads
-    /// to wider optima and better generalization"); the validation of an epoch is of that mean.
+    /// Stochastic weight averaging: the model is the mean of the weights at the ends of this many last epochs (Izmailov et al.
+    /// 2018, "Averaging weights leads to wider optima and better generalization"); the validation uses that mean.
     #[serde(default = "default_average_epochs")]
     #[schemars(range(min = 1))]
     pub average_epochs: usize,
-    /// Stops when the validation gets no better, and keeps the weights of the best epoch.
+    /// Early stopping on a validation metric; the weights of the best epoch are kept.
     #[serde(default)]
     pub early_stopping: Option<EarlyStopping>,
-    /// How weights follow gradients.
+    /// Optimizer.
     #[serde(default)]
     pub optimizer: Optimizer,
-    /// Length of the optimizer's steps.
+    /// Learning rate.
     #[serde(default = "default_learning_rate")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
-    /// How the learning rate changes.
+    /// Learning rate schedule.
     #[serde(default)]
     pub schedule: LearningRateSchedule,
-    /// Steps over which the learning rate rises from 0.
+    /// Warm-up: steps over which the learning rate rises linearly from 0.
     #[serde(default)]
     pub warm_up: u32,
-    /// How much weights shrink at every step, all rows of all tables alike. With `adam` and `adagrad` this costs as much
-    /// as a dense optimizer; `adam_w` has it for nothing.
+    /// Weight decay: L2 penalty (`adam`, `adagrad`, `sgd`) or decoupled (`adam_w`). It applies to all rows of all tables at
+    /// every step; with `adam` and `adagrad` that costs as much as a dense optimizer, with `adam_w` and `sgd` nothing.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub weight_decay: f64,
-    /// Shortens the gradient of a step to this length, all weights taken together, for example `1.0`.
+    /// Maximum global L2 norm of the gradient, for example `1.0`; longer gradients are scaled down.
     #[serde(default)]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: Option<f64>,
-    /// Where to train. A CUDA device needs a Towline that was built with a libtorch for CUDA; what is known of the rows and
-    /// the optimizer's state then lie in its memory, and so does a matrix of scores, batch by candidates.
+    /// Device. Training on a CUDA device runs in the worker program `towline-torch`, built with a libtorch for CUDA; the weights,
+    /// the state of the optimizer and a score matrix, batch by candidates, are in the memory of the device.
     #[serde(default)]
     pub device: TrainingDevice,
-    /// What products of matrices are computed in.
+    /// Precision of matrix products.
     #[serde(default)]
     pub precision: Precision,
-    /// How many threads to train with, for example `1`; by default as many as the processor has. It changes no result.
+    /// Number of threads, for example `1`; by default that of the processor. It does not change the result.
     #[serde(default)]
     #[schemars(range(min = 1))]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub threads: Option<usize>,
-    /// Rows that are shuffled together. Of a larger split each epoch visits blocks of a 64th of that in a random order, and
-    /// shuffles the rows of 64 blocks at a time.
+    /// Shuffle buffer: rows that are shuffled together. A larger split is read in blocks of a 64th of that, in a random order,
+    /// and the rows of 64 blocks are shuffled at a time.
     #[serde(default = "default_shuffle_rows")]
     #[schemars(range(min = 1))]
     pub shuffle_rows: usize,
-    /// How much memory the training rows may take, for example `2GB`. If they need more they are written to the disk once,
-    /// and only those that are shuffled together are in memory. It changes no result. Embedding tables, a row for each item
-    /// and the validation split come on top.
+    /// Memory limit of the training rows, for example `2GB`. Beyond it they spill to disk, and only the shuffle buffer is in
+    /// memory. It does not change the result. Embedding tables, a row for each item and the validation split come on top.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub memory_limit: Option<String>,
-    /// Decides the initial weights and the order of the rows.
+    /// Random seed of the initial weights, the order of the rows, dropout and sampled negatives.
     #[serde(default)]
     pub seed: u64,
-    /// The split to train on.
+    /// Training split.
     #[serde(default = "default_split")]
     pub fit_on: String,
-    /// The split to validate on after each epoch, over the full catalogue; by default `valid`, if there is one.
+    /// Validation split, evaluated over the full catalogue after each epoch; by default `valid`, if there is one.
     #[serde(default)]
     pub validate_on: Option<String>,
-    /// What the metrics of the validation are averaged over.
+    /// Unit that validation metrics are averaged over.
     #[serde(default = "default_validate_per")]
     pub validate_per: Per,
-    /// Whether the validation leaves out what a user has interacted with in the training split.
+    /// Whether the validation excludes items that the user has interacted with in the training split.
     #[serde(default)]
     pub exclude_seen: bool,
-    /// Lengths of the lists for the metrics of the validation.
+    /// Cut-offs k of the validation metrics.
     #[serde(default = "default_metrics_at")]
     pub metrics_at: Vec<usize>,
 }
@@ -235,29 +234,27 @@ fn default_metrics_at() -> Vec<usize> {
     vec![10]
 }
 
-/// The metric that says which epoch's weights were kept.
+/// Metric: the epoch whose weights were kept.
 pub(crate) const BEST_EPOCH: &str = "best_epoch";
-/// The metric that says what a learnt temperature has become.
+/// Metric: the trained temperature.
 pub(crate) const TEMPERATURE: &str = "temperature";
+
+pub(crate) const INPUT: DatasetPort =
+    DatasetPort::required("input", "Positive interactions: encoded columns with their tags.");
+pub(crate) const NEW_ITEMS: DatasetPort<Optional> = DatasetPort::optional(
+    "items",
+    "Items to recommend beside those of the interactions, encoded alike: new ones, with their features.",
+);
+pub(crate) const WARM_START: ModelPort<Optional> = ModelPort::optional(
+    "warm_start",
+    "An earlier model, whose weights are where training begins. Values that it knew keep theirs.",
+);
 
 impl Describe for TwoTowerTrain {
     const NAME: &'static str = "TwoTowerTrain";
     const CODE_VERSION: u32 = 5;
     const PURITY: Purity = Purity::Seeded;
-    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit", "threads"];
-    const PORTS: &'static [Port] = &[
-        Port::dataset("input", "Positive interactions: encoded columns with their tags."),
-        Port::dataset(
-            "items",
-            "Items to recommend beside those of the interactions, encoded alike: new ones, with their features.",
-        )
-        .optional(),
-        Port::model(
-            "warm_start",
-            "An earlier model, whose weights are where training begins. Values that it knew keep theirs.",
-        )
-        .optional(),
-    ];
+    const PORTS: &'static [Port] = &[INPUT.port(), NEW_ITEMS.port(), WARM_START.port()];
     const EXAMPLE: &'static str = "op: TwoTowerTrain\ninput: features\nwith: { layers: [128, 64], epochs: 2 }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -267,7 +264,7 @@ impl Describe for TwoTowerTrain {
 
 impl Operator for TwoTowerTrain {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let dataset = dataset_at(inputs, "input")?;
+        let dataset = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(Some(&self.fit_on), &dataset.splits, "fit_on")
             .into_iter()
             .collect();
@@ -280,7 +277,7 @@ impl Operator for TwoTowerTrain {
         if self.early_stopping.is_some() && validation.is_none() {
             let text = "there is no split to validate on";
             problems.push(
-                Problem::new("bad-input", text)
+                Problem::new(Code::BadInput, text)
                     .at("early_stopping")
                     .help("name one with `validate_on`"),
             );
@@ -291,18 +288,18 @@ impl Operator for TwoTowerTrain {
         match Sides::of(&dataset.schema) {
             Ok(sides) => {
                 problems.extend(self.inputs_of_towers(&sides));
-                if let Some(NodeType::Dataset(items)) = inputs.get("items") {
+                if let Some(items) = NEW_ITEMS.input_type(inputs)? {
                     problems.extend(mismatches(
                         &sides.item.iter().collect::<Vec<_>>(),
                         &items.schema,
-                        "items",
+                        NEW_ITEMS.name(),
                     ));
                 }
-                if let Some(NodeType::Model(earlier)) = inputs.get("warm_start") {
-                    problems.extend(self.other_width(earlier));
+                if let Some(earlier) = RetrievalType::at_optional(WARM_START, inputs)? {
+                    problems.extend(self.other_width(&earlier));
                 }
                 if problems.is_empty() {
-                    Ok(NodeType::Model(self.model_type(&sides, validation)))
+                    Ok(NodeType::Model(self.model_type(&sides, validation).into()))
                 } else {
                     Err(problems)
                 }
@@ -324,7 +321,7 @@ impl TwoTowerTrain {
     }
 
     /// The type of the model.
-    pub(crate) fn model_type(&self, sides: &Sides, validation: Option<&str>) -> ModelType {
+    pub(crate) fn model_type(&self, sides: &Sides, validation: Option<&str>) -> RetrievalType {
         let mut metrics = vec!["loss".to_owned()];
         if self.learn_temperature {
             metrics.push(TEMPERATURE.to_owned());

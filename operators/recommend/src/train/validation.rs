@@ -1,4 +1,4 @@
-//! How well a model that is still learning ranks the validation split.
+//! Validation metrics during training.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::model::ranker::Ranker;
 use crate::towers::towers::Towers;
 use towline_api::{Context, Result};
 
-/// The metrics of a validation, as their names begin.
+/// Validation metrics, as their names begin.
 pub(crate) const METRICS: [&str; 2] = ["recall", "ndcg"];
 
 /// The validation split, ready to be ranked.
@@ -18,9 +18,9 @@ pub(crate) struct Validation<'a> {
     pub(crate) split: &'a str,
     /// Its queries.
     pub(crate) cases: Cases,
-    /// What is left out of the lists.
+    /// Items that are excluded from the lists.
     pub(crate) seen: Seen,
-    /// Why it measures nothing, if it does not.
+    /// Why the metrics are meaningless, if they are.
     pub(crate) hopeless: Option<String>,
     /// Lengths of the lists.
     pub(crate) at: &'a [usize],

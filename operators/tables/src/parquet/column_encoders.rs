@@ -1,7 +1,7 @@
-//! The columns of a Parquet row group, encoded by several threads.
+//! Encodes the columns of a Parquet row group on several threads.
 //!
-//! A column is encoded by one thread at a time and in the order of its rows, so that its bytes do not depend on how many
-//! threads there are or which of them does what.
+//! One thread at a time encodes a column, in row order, so the bytes do not depend on the number of threads or their
+//! timing.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -17,14 +17,14 @@ use parquet::file::writer::SerializedRowGroupWriter;
 
 use crate::parquet::number_column::{NumberChunk, NumberColumn, NumberFormat};
 
-/// Pieces of a column that may wait: enough that no thread runs out of work, few enough to bound memory.
+/// Capacity of a column's queue: enough to keep every thread busy, small enough to bound memory.
 const WAITING: usize = 8;
-/// Pieces of a column that are encoded one after the other: threads meet less often.
+/// Arrays of a column that a thread encodes per turn: fewer lock operations.
 const IN_A_ROW: usize = 4;
-/// Pieces of a column before other threads are asked to help: a small file is written sooner than a thread starts.
+/// Arrays of a column before helper threads start: a small file is written before a thread has started.
 const ALONE: usize = 4;
 
-/// Encodes columns on the thread that brings the rows and, where there are enough of them, on others.
+/// Encodes columns on the calling thread and, for large tables, on helper threads.
 pub(crate) struct Encoders {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
@@ -38,32 +38,32 @@ struct Shared {
 
 struct State {
     lanes: Vec<Lane>,
-    /// The lanes that have something to do and are with no thread.
+    /// Lanes with queued arrays that no thread is encoding.
     ready: VecDeque<usize>,
-    /// Pieces that are not encoded yet.
+    /// Number of queued arrays.
     pending: usize,
     failed: Option<ParquetError>,
     over: bool,
 }
 
-/// A column of the table; a nested one has several in the file.
+/// A column of the table; a nested column has several leaf columns in the file.
 struct Lane {
     field: FieldRef,
-    /// How it is written, if it is one of integers.
+    /// The integer format, if the column has one.
     numbers: Option<NumberFormat>,
     waiting: VecDeque<Piece>,
-    /// None while a thread has them, and between two row groups.
+    /// `None` while a thread has the writers, and between row groups.
     writers: Option<Writers>,
     chunks: Chunks,
 }
 
-/// What encodes the part of a lane that is in one row group.
+/// The encoders of a lane in the current row group.
 enum Writers {
     Numbers(Box<NumberColumn>),
     Others(Vec<ArrowColumnWriter>),
 }
 
-/// The part of a lane that is in one row group, encoded.
+/// The encoded column chunks of a lane.
 enum Chunks {
     Numbers(NumberChunk),
     Others(Vec<ArrowColumnChunk>),
@@ -85,15 +85,15 @@ enum Piece {
     End,
 }
 
-/// What is left of the writers of a lane after a piece.
+/// A lane's state after encoding: the writers, or the finished chunks.
 enum Encoded {
     More(Writers),
     All(Chunks),
 }
 
 impl Encoders {
-    /// Encoders for the columns of a schema, which are integers where there is a format for them; they need writers
-    /// before they get rows.
+    /// Encoders for the columns of a schema; `numbers` has a format for the integer columns. Call
+    /// [`begin`](Self::begin) before adding rows.
     pub(crate) fn new(schema: &SchemaRef, numbers: Vec<Option<NumberFormat>>) -> Self {
         let lane = |(field, numbers): (&FieldRef, Option<NumberFormat>)| Lane {
             field: Arc::clone(field),
@@ -119,7 +119,7 @@ impl Encoders {
         }
     }
 
-    /// Begins a row group with these writers, which are those of the columns in the file in their order.
+    /// Begins a row group; `writers` are ordered like the leaf columns of the file.
     pub(crate) fn begin(&mut self, writers: Vec<ArrowColumnWriter>) -> Result<()> {
         let mut writers = writers.into_iter();
         for lane in &mut self.shared.lock().lanes {
@@ -132,7 +132,7 @@ impl Encoders {
         Ok(())
     }
 
-    /// Takes one array for each column. It waits, and encodes meanwhile, where too much is waiting already.
+    /// Queues one array per column. If the queue is full, the calling thread encodes until there is room.
     pub(crate) fn push(&mut self, columns: &[ArrayRef]) -> Result<()> {
         self.pieces += 1;
         if self.pieces == ALONE {
@@ -147,7 +147,7 @@ impl Encoders {
         self.shared.until(most)
     }
 
-    /// Ends the row group and writes its columns.
+    /// Finishes the row group and appends its columns to the file.
     pub(crate) fn end(&mut self, group: &mut SerializedRowGroupWriter<'_, File>) -> Result<()> {
         let lanes = self.shared.lock().lanes.len();
         self.add((0..lanes).map(|_| Piece::End));
@@ -180,7 +180,7 @@ impl Encoders {
         for _ in 1..processors.min(columns) {
             let shared = Arc::clone(&self.shared);
             let thread = std::thread::Builder::new().name("encoder".to_owned());
-            // Without a helper the thread that brings the rows does it all.
+            // Without a helper the calling thread encodes everything.
             self.helpers.extend(thread.spawn(move || shared.help()));
         }
     }
@@ -191,7 +191,7 @@ impl Drop for Encoders {
         self.shared.lock().over = true;
         self.shared.changed.notify_all();
         for helper in self.helpers.drain(..) {
-            // What went wrong on it was kept where the next call looks.
+            // A helper's error is stored in the state, where the next call finds it.
             drop(helper.join());
         }
     }
@@ -199,7 +199,7 @@ impl Drop for Encoders {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No change under the lock can be left half done.
+        // No critical section can leave the state half updated, so poisoning is ignored.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -207,7 +207,7 @@ impl Shared {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Encodes until no more than so many pieces wait, or something went wrong.
+    /// Encodes until at most `most` arrays are queued, or an error occurs.
     fn until(&self, most: usize) -> Result<()> {
         let mut state = self.lock();
         loop {
@@ -236,7 +236,7 @@ impl Shared {
         }
     }
 
-    /// Encodes the next pieces of the lane that has waited longest, without the lock.
+    /// Encodes the next arrays of the longest waiting lane, with the lock released.
     fn encode_some<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some(index) = state.ready.pop_front() else {
             return state;
@@ -251,7 +251,7 @@ impl Shared {
         drop(state);
         let encoded = catch_unwind(AssertUnwindSafe(|| encode_all(&field, writers, pieces)));
         let encoded = encoded.unwrap_or_else(|_| {
-            let message = format!("the encoder of column `{}` broke down", field.name());
+            let message = format!("the encoder of column `{}` panicked", field.name());
             Err(ParquetError::General(message))
         });
         let mut state = self.lock();
@@ -272,7 +272,7 @@ impl Shared {
     }
 }
 
-/// The last piece of a row group is followed by none.
+/// `None` in place of an array marks the end of the row group.
 fn encode_all(field: &FieldRef, mut writers: Writers, pieces: Vec<Piece>) -> Result<Encoded> {
     for piece in pieces {
         match encode(field, writers, piece)? {
@@ -303,7 +303,7 @@ fn encode(field: &FieldRef, writers: Writers, piece: Piece) -> Result<Encoded> {
     }
 }
 
-/// How many columns a field has in the file.
+/// Number of leaf columns of a field.
 fn leaves(field: &FieldRef) -> usize {
     use arrow::datatypes::DataType;
     match field.data_type() {

@@ -1,7 +1,7 @@
-//! A column of integers as a Parquet file has it, encoded faster than by code for every type.
+//! Encodes integer columns of Parquet files faster than the generic encoder.
 //!
-//! A page of numbers is the places of its values in a dictionary, as long as the dictionary stays small, and after that
-//! the differences between them: ids of users and times are small that way where a dictionary gains nothing.
+//! A page is dictionary-encoded while the dictionary is small, and delta-encoded after that, which is compact for user
+//! ids and timestamps.
 
 use std::sync::Arc;
 
@@ -24,12 +24,12 @@ use parquet::schema::types::ColumnDescPtr;
 use towline_kernels::{IntegerDictionary, bits, pack_differences, pack_flags, pack_run, pack_runs, widened};
 use zstd::bulk::Compressor;
 
-/// Rows of a page.
+/// Rows per page.
 const PAGE_ROWS: usize = 1 << 15;
-/// A dictionary with more integers is given up.
+/// Maximum number of dictionary entries.
 pub(crate) const MOST_IN_DICTIONARY: usize = 1 << 17;
 
-/// What is the same for all row groups of a column.
+/// Properties of a column that all row groups share.
 #[derive(Debug, Clone)]
 pub(crate) struct NumberFormat {
     column: ColumnDescPtr,
@@ -38,7 +38,7 @@ pub(crate) struct NumberFormat {
 }
 
 impl NumberFormat {
-    /// The format for a column of this type, if it is one of integers that are to be written as this module does.
+    /// The format for a column of this type, if it is an integer column that this module encodes.
     pub(crate) fn of(column: ColumnDescPtr, data_type: &DataType, properties: &WriterProperties) -> Option<Self> {
         let known = matches!(
             data_type,
@@ -62,14 +62,14 @@ impl NumberFormat {
     }
 }
 
-/// The part of a column that is in one row group.
+/// The encoder of a column in one row group.
 pub(crate) struct NumberColumn {
     format: NumberFormat,
     compressor: Compressor<'static>,
     dictionary: IntegerDictionary,
-    /// How many integers the dictionary had when the last page was written.
+    /// Size of the dictionary when the last page was written.
     settled: usize,
-    /// The page to be: which of its rows have a value, and the values themselves or their places in the dictionary.
+    /// The current page: validity, and the values or their dictionary indexes.
     present: BooleanBufferBuilder,
     places: Vec<u32>,
     values: Vec<i64>,
@@ -80,7 +80,7 @@ pub(crate) struct NumberColumn {
     range: Option<(i64, i64)>,
 }
 
-/// A column of a row group, with its bytes as they are in the file.
+/// A column chunk: metadata and encoded bytes.
 pub(crate) struct NumberChunk {
     pub(crate) bytes: Bytes,
     pub(crate) close: ColumnCloseResult,
@@ -111,7 +111,7 @@ impl NumberColumn {
             DataType::Int32 => self.numbers(&widened(array.as_primitive::<Int32Type>().values()), nulls),
             DataType::Date32 => self.numbers(&widened(array.as_primitive::<Date32Type>().values()), nulls),
             DataType::Int64 => self.numbers(array.as_primitive::<Int64Type>().values(), nulls),
-            // The file has numbers without a sign by their bits.
+            // Parquet stores unsigned integers by their bit pattern.
             DataType::UInt32 => {
                 let values = array.as_primitive::<UInt32Type>().values();
                 self.numbers(&widened(values.inner().typed_data()), nulls)
@@ -138,7 +138,10 @@ impl NumberColumn {
     fn numbers(&mut self, values: &[i64], nulls: Option<&NullBuffer>) -> Result<()> {
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         if nulls.is_some() && self.format.column.max_def_level() == 0 {
-            let message = format!("the column `{}` may not be null, but is", self.format.column.name());
+            let message = format!(
+                "the column `{}` is not nullable but has a null",
+                self.format.column.name()
+            );
             return Err(ParquetError::General(message));
         }
         let mut from = 0;
@@ -221,7 +224,7 @@ impl NumberColumn {
         Ok(self.compressor.compress(body).map_err(external)?.into())
     }
 
-    /// The page of the dictionary, if a page refers to it.
+    /// The dictionary page, if a data page uses it.
     fn dictionary_page(&mut self) -> Result<Option<CompressedPage>> {
         let keys = self.dictionary.keys().to_vec();
         if !self
@@ -246,7 +249,7 @@ impl NumberColumn {
         Ok(Some(CompressedPage::new(page, body.len())))
     }
 
-    /// All that was written.
+    /// Finishes the column chunk.
     pub(crate) fn close(mut self) -> Result<NumberChunk> {
         self.end_page()?;
         let dictionary = self.dictionary_page()?;
@@ -297,8 +300,8 @@ impl NumberColumn {
     }
 }
 
-/// Whether a page of values at these places is to be written without the dictionary that it made longer: because that is
-/// too long, or because most of its values are new and their differences take about as few bits as their places.
+/// Whether to abandon the dictionary for the current page: it is too large, or most values of the page are new to it
+/// and their deltas take about as few bits as dictionary indexes.
 fn gains_nothing(keys: &[i64], settled: usize, places: &[u32]) -> bool {
     if keys.len() > MOST_IN_DICTIONARY {
         return true;
@@ -316,7 +319,7 @@ fn gains_nothing(keys: &[i64], settled: usize, places: &[u32]) -> bool {
     low > high || bits(high.abs_diff(low)) <= bits(keys.len() as u64) + u8::BITS
 }
 
-/// Which rows have a value, after the number of the bytes that this takes.
+/// Appends the definition levels, preceded by their length in bytes.
 fn append_levels(present: &NullBuffer, body: &mut Vec<u8>) {
     let mut levels = Vec::new();
     if present.null_count() == 0 {
@@ -328,7 +331,7 @@ fn append_levels(present: &NullBuffer, body: &mut Vec<u8>) {
     body.extend_from_slice(&levels);
 }
 
-/// Each encoding once.
+/// The distinct encodings of the pages.
 fn encodings(pages: &[(PageType, Encoding)]) -> Vec<Encoding> {
     let used = pages.iter().map(|(_, encoding)| *encoding);
     let mut all: Vec<Encoding> = std::iter::once(Encoding::RLE).chain(used).collect();
@@ -337,7 +340,7 @@ fn encodings(pages: &[(PageType, Encoding)]) -> Vec<Encoding> {
     all
 }
 
-/// How many pages of each kind there are.
+/// Number of pages per page type and encoding.
 fn counted(pages: &[(PageType, Encoding)]) -> Vec<PageEncodingStats> {
     let runs = pages.chunk_by(|a, b| a == b);
     let run = |run: &[(PageType, Encoding)]| PageEncodingStats {
@@ -356,7 +359,7 @@ fn wider(range: Option<(i64, i64)>, more: Option<(i64, i64)>) -> Option<(i64, i6
 }
 
 fn statistics(column: &ColumnDescPtr, range: Option<(i64, i64)>, nulls: u64) -> Statistics {
-    // Numbers without a sign whose first bit is set are the largest, but seem to be the smallest.
+    // As signed integers, unsigned values with the high bit set would sort first instead of last.
     let unsigned = column.sort_order() == SortOrder::UNSIGNED;
     let (low, high) = range.filter(|(low, _)| !unsigned || *low >= 0).unzip();
     if column.physical_type() == Type::INT32 {

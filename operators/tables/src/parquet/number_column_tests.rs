@@ -12,7 +12,7 @@ use super::*;
 use crate::parquet::read_back::rows_of;
 use crate::parquet::table_writer::TableWriter;
 
-/// The file of a column, the column as it is read again, and the encodings of the pages of its first row group.
+/// Writes and reads back a column: its bytes, the array read, and the page encodings of the first row group.
 fn there_and_back(array: &ArrayRef, path: &Path) -> (ArrayRef, Vec<Encoding>) {
     let batch = RecordBatch::try_from_iter([("n", Arc::clone(array))]).unwrap();
     let mut writer = TableWriter::create(path, batch.schema()).unwrap();
@@ -63,7 +63,7 @@ fn every_type_comes_back_with_and_without_nulls() {
     for array in arrays {
         let (back, _) = there_and_back(&array, &folder.path().join("n.parquet"));
         assert_eq!(&back, &array);
-        // Rows of a slice are not those of its buffers.
+        // The rows of a slice are not all rows of its buffers.
         let part = array.slice(1, array.len() - 2);
         assert_eq!(&there_and_back(&part, &folder.path().join("n.parquet")).0, &part);
     }
@@ -91,7 +91,7 @@ fn a_dictionary_that_gains_nothing_is_given_up() {
         encodings((0..80_000_i64).map(|row| spread((row % 20_000).pow(2))).collect()),
         [places; 3]
     );
-    // 2^17 different integers end with the fourth page.
+    // The fourth page completes 2^17 distinct integers.
     let many = encodings((0..200_000).map(|row| spread(row * row)).collect());
     assert_eq!(many, [&[places; 4][..], &[differences; 3]].concat());
 }

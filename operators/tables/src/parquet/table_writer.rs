@@ -1,4 +1,4 @@
-//! Writes stored tables.
+//! Writer of stored tables.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,43 +18,44 @@ use crate::parquet::column_encoders::Encoders;
 use crate::parquet::number_column::{MOST_IN_DICTIONARY, NumberFormat};
 use towline_api::{BATCH_ROWS, Column, OperatorError, Result, Schema, TableFile};
 
-/// Writes a Parquet file whose bytes depend on nothing but the rows: not on the batches they come in, and not on the
-/// number of processors, all of which encode columns where there are many rows.
+/// Writes a Parquet file whose bytes depend on the rows alone, not on their batches or the number of processors. Large
+/// tables are encoded on all processors.
 pub struct TableWriter {
     path: PathBuf,
     file: SerializedFileWriter<File>,
     writers: ArrowRowGroupWriterFactory,
     encoders: Encoders,
-    /// Rows that are not encoded yet: fewer than go to the encoders at once.
+    /// Rows not yet encoded: fewer than one encoder batch.
     waiting: Vec<RecordBatch>,
     waiting_rows: usize,
     group: Group,
     rows: u64,
 }
 
-/// The row group that is being written.
+/// The current row group.
 struct Group {
     begun: bool,
     rows: usize,
     most: usize,
-    /// How many groups came before it.
+    /// Index of the group in the file.
     index: usize,
 }
 
 impl TableWriter {
-    /// Starts the file at `path`. Zstandard at level 1: a third of Snappy's size at about its speed on id columns.
+    /// Creates the file at `path`. Compression is Zstandard level 1: a third of Snappy's size at about its speed on id
+    /// columns.
     pub fn create(path: &Path, schema: SchemaRef) -> Result<Self> {
         Self::with_properties(path, schema, properties(path)?.build())
     }
 
-    /// The same with row groups of this many rows, of which the writer holds one in memory.
+    /// Creates a file with row groups of `rows` rows; the writer keeps one group in memory.
     pub fn with_row_groups(path: &Path, schema: SchemaRef, rows: usize) -> Result<Self> {
         let properties = properties(path)?.set_max_row_group_row_count(Some(rows)).build();
         Self::with_properties(path, schema, properties)
     }
 
-    /// The same with what a schema knows of its columns: ids of so many values that a dictionary of them would be given up
-    /// are written by their differences, which are as small.
+    /// Creates a file for a schema with domains: id columns whose cardinality exceeds the dictionary limit are
+    /// delta-encoded from the start.
     pub fn of_schema(path: &Path, schema: &Schema) -> Result<Self> {
         let mut properties = properties(path)?;
         let many = |column: &&Column| {
@@ -70,7 +71,7 @@ impl TableWriter {
         Self::with_properties(path, schema.to_arrow(), properties.build())
     }
 
-    /// Starts the file at `path` with properties of the caller's; row groups are limited in rows only.
+    /// Creates a file with the given writer properties; row groups are limited by rows only.
     pub fn with_properties(path: &Path, schema: SchemaRef, properties: WriterProperties) -> Result<Self> {
         let most = properties.max_row_group_row_count();
         let file = File::create(path).map_err(OperatorError::io(path))?;
@@ -100,7 +101,7 @@ impl TableWriter {
         self.rows += batch.num_rows() as u64;
         let mut rest = batch.clone();
         while rest.num_rows() > 0 {
-            // Encoders see the same pieces whatever the batches are: where pages end depends on them.
+            // Encoders must receive the same arrays for any batch sizes, because page boundaries depend on them.
             let room = BATCH_ROWS.min(self.group.most - self.group.rows) - self.waiting_rows;
             let taken = room.min(rest.num_rows());
             self.waiting.push(rest.slice(0, taken));
@@ -128,7 +129,7 @@ impl TableWriter {
         })
     }
 
-    /// Passes the waiting rows on to the encoders.
+    /// Passes the buffered rows to the encoders.
     fn encode(&mut self) -> Result<()> {
         if self.waiting.is_empty() {
             return Ok(());
@@ -167,10 +168,10 @@ impl TableWriter {
     }
 }
 
-/// How the columns of a file are written that are integers.
+/// Encoding formats of the integer columns.
 fn formats(schema: &SchemaRef, file: &SerializedFileWriter<File>) -> Vec<Option<NumberFormat>> {
     let columns = file.schema_descr();
-    // Nested fields have several columns in the file, the first of which is that of their root.
+    // A nested field has several leaf columns; the first one belongs to its root.
     let first = |root: usize| (0..columns.num_columns()).find(|column| columns.get_column_root_idx(*column) == root);
     let format = |(root, field): (usize, &FieldRef)| {
         NumberFormat::of(columns.column(first(root)?), field.data_type(), file.properties())
@@ -178,7 +179,7 @@ fn formats(schema: &SchemaRef, file: &SerializedFileWriter<File>) -> Vec<Option<
     schema.fields().iter().enumerate().map(format).collect()
 }
 
-/// The columns of several batches, one after the other.
+/// Concatenates the columns of several batches.
 fn joined(parts: &[RecordBatch]) -> Result<Vec<ArrayRef>> {
     let columns = parts.first().map_or(0, RecordBatch::num_columns);
     let column = |index: usize| {
@@ -226,7 +227,7 @@ mod tests {
         RecordBatch::try_from_iter(columns).unwrap()
     }
 
-    /// The file of these rows, which come in batches of these sizes, over and over.
+    /// Writes `batch` repeatedly in slices of these sizes, and returns the file and the rows read back.
     fn written(batch: &RecordBatch, sizes: &[usize], group: usize) -> (Vec<u8>, Option<RecordBatch>) {
         let folder = tempdir().unwrap();
         let path = folder.path().join("rows.parquet");
@@ -244,7 +245,7 @@ mod tests {
 
     #[test]
     fn bytes_depend_on_the_rows_alone_and_the_rows_come_back() {
-        // More rows than one thread would encode alone, in groups that end within a piece.
+        // More rows than one thread encodes alone, in groups that end within an encoder batch.
         let batch = rows(100_000);
         let (bytes, read) = written(&batch, &[100_000], 30_000);
         assert_eq!(read.unwrap().columns(), batch.columns());

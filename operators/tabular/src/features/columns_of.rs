@@ -1,32 +1,32 @@
-//! What operators that go column by column have in common.
+//! Shared checks of operators that process each column separately.
 
 use arrow::datatypes::DataType;
 
 use towline_api::{
-    Column, DatasetType, Inputs, NamedExpr, NodeType, OperatorError, Problem, Result, Schema, contradiction, dataset_at,
+    Code, Column, DatasetPort, DatasetType, Inputs, NamedExpr, NodeType, OperatorError, Problem, Result, Schema,
+    contradiction,
 };
 
-/// The output type of an operator that turns every column of `input` into the one that `change` makes of it.
+/// The output type of an operator that maps every column of `input` through `change`.
 pub(crate) fn each_column(
+    port: DatasetPort,
     inputs: &Inputs<NodeType>,
     change: impl Fn(&Column) -> Result<Column, Problem>,
 ) -> Result<NodeType, Vec<Problem>> {
-    let input = dataset_at(inputs, "input")?;
+    let input = port.input_type(inputs)?;
     let mut schema = Schema::default();
     let mut problems = Vec::new();
     for column in &input.schema.columns {
         match change(column) {
             Ok(column) => {
                 if let Some((a, b)) = contradiction(&column.tags) {
-                    let message = format!(
-                        "column `{}` would be both {a} and {b}, which contradict each other",
-                        column.name
-                    );
-                    problems.push(Problem::new("tag-conflict", message).help("select other columns, or tag them once"));
+                    let message = format!("column `{}` would have the contradictory tags {a} and {b}", column.name);
+                    problems
+                        .push(Problem::new(Code::TagConflict, message).help("select other columns, or tag them once"));
                 }
                 schema.columns.push(column);
             }
-            Err(problem) => problems.push(problem.at_port("input")),
+            Err(problem) => problems.push(problem.at_port(port.name())),
         }
     }
     if !problems.is_empty() {
@@ -38,16 +38,16 @@ pub(crate) fn each_column(
     }))
 }
 
-/// The problem with a column that does not hold numbers.
+/// A problem if a column is not numeric.
 pub(crate) fn number(column: &Column, what: &str) -> Result<(), Problem> {
     if column.data_type.is_numeric() {
         return Ok(());
     }
     let message = format!("column `{}` holds {}, which {what}", column.name, column.data_type);
-    Err(Problem::new("wrong-type", message).help("select columns of numbers"))
+    Err(Problem::new(Code::WrongType, message).help("select numeric columns"))
 }
 
-/// Names in a setting that are no columns of the input.
+/// Problems for names in a parameter that are not input columns.
 pub(crate) fn unknown<'a>(names: impl IntoIterator<Item = &'a str>, schema: &Schema, key: &str) -> Vec<Problem> {
     let unknown = names.into_iter().filter(|name| schema.get(name).is_none());
     unknown
@@ -58,12 +58,12 @@ pub(crate) fn unknown<'a>(names: impl IntoIterator<Item = &'a str>, schema: &Sch
 /// The expression of the column `name`.
 pub(crate) fn column<'a>(columns: &'a [NamedExpr], name: &str) -> Result<&'a NamedExpr> {
     let column = columns.iter().find(|column| column.name == name);
-    column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+    column.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))
 }
 
 /// The type of the column `name`.
 pub(crate) fn type_of<'a>(schema: &'a Schema, name: &str) -> Result<&'a DataType> {
     let column = schema.get(name);
-    let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+    let column = column.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
     Ok(&column.data_type)
 }

@@ -1,14 +1,14 @@
-//! The split that an operator learns from.
+//! The split to fit on.
 
 pub(super) use towline_api::default_split;
-use towline_api::{Problem, suggest};
+use towline_api::{Code, Problem, suggest};
 
-/// The problem with `fit_on`, if the input has no such split.
+/// A problem if the input does not have the split `fit_on`.
 pub(crate) fn unknown_split(fit_on: &String, splits: &[String]) -> Option<Problem> {
     if splits.contains(fit_on) {
         return None;
     }
     let known: Vec<&str> = splits.iter().map(String::as_str).collect();
-    let problem = Problem::new("unknown-split", format!("there is no split `{fit_on}` to learn from"));
+    let problem = Problem::new(Code::UnknownSplit, format!("there is no split `{fit_on}` to fit on"));
     Some(problem.at("fit_on").help(suggest::sentence(fit_on, &known, "splits")))
 }

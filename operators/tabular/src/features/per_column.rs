@@ -1,4 +1,4 @@
-//! A setting for all columns at once, or for some of them by name.
+//! A parameter with one value for all columns, or a value per column.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,18 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// One value for all columns, or a mapping from columns to values.
+/// One value for all columns, or a mapping from column to value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PerColumn<T> {
-    /// The same for every column.
+    /// The same value for every column.
     All(T),
-    /// By column; the others have the default.
+    /// A value per column; other columns have the default.
     Columns(BTreeMap<String, T>),
 }
 
 impl<T: Copy> PerColumn<T> {
-    /// The value for a column, if one is given.
+    /// The value for a column, if set.
     pub fn of(&self, column: &str) -> Option<T> {
         match self {
             PerColumn::All(value) => Some(*value),
@@ -25,7 +25,7 @@ impl<T: Copy> PerColumn<T> {
         }
     }
 
-    /// Every value that is given.
+    /// All values that are set.
     pub fn values(&self) -> Vec<T> {
         match self {
             PerColumn::All(value) => vec![*value],
@@ -33,7 +33,7 @@ impl<T: Copy> PerColumn<T> {
         }
     }
 
-    /// The columns that values are given for by name.
+    /// The columns with a value of their own.
     pub fn names(&self) -> Vec<&str> {
         match self {
             PerColumn::All(_) => Vec::new(),
@@ -42,7 +42,7 @@ impl<T: Copy> PerColumn<T> {
     }
 }
 
-/// The schema of whole numbers from `minimum` to `maximum`, one for all columns or one for each; `optional` allows none.
+/// JSON Schema of an integer from `minimum` to `maximum`, for all columns or per column; `optional` also allows null.
 fn whole_numbers(minimum: u64, maximum: u64, optional: bool) -> Schema {
     let number = json!({ "type": "integer", "minimum": minimum, "maximum": maximum });
     let mut options = vec![
@@ -55,22 +55,22 @@ fn whole_numbers(minimum: u64, maximum: u64, optional: bool) -> Schema {
     json_schema!({ "anyOf": options })
 }
 
-/// Numbers of occurrences.
+/// Schema of frequencies.
 pub(crate) fn occurrences(_: &mut SchemaGenerator) -> Schema {
     whole_numbers(1, i64::MAX as u64, false)
 }
 
-/// Numbers of ids that leave one for a value.
+/// Schema of vocabulary sizes, which must leave an id for at least one value.
 pub(crate) fn sizes(_: &mut SchemaGenerator) -> Schema {
     whole_numbers(4, i64::MAX as u64, true)
 }
 
-/// Numbers of out-of-vocabulary buckets.
+/// Schema of the number of out-of-vocabulary buckets.
 pub(crate) fn few_buckets(_: &mut SchemaGenerator) -> Schema {
     whole_numbers(1, 1 << 24, false)
 }
 
-/// Numbers of hash buckets.
+/// Schema of the number of hash buckets.
 pub(crate) fn many_buckets(_: &mut SchemaGenerator) -> Schema {
     whole_numbers(1, (1 << 31) - 1, false)
 }

@@ -1,4 +1,4 @@
-//! NVTabular's vocabularies: `unique.<column>.parquet` and `meta.<column>.parquet`.
+//! NVTabular's vocabulary files: `unique.<column>.parquet` and `meta.<column>.parquet`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use towline_api::{OOV_ID, Result, VocabularyTable};
 use towline_tables::TableWriter;
 
-/// The vocabulary of a column as NVTabular writes it: value and count from the first id on, and the first id as the start
-/// of the frame's index in the footer.
+/// Writes a vocabulary in NVTabular's format: values and counts from the first id on, with the first id as the start of
+/// the frame's index in the footer.
 pub(crate) fn write_unique(path: &Path, column: &str, table: &VocabularyTable) -> Result<()> {
     let reserved = (table.first_value_id() - 1) as usize;
     let values = table.values().slice(reserved, table.values().len() - reserved);
@@ -34,7 +34,7 @@ pub(crate) fn write_unique(path: &Path, column: &str, table: &VocabularyTable) -
     write(path, schema, vec![values, Arc::new(counts)], index, &described)
 }
 
-/// What the ids below the values stand for, as NVTabular writes it.
+/// Writes NVTabular's metadata of the reserved ids.
 pub(crate) fn write_meta(path: &Path, table: &VocabularyTable) -> Result<()> {
     let first = table.first_value_id();
     let counted =

@@ -1,4 +1,4 @@
-//! `MerlinExport`: a dataset as Merlin and NVTabular keep it.
+//! `MerlinExport`: writes a dataset for Merlin and NVTabular.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,50 +10,47 @@ use crate::merlin::categories::{write_meta, write_unique};
 use crate::merlin::feature::Feature;
 use crate::merlin::{schema_json, schema_text};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem, Purity,
-    Receipt, Result, Task, TaskResult, TypeContext, dataset_at, file_dataset_at, target,
+    Artifact, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
+    Purity, Receipt, Result, Sink, TaskResult, TypeContext, target,
 };
 use towline_tables::AtomicFile;
 use towline_tables::TableWriter;
 
-/// Writes a dataset so that Merlin's and NVTabular's Python read it.
+/// Writes a dataset in the file layout of Merlin and NVTabular.
 ///
-/// `<path>/<split>/part_0.parquet` has the rows of each split with their ids, beside it `.merlin/schema.json` and
-/// `schema.pbtxt` say what the columns are, and `<path>/categories` has `unique.<column>.parquet` and
-/// `meta.<column>.parquet` for every encoded column. Types that Merlin does not know (dates, Booleans) are whole numbers
-/// in its schema; `.merlin/towline.json` keeps them, and `MerlinSource` reads that first. Files appear whole, the schemas
-/// last.
+/// `<path>/<split>/part_0.parquet` has the encoded rows of each split, with the schema beside it in
+/// `.merlin/schema.json` and `schema.pbtxt`. `<path>/categories` has `unique.<column>.parquet` and
+/// `meta.<column>.parquet` for every encoded column. Types that Merlin does not support (dates, booleans) are integers
+/// in its schema; `.merlin/towline.json` has the original types, and `MerlinSource` prefers it. Each file is written
+/// atomically, the schemas last.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MerlinExport {
-    /// The folder to write into, for example `output/merlin`; it is made if it is not there.
+    /// Output folder, for example `output/merlin`; it is created if missing.
     pub path: PathBuf,
 }
+
+const INPUT: DatasetPort = DatasetPort::required("input", "The dataset to write.");
 
 impl Describe for MerlinExport {
     const NAME: &'static str = "MerlinExport";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Effect;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The dataset to write.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: MerlinExport\ninput: features\nwith: { path: output/merlin }\n";
-    const NVTABULAR: &'static [&'static str] = &["Workflow.transform(...).to_parquet", "Schema.write"];
 }
 
 impl Operator for MerlinExport {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        dataset_at(inputs, "input").map(|_| NodeType::Receipt)
+        INPUT.input_type(inputs).map(|_| NodeType::Receipt)
     }
 
     fn form(&self) -> Form<'_> {
-        Form::Task(self)
-    }
-
-    fn targets(&self) -> Vec<String> {
-        vec![target::path(&self.path)]
+        Form::Sink(self)
     }
 }
 
-/// Writes a file that appears whole, and notes it.
+/// Writes a file atomically and records it.
 fn publish(files: &mut BTreeMap<PathBuf, u64>, target: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let file = AtomicFile::create(target)?;
     write(file.path())?;
@@ -62,9 +59,9 @@ fn publish(files: &mut BTreeMap<PathBuf, u64>, target: &Path, write: impl FnOnce
     Ok(())
 }
 
-impl Task for MerlinExport {
+impl Sink for MerlinExport {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let dataset = file_dataset_at(inputs, "input")?;
+        let dataset = INPUT.files(inputs)?;
         let mut files = BTreeMap::new();
         let mut features = Vec::new();
         for column in &dataset.schema.columns {
@@ -93,7 +90,7 @@ impl Task for MerlinExport {
                 writer.finish().map(|_| ())
             })?;
             let own =
-                serde_json::to_string(&dataset.schema).map_err(|error| OperatorError::invalid(error.to_string()))?;
+                serde_json::to_string(&dataset.schema).map_err(|error| OperatorError::internal(error.to_string()))?;
             let schemas = [
                 (".merlin/towline.json", own),
                 ("schema.pbtxt", schema_text::write(&features)),
@@ -110,5 +107,9 @@ impl Task for MerlinExport {
             files,
             details: BTreeMap::new(),
         })))
+    }
+
+    fn targets(&self) -> Vec<String> {
+        vec![target::path(&self.path)]
     }
 }

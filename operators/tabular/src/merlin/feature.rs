@@ -1,11 +1,11 @@
-//! A column as Merlin describes it.
+//! A column in Merlin's schema.
 
 use arrow::datatypes::DataType;
 use serde_json::{Value, json};
 
 use towline_api::{Column, Domain, Schema, Tag};
 
-/// What Merlin's schema says of a column. Merlin knows integers, floats and bytes; everything else is one of these.
+/// A feature of Merlin's schema. Merlin has integers, floats and bytes; every other type is mapped to one of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Feature {
     pub(crate) name: String,
@@ -13,13 +13,13 @@ pub(crate) struct Feature {
     pub(crate) tags: Vec<String>,
     /// Name and largest id of the vocabulary.
     pub(crate) domain: Option<(String, u64)>,
-    /// Smallest and largest number of values in a row; 0 for the largest means that nothing bounds it.
+    /// Minimum and maximum number of values per row; a maximum of 0 means unbounded.
     pub(crate) value_count: Option<(u64, u64)>,
-    /// What NVTabular adds: sizes of embeddings, the file with the vocabulary, shapes.
+    /// NVTabular's additions: embedding sizes, the vocabulary file, shapes.
     pub(crate) metadata: Value,
 }
 
-/// Merlin's kinds of values.
+/// Merlin's value types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Int,
@@ -43,13 +43,13 @@ impl Kind {
     }
 }
 
-/// The width of an embedding by NVTabular's rule: 1.6 times the 0.56th power of the number of ids, from 16 to 512.
+/// NVTabular's heuristic for the embedding width: 1.6 * ids^0.56, between 16 and 512.
 fn embedding_width(ids: u64) -> f64 {
     (1.6 * (ids as f64).powf(0.56)).round().clamp(16.0, 512.0)
 }
 
 impl Feature {
-    /// The column in Merlin's words; `vocabulary` says whether a file with its values is written.
+    /// The feature of a column; `vocabulary` tells whether its vocabulary file is written.
     pub(crate) fn of(column: &Column, vocabulary: bool) -> Self {
         let element = column.element_type();
         let kind = if element.is_floating() {
@@ -95,7 +95,7 @@ impl Feature {
         }
     }
 
-    /// Puts what Merlin says onto the columns of the same names: tags that both know, and sizes of domains.
+    /// Sets tags and domain sizes from Merlin's schema on the columns with the same names.
     pub(crate) fn describe(features: &[Feature], schema: &mut Schema) {
         for column in &mut schema.columns {
             let Some(feature) = features.iter().find(|feature| feature.name == column.name) else {

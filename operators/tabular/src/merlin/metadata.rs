@@ -1,8 +1,8 @@
-//! JSON as a `google.protobuf.Struct` on the wire, which is how Merlin's text form carries what NVTabular adds.
+//! Encodes JSON as a `google.protobuf.Struct`, which Merlin's text schema uses for NVTabular's additions.
 
 use serde_json::Value;
 
-/// The bytes of a `Struct` with the members of a JSON object.
+/// Encodes a JSON object as a `Struct`.
 pub(crate) fn encoded(object: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     for (key, value) in object.as_object().into_iter().flatten() {
@@ -37,7 +37,7 @@ fn value_bytes(value: &Value) -> Vec<u8> {
     out
 }
 
-/// A field of bytes with their length before them.
+/// Appends a length-delimited field.
 fn delimited(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     out.push((field << 3) | 2);
     let mut length = bytes.len();

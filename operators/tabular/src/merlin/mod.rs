@@ -1,9 +1,10 @@
-//! The bridge to NVIDIA Merlin: its schemas, in JSON and in protocol buffers' text form, and NVTabular's vocabularies.
+//! NVIDIA Merlin interoperability: schemas in JSON and protobuf text format, and NVTabular's vocabulary files.
 
 mod categories;
 mod export;
 mod feature;
 mod metadata;
+mod names;
 mod schema_json;
 mod schema_text;
 mod source;
@@ -11,4 +12,5 @@ mod source;
 mod tests;
 
 pub use export::MerlinExport;
+pub use names::MERLIN_NAMES;
 pub use source::MerlinSource;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::merlin::feature::{Feature, Kind};
 use towline_api::{OperatorError, Result};
 
-/// The schema as Merlin writes it.
+/// Writes the schema in Merlin's format.
 pub(crate) fn write(features: &[Feature]) -> String {
     let features: Vec<Value> = features.iter().map(feature).collect();
     json!({ "feature": features }).to_string()
@@ -14,7 +14,7 @@ pub(crate) fn write(features: &[Feature]) -> String {
 fn feature(feature: &Feature) -> Value {
     let mut out = Map::new();
     out.insert("name".to_owned(), json!(feature.name));
-    // Protocol buffers' JSON writes 64-bit numbers as text.
+    // Protobuf's JSON mapping writes 64-bit integers as strings.
     if let Some((min, max)) = feature.value_count {
         let mut count = Map::new();
         count.insert("min".to_owned(), json!(min.to_string()));
@@ -37,7 +37,7 @@ fn feature(feature: &Feature) -> Value {
     Value::Object(out)
 }
 
-/// What Merlin's JSON says.
+/// Parses Merlin's JSON schema.
 pub(crate) fn read(text: &str, place: &str) -> Result<Vec<Feature>> {
     let wrong = |what: &str| OperatorError::invalid(format!("{place}: not a schema of Merlin: {what}"));
     let schema: Value = serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))?;

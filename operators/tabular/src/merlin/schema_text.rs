@@ -1,4 +1,4 @@
-//! Merlin's schema in protocol buffers' text form: `schema.pbtxt`.
+//! Merlin's schema in protobuf text format: `schema.pbtxt`.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::merlin::feature::{Feature, Kind};
 use crate::merlin::metadata;
 use towline_api::{OperatorError, Result};
 
-/// The schema as Merlin writes it.
+/// Writes the schema in Merlin's format.
 pub(crate) fn write(features: &[Feature]) -> String {
     let mut out = String::new();
     for feature in features {
@@ -40,7 +40,7 @@ pub(crate) fn write(features: &[Feature]) -> String {
     out
 }
 
-/// Bytes between quotes; what is not plain ASCII as three octal digits.
+/// A quoted protobuf string; bytes other than printable ASCII as octal escapes.
 fn quoted(bytes: &[u8]) -> String {
     let mut out = String::from("\"");
     for byte in bytes {
@@ -55,7 +55,7 @@ fn quoted(bytes: &[u8]) -> String {
     out
 }
 
-/// A field of a message: its name, and its text or its own fields.
+/// A field of a message: its name, and its scalar value or nested fields.
 struct Field {
     name: String,
     value: Content,
@@ -82,7 +82,7 @@ fn texts(of: &[Field], name: &str) -> Vec<String> {
     of.iter().filter_map(text).collect()
 }
 
-/// What Merlin's text form says; what NVTabular adds stays unread.
+/// Parses the text format; NVTabular's additions are ignored.
 pub(crate) fn read(text: &str, place: &str) -> Result<Vec<Feature>> {
     let mut reader = Reader {
         rest: text.as_bytes(),
@@ -123,7 +123,7 @@ pub(crate) fn read(text: &str, place: &str) -> Result<Vec<Feature>> {
     fields(&schema, "feature").into_iter().map(feature).collect()
 }
 
-/// Messages may nest this deep; a schema needs five levels.
+/// Maximum nesting depth; a schema needs five levels.
 const DEEPEST: usize = 32;
 
 struct Reader<'a> {
@@ -133,7 +133,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Fields up to the end, or to the brace that ends the message.
+    /// Parses fields up to the end of the text or of the message.
     fn message(&mut self, depth: usize) -> Result<Vec<Field>> {
         let mut out = Vec::new();
         loop {
@@ -145,7 +145,7 @@ impl Reader<'_> {
                     return Ok(out);
                 }
                 Some(_) => out.push(self.field(depth)?),
-                None => return Err(self.wrong("a message does not end")),
+                None => return Err(self.wrong("a message is not closed")),
             }
         }
     }
@@ -153,7 +153,7 @@ impl Reader<'_> {
     fn field(&mut self, depth: usize) -> Result<Field> {
         let name = self.word();
         if name.is_empty() {
-            return Err(self.wrong("there is no name where a field begins"));
+            return Err(self.wrong("a field has no name"));
         }
         self.space();
         let colon = self.rest.first() == Some(&b':');
@@ -166,7 +166,7 @@ impl Reader<'_> {
                 self.rest = &self.rest[1..];
                 Content::Fields(self.message(depth + 1)?)
             }
-            Some(b'{') => return Err(self.wrong("messages nest too deep")),
+            Some(b'{') => return Err(self.wrong("messages are nested too deeply")),
             Some(b'"') if colon => Content::Text(self.string()?),
             Some(_) if colon => Content::Text(self.word().into_bytes()),
             _ => return Err(self.wrong(&format!("`{name}` has no value"))),
@@ -236,7 +236,7 @@ impl Reader<'_> {
                 other => out.push(*other),
             }
         }
-        Err(self.wrong("a text does not end"))
+        Err(self.wrong("a string is not closed"))
     }
 
     fn wrong(&self, what: &str) -> OperatorError {

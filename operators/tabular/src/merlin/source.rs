@@ -1,4 +1,4 @@
-//! `MerlinSource`: reads what Merlin and NVTabular wrote.
+//! `MerlinSource`: reads datasets of Merlin and NVTabular.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,22 +11,23 @@ use crate::merlin::feature::Feature;
 use crate::merlin::{schema_json, schema_text};
 use crate::source::parquet::ParquetSource;
 use towline_api::{
-    Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
+    Code, Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
     TableContext, TypeContext, contradiction,
 };
 
-/// Reads Parquet files that Merlin or NVTabular wrote, with the tags and the sizes of domains that its schema gives.
+/// Reads Parquet files of Merlin or NVTabular, with the tags and domain sizes of their schema.
 ///
-/// The schema is `.merlin/schema.json`, or else `schema.pbtxt`, in the folder of the first split, or what `schema` names.
-/// Tags that Towline does not have are left out. To encode other rows with the same ids, give the vocabularies
+/// The schema is `.merlin/schema.json`, or else `schema.pbtxt`, in the folder of the first split, unless `schema` is
+/// set. Tags that Towline does not support are ignored. To encode other rows with the same ids, pass the vocabularies
 /// (`categories/unique.<column>.parquet`) to `Categorify`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MerlinSource {
-    /// The folder with the files of each split: `{ train: processed/train, valid: processed/valid }`.
+    /// The folder with each split's files: `{ train: processed/train, valid: processed/valid }`.
     pub splits: BTreeMap<String, String>,
-    /// The schema, where it is not in the folder of the first split: a `.json` or a `.pbtxt` file.
+    /// Path of the schema, if it is not in the folder of the first split: a `.json` or `.pbtxt` file.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub schema: Option<String>,
 }
 
@@ -40,7 +41,7 @@ impl MerlinSource {
         }
     }
 
-    /// The file with the schema.
+    /// The schema file.
     fn schema_file(&self) -> Result<PathBuf> {
         if let Some(path) = &self.schema {
             return Ok(PathBuf::from(path));
@@ -67,7 +68,7 @@ impl MerlinSource {
         })
     }
 
-    /// What the schema says, on the columns of the files.
+    /// Adds the information in the schema file to the columns of the Parquet files.
     fn described(&self, mut schema: Schema) -> Result<Schema> {
         let path = self.schema_file()?;
         let text = std::fs::read_to_string(&path).map_err(OperatorError::io(&path))?;
@@ -76,7 +77,7 @@ impl MerlinSource {
             let own: Schema =
                 serde_json::from_str(&text).map_err(|error| OperatorError::invalid(format!("{place}: {error}")))?;
             let mut own = own.carried_to(schema.to_arrow().as_ref());
-            // The vocabularies lie elsewhere; their digests mean nothing here.
+            // The vocabularies are stored elsewhere, so their digests are meaningless here.
             own.columns
                 .iter_mut()
                 .filter_map(|column| column.domain.as_mut())
@@ -92,10 +93,7 @@ impl MerlinSource {
         Feature::describe(&features, &mut schema);
         for column in &schema.columns {
             if let Some((a, b)) = contradiction(&column.tags) {
-                let message = format!(
-                    "{place}: `{}` is both {a} and {b}, which contradict each other",
-                    column.name
-                );
+                let message = format!("{place}: `{}` has the contradictory tags {a} and {b}", column.name);
                 return Err(OperatorError::invalid(message));
             }
         }
@@ -108,10 +106,8 @@ impl Describe for MerlinSource {
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
-    const CACHE_IGNORE: &'static [&'static str] = &["splits", "schema"];
     const EXAMPLE: &'static str =
         "op: MerlinSource\nwith: { splits: { train: processed/train, valid: processed/valid } }\n";
-    const NVTABULAR: &'static [&'static str] = &["merlin.io.Dataset"];
 
     fn check(&self) -> Vec<Problem> {
         self.files_source().check()
@@ -121,16 +117,17 @@ impl Describe for MerlinSource {
 impl Operator for MerlinSource {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         if context.offline {
-            let message = "its columns are in the files of Merlin, and nothing may be read";
+            let message = "its columns are defined in Merlin's files, and --offline does not read files";
             return Err(vec![
-                Problem::new("bad-source", message).help("validate without --offline"),
+                Problem::new(Code::BadSource, message).help("validate without --offline"),
             ]);
         }
         let NodeType::Dataset(mut dataset) = self.files_source().output_type(inputs, context)? else {
-            return Err(vec![Problem::new("bad-source", "the files hold no table")]);
+            return Err(vec![Problem::new(Code::BadSource, "the files have no columns")]);
         };
         let described = self.described(dataset.schema);
-        dataset.schema = described.map_err(|error| vec![Problem::new("bad-source", error.to_string()).at("splits")])?;
+        dataset.schema =
+            described.map_err(|error| vec![Problem::new(Code::BadSource, error.to_string()).at("splits")])?;
         Ok(NodeType::Dataset(dataset))
     }
 

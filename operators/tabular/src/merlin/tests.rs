@@ -1,4 +1,4 @@
-//! Both directions, and what the real Merlin wrote.
+//! Import and export, and files written by Merlin itself.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ fn text_that_is_no_schema_is_told_with_its_line() {
         schema_text::read(&deep, "x")
             .unwrap_err()
             .to_string()
-            .contains("too deep")
+            .contains("too deeply")
     );
 }
 
@@ -125,7 +125,7 @@ fn a_dataset_goes_out_and_comes_back_with_its_meaning() {
     assert_eq!(back.rows("train"), "4 true; 5 false; 4 true; 1 true");
     assert_eq!(back.tags("item"), [Tag::Item, Tag::Id, Tag::Categorical]);
     assert_eq!(back.schema.get("item").unwrap().domain.as_ref().unwrap().size, Some(6));
-    // Without Towline's own schema, Merlin's says the same of everything that it knows; the types behind ids it does not.
+    // Without Towline's schema, Merlin's gives the same information except for the value types of encoded columns.
     std::fs::remove_file(path.join("train/.merlin/towline.json")).unwrap();
     let merlins = run::<MerlinSource>(source, &[]);
     let mut back = back;
@@ -157,7 +157,7 @@ fn vocabularies_go_out_and_come_back() {
     let error = try_run::<Categorify>(wrong, &[("input", Data::of([("item", again)]))])
         .err()
         .unwrap();
-    assert!(error.contains("oov_buckets to 2"), "{error}");
+    assert!(error.contains("set it to 2"), "{error}");
     let meta = TableFile {
         path: path.join("categories/meta.item.parquet"),
         rows: 0,

@@ -1,39 +1,39 @@
-//! `Concat`: puts columns side by side.
+//! `Concat`: concatenates columns.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, Schema,
-    TypeContext, datasets,
+    Code, Columns, DatasetPort, DatasetType, Describe, Form, Inputs, Many, NamedExpr, NodeType, Operator, Port,
+    Problem, Purity, Result, Schema, TypeContext,
 };
 use towline_tables::sql_planning::duplicates;
 
-/// Puts the columns of its inputs side by side. All inputs must be columns of the same rows; `a + b` in a chain is this
-/// operator.
+/// Concatenates the columns of its inputs, which must all describe the same rows. `a + b` in a chain is this operator.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Concat {}
+
+const INPUTS: DatasetPort<Many> = DatasetPort::many("inputs", "Columns of the same rows.");
 
 impl Describe for Concat {
     const NAME: &'static str = "Concat";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("inputs", "Columns of the same rows.").many()];
+    const PORTS: &'static [Port] = &[INPUTS.port()];
     const EXAMPLE: &'static str = "op: Concat\ninputs: [user_id, item_id, item_features]\n";
-    const NVTABULAR: &'static [&'static str] = &["WorkflowNode.__add__"];
 }
 
 impl Operator for Concat {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let inputs = datasets(inputs);
+        let inputs: Vec<&DatasetType> = INPUTS.input_types(inputs)?.iter().map(|input| input.value).collect();
         let Some(first) = inputs.first() else {
-            return Err(vec![Problem::new("bad-input", "nothing is connected to `inputs`")]);
+            return Err(vec![Problem::new(Code::BadInput, "nothing is connected to `inputs`")]);
         };
         if let Some(other) = inputs.iter().find(|input| input.splits != first.splits) {
             let (a, b) = (first.splits.join(", "), other.splits.join(", "));
             return Err(vec![Problem::new(
-                "unrelated-rows",
+                Code::UnrelatedRows,
                 format!("one input has the splits {a}, another {b}"),
             )]);
         }

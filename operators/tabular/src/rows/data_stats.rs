@@ -1,4 +1,4 @@
-//! `DataStats`: a profile of a dataset.
+//! `DataStats`: summary statistics of a dataset.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Report,
-    ReportTable, Result, TableFile, Task, TaskResult, TypeContext, dataset_at, file_dataset_at,
+    Artifact, Column, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity,
+    Report, ReportTable, Result, TableFile, Task, TaskResult, TypeContext,
 };
 use towline_tables::sql_planning::quoted;
 
-/// Profiles every split: rows, and for each column missing values (NaN among them), distinct values, smallest, largest,
-/// mean and standard deviation. The numbers are metrics, `<split>_rows` and `<split>_<column>_<statistic>` with the
-/// statistics `nulls`, `distinct`, and for numbers `min`, `max`, `mean`, `std`; `towline show` has them as a table. Of lists
-/// only missing ones are counted.
+/// Computes summary statistics of every split: number of rows, and per column the number of missing values (null and
+/// NaN) and distinct values, minimum, maximum, mean and standard deviation. They are metrics named `<split>_rows` and
+/// `<split>_<column>_<statistic>`, with the statistics `nulls`, `distinct` and, for numbers, `min`, `max`, `mean`,
+/// `std`; `towline show` prints them as a table. For lists only `nulls` is computed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataStats {}
 
-/// The statistics of a column, with the SQL for each.
+/// The statistics of a column with their SQL expressions.
 fn statistics(column: &Column) -> Vec<(&'static str, String)> {
     let name = quoted(&column.name);
     let floats = column.data_type.is_floating();
@@ -53,18 +53,19 @@ fn is_metric(column: &Column, statistic: &str) -> bool {
     matches!(statistic, "nulls" | "distinct") || column.data_type.is_numeric()
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The dataset to profile.");
+
 impl Describe for DataStats {
     const NAME: &'static str = "DataStats";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The dataset to profile.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: DataStats\ninput: interactions\n";
-    const NVTABULAR: &'static [&'static str] = &["DataStats"];
 }
 
 impl Operator for DataStats {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut names = Vec::new();
         for split in &input.splits {
             names.push(format!("{split}_rows"));
@@ -85,7 +86,7 @@ impl Operator for DataStats {
 
 impl Task for DataStats {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let input = file_dataset_at(inputs, "input")?;
+        let input = INPUT.files(inputs)?;
         let (mut metrics, mut tables) = (BTreeMap::new(), Vec::new());
         for (split, table) in &input.splits {
             context.cancel.check()?;
@@ -106,7 +107,7 @@ impl Task for DataStats {
                     if is_metric(column, head) {
                         let number = cast(array, &DataType::Float64)?;
                         let number = number.as_primitive::<Float64Type>();
-                        // A column without values has no mean: a metric that is not a number says so.
+                        // A column without values has no mean, so the metric is NaN.
                         let value = if number.is_valid(0) { number.value(0) } else { f64::NAN };
                         metrics.insert(format!("{split}_{}_{head}", column.name), value);
                     }
@@ -143,7 +144,7 @@ fn query(table: &TableFile, statistics: &[(&str, String)], context: &Context) ->
     let frame = towline_tables::sql_planning::plan_query(&context.session, vec![("input", frame.into_view())], &sql)?;
     let batches = context.runtime.block_on(frame.collect())?;
     let schema = batches.first().map(RecordBatch::schema);
-    let schema = schema.ok_or_else(|| towline_api::OperatorError::invalid("the profile has no rows"))?;
+    let schema = schema.ok_or_else(|| towline_api::OperatorError::internal("the profile has no rows"))?;
     Ok(arrow::compute::concat_batches(&schema, &batches)?)
 }
 

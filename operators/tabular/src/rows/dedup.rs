@@ -1,4 +1,4 @@
-//! `Dedup`: keeps one of several rows.
+//! `Dedup`: removes duplicate rows.
 
 use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
@@ -6,28 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
-    TableContext, TypeContext, dataset_at,
+    DatasetPort, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
+    TableContext, TypeContext,
 };
 use towline_tables::sql_planning::{quoted, quoted_list};
 
-/// Keeps one of the rows that have equal values in `by`; the others are dropped, the order of the rows stays. Missing values
-/// are equal to each other.
+/// Removes duplicates: keeps one of the rows with equal values in `by`. Row order is kept. Null equals null.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dedup {
-    /// The columns that decide, for example `[user_id, item_id]`; without it all columns.
+    /// Columns to compare, for example `[user_id, item_id]`; all columns by default.
     #[serde(default)]
     pub by: Vec<String>,
-    /// A column that orders equal rows, for example `timestamp`; without it, and where it is equal, the order of the rows.
+    /// Column that orders the duplicates, for example `timestamp`; ties, and rows without it, are in row order.
     #[serde(default)]
     pub order_by: Option<String>,
-    /// Which row to keep: `first` or `last`.
+    /// Which duplicate to keep: `first` or `last`.
     #[serde(default)]
     pub keep: Keep,
 }
 
-/// Which of several rows to keep.
+/// Which duplicate to keep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
@@ -66,28 +65,30 @@ impl Dedup {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows to choose from.");
+
 impl Describe for Dedup {
     const NAME: &'static str = "Dedup";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to choose from.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: Dedup\ninput: clicks\nwith: { by: [user_id, item_id], order_by: timestamp, keep: last }\n";
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
-        inputs.get("input").cloned()
+        INPUT.get(inputs).cloned()
     }
 }
 
 impl Operator for Dedup {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let schema = &dataset_at(inputs, "input")?.schema;
+        let schema = &INPUT.input_type(inputs)?.schema;
         let mut problems = unknown(&self.by, schema, "by");
         problems.extend(unknown(&self.order_by, schema, "order_by"));
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(NodeType::Dataset(query_type(inputs, context, "by", |schema| {
+        Ok(NodeType::Dataset(query_type(INPUT, inputs, context, "by", |schema| {
             self.query(schema)
         })?))
     }
@@ -99,7 +100,7 @@ impl Operator for Dedup {
 
 impl Table for Dedup {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        query_splits(inputs, context, |schema| self.query(schema))
+        query_splits(INPUT, inputs, context, |schema| self.query(schema))
     }
 }
 

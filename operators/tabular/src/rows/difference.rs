@@ -1,9 +1,9 @@
-//! Differences of whole numbers in SQL, which DataFusion takes within their own type, where they wrap.
+//! Integer differences in SQL: DataFusion computes them in the operands' type, where they can wrap around.
 
 use arrow::datatypes::DataType;
 
-/// The SQL of `later - earlier`, both expressions of this type: of whole numbers exact, or an error of the run where it has
-/// no place in 64 bits.
+/// SQL for `later - earlier`, both of this type. Integer differences are exact; one that overflows 64 bits is a runtime
+/// error.
 pub(crate) fn difference(data_type: &DataType, later: &str, earlier: &str) -> String {
     let of = |target: &str| format!("CAST({later} AS {target}) - CAST({earlier} AS {target})");
     match data_type {

@@ -1,21 +1,21 @@
-//! `DropNulls`: keeps the rows that have their values.
+//! `DropNulls`: removes rows with missing values.
 
 use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rows::per_split::{INPUT, query_splits, query_type, unknown};
+use crate::rows::per_split::{TABLE, query_splits, query_type, unknown};
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
-    TableContext, TypeContext, dataset_at,
+    DatasetPort, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
+    TableContext, TypeContext,
 };
 use towline_tables::sql_planning::quoted;
 
-/// Keeps the rows in which no value is missing; NaN counts as missing.
+/// Removes rows with missing values (null or NaN).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DropNulls {
-    /// The columns that must have a value, for example `[user_id, item_id]`; without it all of them.
+    /// Columns that must not be missing, for example `[user_id, item_id]`; all columns by default.
     #[serde(default)]
     pub columns: Vec<String>,
 }
@@ -40,30 +40,31 @@ impl DropNulls {
             .filter(|c| self.looks_at(&c.name))
             .map(present)
             .collect();
-        format!("SELECT * FROM {INPUT} WHERE {}", conditions.join(" AND "))
+        format!("SELECT * FROM {TABLE} WHERE {}", conditions.join(" AND "))
     }
 }
+
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows to choose from.");
 
 impl Describe for DropNulls {
     const NAME: &'static str = "DropNulls";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to choose from.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: DropNulls\ninput: clicks\nwith: { columns: [user_id, item_id] }\n";
-    const NVTABULAR: &'static [&'static str] = &["Dropna"];
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
-        inputs.get("input").cloned()
+        INPUT.get(inputs).cloned()
     }
 }
 
 impl Operator for DropNulls {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let problems = unknown(&self.columns, &dataset_at(inputs, "input")?.schema, "columns");
+        let problems = unknown(&self.columns, &INPUT.input_type(inputs)?.schema, "columns");
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut output = query_type(inputs, context, "columns", |schema| self.query(schema))?;
+        let mut output = query_type(INPUT, inputs, context, "columns", |schema| self.query(schema))?;
         for column in output
             .schema
             .columns
@@ -82,7 +83,7 @@ impl Operator for DropNulls {
 
 impl Table for DropNulls {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        query_splits(inputs, context, |schema| self.query(schema))
+        query_splits(INPUT, inputs, context, |schema| self.query(schema))
     }
 }
 

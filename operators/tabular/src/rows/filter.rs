@@ -1,4 +1,4 @@
-//! `Filter`: keeps some rows.
+//! `Filter`: filters rows by a predicate.
 
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, DataFusionError, Result as DataFusionResult};
@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Table,
-    TableContext, TypeContext, dataset_at,
+    DatasetPort, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Table,
+    TableContext, TypeContext,
 };
 use towline_tables::sql_planning::{private_session, problem_in, steady};
 
@@ -18,7 +18,7 @@ use towline_tables::sql_planning::{private_session, problem_in, steady};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
-    /// The predicate, as it would stand after SQL's WHERE: `click = 1 AND rating >= 4`.
+    /// SQL predicate, as in a WHERE clause: `click = 1 AND rating >= 4`.
     #[serde(rename = "where")]
     pub predicate: String,
 }
@@ -37,22 +37,23 @@ impl Filter {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows to choose from.");
+
 impl Describe for Filter {
     const NAME: &'static str = "Filter";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to choose from.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Filter\ninput: interactions\nwith: { where: \"click = 1\" }\n";
-    const NVTABULAR: &'static [&'static str] = &["Filter"];
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
-        inputs.get("input").cloned()
+        INPUT.get(inputs).cloned()
     }
 }
 
 impl Operator for Filter {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         DFSchema::try_from(input.schema.to_arrow())
             .and_then(|schema| self.parse(&context.session, &schema))
             .map_err(|error| vec![problem_in(&error, &[&input.schema], "where", &self.predicate)])?;
@@ -66,9 +67,7 @@ impl Operator for Filter {
 
 impl Table for Filter {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let input = inputs
-            .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+        let input = INPUT.lazy(inputs)?;
         input
             .splits
             .iter()

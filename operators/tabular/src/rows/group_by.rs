@@ -1,4 +1,4 @@
-//! `GroupBy`: one row for each group.
+//! `GroupBy`: aggregates rows by group.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
-    TableContext, Tag, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema,
+    Table, TableContext, Tag, TypeContext,
 };
 use towline_tables::sql_planning::{duplicates, quoted, quoted_list};
 
-/// Makes one row for each group of rows of a split, in order of the groups' values: the columns of `by`, then one column
-/// `<column>_<aggregate>` for each aggregate. Groups are those of the whole split; a missing value makes a group, too.
+/// Aggregates the rows of each split by group. The output has one row per group, ordered by the group's key: the
+/// columns of `by`, then one column `<column>_<aggregate>` per aggregate. Null is a group key of its own.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupBy {
-    /// The columns that make a group, for example `[session_id]`.
+    /// Columns to group by, for example `[session_id]`.
     pub by: Vec<String>,
-    /// What lists, `first` and `last` are ordered by, for example `[timestamp]`; equal ones stay in the order of the rows.
+    /// Order of the rows in a group, for `list`, `first` and `last`, for example `[timestamp]`; ties are in row order.
     #[serde(default)]
     pub order_by: Vec<String>,
-    /// The aggregates, by column: `{ item_id: [list, last], price: [mean] }`. There are `list`, `first`, `last`, `count`,
-    /// `nunique`, `sum`, `mean`, `std`, `var`, `min`, `max`, `median`, and every other aggregate function of DataFusion
-    /// that takes one column.
+    /// Aggregates, by column: `{ item_id: [list, last], price: [mean] }`. Available are `list`, `first`, `last`,
+    /// `count`, `nunique`, `sum`, `mean`, `std`, `var`, `min`, `max`, `median`, and every other DataFusion aggregate
+    /// function of one column.
     pub aggregate: BTreeMap<String, Vec<String>>,
 }
 
@@ -69,23 +69,28 @@ impl GroupBy {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows to group.");
+
 impl Describe for GroupBy {
     const NAME: &'static str = "GroupBy";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to group.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: GroupBy\ninput: clicks\nwith: { by: [session_id], order_by: [timestamp], aggregate: { item_id: [list, last] } }\n";
-    const NVTABULAR: &'static [&'static str] = &["Groupby"];
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.by.is_empty() {
-            problems.push(Problem::new("bad-config", "`by` is empty").at("by"));
+            problems.push(Problem::new(Code::BadConfig, "`by` is empty").at("by"));
         }
         let word = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         for (_, _, aggregate) in self.outputs().filter(|(_, _, aggregate)| !word(aggregate)) {
             problems.push(
-                Problem::new("bad-config", format!("`{aggregate}` is not the name of an aggregate")).at("aggregate"),
+                Problem::new(
+                    Code::BadConfig,
+                    format!("`{aggregate}` is not the name of an aggregate"),
+                )
+                .at("aggregate"),
             );
         }
         problems
@@ -94,7 +99,7 @@ impl Describe for GroupBy {
 
 impl Operator for GroupBy {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems = unknown(&self.by, &input.schema, "by");
         problems.extend(unknown(&self.order_by, &input.schema, "order_by"));
         problems.extend(unknown(self.aggregate.keys(), &input.schema, "aggregate"));
@@ -112,7 +117,7 @@ impl Operator for GroupBy {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut output = query_type(inputs, context, "aggregate", |_| self.query())?;
+        let mut output = query_type(INPUT, inputs, context, "aggregate", |_| self.query())?;
         for (name, column, aggregate) in self.outputs() {
             let (Some(from), Some(to)) = (
                 input.schema.get(column),
@@ -120,7 +125,7 @@ impl Operator for GroupBy {
             ) else {
                 continue;
             };
-            // What keeps the values keeps their meaning.
+            // An aggregate that returns input values keeps their tags and domain.
             if matches!(aggregate.as_str(), "list" | "first" | "last" | "min" | "max") {
                 to.tags.clone_from(&from.tags);
                 to.domain.clone_from(&from.domain);
@@ -140,7 +145,7 @@ impl Operator for GroupBy {
 
 impl Table for GroupBy {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        query_splits(inputs, context, |_: &Schema| self.query())
+        query_splits(INPUT, inputs, context, |_: &Schema| self.query())
     }
 }
 

@@ -1,4 +1,4 @@
-//! `Join`: the columns of another table, beside every row.
+//! `Join`: joins another table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,52 +11,53 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::ROW;
 use towline_api::{
-    DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
-    Schema, Table, TableContext, TypeContext, dataset_at,
+    Code, DatasetPort, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port,
+    Problem, Purity, Result, Schema, Table, TableContext, TypeContext,
 };
 use towline_tables::array_function::array_function;
 use towline_tables::sql_planning::{duplicates, plan_query, problem, quoted, quoted_list, rowless};
 
-/// Joins another table to the rows of every split of `input`; their order stays. The other table has one split, or the same
-/// ones as the input. A missing key finds nothing.
+/// Joins the table `right` to the rows of every split of `input`, in the order of `input`. `right` has one split, or
+/// the same splits as `input`. Null keys match nothing.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Join {
-    /// The columns that must be equal, with their names in the other table: `{ item_id: movieId }`.
+    /// Join keys: columns of `input` with the names of the columns of `right` that they must equal: `{ item_id: movieId
+    /// }`.
     pub on: BTreeMap<String, String>,
-    /// `left`: every row, with nulls where nothing is found. `inner`: the rows for which something is found. `semi` and
-    /// `anti`: the rows for which something, or nothing, is found, without new columns.
+    /// Join type. `left`: all rows, with nulls where there is no match. `inner`: rows with a match. `semi`, `anti`:
+    /// rows with a match, or without one; no columns are added.
     #[serde(default)]
     pub how: How,
-    /// What to do where the other table has a key more than once: `refuse` (the node fails) or `first` (the first row in
-    /// the order of the other table).
+    /// Handling of duplicate keys in `right`: `refuse` (the node fails) or `first` (use the first row in the order of
+    /// `right`).
     #[serde(default)]
     pub duplicates: Duplicates,
 }
 
-/// Which rows stay.
+/// Join type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
-    /// Every row.
+    /// All rows.
     #[default]
     Left,
-    /// Rows for which something is found.
+    /// Rows with a match.
     Inner,
-    /// The same, without new columns.
+    /// Rows with a match, without the columns of the other table.
     Semi,
-    /// Rows for which nothing is found.
+    /// Rows without a match.
     Anti,
 }
 
-/// What to do with a key that the other table has more than once.
+/// Handling of duplicate keys in the other table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Duplicates {
-    /// Fail.
+    /// Fail the node.
     #[default]
     Refuse,
-    /// Take the first.
+    /// Use the first row.
     First,
 }
 
@@ -103,7 +104,7 @@ impl Join {
         )
     }
 
-    /// The other table with each key once.
+    /// The other table with unique keys.
     fn unique(&self, right: &Schema) -> String {
         let keys = quoted_list(self.on.values().map(String::as_str));
         format!(
@@ -114,21 +115,20 @@ impl Join {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows.");
+const RIGHT: DatasetPort = DatasetPort::required("right", "The other table.");
+
 impl Describe for Join {
     const NAME: &'static str = "Join";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[
-        Port::dataset("input", "The rows."),
-        Port::dataset("right", "The other table."),
-    ];
+    const PORTS: &'static [Port] = &[INPUT.port(), RIGHT.port()];
     const EXAMPLE: &'static str =
         "op: Join\ninputs: { input: ratings, right: movies }\nwith: { on: { movieId: movieId }, how: left }\n";
-    const NVTABULAR: &'static [&'static str] = &["JoinExternal"];
 
     fn check(&self) -> Vec<Problem> {
         if self.on.is_empty() {
-            return vec![Problem::new("bad-config", "`on` is empty").at("on")];
+            return vec![Problem::new(Code::BadConfig, "`on` is empty").at("on")];
         }
         Vec::new()
     }
@@ -136,7 +136,7 @@ impl Describe for Join {
 
 impl Operator for Join {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let (left, right) = (dataset_at(inputs, "input")?, dataset_at(inputs, "right")?);
+        let (left, right) = (INPUT.input_type(inputs)?, RIGHT.input_type(inputs)?);
         let mut problems = crate::rows::per_split::unknown(self.on.keys(), &left.schema, "on");
         problems.extend(crate::rows::per_split::unknown(self.on.values(), &right.schema, "on"));
         if right.splits.len() != 1 && left.splits.iter().any(|split| !right.splits.contains(split)) {
@@ -145,7 +145,7 @@ impl Operator for Join {
                 right.splits.join(", "),
                 left.splits.join(", ")
             );
-            problems.push(Problem::new("bad-input", message).at_port("right"));
+            problems.push(Problem::new(Code::BadInput, message).at_port("right"));
         }
         let new = self.new_columns(&right.schema);
         problems.extend(
@@ -173,12 +173,7 @@ impl Operator for Join {
 
 impl Table for Join {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let at = |port| {
-            inputs
-                .get(port)
-                .ok_or_else(|| OperatorError::invalid(format!("nothing is connected to `{port}`")))
-        };
-        let (left, right) = (at("input")?, at("right")?);
+        let (left, right) = (INPUT.lazy(inputs)?, RIGHT.lazy(inputs)?);
         let query = self.query(&left.schema, &right.schema);
         let joined = |(name, table): &(String, towline_api::LazyTable)| {
             let only = right
@@ -213,7 +208,7 @@ impl Table for Join {
     }
 }
 
-/// True for the first row of every key; an error if there is another one.
+/// True for the first row of every key; an error if a key has another row.
 fn only_one(ranks: &ArrayRef, keys: &str) -> Result<ArrayRef> {
     if ranks.as_primitive::<UInt64Type>().values().iter().any(|rank| *rank > 1) {
         let message = format!(

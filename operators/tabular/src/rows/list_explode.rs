@@ -1,4 +1,4 @@
-//! `ListExplode`: one row for each element of a list.
+//! `ListExplode`: one row per list element.
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray};
 use arrow::compute::{cast, nullif};
@@ -10,34 +10,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::unknown;
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, LazyTable, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
-    Table, TableContext, Tag, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, Form, Inputs, LazyDataset, LazyTable, NodeType, Operator, Port, Problem, Purity,
+    Result, Table, TableContext, Tag, TypeContext,
 };
 use towline_tables::array_function::same_type;
 
-/// Makes one row for each element of a list, in order; the other columns are repeated. Rows whose list is empty or missing
-/// are dropped unless `keep_empty`.
+/// Explodes a list column: one row per element, in order, with the other columns repeated. Rows with an empty or null
+/// list are dropped unless `keep_empty` is set.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListExplode {
-    /// The column with the lists, for example `genres`.
+    /// List column, for example `genres`.
     pub column: String,
-    /// Whether a row with a missing or an empty list stays, with a missing element.
+    /// Whether to keep rows with an empty or null list, with a null element.
     #[serde(default)]
     pub keep_empty: bool,
 }
+
+const INPUT: DatasetPort = DatasetPort::required("input", "Rows with lists.");
 
 impl Describe for ListExplode {
     const NAME: &'static str = "ListExplode";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with lists.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ListExplode\ninput: movies\nwith: { column: genres }\n";
 }
 
 impl Operator for ListExplode {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let problems = unknown([&self.column], &input.schema, "column");
         if !problems.is_empty() {
             return Err(problems);
@@ -51,7 +53,7 @@ impl Operator for ListExplode {
         {
             if !column.is_list() {
                 let message = format!("column `{}` holds {}, not lists", column.name, column.data_type);
-                return Err(vec![Problem::new("wrong-type", message).at("column")]);
+                return Err(vec![Problem::new(Code::WrongType, message).at("column")]);
             }
             column.data_type = column.element_type().clone();
             column.nullable = true;
@@ -67,13 +69,11 @@ impl Operator for ListExplode {
 
 impl Table for ListExplode {
     fn apply(&self, inputs: &Inputs<LazyDataset>, _: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let input = inputs
-            .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+        let input = INPUT.lazy(inputs)?;
         let options = UnnestOptions::new().with_preserve_nulls(self.keep_empty);
         let exploded = |(name, table): &(String, LazyTable)| {
             let mut table = table.clone();
-            // Only a missing list can be kept as a row, so that an empty one becomes missing first.
+            // Unnesting keeps a row only for a null list, so empty lists are replaced by null first.
             for column in table
                 .columns
                 .iter_mut()
@@ -95,7 +95,7 @@ fn null_if_empty(lists: &ArrayRef) -> Result<ArrayRef> {
     Ok(nullif(lists, &is_empty(lists)?)?)
 }
 
-/// Whether each list has no elements.
+/// A mask of empty lists.
 fn is_empty(lists: &ArrayRef) -> Result<BooleanArray> {
     let lengths = cast(&arrow::compute::kernels::length::length(lists)?, &DataType::Int64)?;
     let lengths = lengths.as_primitive::<Int64Type>().iter();

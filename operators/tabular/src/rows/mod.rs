@@ -1,4 +1,4 @@
-//! Operators that make rows: filter, join, group, split.
+//! Row operators: filter, join, group, split.
 
 pub(crate) mod concat;
 pub(crate) mod data_stats;

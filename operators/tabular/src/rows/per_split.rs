@@ -1,33 +1,34 @@
-//! Queries over one input, split by split.
+//! Queries over one input, run on every split.
 
 use datafusion::dataframe::DataFrame;
 
 use towline_api::{
-    DatasetType, Inputs, LazyDataset, NodeType, OperatorError, Problem, Result, Schema, TableContext, TypeContext,
-    dataset_at, suggest,
+    Code, DatasetPort, DatasetType, Inputs, LazyDataset, NodeType, Problem, Result, Schema, TableContext, TypeContext,
+    suggest,
 };
 use towline_tables::sql_planning::{plan_query, problem, rowless};
 
-/// The name of the input in a query.
-pub(crate) const INPUT: &str = "input";
-/// The number of a row in the input, where [`numbered`] is queried.
+/// Table name of the input in a query.
+pub(crate) const TABLE: &str = "input";
+/// Row number column of a [`numbered`] input.
 pub(crate) const ROW: &str = "\"__row\"";
 
-/// The input with its rows numbered, so that a query can put them back into order.
+/// The input with row numbers, so that a query can restore the row order.
 pub(crate) fn numbered() -> String {
-    format!("(SELECT *, row_number() OVER () AS {ROW} FROM {INPUT})")
+    format!("(SELECT *, row_number() OVER () AS {ROW} FROM {TABLE})")
 }
 
-/// The output type of a query over `input`; what it cannot plan is a problem of the config key `key`.
+/// The output type of a query over `input`; planning errors become problems of the parameter `key`.
 pub(crate) fn query_type(
+    port: DatasetPort,
     inputs: &Inputs<NodeType>,
     context: &TypeContext,
     key: &str,
     query: impl FnOnce(&Schema) -> String,
 ) -> Result<DatasetType, Vec<Problem>> {
-    let input = dataset_at(inputs, "input")?;
+    let input = port.input_type(inputs)?;
     let query = query(&input.schema);
-    let frame = plan_query(&context.session, vec![(INPUT, rowless(&input.schema))], &query)
+    let frame = plan_query(&context.session, vec![(TABLE, rowless(&input.schema))], &query)
         .map_err(|error| vec![problem(&error, &[&input.schema], key)])?;
     Ok(DatasetType {
         schema: input.schema.carried_to(frame.schema().as_arrow()),
@@ -35,34 +36,33 @@ pub(crate) fn query_type(
     })
 }
 
-/// The query over every split of `input`.
+/// Runs the query on every split of `input`.
 pub(crate) fn query_splits(
+    port: DatasetPort,
     inputs: &Inputs<LazyDataset>,
     context: &TableContext,
     query: impl Fn(&Schema) -> String,
 ) -> Result<Vec<(String, DataFrame)>> {
-    let input = inputs
-        .get("input")
-        .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+    let input = port.lazy(inputs)?;
     let query = query(&input.schema);
     let planned = |(name, table): &(String, towline_api::LazyTable)| {
         let view = table.to_frame()?.into_view();
-        Ok((name.clone(), plan_query(&context.session, vec![(INPUT, view)], &query)?))
+        Ok((name.clone(), plan_query(&context.session, vec![(TABLE, view)], &query)?))
     };
     input.splits.iter().map(planned).collect()
 }
 
-/// The problem with a setting that names a split, if the input has none of that name.
+/// A problem if the parameter `key` names a split that the input does not have.
 pub(crate) fn unknown_split(split: &str, splits: &[String], key: &str) -> Option<Problem> {
     if splits.iter().any(|known| known == split) {
         return None;
     }
     let known: Vec<&str> = splits.iter().map(String::as_str).collect();
-    let problem = Problem::new("unknown-split", format!("there is no split `{split}`"));
+    let problem = Problem::new(Code::UnknownSplit, format!("there is no split `{split}`"));
     Some(problem.at(key).help(suggest::sentence(split, &known, "splits")))
 }
 
-/// Names in a setting that are no columns of the input.
+/// Problems for names in a parameter that are not input columns.
 pub(crate) fn unknown<'a>(names: impl IntoIterator<Item = &'a String>, schema: &Schema, key: &str) -> Vec<Problem> {
     let unknown = names.into_iter().filter(|name| schema.get(name).is_none());
     unknown

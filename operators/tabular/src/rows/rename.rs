@@ -1,4 +1,4 @@
-//! `Rename`: gives columns other names.
+//! `Rename`: renames columns.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
-    dataset_at,
+    Columns, DatasetPort, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result,
+    TypeContext,
 };
 use towline_tables::sql_planning::duplicates;
 
-/// Gives columns other names; order, values and tags stay.
+/// Renames columns; their order, values and tags are kept.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rename {
-    /// For each column to rename, its new name: `{ movieId: item_id }`.
+    /// New names, by column: `{ movieId: item_id }`.
     pub columns: BTreeMap<String, String>,
 }
 
@@ -25,18 +25,19 @@ impl Rename {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to rename.");
+
 impl Describe for Rename {
     const NAME: &'static str = "Rename";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to rename.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Rename\ninput: ratings\nwith: { columns: { movieId: item_id } }\n";
-    const NVTABULAR: &'static [&'static str] = &["Rename"];
 }
 
 impl Operator for Rename {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let mut output = dataset_at(inputs, "input")?.clone();
+        let mut output = INPUT.input_type(inputs)?.clone();
         let unknown = self.columns.keys().filter(|name| output.schema.get(name).is_none());
         let mut problems: Vec<Problem> = unknown
             .map(|name| Problem::unknown_column(name, &output.schema).at("columns"))

@@ -1,4 +1,4 @@
-//! Columns as numbers, in files: what an operator needs that only asks which values are equal.
+//! Columns as integer codes in files, for operators that only compare values for equality.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
@@ -14,18 +14,18 @@ use arrow::row::{RowConverter, SortField};
 use hashbrown::HashMap;
 
 use towline_api::{Cancel, DatasetFiles, NULL_ID, OperatorError, Result};
-use towline_tables::sorted_runs::Runs;
+use towline_tables::spill::external_sort::SortedRuns;
 
-/// What a value takes in the map beside its bytes.
+/// Memory per hash map entry beside the value's bytes.
 const ENTRY_BYTES: usize = 64;
-/// What a pair of row and number takes while it is sorted and written.
+/// Memory per (row, code) pair while pairs are sorted and written.
 const PAIR_BYTES: usize = 48;
-/// What a number takes.
+/// Bytes per code.
 const NUMBER_BYTES: usize = size_of::<u32>();
-/// The number of a missing value.
+/// The code of a missing value.
 pub(crate) const MISSING: u32 = u32::MAX;
 
-/// Values as numbers, in the order in which they are first seen.
+/// Assigns codes to values in order of first occurrence.
 pub(crate) struct Numbering {
     converter: RowConverter,
     numbers: HashMap<Box<[u8]>, u32>,
@@ -41,7 +41,7 @@ impl Numbering {
         })
     }
 
-    /// The numbers of some values; with `null_is_missing`, null has none.
+    /// The codes of the values; with `null_is_missing`, null is [`MISSING`].
     pub(crate) fn add(&mut self, array: &ArrayRef, null_is_missing: bool) -> Result<Vec<u32>> {
         let rows = self.converter.convert_columns(std::slice::from_ref(array))?;
         let mut out = Vec::with_capacity(array.len());
@@ -64,25 +64,25 @@ impl Numbering {
         Ok(out)
     }
 
-    /// About how much memory it takes.
+    /// Estimated memory use in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.value_bytes + self.numbers.len() * ENTRY_BYTES
     }
 }
 
-/// A column as numbers, on disk: one of 32 bits for each row of all splits.
+/// The codes of a column on disk: a 32-bit integer for each row of all splits.
 pub(crate) struct Numbers {
     file: File,
     folder: PathBuf,
     pub(crate) rows: usize,
-    /// How many rows have no value.
+    /// Number of rows with a missing value.
     pub(crate) missing: usize,
     pub(crate) distinct: usize,
 }
 
 impl Numbers {
-    /// The column under this name, through files in `folder`. It takes no more than `limit` bytes of memory. A missing value
-    /// has no number, and neither has the id that stands for one in an encoded column.
+    /// Encodes the column `name`, with spill files in `folder` and at most `limit` bytes of memory. Null, and the id of
+    /// null in an encoded column, is [`MISSING`].
     pub(crate) fn read(input: &DatasetFiles, name: &str, limit: usize, folder: &Path, cancel: &Cancel) -> Result<Self> {
         match Self::in_memory(input, name, limit, folder, cancel)? {
             Some(numbers) => Ok(numbers),
@@ -90,7 +90,7 @@ impl Numbers {
         }
     }
 
-    /// With all values in memory; none if they do not fit.
+    /// Encodes with a hash map of all values; `None` if it exceeds the limit.
     fn in_memory(
         input: &DatasetFiles,
         name: &str,
@@ -114,10 +114,10 @@ impl Numbers {
         out.finish(numbering.numbers.len()).map(Some)
     }
 
-    /// Rows sorted by value get numbers, and sorted by row again they are the column.
+    /// Encodes by external sort: sorted by value, rows get codes; sorted by row again, they are the column.
     fn by_sorting(input: &DatasetFiles, name: &str, limit: usize, folder: &Path, cancel: &Cancel) -> Result<Self> {
         let converter = RowConverter::new(vec![SortField::new(data_type(input, name)?.clone())])?;
-        let mut by_value = Runs::in_folder(folder);
+        let mut by_value = SortedRuns::in_folder(folder);
         let (mut entries, mut taken, mut row) = (Vec::new(), 0, 0_u64);
         for (_, table) in &input.splits {
             for batch in table.batches(Some(&[name]))? {
@@ -138,7 +138,7 @@ impl Numbers {
             }
         }
         by_value.write(entries)?;
-        let mut by_row = Runs::in_folder(folder);
+        let mut by_row = SortedRuns::in_folder(folder);
         let (mut pairs, mut last, mut distinct) = (Vec::new(), None, 0_usize);
         for entry in by_value.merged()? {
             let (value, row) = entry?;
@@ -165,7 +165,7 @@ impl Numbers {
         out.finish(distinct)
     }
 
-    /// The numbers in any order; they are in memory if that takes no more than `limit` bytes.
+    /// Random access to the codes; they are held in memory if they fit into `limit` bytes.
     pub(crate) fn at_random(&mut self, limit: usize) -> Result<AtRandom> {
         if self.rows.saturating_mul(NUMBER_BYTES) > limit {
             let file = self.file.try_clone().map_err(OperatorError::io(&self.folder))?;
@@ -176,7 +176,7 @@ impl Numbers {
         Ok(AtRandom::Memory(all.collect::<Result<_>>()?))
     }
 
-    /// Reads the column from its beginning.
+    /// Reads the codes from the first row on.
     pub(crate) fn reader(&mut self) -> Result<NumberReader> {
         let fail = OperatorError::io(&self.folder);
         let file = self.file.rewind().and_then(|()| self.file.try_clone()).map_err(fail)?;
@@ -187,20 +187,20 @@ impl Numbers {
     }
 }
 
-/// The numbers of a column, in any order.
+/// Random access to the codes of a column.
 pub(crate) enum AtRandom {
     Memory(Vec<u32>),
     Disk(File, PathBuf),
 }
 
 impl AtRandom {
-    /// The number of a row.
+    /// The code of a row.
     pub(crate) fn get(&self, row: usize) -> Result<u32> {
         match self {
             AtRandom::Memory(numbers) => numbers
                 .get(row)
                 .copied()
-                .ok_or_else(|| OperatorError::invalid(format!("there is no row {row}"))),
+                .ok_or_else(|| OperatorError::internal(format!("there is no row {row}"))),
             AtRandom::Disk(file, folder) => {
                 let mut bytes = [0; NUMBER_BYTES];
                 file.read_exact_at(&mut bytes, (row * NUMBER_BYTES) as u64)
@@ -211,7 +211,7 @@ impl AtRandom {
     }
 }
 
-/// The numbers of a column, one after the other.
+/// Sequential reader of the codes of a column.
 pub(crate) struct NumberReader {
     file: BufReader<File>,
     folder: PathBuf,
@@ -227,7 +227,7 @@ impl NumberReader {
     }
 }
 
-/// Writes numbers one by one.
+/// Sequential writer of codes.
 pub(crate) struct NumberWriter {
     file: BufWriter<File>,
     folder: PathBuf,
@@ -237,7 +237,7 @@ pub(crate) struct NumberWriter {
 
 impl NumberWriter {
     pub(crate) fn in_folder(folder: &Path) -> Result<Self> {
-        // A file without a name is gone with its handle, however the process ends.
+        // An unnamed file is deleted with its handle, however the process ends.
         let file = tempfile::tempfile_in(folder).map_err(OperatorError::io(folder))?;
         Ok(NumberWriter {
             file: BufWriter::with_capacity(1 << 16, file),
@@ -255,7 +255,7 @@ impl NumberWriter {
             .map_err(|error| OperatorError::io(&self.folder)(error))
     }
 
-    /// Rows without a value, up to this one.
+    /// Writes [`MISSING`] for the rows before `row`.
     fn pad(&mut self, row: usize) -> Result<()> {
         while self.rows < row {
             self.push(MISSING)?;
@@ -263,7 +263,7 @@ impl NumberWriter {
         Ok(())
     }
 
-    /// The numbers, of which so many are different.
+    /// Finishes the column, which has `distinct` different codes.
     pub(crate) fn finish(self, distinct: usize) -> Result<Numbers> {
         let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error);
         Ok(Numbers {
@@ -276,7 +276,7 @@ impl NumberWriter {
     }
 }
 
-/// The column with null for the id of a missing value.
+/// The column with the id of null replaced by null.
 fn with_nulls(input: &DatasetFiles, name: &str, column: &ArrayRef) -> Result<ArrayRef> {
     let domain = input.schema.get(name).and_then(|column| column.domain.as_ref());
     let Some(ids) = column.as_primitive_opt::<Int64Type>() else {
@@ -291,6 +291,6 @@ fn with_nulls(input: &DatasetFiles, name: &str, column: &ArrayRef) -> Result<Arr
 
 fn data_type<'a>(input: &'a DatasetFiles, name: &str) -> Result<&'a DataType> {
     let column = input.schema.get(name);
-    let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+    let column = column.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
     Ok(&column.data_type)
 }

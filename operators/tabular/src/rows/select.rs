@@ -1,31 +1,31 @@
-//! `Select`: keeps some columns.
+//! `Select`: selects columns.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem, Purity,
-    Result, Schema, TypeContext, dataset_at,
+    Columns, DatasetPort, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port,
+    Problem, Purity, Result, Schema, TypeContext,
 };
 use towline_tables::sql_planning::duplicates;
 
-/// Keeps the named columns, in the order in which they are named. A chain without a step is a Select of what it names:
-/// `few: rows[a, b]`.
+/// Selects columns, in the given order. A chain without a step is a Select: `few: rows[a, b]`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Select {
-    /// The columns to keep; without it, all that are connected.
+    /// Columns to keep; all connected columns by default.
     #[serde(default)]
     pub columns: Option<Vec<String>>,
 }
+
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to choose from.");
 
 impl Describe for Select {
     const NAME: &'static str = "Select";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to choose from.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Select\ninput: interactions\nwith: { columns: [user_id, item_id] }\n";
-    const NVTABULAR: &'static [&'static str] = &["ColumnSelector"];
 
     fn check(&self) -> Vec<Problem> {
         let problems = duplicates(self.columns.iter().flatten().map(String::as_str));
@@ -35,7 +35,7 @@ impl Describe for Select {
 
 impl Operator for Select {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let Some(wanted) = &self.columns else {
             return Ok(NodeType::Dataset(input.clone()));
         };
@@ -71,7 +71,7 @@ impl Columns for Select {
             all()
                 .find(|column| column.name == *name)
                 .cloned()
-                .ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))
+                .ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))
         };
         wanted.iter().map(find).collect()
     }

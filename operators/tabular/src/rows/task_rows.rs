@@ -1,4 +1,4 @@
-//! What tasks that write new rows have in common.
+//! Output of tasks that write rows.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use towline_api::{Context, DatasetFiles, Output, Result, Schema, TableFile, TaskResult};
 use towline_tables::TableWriter;
 
-/// Writes a split, batch by batch: what `each` makes of the batches of the input.
+/// Writes a split: maps each input batch through `each`.
 pub(crate) fn write_split(
     table: &TableFile,
     path: PathBuf,
@@ -27,7 +27,7 @@ pub(crate) fn write_split(
     Ok(path)
 }
 
-/// A dataset as a task hands it back, with the vocabularies of its input.
+/// The output dataset of a task, with the vocabularies of its input.
 pub(crate) fn dataset(schema: Schema, splits: Vec<(String, PathBuf)>, input: &DatasetFiles) -> Output {
     let named = |digest: &String| {
         let domains = schema.columns.iter().filter_map(|column| column.domain.as_ref());

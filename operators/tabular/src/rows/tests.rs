@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::rows::{query::*, sampling::*, *};
 use towline_api::{
-    DatasetType, Describe, Descriptor, Form, Input, Inputs, LazyDataset, LazyTable, NodeType, Problem, Schema,
+    Code, DatasetType, Describe, Descriptor, Form, Input, Inputs, LazyDataset, LazyTable, NodeType, Problem, Schema,
     TableContext, Tag, TypeContext,
 };
 
@@ -38,7 +38,7 @@ fn tagged(batch: &RecordBatch) -> Schema {
     schema
 }
 
-/// The output type and the rows of every split, or what was wrong.
+/// The output type and the rows of every split, or the problem.
 fn run<T: Describe>(
     config: Value,
     inputs: &[(&str, Splits)],
@@ -143,7 +143,7 @@ fn one() -> [(&'static str, Splits); 1] {
 }
 
 fn code<T: Describe>(config: Value, inputs: &[(&str, Splits)]) -> &'static str {
-    run::<T>(config, inputs).map(|_| ()).unwrap_err()[0].code
+    run::<T>(config, inputs).map(|_| ()).unwrap_err()[0].code.as_str()
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn filter_keeps_case_tags_and_complains_in_time() {
     let problems = run::<Filter>(json!({"where": "userid = 2"}), &one())
         .map(|_| ())
         .unwrap_err();
-    assert_eq!(problems[0].code, "unknown-column");
+    assert_eq!(problems[0].code, Code::UnknownColumn);
     assert!(problems[0].help.as_ref().unwrap().contains("userId"));
     assert_eq!(code::<Filter>(json!({"where": "userId ="}), &one()), "bad-sql");
     assert_eq!(code::<Filter>(json!({"where": "userId + 1"}), &one()), "bad-sql");

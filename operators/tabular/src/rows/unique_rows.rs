@@ -1,4 +1,4 @@
-//! `UniqueRows`: one row per user or per item.
+//! `UniqueRows`: distinct users or items.
 
 use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::per_split::unknown_split;
 use towline_api::{
-    Column, DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port,
-    Problem, Purity, Result, Schema, Table, TableContext, Tag, TypeContext, dataset_at, default_split,
+    Code, Column, DEFAULT_SPLIT, DatasetPort, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, Table, TableContext, Tag, TypeContext, default_split,
 };
 use towline_tables::sql_planning::{plan_query, problem, quoted, quoted_list, rowless};
 
-/// A side of an interaction.
+/// User or item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
@@ -21,19 +21,19 @@ pub enum Side {
     Item,
 }
 
-/// One row per user or per item out of interactions: the id and the features of that side, in order of the id.
+/// The distinct users or items of interactions: one row per id with its features, ordered by id.
 ///
-/// Where rows of one id disagree, the latest by `order_by` wins; among equally late rows, and without `order_by`, the
-/// smallest by value, so that the result does not depend on the order of the rows. Rows without an id are left out.
+/// If rows of one id differ, the latest by `order_by` is used; ties, and all rows without `order_by`, are resolved by
+/// the smallest values, so the result does not depend on the row order. Rows with a null id are dropped.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UniqueRows {
-    /// `user` or `item`: the id is the column with this tag and `id`, the features are the others with this tag.
+    /// `user` or `item`: the id is the column with this tag and `id`; the features are the other columns with this tag.
     pub by: Side,
-    /// A column that says which row of an id is the latest, for example a timestamp. For example `timestamp`.
+    /// Column that orders the rows of an id by time, for example `timestamp`.
     #[serde(default)]
     pub order_by: Option<String>,
-    /// The split to take rows from; the output has one split, `train`.
+    /// The input split. The output has one split, `train`.
     #[serde(default = "default_split")]
     pub split: String,
 }
@@ -51,14 +51,16 @@ impl UniqueRows {
         let mut ids = schema.columns.iter().filter(|column| column.has(&[tag, Tag::Id]));
         match (ids.next(), ids.next()) {
             (Some(id), None) => Ok(id),
-            (None, _) => Err(Problem::new("bad-input", format!("no column is tagged {tag} and id"))
-                .at_port("input")
-                .help(format!(
-                    "tag one with TagAs{}ID",
-                    if self.by == Side::User { "User" } else { "Item" }
-                ))),
+            (None, _) => Err(
+                Problem::new(Code::BadInput, format!("no column is tagged {tag} and id"))
+                    .at_port("input")
+                    .help(format!(
+                        "tag one with TagAs{}ID",
+                        if self.by == Side::User { "User" } else { "Item" }
+                    )),
+            ),
             (Some(a), Some(b)) => Err(Problem::new(
-                "bad-input",
+                Code::BadInput,
                 format!("`{}` and `{}` are both tagged {tag} and id", a.name, b.name),
             )
             .at_port("input")),
@@ -93,17 +95,19 @@ impl UniqueRows {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Interactions with tagged columns.");
+
 impl Describe for UniqueRows {
     const NAME: &'static str = "UniqueRows";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions with tagged columns.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: UniqueRows\ninput: features\nwith: { by: item }\n";
 }
 
 impl Operator for UniqueRows {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let unknown = unknown_split(&self.split, &input.splits, "split");
         let mut problems: Vec<Problem> = unknown.into_iter().collect();
         if let Some(name) = self.order_by.as_ref().filter(|name| input.schema.get(name).is_none()) {
@@ -132,12 +136,10 @@ impl Operator for UniqueRows {
 
 impl Table for UniqueRows {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let input = inputs
-            .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+        let input = INPUT.lazy(inputs)?;
         let table = input
             .split(&self.split)
-            .ok_or_else(|| OperatorError::invalid(format!("there is no split `{}`", self.split)))?;
+            .ok_or_else(|| OperatorError::internal(format!("there is no split `{}`", self.split)))?;
         let query = self
             .query(&input.schema)
             .map_err(|problem| OperatorError::invalid(problem.message))?;

@@ -17,37 +17,40 @@ use crate::source::location::{
     SplitFiles, all_files, check, common_schema, dataset_type, divided, locate, run_time, table, without_files,
 };
 use towline_api::{
-    Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
+    Code, Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
     TableContext, TypeContext,
 };
 
-/// How many rows the types of columns are guessed from.
+/// Number of rows for type inference.
 const INFER_ROWS: usize = 10_000;
 
-/// Reads CSV files. Give `path`, or `splits`. A place is a file, a folder (all its `.csv` files) or a glob
-/// (`data/part-*.csv`); all files must have the same columns. Types are guessed from the first 10,000 rows of each file;
-/// `schema` overrides the guess.
+/// Reads CSV files. Set `path` or `splits`. A path is a file, a folder (all its `.csv` files) or a glob
+/// (`data/part-*.csv`); all files must have the same columns. Column types are inferred from the first 10,000 rows of
+/// each file unless `schema` sets them.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CsvSource {
-    /// Where the rows are, if there is one split; it is called `train`.
+    /// Path of a dataset with one split, which is named `train`.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub path: Option<String>,
-    /// Where the rows of each split are: `{ train: data/train.csv, valid: data/valid.csv }`.
+    /// Path of each split: `{ train: data/train.csv, valid: data/valid.csv }`.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub splits: Option<BTreeMap<String, String>>,
-    /// With `path`: how to divide its rows into splits, in the words of the operator Split: by `fraction` (with `seed` and
-    /// `key`), by `time`, or with `leave_last` by order within a key.
+    /// With `path`: divides the rows into splits, with the parameters of the operator `Split`: `fraction` (with `seed`
+    /// and `key`), `time` or `leave_last`.
     #[serde(default)]
     pub split: Option<Split>,
-    /// The character between two values; one ASCII character.
+    /// Field delimiter; one ASCII character.
     #[serde(default = "comma")]
     pub delimiter: String,
-    /// Whether the first line names the columns; without it they are `column_1`, `column_2` and so on.
+    /// Whether the first line has the column names; without a header, columns are named `column_1`, `column_2` and so
+    /// on.
     #[serde(default = "yes")]
     pub header: bool,
-    /// Types of columns, where the guess is not right: `int64`, `float64`, `string`, `bool`, `date`, `timestamp`, or an
-    /// Arrow type such as `UInt32`. For `validate --offline` it names all columns.
+    /// Column types that override inference: `int64`, `float64`, `string`, `bool`, `date`, `timestamp`, or an Arrow
+    /// type such as `UInt32`. `validate --offline` requires all columns.
     #[serde(default)]
     pub schema: Option<BTreeMap<String, String>>,
 }
@@ -90,7 +93,7 @@ impl CsvSource {
             .fields()
             .iter()
             .map(|field| {
-                // A column without any value in the rows looked at has no type; text can hold whatever follows.
+                // A column without values in the inspected rows has no type; text can hold any later value.
                 let guess = if field.data_type() == &DataType::Null {
                     &DataType::Utf8
                 } else {
@@ -109,13 +112,12 @@ impl Describe for CsvSource {
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
-    const CACHE_IGNORE: &'static [&'static str] = &["path", "splits"];
     const EXAMPLE: &'static str = "op: CsvSource\nwith: { path: data/ratings.csv, schema: { movieId: int64 } }\n";
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = check(self.path.as_ref(), self.splits.as_ref(), self.split.as_ref());
         if self.delimiter_byte().is_none() {
-            problems.push(Problem::new("bad-config", "the delimiter must be one ASCII character").at("delimiter"));
+            problems.push(Problem::new(Code::BadConfig, "the delimiter must be one ASCII character").at("delimiter"));
         }
         problems.extend(declared_type::check(self.schema.as_ref()));
         problems
@@ -162,7 +164,7 @@ impl Source for CsvSource {
         let frames = splits
             .into_iter()
             .map(|split| {
-                // A quoted value may hold line breaks, so that a file cannot be cut at any line break.
+                // A quoted value can contain line breaks, so a file cannot be split at any line break.
                 let options = CsvReadOptions::new()
                     .has_header(self.header)
                     .delimiter(self.delimiter_byte().unwrap_or(b','))

@@ -1,4 +1,4 @@
-//! Where the files of a source are: one place, or one for each split.
+//! Paths of a source: one path, or one per split.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,19 +12,18 @@ use datafusion::prelude::SessionContext;
 
 use crate::rows::sampling::split::Split;
 use towline_api::{
-    DEFAULT_SPLIT, DatasetType, Describe, OperatorError, PathSegment, Problem, Result, Schema, Site, TableContext,
-    TypeContext,
+    Code, DEFAULT_SPLIT, DatasetType, Describe, OperatorError, PathSegment, Problem, Result, Schema, Site,
+    TableContext, TypeContext,
 };
 
-/// The files of one split, in order.
+/// The files of a split, in order.
 pub(crate) struct SplitFiles {
     pub(crate) name: String,
     pub(crate) files: Vec<PathBuf>,
     site: Site,
 }
 
-/// What is wrong with where the files are and how they are divided: exactly one of `path` and `splits` is given, and
-/// only what is not divided by files can be divided by rows.
+/// Checks paths and division: exactly one of `path` and `splits` must be set, and `split` applies to `path` only.
 pub(crate) fn check(
     path: Option<&String>,
     splits: Option<&BTreeMap<String, String>>,
@@ -33,11 +32,11 @@ pub(crate) fn check(
     let mut problems = check_place(path, splits);
     if let Some(split) = split {
         if splits.is_some() {
-            let message = "`splits` says which files each split has, so that there is nothing left to split";
+            let message = "`split` cannot divide a source with `splits`";
             problems.push(
-                Problem::new("conflict", message)
+                Problem::new(Code::Conflict, message)
                     .at("split")
-                    .help("give `path` with `split`"),
+                    .help("set `path` with `split`"),
             );
         }
         problems.extend(split.check().into_iter().map(|problem| problem.within("split")));
@@ -47,19 +46,19 @@ pub(crate) fn check(
 
 fn check_place(path: Option<&String>, splits: Option<&BTreeMap<String, String>>) -> Vec<Problem> {
     match (path, splits) {
-        (Some(_), Some(_)) => vec![Problem::new("conflict", "give one of `path` and `splits`, not both").at("splits")],
+        (Some(_), Some(_)) => vec![Problem::new(Code::Conflict, "set `path` or `splits`, not both").at("splits")],
         (None, None) => vec![Problem::new(
-            "missing-key",
-            "give `path`, or `splits` with a path for each split",
+            Code::MissingKey,
+            "set `path`, or `splits` with a path for each split",
         )],
         (None, Some(splits)) if splits.is_empty() => {
-            vec![Problem::new("bad-config", "`splits` names no split").at("splits")]
+            vec![Problem::new(Code::BadConfig, "`splits` is empty").at("splits")]
         }
         _ => Vec::new(),
     }
 }
 
-/// The splits of a source whose files are not looked at, in the order of [`locate`].
+/// The splits of a source without looking at files, in the order of [`locate`].
 pub(crate) fn without_files(splits: Option<&BTreeMap<String, String>>) -> Vec<SplitFiles> {
     let mut names: Vec<&str> = splits.map_or_else(
         || vec![DEFAULT_SPLIT],
@@ -100,15 +99,14 @@ pub(crate) fn locate(
             }),
             Err(message) => problems.push(Problem {
                 site,
-                ..Problem::new("bad-source", message)
+                ..Problem::new(Code::BadSource, message)
             }),
         }
     }
     if problems.is_empty() { Ok(found) } else { Err(problems) }
 }
 
-/// The files that `pattern` means: a file, a folder's files with this extension, or what a glob matches; in order of
-/// their paths.
+/// Resolves a path: a file, the files in a folder with this extension, or the matches of a glob; sorted by path.
 fn resolve(pattern: &str, extension: &str) -> Result<Vec<PathBuf>, String> {
     let path = Path::new(pattern);
     let mut files: Vec<PathBuf> = if path.is_dir() {
@@ -145,7 +143,7 @@ pub(crate) fn all_files(splits: Result<Vec<SplitFiles>, Vec<Problem>>) -> Result
     Ok(run_time(splits)?.into_iter().flat_map(named).collect())
 }
 
-/// Problems as a failure: files can disappear between check and run.
+/// Converts problems into a runtime error: files can disappear between validation and run.
 pub(crate) fn run_time<T>(found: Result<T, Vec<Problem>>) -> Result<T> {
     found.map_err(|problems| {
         let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
@@ -153,7 +151,7 @@ pub(crate) fn run_time<T>(found: Result<T, Vec<Problem>>) -> Result<T> {
     })
 }
 
-/// The schema that all files share: names and types must be the same; a column can be null if it can be in one of them.
+/// The common schema of all files: names and types must be equal; a column is nullable if it is nullable in any file.
 pub(crate) fn common_schema(
     splits: &[SplitFiles],
     schema_of: impl Fn(&Path) -> Result<ArrowSchema>,
@@ -164,7 +162,7 @@ pub(crate) fn common_schema(
         for file in &split.files {
             let complain = |message: String| Problem {
                 site: split.site.clone(),
-                ..Problem::new("bad-source", message)
+                ..Problem::new(Code::BadSource, message)
             };
             let schema = match schema_of(file) {
                 Ok(schema) => schema,
@@ -218,7 +216,7 @@ fn difference(known: &[Field], other: &[Field]) -> Option<String> {
     ))
 }
 
-/// The type of a source with these files, whose rows `split` may divide.
+/// The output type of a source with these files, divided by `split` if set.
 pub(crate) fn dataset_type(
     files: Vec<SplitFiles>,
     schema: Schema,
@@ -237,7 +235,7 @@ pub(crate) fn dataset_type(
     Ok(DatasetType { schema, splits })
 }
 
-/// The splits of the files, or those that `split` makes of the one there is.
+/// The splits of the files, or the divisions of the single split.
 pub(crate) fn divided(
     mut frames: Vec<(String, DataFrame)>,
     split: Option<&Split>,
@@ -252,7 +250,7 @@ pub(crate) fn divided(
     }
 }
 
-/// The files as one table of this schema.
+/// The files as one table with this schema.
 pub(crate) fn table(
     session: &SessionContext,
     files: &[PathBuf],

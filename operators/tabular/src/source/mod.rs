@@ -1,4 +1,4 @@
-//! Operators that read interactions from files.
+//! Sources: operators that read files.
 
 pub(crate) mod csv;
 pub(crate) mod location;

@@ -18,34 +18,36 @@ use crate::source::location::{
     SplitFiles, all_files, check, common_schema, dataset_type, divided, locate, run_time, table, without_files,
 };
 use towline_api::{
-    Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
+    Code, Describe, Form, Inputs, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Schema, Source,
     TableContext, TypeContext,
 };
 
-/// Reads Parquet files. Give `path`, or `splits`. A place is a file, a folder (all its `.parquet` files) or a glob
+/// Reads Parquet files. Set `path` or `splits`. A path is a file, a folder (all its `.parquet` files) or a glob
 /// (`data/part-*.parquet`); all files must have the same columns.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetSource {
-    /// Where the rows are, if there is one split; it is called `train`.
+    /// Path of a dataset with one split, which is named `train`.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub path: Option<String>,
-    /// Where the rows of each split are: `{ train: data/train.parquet, valid: data/valid.parquet }`.
+    /// Path of each split: `{ train: data/train.parquet, valid: data/valid.parquet }`.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub splits: Option<BTreeMap<String, String>>,
-    /// With `path`: how to divide its rows into splits, in the words of the operator Split: by `fraction` (with `seed` and
-    /// `key`), by `time`, or with `leave_last` by order within a key.
+    /// With `path`: divides the rows into splits, with the parameters of the operator `Split`: `fraction` (with `seed`
+    /// and `key`), `time` or `leave_last`.
     #[serde(default)]
     pub split: Option<Split>,
-    /// The columns with their types (`int64`, `float64`, `string`, `bool`, `date`, `timestamp`, or an Arrow type such as
-    /// `UInt32`), as far as they are promised: files that have them not, or otherwise, are refused. For
-    /// `validate --offline` it names all columns.
+    /// Expected column types (`int64`, `float64`, `string`, `bool`, `date`, `timestamp`, or an Arrow type such as
+    /// `UInt32`); a file with a missing column or another type is an error. `validate --offline` requires all columns.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub schema: Option<BTreeMap<String, String>>,
 }
 
 impl ParquetSource {
-    /// Where the files break the promise of `schema`.
+    /// Deviations of the files from `schema`.
     fn broken_promises(&self, found: &Schema) -> Vec<Problem> {
         let promised = self.schema.iter().flatten();
         promised
@@ -55,7 +57,7 @@ impl ParquetSource {
                     None => Some(Problem::unknown_column(name, found).at("schema")),
                     Some(column) if column.data_type != promised => {
                         let message = format!("the column `{name}` is {}, not {promised}", column.data_type);
-                        Some(Problem::new("bad-source", message).at("schema"))
+                        Some(Problem::new(Code::BadSource, message).at("schema"))
                     }
                     Some(_) => None,
                 }
@@ -80,7 +82,6 @@ impl Describe for ParquetSource {
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
     const PORTS: &'static [Port] = &[];
-    const CACHE_IGNORE: &'static [&'static str] = &["path", "splits", "schema"];
     const EXAMPLE: &'static str =
         "op: ParquetSource\nwith: { splits: { train: data/train.parquet, valid: data/valid.parquet } }\n";
 
@@ -158,7 +159,7 @@ mod tests {
             offline: false,
         };
         let problems = source.output_type(&Inputs(Vec::new()), &context).unwrap_err();
-        assert_eq!(problems[0].code, "bad-source");
+        assert_eq!(problems[0].code, Code::BadSource);
         assert_eq!(
             ParquetSource {
                 path: None,
@@ -168,7 +169,7 @@ mod tests {
             }
             .check()[0]
                 .code,
-            "missing-key"
+            Code::MissingKey
         );
     }
 

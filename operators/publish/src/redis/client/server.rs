@@ -1,4 +1,4 @@
-//! A server, a cluster or the master that sentinels name: commands that survive broken connections.
+//! Server: one process, a cluster, or the master that sentinels name; requests survive broken connections.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,226 +7,211 @@ use std::time::{Duration, Instant};
 use redis::{FromRedisValue, Pipeline, Value};
 use tokio::sync::RwLock;
 
-use crate::redis::client::cluster_layout::{Layout, masters};
-use crate::redis::client::connection::{Failure, Node, Security, check};
-use crate::redis::config::address::{Address, Shape};
-use towline_api::{OperatorError, Result};
+use crate::redis::client::client_error::{ClientError, check_reply, check_retryable, reply_as};
+use crate::redis::client::connector::Connector;
+use crate::redis::client::node::Node;
+use crate::redis::client::node_map::{NodeMap, discover};
+use crate::redis::config::address::{Address, Topology};
 
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MIN_BACKOFF: Duration = Duration::from_millis(20);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Where to write, and how patiently.
+/// Server, cluster or Sentinel-managed master, with retries.
 pub(crate) struct Server {
     address: Address,
-    security: Security,
+    connector: Connector,
     database: i64,
     connections: usize,
-    /// How long to try again after a connection broke.
-    patience: Duration,
-    layout: RwLock<Layout>,
+    retry_timeout: Duration,
+    nodes: RwLock<NodeMap>,
 }
 
-/// One or more keys, by the node that holds them.
-pub(crate) type Owners = BTreeMap<usize, Vec<usize>>;
+/// Indices of keys, grouped by the node that holds them.
+pub(crate) type KeysByNode = BTreeMap<usize, Vec<usize>>;
 
 impl Server {
-    /// Connects, and finds out where the keys are. A server that is not there is an error at once; one that is still
-    /// loading its data is waited for.
+    /// Connects and discovers the nodes. A server that is down is an error at once; one that is loading its data is retried.
     pub(crate) async fn open(
         address: Address,
-        security: Security,
+        connector: Connector,
         database: i64,
         connections: usize,
-        patience: Duration,
-    ) -> Result<Self, Failure> {
+        retry_timeout: Duration,
+    ) -> Result<Self, ClientError> {
         let server = Server {
             address,
-            security,
+            connector,
             database,
             connections,
-            patience,
-            layout: RwLock::new(Layout {
-                nodes: Vec::new(),
-                slots: None,
-                version: 0,
-            }),
+            retry_timeout,
+            nodes: RwLock::default(),
         };
         let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = MIN_BACKOFF;
         loop {
-            match server.greet().await {
-                Err(Failure::Loading) if started.elapsed() < patience => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+            match server.ping_all().await {
+                Err(ClientError::Loading) if started.elapsed() < retry_timeout => {
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(MAX_BACKOFF);
                 }
-                greeted => return greeted.map(|()| server),
+                result => return result.map(|()| server),
             }
         }
     }
 
-    /// Asks every node whether it takes commands: a server that wants a password accepts connections without one.
-    async fn greet(&self) -> Result<(), Failure> {
-        self.look(0).await?;
-        for node in &self.layout.read().await.nodes {
+    /// Sends `PING` to every node: a server that requires a password accepts connections without one.
+    async fn ping_all(&self) -> Result<(), ClientError> {
+        self.refresh_nodes(0).await?;
+        for node in &self.nodes.read().await.nodes {
             let mut ping = Pipeline::new();
             ping.cmd("PING");
-            let answers = node.ask(&self.security, &ping).await?;
-            answers.iter().try_for_each(check)?;
+            let replies = node.request(&self.connector, &ping).await?;
+            replies.iter().try_for_each(check_reply)?;
         }
         Ok(())
     }
 
-    /// The same server, and another of its databases.
-    pub(crate) async fn beside(&self, database: i64) -> Result<Self, Failure> {
-        let (address, security) = (self.address.clone(), self.security.clone());
-        Server::open(address, security, database, 1, self.patience).await
+    /// Opens another database of the same server.
+    pub(crate) async fn other_database(&self, database: i64) -> Result<Self, ClientError> {
+        let (address, connector) = (self.address.clone(), self.connector.clone());
+        Server::open(address, connector, database, 1, self.retry_timeout).await
     }
 
-    /// The database of the server.
+    /// Number of the database.
     pub(crate) fn database(&self) -> i64 {
         self.database
     }
 
-    /// Whether the keys are spread over several nodes.
+    /// Whether it is a cluster.
     pub(crate) fn is_cluster(&self) -> bool {
-        self.address.shape == Shape::Cluster
+        self.address.topology == Topology::Cluster
     }
 
-    /// What tells the processes from others, in a fixed order.
-    pub(crate) async fn processes(&self) -> Vec<String> {
+    /// `run_id`s of all processes, sorted.
+    pub(crate) async fn process_ids(&self) -> Vec<String> {
         let mut processes = Vec::new();
-        for node in &self.layout.read().await.nodes {
-            processes.extend(node.process().await);
+        for node in &self.nodes.read().await.nodes {
+            processes.extend(node.process_id().await);
         }
         processes.sort();
         processes
     }
 
-    /// How many nodes hold keys.
-    pub(crate) async fn nodes(&self) -> usize {
-        self.layout.read().await.nodes.len()
+    async fn node_count(&self) -> usize {
+        self.nodes.read().await.nodes.len()
     }
 
-    /// The places of keys in `keys`, by the node that holds them.
-    pub(crate) async fn owners<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Owners {
-        let layout = self.layout.read().await;
-        let mut owners = Owners::new();
-        if layout.slots.is_none() {
-            let all: Vec<usize> = (0..keys.count()).collect();
-            if !all.is_empty() {
-                owners.insert(0, all);
-            }
-            return owners;
+    /// Groups the indices of keys by the node that holds them.
+    pub(crate) async fn group_by_node<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> KeysByNode {
+        let nodes = self.nodes.read().await;
+        let mut groups = KeysByNode::new();
+        for (index, key) in keys.enumerate() {
+            groups.entry(nodes.owner(key)).or_default().push(index);
         }
-        for (place, key) in keys.enumerate() {
-            owners.entry(layout.owner(key)).or_default().push(place);
-        }
-        owners
+        groups
     }
 
-    /// Sends documents to the node at a place once; answers that ask to come again are failures.
-    pub(crate) async fn try_send(&self, node: usize, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
-        passed_on(self.node(node).await?.send(&self.security, pipeline).await?)
+    /// Sends documents to a node, without retries; replies that ask to retry are errors.
+    pub(crate) async fn send_once(&self, node: usize, pipeline: &Pipeline) -> Result<Vec<Value>, ClientError> {
+        check_retryable(self.node(node).await?.send(&self.connector, pipeline).await?)
     }
 
-    /// The same with a few commands that do not wait for documents.
-    async fn try_ask(&self, node: usize, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
-        passed_on(self.node(node).await?.ask(&self.security, pipeline).await?)
+    async fn request_once(&self, node: usize, pipeline: &Pipeline) -> Result<Vec<Value>, ClientError> {
+        let replies = check_retryable(self.node(node).await?.request(&self.connector, pipeline).await?)?;
+        replies.iter().try_for_each(check_reply)?;
+        Ok(replies)
     }
 
-    async fn node(&self, place: usize) -> Result<Arc<Node>, Failure> {
-        let node = self.layout.read().await.nodes.get(place).cloned();
-        node.ok_or_else(|| Failure::Moved("the nodes of the cluster have changed".to_owned()))
+    async fn node(&self, index: usize) -> Result<Arc<Node>, ClientError> {
+        let node = self.nodes.read().await.nodes.get(index).cloned();
+        node.ok_or_else(|| ClientError::TopologyChanged("the nodes of the cluster have changed".to_owned()))
     }
 
-    /// Waits until everything that was sent is executed, also what nobody waits for any more.
-    pub(crate) async fn settle(&self) -> Result<(), Failure> {
-        self.patiently(async || {
-            for place in 0..self.nodes().await {
-                self.node(place).await?.settle(&self.security).await?;
+    /// Waits until everything that was sent is executed, including requests whose callers were cancelled.
+    pub(crate) async fn drain(&self) -> Result<(), ClientError> {
+        self.with_retry(async || {
+            for index in 0..self.node_count().await {
+                self.node(index).await?.drain(&self.connector).await?;
             }
             Ok(())
         })
         .await
     }
 
-    /// Does `work` again and again while it fails for reasons that pass.
-    pub(crate) async fn patiently<T>(&self, mut work: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    /// Retries `work` with exponential backoff while its errors are retryable.
+    pub(crate) async fn with_retry<T>(
+        &self,
+        mut work: impl AsyncFnMut() -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = MIN_BACKOFF;
         loop {
-            let version = self.layout.read().await.version;
-            let failed = match work().await {
-                Err(failed @ (Failure::Passing(_) | Failure::Loading | Failure::Moved(_))) => failed,
+            let version = self.nodes.read().await.version;
+            let error = match work().await {
+                Err(error) if error.is_retryable() => error,
                 result => return result,
             };
-            if started.elapsed() > self.patience {
-                return Err(failed);
+            if started.elapsed() > self.retry_timeout {
+                return Err(error);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-            let moved = matches!(failed, Failure::Moved(_)) || self.address.shape != Shape::Single;
-            if moved {
-                match self.look(version).await {
-                    Err(Failure::Passing(_) | Failure::Loading | Failure::Moved(_)) | Ok(()) => {}
-                    Err(other) => return Err(other),
-                }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+            let may_have_moved =
+                matches!(error, ClientError::TopologyChanged(_)) || self.address.topology != Topology::Single;
+            if may_have_moved
+                && let Err(error) = self.refresh_nodes(version).await
+                && !error.is_retryable()
+            {
+                return Err(error);
             }
         }
     }
 
-    /// Sends commands about one key (or about none) and waits for their answers; errors among them are errors. They must be
-    /// such that it does no harm to execute them twice.
-    pub(crate) async fn ask(&self, key: Option<&[u8]>, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
-        self.patiently(async || {
-            let node = match key {
-                Some(key) => self.layout.read().await.owner(key),
-                None => 0,
-            };
-            let answers = self.try_ask(node, pipeline).await?;
-            answers.iter().try_for_each(check)?;
-            Ok(answers)
-        })
-        .await
-    }
-
-    /// The same for one command, with its answer as a value of some type.
-    pub(crate) async fn one<T: FromRedisValue>(&self, key: Option<&[u8]>, command: redis::Cmd) -> Result<T, Failure> {
+    /// Sends one command about `key` (or about no key), with retries; the command must be idempotent.
+    pub(crate) async fn query<T: FromRedisValue>(
+        &self,
+        key: Option<&[u8]>,
+        command: redis::Cmd,
+    ) -> Result<T, ClientError> {
         let mut pipeline = Pipeline::new();
         pipeline.add_command(command);
-        let answer = self.ask(key, &pipeline).await?.pop().unwrap_or_default();
-        value(answer)
+        let mut replies = self
+            .with_retry(async || {
+                let node = match key {
+                    Some(key) => self.nodes.read().await.owner(key),
+                    None => 0,
+                };
+                self.request_once(node, &pipeline).await
+            })
+            .await?;
+        reply_as(replies.pop().unwrap_or_default())
     }
 
-    /// The answers of all nodes to a command.
-    pub(crate) async fn all<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<Vec<T>, Failure> {
-        let mut answers = Vec::new();
-        for node in 0..self.nodes().await {
-            let mut pipeline = Pipeline::new();
-            pipeline.add_command(command.clone());
-            let mut answer = self
-                .patiently(async || {
-                    let answers = self.try_ask(node, &pipeline).await?;
-                    answers.iter().try_for_each(check)?;
-                    Ok(answers)
-                })
+    /// Sends one command to every node, with retries.
+    pub(crate) async fn query_all_nodes<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<Vec<T>, ClientError> {
+        let mut pipeline = Pipeline::new();
+        pipeline.add_command(command.clone());
+        let mut replies = Vec::new();
+        for node in 0..self.node_count().await {
+            let mut reply = self
+                .with_retry(async || self.request_once(node, &pipeline).await)
                 .await?;
-            answers.push(value(answer.pop().unwrap_or_default())?);
+            replies.push(reply_as(reply.pop().unwrap_or_default())?);
         }
-        Ok(answers)
+        Ok(replies)
     }
 
-    /// Looks where the keys are, unless somebody has looked since `version`. A process that was not known is an error: it
-    /// may lack what was written before.
-    async fn look(&self, version: u64) -> Result<(), Failure> {
-        let mut layout = self.layout.write().await;
-        if layout.version != version {
+    /// Discovers the nodes again, unless a concurrent caller has done so since `version`. An unknown node is an error: it may
+    /// lack acknowledged writes.
+    async fn refresh_nodes(&self, version: u64) -> Result<(), ClientError> {
+        let mut current = self.nodes.write().await;
+        if current.version != version {
             return Ok(());
         }
-        let first = layout.nodes.is_empty();
-        let (masters, slots) = masters(&self.address, &self.security).await?;
+        let first = current.nodes.is_empty();
+        let (masters, slots) = discover(&self.address, &self.connector).await?;
         let mut known: HashMap<String, Arc<Node>> = HashMap::new();
-        for node in &layout.nodes {
+        for node in &current.nodes {
             known.insert(node.address(), Arc::clone(node));
         }
         let mut nodes = Vec::new();
@@ -234,39 +219,19 @@ impl Server {
             let address = master.addr().to_string();
             match known.remove(&address) {
                 Some(node) => nodes.push(node),
-                None if first => nodes.push(Arc::new(Node::new(master, self.database, self.connections, None))),
+                None if first => nodes.push(Arc::new(Node::new(master, self.database, self.connections))),
                 None => {
-                    return Err(Failure::Restarted(format!(
-                        "{address} has taken over; what was written to the server before it is not there for sure"
+                    return Err(ClientError::ServerReplaced(format!(
+                        "{address} is a new master and may lack what was written to the one before"
                     )));
                 }
             }
         }
-        *layout = Layout {
+        *current = NodeMap {
             nodes,
             slots,
             version: version + 1,
         };
         Ok(())
     }
-}
-
-/// The answers, unless one of them asks to come again. Other errors are answers to single commands, which who asked looks at.
-fn passed_on(answers: Vec<Value>) -> Result<Vec<Value>, Failure> {
-    for answer in &answers {
-        if let Err(failure @ (Failure::Passing(_) | Failure::Loading | Failure::Moved(_))) = check(answer) {
-            return Err(failure);
-        }
-    }
-    Ok(answers)
-}
-
-/// The answer as a value of some type.
-pub(crate) fn value<T: FromRedisValue>(answer: Value) -> Result<T, Failure> {
-    check(&answer)?;
-    redis::from_redis_value::<T>(answer).map_err(|error| {
-        Failure::Final(OperatorError::Server(format!(
-            "the server answers something unexpected ({error})"
-        )))
-    })
 }

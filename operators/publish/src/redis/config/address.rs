@@ -1,4 +1,4 @@
-//! Addresses of servers: shown without their credentials, opened with them.
+//! Addresses of servers: parsed, redacted, with their secrets revealed.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -9,55 +9,55 @@ use serde::Serializer;
 use towline_api::Result;
 use towline_api::secret::reveal;
 
-/// The word for the store in a file.
+/// Value of `url` for the embedded store.
 pub(crate) const EMBEDDED: &str = "embedded";
 
-/// What stands behind an address.
+/// Deployment behind an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// One server, over TCP, TLS or a socket of the system.
+pub(crate) enum Topology {
+    /// One server, over TCP, TLS or a Unix socket.
     Single,
-    /// Sentinels that know which server is the master of this service.
+    /// Sentinels, which name the master of a service.
     Sentinel { service: String },
-    /// A cluster; any of its nodes knows the others.
+    /// Cluster; any node tells of the others.
     Cluster,
 }
 
-/// An address, read.
+/// Parsed address.
 #[derive(Clone)]
 pub(crate) struct Address {
-    pub(crate) shape: Shape,
-    /// The server, or the sentinels or nodes to ask first; all with the credentials of the data.
+    pub(crate) topology: Topology,
+    /// The server, or the sentinels or cluster nodes to ask first; all with the credentials for the data.
     pub(crate) seeds: Vec<ConnectionInfo>,
     pub(crate) database: i64,
 }
 
-/// The schemes with what they stand for: the scheme of one node, and the shape.
-const SCHEMES: [(&str, &str, Shape); 9] = [
-    ("redis://", "redis://", Shape::Single),
-    ("rediss://", "rediss://", Shape::Single),
-    ("unix://", "unix://", Shape::Single),
-    ("redis+unix://", "redis+unix://", Shape::Single),
+/// Schemes, each with the scheme of one node and the topology.
+const SCHEMES: [(&str, &str, Topology); 9] = [
+    ("redis://", "redis://", Topology::Single),
+    ("rediss://", "rediss://", Topology::Single),
+    ("unix://", "unix://", Topology::Single),
+    ("redis+unix://", "redis+unix://", Topology::Single),
     (
         "redis+sentinel://",
         "redis://",
-        Shape::Sentinel { service: String::new() },
+        Topology::Sentinel { service: String::new() },
     ),
     (
         "rediss+sentinel://",
         "rediss://",
-        Shape::Sentinel { service: String::new() },
+        Topology::Sentinel { service: String::new() },
     ),
-    ("redis+cluster://", "redis://", Shape::Cluster),
-    ("rediss+cluster://", "rediss://", Shape::Cluster),
-    ("${secret.", "", Shape::Single),
+    ("redis+cluster://", "redis://", Topology::Cluster),
+    ("rediss+cluster://", "rediss://", Topology::Cluster),
+    ("${secret.", "", Topology::Single),
 ];
 
-/// What an address stands for, as far as its beginning says it; `None` if it is none. Of an address that is a secret as a
-/// whole nothing is known.
-pub(crate) fn shape(url: &str) -> Option<Shape> {
+/// Topology that the scheme of an address names; `None` if the scheme is unknown. An address that is a secret as a whole
+/// counts as a single server.
+pub(crate) fn topology(url: &str) -> Option<Topology> {
     let found = SCHEMES.into_iter().find(|(scheme, ..)| url.starts_with(scheme));
-    found.map(|(_, _, shape)| shape)
+    found.map(|(_, _, topology)| topology)
 }
 
 /// Whether the address asks for TLS.
@@ -65,21 +65,21 @@ pub(crate) fn is_tls(url: &str) -> bool {
     url.starts_with("rediss")
 }
 
-/// Reads an address whose secrets are revealed. The error is a sentence that does not repeat it.
-pub(crate) fn read(url: &str) -> Result<Address, String> {
+/// Parses an address whose secrets are revealed. The error does not quote it.
+pub(crate) fn parse(url: &str) -> Result<Address, String> {
     const ONE: &str = "the address is not valid; it should look like `redis://:password@host:6379/0`, with special \
                        characters in the password escaped (`%40` for `@`)";
     const MANY: &str = "the address is not valid; it should look like `redis+sentinel://host:26379,other:26379/service/0` \
                         or `redis+cluster://host:6379,other:6379`";
-    let known = |(scheme, ..): &(&str, &str, Shape)| !scheme.starts_with('$') && url.starts_with(scheme);
-    let Some((_, node, shape)) = SCHEMES.into_iter().find(known) else {
+    let known = |(scheme, ..): &(&str, &str, Topology)| !scheme.starts_with('$') && url.starts_with(scheme);
+    let Some((_, node, topology)) = SCHEMES.into_iter().find(known) else {
         return Err(ONE.to_owned());
     };
-    if shape == Shape::Single {
+    if topology == Topology::Single {
         let seed = url.into_connection_info().map_err(|_| ONE.to_owned())?;
         let database = seed.redis_settings().db();
         return Ok(Address {
-            shape: Shape::Single,
+            topology: Topology::Single,
             seeds: vec![seed],
             database,
         });
@@ -87,7 +87,7 @@ pub(crate) fn read(url: &str) -> Result<Address, String> {
     let (_, credentials, rest) = parts(url);
     let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
     let credentials = credentials.map_or_else(String::new, |credentials| format!("{credentials}@"));
-    let default_port = if shape == Shape::Cluster { 6379 } else { 26379 };
+    let default_port = if topology == Topology::Cluster { 6379 } else { 26379 };
     let seed = |host: &str| {
         let port = if host
             .rsplit_once(':')
@@ -101,9 +101,9 @@ pub(crate) fn read(url: &str) -> Result<Address, String> {
         seed.into_connection_info().map_err(|_| MANY.to_owned())
     };
     let seeds = hosts.split(',').map(seed).collect::<Result<Vec<_>, _>>()?;
-    let (shape, database) = match shape {
-        Shape::Cluster if path.is_empty() || path == "0" => (Shape::Cluster, 0),
-        Shape::Cluster => return Err("a cluster has no databases; leave out the number".to_owned()),
+    let (topology, database) = match topology {
+        Topology::Cluster if path.is_empty() || path == "0" => (Topology::Cluster, 0),
+        Topology::Cluster => return Err("a cluster has no databases; leave out the number".to_owned()),
         _ => {
             let (service, database) = path.split_once('/').unwrap_or((path, "0"));
             let database = database.parse().map_err(|_| MANY.to_owned())?;
@@ -111,13 +111,17 @@ pub(crate) fn read(url: &str) -> Result<Address, String> {
                 return Err(MANY.to_owned());
             }
             let service = service.to_owned();
-            (Shape::Sentinel { service }, database)
+            (Topology::Sentinel { service }, database)
         }
     };
-    Ok(Address { shape, seeds, database })
+    Ok(Address {
+        topology,
+        seeds,
+        database,
+    })
 }
 
-/// The address with `***` in place of user and password: for people, receipts and cache keys. Secrets in the rest stay
+/// The address with `***` in place of user and password, for messages, receipts and cache keys. Secrets elsewhere in it stay
 /// unread.
 pub(crate) fn redacted(url: &str) -> String {
     match parts(url) {
@@ -126,23 +130,23 @@ pub(crate) fn redacted(url: &str) -> String {
     }
 }
 
-/// The server that an address leads to, without its credentials, written the same however the address is, and its
-/// database. `None` where a secret keeps that unknown.
-pub(crate) fn place(url: &str) -> Option<(String, i64)> {
+/// Normalised name of the server without credentials, equal for all spellings of an address, and its database. `None` if it
+/// depends on a secret.
+pub(crate) fn server_identity(url: &str) -> Option<(String, i64)> {
     let (scheme, _, rest) = parts(url);
-    let address = read(&format!("{scheme}{rest}")).ok()?;
+    let address = parse(&format!("{scheme}{rest}")).ok()?;
     let mut hosts: Vec<String> = address.seeds.iter().map(|seed| host(seed.addr())).collect();
     hosts.sort();
     let hosts = hosts.join(",");
-    let server = match &address.shape {
-        Shape::Single => hosts,
-        Shape::Sentinel { service } => format!("{hosts}/{service}"),
-        Shape::Cluster => format!("the cluster {hosts}"),
+    let server = match &address.topology {
+        Topology::Single => hosts,
+        Topology::Sentinel { service } => format!("{hosts}/{service}"),
+        Topology::Cluster => format!("the cluster {hosts}"),
     };
     Some((server, address.database))
 }
 
-/// A host with its port; that of this machine has one name.
+/// Host and port; all names of this machine become `localhost`.
 fn host(address: &ConnectionAddr) -> String {
     match address {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
@@ -155,8 +159,8 @@ fn host(address: &ConnectionAddr) -> String {
     }
 }
 
-/// The address with its secrets, ready to connect. A secret in place of the user or the password is taken as it is,
-/// whatever characters it has; all else must be escaped as in every URL.
+/// The address with its secrets revealed. A secret in place of the user or the password is escaped here; everything else must
+/// be escaped as in any URL.
 pub(crate) fn revealed(url: &str) -> Result<String> {
     let (scheme, Some(credentials), rest) = parts(url) else {
         return reveal(url);
@@ -168,12 +172,12 @@ pub(crate) fn revealed(url: &str) -> Result<String> {
     Ok(format!("{scheme}{credentials}@{}", reveal(rest)?))
 }
 
-/// For serde: the cache key of a sink must not hold a password.
+/// For serde: keeps passwords out of cache keys.
 pub(crate) fn serialize<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&redacted(url))
 }
 
-/// For serde: a password is shown only where it is the name of a secret.
+/// For serde: a password is shown only if it is a reference to a secret.
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
 pub(crate) fn serialize_password<S: Serializer>(password: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     let is_name = |password: &&String| password.starts_with("${secret.") && password.ends_with('}');
@@ -181,8 +185,8 @@ pub(crate) fn serialize_password<S: Serializer>(password: &Option<String>, seria
     serializer.serialize_str(shown.map_or("***", String::as_str))
 }
 
-/// Scheme with `://`, credentials without their `@`, and the rest. The last `@` ends the credentials, so that a
-/// password with an unescaped `@` is not taken for a host and shown.
+/// Scheme with `://`, credentials without their `@`, and the rest. The last `@` ends the credentials, so that a password with
+/// an unescaped `@` is not taken for a host and shown.
 fn parts(url: &str) -> (&str, Option<&str>, &str) {
     let start = url.find("://").map_or(0, |at| at + 3);
     let (scheme, rest) = url.split_at(start);
@@ -223,11 +227,11 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_is_behind_an_address() {
-        let address = read("redis+sentinel://me:pa%40ss@a,b:27000/main/3").unwrap();
+    fn parses_every_topology() {
+        let address = parse("redis+sentinel://me:pa%40ss@a,b:27000/main/3").unwrap();
         assert_eq!(
-            address.shape,
-            Shape::Sentinel {
+            address.topology,
+            Topology::Sentinel {
                 service: "main".to_owned()
             }
         );
@@ -235,9 +239,9 @@ mod tests {
         let shown: Vec<String> = address.seeds.iter().map(|seed| seed.addr().to_string()).collect();
         assert_eq!(shown, ["a:26379", "b:27000"]);
         assert_eq!(address.seeds[1].redis_settings().password(), Some("pa@ss"));
-        let cluster = read("rediss+cluster://a,b:7001").unwrap();
-        assert_eq!((cluster.shape, cluster.seeds.len()), (Shape::Cluster, 2));
-        assert_eq!(read("redis://h:1/4").unwrap().database, 4);
+        let cluster = parse("rediss+cluster://a,b:7001").unwrap();
+        assert_eq!((cluster.topology, cluster.seeds.len()), (Topology::Cluster, 2));
+        assert_eq!(parse("redis://h:1/4").unwrap().database, 4);
         for wrong in [
             "redis+sentinel://a",
             "redis+cluster://a/3",
@@ -245,14 +249,14 @@ mod tests {
             "redis://a:port",
             "${secret.X}",
         ] {
-            assert!(read(wrong).is_err(), "{wrong}");
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(shape("${secret.X}"), Some(Shape::Single));
-        assert_eq!(shape("http://x"), None);
+        assert_eq!(topology("${secret.X}"), Some(Topology::Single));
+        assert_eq!(topology("http://x"), None);
     }
 
     #[test]
-    fn one_place_has_one_name() {
+    fn spellings_of_one_server_are_equal() {
         let here = Some(("localhost:6379".to_owned(), 0));
         for url in [
             "redis://localhost",
@@ -260,12 +264,18 @@ mod tests {
             "redis://[::1]/0",
             "redis://me:${secret.X}@LOCALHOST:6379/0",
         ] {
-            assert_eq!(place(url), here, "{url}");
+            assert_eq!(server_identity(url), here, "{url}");
         }
-        assert_eq!(place("redis://cache:1/3"), Some(("cache:1".to_owned(), 3)));
-        assert_eq!(place("redis+cluster://b,a"), place("redis+cluster://a:6379,b:6379"));
-        assert_ne!(place("redis+sentinel://a/x"), place("redis+sentinel://a/y"));
-        assert_eq!(place("${secret.URL}"), None);
+        assert_eq!(server_identity("redis://cache:1/3"), Some(("cache:1".to_owned(), 3)));
+        assert_eq!(
+            server_identity("redis+cluster://b,a"),
+            server_identity("redis+cluster://a:6379,b:6379")
+        );
+        assert_ne!(
+            server_identity("redis+sentinel://a/x"),
+            server_identity("redis+sentinel://a/y")
+        );
+        assert_eq!(server_identity("${secret.URL}"), None);
     }
 
     #[test]
@@ -275,7 +285,7 @@ mod tests {
         assert_eq!(url, "redis://u%40:towline%2Dpublish@host/0");
         assert_eq!(
             revealed("redis://${secret.CARGO_PKG_NAME}").unwrap(),
-            "redis://towline-operators"
+            "redis://towline-publish"
         );
     }
 }

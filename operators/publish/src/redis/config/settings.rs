@@ -1,26 +1,26 @@
-//! The parameters of publishing that are choices, each with its words.
+//! Enumerated parameters of the sinks.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::documents::Form;
+use crate::batch::document_format::DocumentFormat;
 
-/// What a key holds in the server.
+/// Type of the value under each key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Encoding {
-    /// A document of RedisJSON where the server has that module, else a string of the same bytes.
+    /// RedisJSON document if the server has that module, else a string of the same bytes.
     #[default]
     Auto,
-    /// A document of RedisJSON (`JSON.SET`); a server without the module is an error.
+    /// RedisJSON document (`JSON.SET`); a server without the module is an error.
     Json,
-    /// A string of JSON.
+    /// JSON string.
     String,
-    /// A hash with a field per column of the input, for tables of features; no lists of recommendations are needed then.
+    /// Hash with a field per column of the input, for feature tables; the input needs no lists of recommendations then.
     Hash,
 }
 
-/// What a document holds.
+/// Content of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Document {
@@ -33,9 +33,36 @@ pub enum Document {
     Items,
 }
 
+impl Document {
+    /// Format of the documents with an encoding.
+    pub(crate) fn format(self, encoding: Encoding) -> DocumentFormat {
+        match (encoding, self) {
+            (Encoding::Hash, _) => DocumentFormat::Fields,
+            (_, Document::Ids) => DocumentFormat::Ids,
+            (_, Document::IdsAndScores) => DocumentFormat::IdsAndScores,
+            (_, Document::Items) => DocumentFormat::Items,
+        }
+    }
+}
+
+/// Publish mode: how a new generation replaces the previous one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Publish {
+    /// In place, key by key: readers may see a mix of both generations meanwhile. Only changed documents are written.
+    #[default]
+    Overwrite,
+    /// Into a staging database that is then swapped with the published one atomically (`SWAPDB`). Both databases must hold
+    /// nothing but the sink's keys. Not for clusters.
+    Swap,
+    /// Under versioned keys (`RECS:7:{USER:42}`); `RECS:CURRENT` is the number of the published generation. For clusters and
+    /// shared databases; readers get the number first, or call the function `recs_get`.
+    Pointer,
+}
+
 impl Publish {
-    /// The word for it.
-    pub(crate) fn word(self) -> &'static str {
+    /// Name in parameters and metadata.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Publish::Overwrite => "overwrite",
             Publish::Swap => "swap",
@@ -44,90 +71,85 @@ impl Publish {
     }
 }
 
-impl Document {
-    pub(crate) fn form(self, encoding: Encoding) -> Form {
-        match (encoding, self) {
-            (Encoding::Hash, _) => Form::Fields,
-            (_, Document::Ids) => Form::Ids,
-            (_, Document::IdsAndScores) => Form::IdsAndScores,
-            (_, Document::Items) => Form::Items,
-        }
-    }
-}
-
-/// How a new generation takes the place of the one before.
+/// Handling of stale keys: keys of users that the new generation does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Publish {
-    /// Key by key, in place: readers may see keys of both while it goes on. Only what has changed is written.
-    #[default]
-    Overwrite,
-    /// Into a second database of the server that then changes places with the first in one step (`SWAPDB`). Both
-    /// databases must be the sink's own. Not for clusters.
-    Swap,
-    /// Under keys of its own (`RECS:7:{USER:42}`), and `RECS:CURRENT` says which generation counts. For clusters and
-    /// shared databases; readers take the number first, or ask the function `recs_get`.
-    Pointer,
-}
-
-/// What happens to keys of users that the new generation does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Stale {
-    /// They are removed, if an earlier generation has written them.
+pub enum StaleKeys {
+    /// Remove them, if an earlier generation has written them.
     #[default]
     Remove,
-    /// They stay, for good.
+    /// Keep them, permanently.
     Keep,
 }
 
-/// What a generation must be like to take the place of the one before. Where it is not, nothing is published.
+/// Publish gates: conditions that a generation must meet; otherwise nothing is published.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gates {
-    /// At least so many keys, as in `min_keys: 1000`.
+    /// Minimum number of keys, as in `min_keys: 1000`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub min_keys: Option<u64>,
-    /// At least this share of the rows of the input becomes a key with at least one recommendation, as in
+    /// Minimum coverage: share of the input's rows that become a key with at least one recommendation, as in
     /// `min_coverage: 0.95`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub min_coverage: Option<f64>,
-    /// How much may change against what is published now, as in `max_change: { users: 0.2, by: 0.5 }`.
+    /// Maximum change against the published generation, as in `max_change: { users: 0.2, by: 0.5 }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_change: Option<MaxChange>,
 }
 
-/// How much may change from one generation to the next.
+/// Maximum change between generations.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaxChange {
-    /// The largest share of the users who are published now whose list may change by more than `by` or who may be gone, as
-    /// in `users: 0.2`.
+    /// Maximum share of the published users whose list changes by more than `by` or who are removed, as in `users: 0.2`.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub users: f64,
-    /// How large a change counts: the share of a list's items that the other one does not have, as in `by: 0.5`.
+    /// Threshold for a changed list: share of its items that are not in the other list, as in `by: 0.5`.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub by: f64,
 }
 
-/// How keys are written.
+/// Type of the values in the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stored {
+pub(crate) enum ValueType {
     String,
     Json,
     Hash,
 }
 
-impl Stored {
-    /// The word in `RECS:META`.
-    pub(crate) fn word(self) -> &'static str {
+impl ValueType {
+    /// Name in `RECS:META`.
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Stored::String => "string",
-            Stored::Json => "json",
-            Stored::Hash => "hash",
+            ValueType::String => "string",
+            ValueType::Json => "json",
+            ValueType::Hash => "hash",
         }
     }
+
+    /// Command that reads a value.
+    pub(crate) fn read_command(self) -> &'static str {
+        match self {
+            ValueType::String => "GET",
+            ValueType::Json => "JSON.GET",
+            ValueType::Hash => "HGETALL",
+        }
+    }
+}
+
+/// Distance metric of vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Inner product, the score of Towline's models.
+    #[default]
+    Ip,
+    /// Cosine similarity.
+    Cosine,
+    /// Euclidean distance.
+    L2,
 }

@@ -1,100 +1,101 @@
-//! Whether a database holds only what the sink has written, which is what `swap` asks before it moves or empties one.
+//! Ownership: `publish: swap` moves and empties whole databases, so they must hold only keys that the sink has written.
 
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::batch::spill::{Earlier, Spill, stranger};
-use crate::key_pattern::KeyPattern;
-use crate::redis::client::connection::Failure;
+use crate::batch::key_pattern::KeyPattern;
+use crate::batch::spill::{PreviousKey, Spill, first_unknown_key};
+use crate::redis::client::client_error::ClientError;
 use crate::redis::client::server::Server;
-use crate::redis::keyspace::metadata_keys;
-use crate::redis::keyspace::metadata_keys::{Meta, Names};
-use crate::redis::publish::publisher::Publisher;
+use crate::redis::keyspace::generation_metadata::GenerationMetadata;
+use crate::redis::keyspace::namespace::Namespace;
 use towline_api::{Cancel, OperatorError};
 
-/// Keys that are asked for in one step.
-const STEP: usize = 1000;
+/// `COUNT` of each `SCAN`.
+const SCAN_COUNT: usize = 1000;
 
-/// What tells the sink's keys from those of others.
-pub(crate) struct Own<'a> {
-    pub(crate) names: &'a Names,
+/// Check that a database holds only the sink's own keys.
+pub(crate) struct OwnershipCheck<'a> {
     pub(crate) pattern: &'a KeyPattern,
-    /// Where keys are kept that do not fit into memory.
+    /// Folder for spilled keys.
     pub(crate) temp: &'a Path,
     pub(crate) cancel: &'a Cancel,
 }
 
-/// What a database holds, all of it the sink's own.
+/// Number of keys in a database, all of them the sink's own.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Held {
+pub(crate) struct OwnedKeys {
     /// All keys.
-    pub(crate) all: u64,
-    /// Those beside the keys.
-    pub(crate) beside: u64,
-    /// How many keys it could come to hold: another run may be loading it.
-    pub(crate) most: u64,
+    pub(crate) total: u64,
+    /// Metadata keys.
+    pub(crate) metadata: u64,
+    /// Upper bound while another run may be loading the database.
+    pub(crate) limit: u64,
 }
 
-impl<'a> Own<'a> {
-    pub(crate) fn of(publisher: &'a Publisher<'_>) -> Self {
-        Own {
-            names: publisher.names,
-            pattern: &publisher.manner.pattern,
-            temp: publisher.context.temp(),
-            cancel: &publisher.context.cancel,
-        }
-    }
-
-    /// Refuses a database that holds anything that the sink has not written. `meta` is what is said of the generation there.
-    pub(crate) async fn check(&self, server: &Server, meta: Option<&Meta>) -> Result<Held, Failure> {
-        // A database that was being loaded says itself how many keys it was to get.
-        let loading = metadata_keys::get(server, &self.names.owner()).await?;
+impl OwnershipCheck<'_> {
+    /// Refuses a database with a key that the sink has not written. `metadata` is that of the generation in it.
+    pub(crate) async fn check(
+        &self,
+        namespace: Namespace<'_>,
+        metadata: Option<&GenerationMetadata>,
+    ) -> Result<OwnedKeys, ClientError> {
+        let Namespace { server, keys } = namespace;
+        // A database that was being loaded has no metadata yet, but the number of keys that are to come.
+        let loading = server.get(&keys.owner()).await?;
         let loading = loading.map(|keys| keys.parse().unwrap_or(0));
-        let written: Option<u64> = meta.map(|meta| meta.rows).or(loading);
-        let paired = metadata_keys::get(server, &self.names.staging()).await?.is_some();
-        let all = size(server).await?;
-        let (beside, found) = self.scan(server, written.is_some() || paired).await?;
-        // Looked at afterwards: who is loading records a key before it writes it.
+        let written: Option<u64> = metadata.map(|metadata| metadata.rows).or(loading);
+        let paired = server.get(&keys.staging()).await?.is_some();
+        let total = server.key_count().await?;
+        let (metadata, found) = self.scan(namespace, written.is_some() || paired).await?;
+        // Read after the scan: a run that is loading records a key before it writes it.
         let mut recorded = Spill::new(&self.temp.join("recorded"));
-        let generations = metadata_keys::generations(server, self.names).await?;
-        for generation in &generations {
-            let generation = (*generation.0, *generation.1);
-            metadata_keys::spill(server, self.names, generation, &mut recorded).await?;
+        let generations = namespace.generations().await?;
+        for (generation, records) in &generations {
+            namespace.spill_records((*generation, *records), &mut recorded).await?;
         }
-        if let Some(key) = stranger(&found.finish()?, &recorded.finish()?)? {
-            return Err(foreign(server, &not_written(&key)));
+        if let Some(key) = first_unknown_key(&found.finish()?, &recorded.finish()?)? {
+            return Err(foreign_key(server, &key));
         }
-        let records = beside.iter().filter(|name| self.names.is_record(name)).count() as u64;
-        let to_come = generations.values().sum::<u64>().saturating_sub(records);
-        let beside = beside.len() as u64;
-        Ok(Held {
-            all,
-            beside,
-            most: written.unwrap_or(0).saturating_add(beside).saturating_add(to_come),
+        let records = metadata.iter().filter(|name| keys.is_record(name)).count() as u64;
+        let pending_records = generations.values().sum::<u64>().saturating_sub(records);
+        let metadata = metadata.len() as u64;
+        Ok(OwnedKeys {
+            total,
+            metadata,
+            limit: written
+                .unwrap_or(0)
+                .saturating_add(metadata)
+                .saturating_add(pending_records),
         })
     }
 
-    /// The keys beside the keys, and those that fit the pattern; any other is an error.
-    async fn scan(&self, server: &Server, marked: bool) -> Result<(HashSet<Vec<u8>>, Spill<Earlier>), Failure> {
-        // SCAN may name a key twice.
-        let mut beside = HashSet::new();
+    /// Metadata keys, and keys that match the pattern; any other key is an error. A database that is not marked as the
+    /// sink's must be empty.
+    async fn scan(
+        &self,
+        Namespace { server, keys: own_keys }: Namespace<'_>,
+        marked: bool,
+    ) -> Result<(HashSet<Vec<u8>>, Spill<PreviousKey>), ClientError> {
+        // SCAN may return a key twice.
+        let mut metadata = HashSet::new();
         let mut found = Spill::new(&self.temp.join("found"));
         let mut cursor = 0_u64;
         loop {
             let mut command = redis::cmd("SCAN");
-            command.arg(cursor).arg("COUNT").arg(STEP);
-            let (next, keys): (u64, Vec<Vec<u8>>) = server.one(None, command).await?;
+            command.arg(cursor).arg("COUNT").arg(SCAN_COUNT);
+            let (next, keys): (u64, Vec<Vec<u8>>) = server.query(None, command).await?;
             for key in keys {
-                if marked && self.names.are(&key) {
-                    beside.insert(key);
-                } else if marked && self.pattern.fits(&key) {
-                    found.push(&Earlier::of(0, &key))?;
+                if marked && own_keys.contains(&key) {
+                    metadata.insert(key);
+                } else if marked && self.pattern.matches(&key) {
+                    found.push(&PreviousKey::of(0, &key))?;
                 } else {
-                    return Err(foreign(server, &not_written(&key)));
+                    return Err(foreign_key(server, &key));
                 }
             }
             if next == 0 {
-                return Ok((beside, found));
+                return Ok((metadata, found));
             }
             self.cancel.check()?;
             cursor = next;
@@ -102,24 +103,13 @@ impl<'a> Own<'a> {
     }
 }
 
-/// How many keys a database holds.
-pub(crate) async fn size(server: &Server) -> Result<u64, Failure> {
-    server.one(None, redis::cmd("DBSIZE")).await
-}
-
-fn not_written(key: &[u8]) -> String {
-    format!(
-        "a key that this sink has not written: `{}`",
-        String::from_utf8_lossy(key)
-    )
-}
-
-/// The error for a database that holds something of others.
-pub(crate) fn foreign(server: &Server, what: &str) -> Failure {
+/// Error for a database with a key of somebody else.
+fn foreign_key(server: &Server, key: &[u8]) -> ClientError {
     OperatorError::Server(format!(
-        "`publish: swap` moves whole databases, and database {} holds {what}; give it two databases of its own (`url`, \
-         `staging`), or use `publish: pointer`",
-        server.database()
+        "`publish: swap` moves whole databases, and database {} holds a key that this sink has not written: `{}`; give it \
+         two databases of its own (`url`, `staging`), or use `publish: pointer`",
+        server.database(),
+        String::from_utf8_lossy(key)
     ))
     .into()
 }

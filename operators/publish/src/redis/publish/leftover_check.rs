@@ -1,77 +1,69 @@
-//! What another way of publishing has left in the same place.
+//! Leftover check: refuses a change of the publish mode that would leave keys of the former mode behind.
 //!
-//! Each way keeps its books differently, and would take what another one wrote for nothing or for keys of its own: old keys
-//! would stay for good, or readers would go on with a generation that nobody renews. So the change is refused, and the error
-//! says what to remove. Only from `overwrite` to `swap` it needs no help: the whole database changes places.
+//! The modes record their keys differently, and would not see or would misread what another one wrote: old keys would stay
+//! forever, or readers would go on with a generation that is never renewed. The error says what to remove. Only the change
+//! from `overwrite` to `swap` needs no help: the whole database is swapped.
 
-use crate::redis::client::connection::Failure;
-use crate::redis::client::server::Server;
-use crate::redis::config::settings::{Publish, Stale};
-use crate::redis::keyspace::metadata_keys;
-use crate::redis::keyspace::metadata_keys::Names;
-use crate::redis::publish::publisher::Manner;
+use crate::redis::client::client_error::ClientError;
+use crate::redis::config::settings::{Publish, StaleKeys};
+use crate::redis::keyspace::namespace::Namespace;
+use crate::redis::publish::session::PublishSession;
 use towline_api::OperatorError;
 
-/// Refuses to publish where another way of publishing has left what this one cannot tidy up.
-pub(crate) async fn check(
-    server: &Server,
-    staging: Option<&Server>,
-    names: &Names,
-    manner: &Manner,
-) -> Result<(), Failure> {
-    let emptied = check_second(server, staging, names).await?;
-    check_live(server, names, manner).await?;
+/// Refuses to publish if another publish mode has left keys that this one cannot remove.
+pub(crate) async fn check(session: &PublishSession<'_>) -> Result<(), ClientError> {
+    let emptied = check_staging(session).await?;
+    check_published(session).await?;
     if emptied {
-        // The second database may become somebody else's.
-        metadata_keys::remove(server, &[names.staging()]).await?;
+        // The former staging database may become somebody else's.
+        let Namespace { server, keys } = session.namespace;
+        server.unlink(&[keys.staging()]).await?;
     }
     Ok(())
 }
 
-async fn check_live(server: &Server, names: &Names, manner: &Manner) -> Result<(), Failure> {
-    let now = manner.publish;
-    let refuse = |before: Publish, remedy: &str| -> Failure {
+async fn check_published(session: &PublishSession<'_>) -> Result<(), ClientError> {
+    let PublishSession { namespace, options, .. } = session;
+    let Namespace { server, keys } = namespace;
+    let (now, prefix) = (options.publish, &keys.0);
+    let refuse = |before: Publish, remedy: &str| -> ClientError {
         OperatorError::Server(format!(
-            "the namespace `{}` was published with `publish: {}` before, and `publish: {}` would leave those keys behind \
-             for good; {remedy}, or choose another `namespace`",
-            names.0,
-            before.word(),
-            now.word()
+            "the namespace `{prefix}` was published with `publish: {}` before, and `publish: {}` would leave those keys \
+             behind forever; {remedy}, or choose another `namespace`",
+            before.name(),
+            now.name()
         ))
         .into()
     };
-    let pointer = metadata_keys::get(server, &names.current()).await?.is_some();
+    let pointer = server.get(&keys.current()).await?.is_some();
     if now != Publish::Pointer && pointer {
         let remedy = format!(
-            "when no reader asks for `{}` any more, remove the keys that begin with `{}:`",
-            names.current(),
-            names.0
+            "when no reader asks for `{}` any more, remove the keys that begin with `{prefix}:`",
+            keys.current()
         );
         return Err(refuse(Publish::Pointer, &remedy));
     }
-    let live = metadata_keys::meta(server, &names.meta(None), &manner.key).await?;
-    let before = match live {
-        Some(live) => live.publish.unwrap_or_default(),
-        // Its first generation was begun, and never finished.
-        None if !pointer && !metadata_keys::generations(server, names).await?.is_empty() => Publish::Overwrite,
+    let published = namespace.metadata(None, &options.key).await?;
+    let before = match published {
+        Some(published) => published.publish.unwrap_or_default(),
+        // Its first generation was started and never finished.
+        None if !pointer && !namespace.generations().await?.is_empty() => Publish::Overwrite,
         None => return Ok(()),
     };
-    let database = server.database();
+    let flush = format!(
+        "empty database {}, which is the sink's own (`FLUSHDB`)",
+        server.database()
+    );
     match (before, now) {
-        (Publish::Swap, Publish::Overwrite) if manner.stale == Stale::Remove => {
-            let remedy = format!(
-                "empty database {database}, which is the sink's own (`FLUSHDB`), or say that they may stay (`stale: keep`)"
-            );
+        (Publish::Swap, Publish::Overwrite) if options.stale == StaleKeys::Remove => {
+            let remedy = format!("{flush}, or keep the old keys (`stale: keep`)");
             Err(refuse(before, &remedy))
         }
-        (Publish::Swap, Publish::Pointer) => {
-            let remedy = format!("empty database {database}, which is the sink's own (`FLUSHDB`)");
-            Err(refuse(before, &remedy))
-        }
+        (Publish::Swap, Publish::Pointer) => Err(refuse(before, &flush)),
         (_, Publish::Pointer) => {
             let remedy = format!(
-                "remove the keys `{}` and those that begin with `{}:`",
-                manner.key, names.0
+                "remove the keys `{}` and those that begin with `{prefix}:`",
+                options.key
             );
             Err(refuse(before, &remedy))
         }
@@ -79,26 +71,30 @@ async fn check_live(server: &Server, names: &Names, manner: &Manner) -> Result<(
     }
 }
 
-/// Refuses to leave a second database behind that `swap` has loaded, or keeps the generation before in, where that is not the
-/// second one of this run. Returns whether there was one that somebody has emptied since.
-async fn check_second(server: &Server, staging: Option<&Server>, names: &Names) -> Result<bool, Failure> {
-    let name = names.staging();
-    let Some(second) = metadata_keys::get(server, &name).await? else {
+/// Refuses to abandon a staging database that `swap` has loaded, or keeps the previous generation in, if this run uses
+/// another one or none. Returns whether such a database was emptied meanwhile.
+async fn check_staging(session: &PublishSession<'_>) -> Result<bool, ClientError> {
+    let Namespace { server, keys } = session.namespace;
+    let name = keys.staging();
+    let Some(number) = server.get(&name).await? else {
         return Ok(false);
     };
-    let Ok(database) = second.parse::<i64>() else {
+    let Ok(database) = number.parse::<i64>() else {
         let text = format!("the key `{name}` holds no number; choose another `namespace`");
         return Err(OperatorError::Server(text).into());
     };
-    if staging.is_some_and(|staging| staging.database() == database) {
+    if session
+        .staging
+        .is_some_and(|staging| staging.server.database() == database)
+    {
         return Ok(false);
     }
-    if metadata_keys::get(&server.beside(database).await?, &name).await? == Some(second) {
+    if server.other_database(database).await?.get(&name).await? == Some(number) {
         return Err(OperatorError::Server(format!(
-            "database {database} holds what `publish: swap` has loaded or kept for the namespace `{}`, and would be left \
-             behind for good; empty it, which is the sink's own (`FLUSHDB` in database {database}), or go on with `publish: \
+            "database {database} holds what `publish: swap` has loaded or kept for the namespace `{}`, which would be left \
+             behind forever; empty it, which is the sink's own (`FLUSHDB` in database {database}), or go on with `publish: \
              swap` and `staging: {database}`",
-            names.0
+            keys.0
         ))
         .into());
     }

@@ -1,141 +1,172 @@
-//! `publish: overwrite`: key by key in place.
+//! `publish: overwrite`: in place, key by key.
 //!
-//! The order of the steps is what makes a kill at any point harmless: the generation is announced and its keys are recorded
-//! before they are written, so that the next publication knows of every key that may be there; what is said of the
-//! generation comes last. While more than one generation is recorded, the digests of none are believed.
+//! A kill at any point is harmless because of the order of the steps: the generation is registered and its keys are recorded
+//! before they are written, so that the next run knows of every key that may exist; the metadata is written last. While more
+//! than one generation is registered, no recorded digest is trusted.
+
+use std::collections::BTreeMap;
 
 use crate::batch::changes::Changes;
-use crate::redis::client::commands::Style;
-use crate::redis::client::connection::Failure;
-use crate::redis::client::server::Server;
-use crate::redis::config::settings::Stale;
-use crate::redis::keyspace::metadata_keys;
-use crate::redis::keyspace::metadata_keys::Names;
-use crate::redis::publish::publisher::{Outcome, Publisher, json, overtaken};
-use crate::redis::publish::resume::Journal;
-use crate::redis::publish::writer::Place;
+use crate::batch::spill::Spill;
+use crate::redis::client::client_error::ClientError;
+use crate::redis::client::value_format::ValueFormat;
+use crate::redis::config::settings::StaleKeys;
+use crate::redis::keyspace::generation_metadata::GenerationMetadata;
+use crate::redis::keyspace::key_version::KeyVersion;
+use crate::redis::publish::fence::Fence;
+use crate::redis::publish::journal;
+use crate::redis::publish::journal::{Journal, PublishProgress};
+use crate::redis::publish::mode::{Destination, PreviousKeys, PublishMode};
+use crate::redis::publish::session::{PublishSession, ScannedBatch};
 use towline_api::Result;
 
-/// Keys that are removed at once.
-const REMOVED: usize = 512;
+/// Stale keys per request.
+const STALE_KEYS_PER_REQUEST: usize = 512;
 
-pub(crate) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failure> {
-    let Publisher {
-        server, names, manner, ..
-    } = publisher;
-    let live = metadata_keys::meta(server, &names.meta(None), &manner.key).await?;
-    let generations = metadata_keys::generations(server, names).await?;
-    let live_generation = live.as_ref().map_or(0, |live| live.generation);
-    let resumed = crate::redis::publish::resume::left_behind(publisher.context);
-    let own = resumed.as_ref().map(|progress| progress.generation);
+/// `publish: overwrite`.
+pub(crate) struct Overwrite<'a> {
+    session: &'a PublishSession<'a>,
+    published: Option<GenerationMetadata>,
+    /// Registered generations with the numbers of their records.
+    generations: BTreeMap<u64, u64>,
+    previous: Option<PreviousKeys>,
+    digests_valid: bool,
+    /// Whether a key of an earlier generation may expire.
+    may_expire: bool,
+}
 
-    let mut earlier = publisher.earlier();
-    let mut whole = true;
-    for (generation, records) in &generations {
-        if Some(*generation) != own {
-            whole &= metadata_keys::spill(server, names, (*generation, *records), &mut earlier).await?;
+impl<'a> PublishMode<'a> for Overwrite<'a> {
+    async fn inspect(session: &'a PublishSession<'a>) -> Result<Self, ClientError> {
+        let namespace = session.namespace;
+        let published = namespace.metadata(None, &session.options.key).await?;
+        let generations = namespace.generations().await?;
+        let current = published.as_ref().map_or(0, |published| published.generation);
+        let resumed = journal::read(session.context).map(|progress| progress.generation);
+
+        let mut keys = Spill::new(&session.context.temp_file("earlier"));
+        let mut complete = true;
+        for (generation, records) in &generations {
+            if Some(*generation) != resumed {
+                complete &= namespace.spill_records((*generation, *records), &mut keys).await?;
+            }
+        }
+        let no_other = generations
+            .keys()
+            .all(|generation| *generation == current || Some(*generation) == resumed);
+        let digests_valid = complete
+            && no_other
+            && generations.contains_key(&current)
+            && published
+                .as_ref()
+                .is_some_and(|published| published.encoding == session.format.value_type.name());
+        // Keys that an unfinished generation has written may expire as well.
+        let may_expire = !generations.is_empty()
+            && published
+                .as_ref()
+                .is_none_or(|published| !no_other || published.ttl.is_some());
+        let previous = PreviousKeys {
+            keys: keys.finish()?,
+            digests_valid,
+        };
+        Ok(Overwrite {
+            session,
+            published,
+            generations,
+            previous: Some(previous),
+            digests_valid,
+            may_expire,
+        })
+    }
+
+    fn published(&self) -> (Option<&GenerationMetadata>, KeyVersion) {
+        (self.published.as_ref(), KeyVersion::Unversioned)
+    }
+
+    fn take_previous_keys(&mut self) -> Option<PreviousKeys> {
+        self.previous.take()
+    }
+
+    fn count_stale(&self, changes: &Changes) -> Result<Option<u64>> {
+        match self.session.options.stale {
+            StaleKeys::Keep => Ok(Some(0)),
+            StaleKeys::Remove if self.digests_valid => {
+                let groups = changes.stale(STALE_KEYS_PER_REQUEST)?;
+                groups.map(|keys| Ok(keys?.len() as u64)).sum::<Result<u64>>().map(Some)
+            }
+            StaleKeys::Remove => Ok(None),
         }
     }
-    let earlier = earlier.finish()?;
-    let stored = publisher.style.stored.word();
-    let alone = generations
-        .keys()
-        .all(|generation| *generation == live_generation || Some(*generation) == own);
-    let current = whole
-        && alone
-        && generations.contains_key(&live_generation)
-        && live.as_ref().is_some_and(|live| live.encoding == stored);
-    let (census, changes) = publisher.look(Some(&earlier), current)?;
-    drop(earlier);
-    let gone = match manner.stale {
-        Stale::Keep => Some(0),
-        Stale::Remove if current => Some(count_stale(&changes)?),
-        Stale::Remove => None,
-    };
-    let found = (&census, &changes);
-    let changed = publisher.check_change(live.as_ref(), Place::Plain, found, gone).await?;
-    // Keys that an unfinished generation has written may have a time as well.
-    let had_ttl = !generations.is_empty() && live.as_ref().is_none_or(|live| !alone || live.ttl.is_some());
-    let publisher = &Publisher {
-        style: Style {
-            persist: publisher.style.ttl.is_none() && had_ttl,
-            ..publisher.style
-        },
-        model: publisher.model.clone(),
-        ..*publisher
-    };
 
-    let mut journal = start(publisher, &census, &generations, live_generation).await?;
-    let generation = journal.progress().generation;
-    let written = publisher
-        .load(server, Place::Plain, Some(generation), &changes, &census, &mut journal)
-        .await?;
-    still_ours(server, names, &journal).await?;
-    let removed = match manner.stale {
-        Stale::Remove => remove_stale(publisher, &changes).await?,
-        Stale::Keep => 0,
-    };
-    let meta = publisher.meta(generation, &census, &written);
-    metadata_keys::set(server, &names.meta(None), &json(&meta)?).await?;
-    for (other, records) in generations {
-        if other != generation {
-            metadata_keys::forget(server, names, (other, records)).await?;
+    fn format(&self) -> ValueFormat {
+        let format = self.session.format;
+        ValueFormat {
+            persist: format.ttl.is_none() && self.may_expire,
+            ..format
         }
     }
-    metadata_keys::remove(server, &[names.writing()]).await?;
-    Ok(Outcome {
-        unchanged: census.keys - written.keys - written.resumed,
-        census,
-        written,
-        meta,
-        removed,
-        changed,
-    })
-}
 
-/// Takes up what an earlier run has left, or begins a new generation.
-async fn start(
-    publisher: &Publisher<'_>,
-    census: &crate::batch::entries::Census,
-    generations: &std::collections::BTreeMap<u64, u64>,
-    live: u64,
-) -> Result<Journal, Failure> {
-    let Publisher { server, names, .. } = publisher;
-    if let Some(progress) = publisher.left_behind(server, census).await {
-        let writing = metadata_keys::get(server, &names.writing()).await?;
-        if writing.as_ref() == Some(&progress.token) && generations.contains_key(&progress.generation) {
-            return Ok(Journal::begin(publisher.context, progress)?);
+    async fn start(&mut self, batch: &ScannedBatch<'_>) -> Result<Journal, ClientError> {
+        let namespace = self.session.namespace;
+        if let Some(progress) = self.session.resumable(namespace.server, &batch.counts).await
+            && Fence::Token(progress.token.clone()).is_held(namespace).await?
+            && self.generations.contains_key(&progress.generation)
+        {
+            return Ok(Journal::start(self.session.context, progress)?);
+        }
+        let published = self.published.as_ref().map_or(0, |published| published.generation);
+        let largest = self.generations.keys().copied().max().unwrap_or(0).max(published);
+        let generation = namespace.next_generation(largest).await?;
+        let journal = self
+            .session
+            .new_journal(namespace.server, generation, &batch.counts)
+            .await?;
+        let records = self.session.chunk_count(&batch.counts);
+        namespace.register((generation, records)).await?;
+        self.session.take_over(namespace, &journal.progress().token).await?;
+        Ok(journal)
+    }
+
+    fn destination(&self, progress: &PublishProgress) -> Destination<'a> {
+        Destination {
+            namespace: self.session.namespace,
+            version: KeyVersion::Unversioned,
+            fence: Fence::Token(progress.token.clone()),
         }
     }
-    let largest = generations.keys().copied().max().unwrap_or(0).max(live);
-    let generation = metadata_keys::next_generation(server, names, largest).await?;
-    let journal = publisher.begin(server, generation, census).await?;
-    metadata_keys::begin(server, names, generation, publisher.chunks(census)).await?;
-    publisher.mark(server, &journal.progress().token).await?;
-    Ok(journal)
-}
 
-/// An error if another run has begun to write.
-async fn still_ours(server: &Server, names: &Names, journal: &Journal) -> Result<(), Failure> {
-    let writing = metadata_keys::get(server, &names.writing()).await?;
-    if writing.as_ref() == Some(&journal.progress().token) {
-        Ok(())
-    } else {
-        Err(overtaken())
+    async fn commit(
+        &mut self,
+        batch: &ScannedBatch<'_>,
+        progress: &PublishProgress,
+        metadata: &GenerationMetadata,
+    ) -> Result<u64, ClientError> {
+        let namespace = self.session.namespace;
+        let fence = Fence::Token(progress.token.clone());
+        fence.check(namespace).await?;
+        let removed = match self.session.options.stale {
+            StaleKeys::Remove => self.remove_stale(&batch.changes).await?,
+            StaleKeys::Keep => 0,
+        };
+        namespace.write_metadata(None, metadata).await?;
+        for (generation, records) in &self.generations {
+            if *generation != progress.generation {
+                namespace.remove_records((*generation, *records)).await?;
+            }
+        }
+        namespace.server.unlink(&[namespace.keys.writing()]).await?;
+        Ok(removed)
     }
 }
 
-fn count_stale(changes: &Changes) -> Result<u64> {
-    changes.stale(REMOVED)?.map(|keys| Ok(keys?.len() as u64)).sum()
-}
-
-async fn remove_stale(publisher: &Publisher<'_>, changes: &Changes) -> Result<u64, Failure> {
-    let mut removed = 0;
-    for keys in changes.stale(REMOVED)? {
-        let keys = keys?;
-        metadata_keys::remove(publisher.server, &keys).await?;
-        removed += keys.len() as u64;
-        publisher.context.cancel.check()?;
+impl Overwrite<'_> {
+    async fn remove_stale(&self, changes: &Changes) -> Result<u64, ClientError> {
+        let mut removed = 0;
+        for keys in changes.stale(STALE_KEYS_PER_REQUEST)? {
+            let keys = keys?;
+            self.session.namespace.server.unlink(&keys).await?;
+            removed += keys.len() as u64;
+            self.session.context.cancel.check()?;
+        }
+        Ok(removed)
     }
-    Ok(removed)
 }

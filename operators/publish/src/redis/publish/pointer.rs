@@ -1,247 +1,219 @@
-//! `publish: pointer`: every generation under keys of its own, and one key that says which counts.
+//! `publish: pointer`: versioned keys, and one key with the number of the published generation.
 //!
-//! Readers take the number from `RECS:CURRENT` and then read `RECS:<number>:{<key>}`, for as many keys as belong together; or
-//! they call `FCALL_RO recs_get 1 <key> [<number>]`. A generation that was counted once stays for those who read it until
-//! the one after the next is published.
+//! Readers get the number from `RECS:CURRENT` and then `RECS:<number>:{<key>}`, for as many keys as belong together, or call
+//! the reader function. A generation that was published stays readable until the one after the next is published.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::batch::changes::Changes;
-use crate::batch::entries::Census;
-use crate::redis::client::connection::Failure;
-use crate::redis::client::server::Server;
-use crate::redis::config::settings::Stored;
-use crate::redis::keyspace::metadata_keys;
-use crate::redis::keyspace::metadata_keys::Names;
-use crate::redis::publish::publisher::{Outcome, Publisher, json};
-use crate::redis::publish::resume::Journal;
-use crate::redis::publish::writer::Place;
+use crate::redis::client::client_error::ClientError;
+use crate::redis::client::value_format::ValueFormat;
+use crate::redis::keyspace::generation_metadata::GenerationMetadata;
+use crate::redis::keyspace::key_records::RecordedGeneration;
+use crate::redis::keyspace::key_version::KeyVersion;
+use crate::redis::keyspace::namespace::Namespace;
+use crate::redis::publish::fence::Fence;
+use crate::redis::publish::journal::{Journal, PublishProgress};
+use crate::redis::publish::mode::{Destination, PublishMode};
+use crate::redis::publish::reader_function;
+use crate::redis::publish::session::{PublishSession, ScannedBatch};
 use crate::redis::verify::integrity;
-use towline_api::{Cancel, OperatorError, Result};
+use towline_api::{OperatorError, Result};
 
-/// Keys of old generations that are removed in a second, so that readers do not notice.
+/// Rate at which old keys are removed, low enough that readers do not notice.
 const REMOVED_PER_SECOND: u64 = 50_000;
 
-/// Moves the number forward and never back; a second try finds it in place. Returns what is there then.
-const MOVE: &str = "\
+/// Increases the number of the published generation and returns it. It never decreases, so a retry is harmless.
+const ADVANCE: &str = "\
 local now = tonumber(redis.call('GET', KEYS[1]) or '0') \
 if now >= tonumber(ARGV[1]) then return now end \
 redis.call('SET', KEYS[1], ARGV[1]) return tonumber(ARGV[1])";
 
-pub(crate) async fn publish(publisher: &Publisher<'_>) -> Result<Outcome, Failure> {
-    let Publisher {
-        server, names, manner, ..
-    } = publisher;
-    let current = current(server, names).await?;
-    let live = match current {
-        Some(current) => metadata_keys::meta(server, &names.meta(Some(current)), &manner.key).await?,
-        None => None,
-    };
-    let generations = metadata_keys::generations(server, names).await?;
-    let (census, changes) = publisher.look(None, false)?;
-    let place = Place::Generation(current.unwrap_or(0));
-    let changed = publisher
-        .check_change(live.as_ref(), place, (&census, &changes), None)
-        .await?;
-
-    let mut journal = start(publisher, &census, &generations, current.unwrap_or(0)).await?;
-    let generation = journal.progress().generation;
-    let place = Place::Generation(generation);
-    let none = Changes::default();
-    let loaded = publisher
-        .load(server, place, Some(generation), &none, &census, &mut journal)
-        .await;
-    let written = match loaded {
-        Ok(written) => written,
-        Err(failure) => {
-            // A later run may have removed this generation while some chunks were on their way: the next one has to know.
-            // Where the server is gone that cannot be said, and the failure is the same.
-            let _ = metadata_keys::begin(server, names, generation, publisher.chunks(&census)).await;
-            return Err(failure);
-        }
-    };
-    let meta = publisher.meta(generation, &census, &written);
-    metadata_keys::set(server, &names.meta(Some(generation)), &json(&meta)?).await?;
-    move_to(server, names, publisher.style.stored, generation).await?;
-    let removed = remove_old(publisher, generation, current).await?;
-    Ok(Outcome {
-        unchanged: 0,
-        census,
-        written,
-        meta,
-        removed,
-        changed,
-    })
+/// `publish: pointer`.
+pub(crate) struct Pointer<'a> {
+    session: &'a PublishSession<'a>,
+    /// Number of the published generation.
+    current: Option<u64>,
+    published: Option<GenerationMetadata>,
+    /// Registered generations with the numbers of their records.
+    generations: BTreeMap<u64, u64>,
 }
 
-/// The generation that counts.
-async fn current(server: &Server, names: &Names) -> Result<Option<u64>, Failure> {
-    let Some(text) = metadata_keys::get(server, &names.current()).await? else {
-        return Ok(None);
-    };
-    let number = text.parse().map_err(|_| {
-        OperatorError::Server(format!(
-            "the key `{}` holds no number; choose another `namespace`",
-            names.current()
-        ))
-    })?;
-    Ok(Some(number))
-}
-
-async fn start(
-    publisher: &Publisher<'_>,
-    census: &Census,
-    generations: &BTreeMap<u64, u64>,
-    current: u64,
-) -> Result<Journal, Failure> {
-    let Publisher { server, names, .. } = publisher;
-    if let Some(progress) = publisher.left_behind(server, census).await
-        && progress.generation > current
-        && generations.contains_key(&progress.generation)
-    {
-        return Ok(Journal::begin(publisher.context, progress)?);
-    }
-    let largest = generations.keys().copied().max().unwrap_or(0).max(current);
-    let generation = metadata_keys::next_generation(server, names, largest).await?;
-    let journal = publisher.begin(server, generation, census).await?;
-    // Before anything else: another way of publishing must know whose generation it is that was never finished.
-    let name = names.current();
-    let mut command = redis::cmd("SET");
-    command.arg(&name).arg(0).arg("NX");
-    server.one::<Option<String>>(Some(name.as_bytes()), command).await?;
-    metadata_keys::begin(server, names, generation, publisher.chunks(census)).await?;
-    Ok(journal)
-}
-
-/// Makes a generation the one that counts, unless a later one does already.
-async fn move_to(server: &Server, names: &Names, stored: Stored, generation: u64) -> Result<(), Failure> {
-    let behind = |now: u64| -> Failure {
-        OperatorError::Server(format!(
-            "generation {now} was published meanwhile; generation {generation} is older and does not take its place"
-        ))
-        .into()
-    };
-    if let Some(now) = current(server, names).await?.filter(|now| *now > generation) {
-        return Err(behind(now));
-    }
-    install(server, names, stored, generation).await?;
-    let name = names.current();
-    let mut command = redis::cmd("EVAL");
-    command.arg(MOVE).arg(1).arg(&name).arg(generation);
-    let now: u64 = server.one(Some(name.as_bytes()), command).await?;
-    if now == generation { Ok(()) } else { Err(behind(now)) }
-}
-
-/// Installs the function that readers call. On one server it looks the number up; in a cluster, where the number is with one
-/// node only, every node is told.
-async fn install(server: &Server, names: &Names, stored: Stored, generation: u64) -> Result<(), Failure> {
-    let namespace = &names.0;
-    let library = namespace.to_lowercase();
-    let number = if server.is_cluster() {
-        format!("'{generation}'")
-    } else {
-        format!("redis.call('GET', '{namespace}:CURRENT')")
-    };
-    let read = match stored {
-        Stored::String => "GET",
-        Stored::Json => "JSON.GET",
-        Stored::Hash => "HGETALL",
-    };
-    let code = format!(
-        "#!lua name={library}\n\
-         local function get(keys, args)\n\
-         \x20 local generation = args[1] or {number}\n\
-         \x20 if not generation then return false end\n\
-         \x20 return redis.call('{read}', '{namespace}:' .. generation .. ':{{' .. keys[1] .. '}}')\n\
-         end\n\
-         redis.register_function{{function_name='{library}_get', callback=get, flags={{'no-writes'}}}}\n"
-    );
-    let mut command = redis::cmd("FUNCTION");
-    command.arg("LOAD").arg("REPLACE").arg(code);
-    server
-        .all::<String>(&command)
-        .await
-        .map(|_| ())
-        .map_err(|failure| match failure {
-            Failure::Final(OperatorError::Server(text)) if text.to_lowercase().contains("unknown command") => {
-                OperatorError::Server("`publish: pointer` needs Redis 7 or newer, which has functions".to_owned())
-                    .into()
-            }
-            other => other,
+impl<'a> PublishMode<'a> for Pointer<'a> {
+    async fn inspect(session: &'a PublishSession<'a>) -> Result<Self, ClientError> {
+        let namespace = session.namespace;
+        let current = namespace.current_generation().await?;
+        let published = match current {
+            Some(_) => namespace.metadata(current, &session.options.key).await?,
+            None => None,
+        };
+        Ok(Pointer {
+            session,
+            current,
+            published,
+            generations: namespace.generations().await?,
         })
-}
+    }
 
-/// Removes generations before this one but those to keep: first of all the one that counted until now, which somebody may
-/// still read. Generations that were never finished go as well.
-async fn remove_old(publisher: &Publisher<'_>, generation: u64, before: Option<u64>) -> Result<u64, Failure> {
-    let Publisher {
-        server, names, manner, ..
-    } = publisher;
-    let generations = metadata_keys::generations(server, names).await?;
-    let older: Vec<(u64, u64)> = generations
-        .into_iter()
-        .filter(|(older, _)| *older < generation)
-        .collect();
-    let mut finished = Vec::new();
-    for (older, _) in older.iter().rev() {
-        if metadata_keys::get(server, &names.meta(Some(*older))).await?.is_some() {
-            finished.push(*older);
+    fn published(&self) -> (Option<&GenerationMetadata>, KeyVersion) {
+        (
+            self.published.as_ref(),
+            KeyVersion::Generation(self.current.unwrap_or(0)),
+        )
+    }
+
+    fn format(&self) -> ValueFormat {
+        self.session.format
+    }
+
+    async fn start(&mut self, batch: &ScannedBatch<'_>) -> Result<Journal, ClientError> {
+        let Namespace { server, keys } = self.session.namespace;
+        let current = self.current.unwrap_or(0);
+        if let Some(progress) = self.session.resumable(server, &batch.counts).await
+            && progress.generation > current
+            && self.generations.contains_key(&progress.generation)
+        {
+            return Ok(Journal::start(self.session.context, progress)?);
+        }
+        let largest = self.generations.keys().copied().max().unwrap_or(0).max(current);
+        let generation = self.session.namespace.next_generation(largest).await?;
+        let journal = self.session.new_journal(server, generation, &batch.counts).await?;
+        // First of all: a run in another mode must be able to tell whose unfinished generation this is.
+        let name = keys.current();
+        let mut command = redis::cmd("SET");
+        command.arg(&name).arg(0).arg("NX");
+        server.query::<Option<String>>(Some(name.as_bytes()), command).await?;
+        self.register(batch, generation).await?;
+        Ok(journal)
+    }
+
+    fn destination(&self, progress: &PublishProgress) -> Destination<'a> {
+        Destination {
+            namespace: self.session.namespace,
+            version: KeyVersion::Generation(progress.generation),
+            fence: Fence::Generation(progress.generation),
         }
     }
-    finished.sort_by_key(|older| (Some(*older) != before, u64::MAX - older));
-    finished.truncate(manner.keep as usize);
-    let mut removed = 0;
-    for (older, records) in older {
-        if !finished.contains(&older) {
-            removed += remove_generation(server, names, (older, records), &publisher.context.cancel).await?;
-        }
-    }
-    Ok(removed)
-}
 
-async fn remove_generation(
-    server: &Server,
-    names: &Names,
-    generation: (u64, u64),
-    cancel: &Cancel,
-) -> Result<u64, Failure> {
-    let mut removed = 0;
-    // Whoever looks for a generation to go back to must not find half of one.
-    metadata_keys::remove(server, &[names.meta(Some(generation.0))]).await?;
-    metadata_keys::records(server, names, generation, async |keys| {
-        cancel.check()?;
-        let stored: Vec<Vec<u8>> = keys
-            .iter()
-            .map(|(_, key)| names.of_generation(generation.0, key))
-            .collect();
-        metadata_keys::remove(server, &stored).await?;
-        removed += stored.len() as u64;
-        let pause = stored.len() as f64 / REMOVED_PER_SECOND as f64;
-        tokio::time::sleep(Duration::from_secs_f64(pause)).await;
+    async fn clean_up(
+        &self,
+        batch: &ScannedBatch<'_>,
+        progress: &PublishProgress,
+        _error: &ClientError,
+    ) -> Result<(), ClientError> {
+        // A later run may have removed this generation while some chunks were on their way: the next run must know of them.
+        // If the server is gone this fails as well, and the error is the same.
+        let _ = self.register(batch, progress.generation).await;
         Ok(())
-    })
-    .await?;
-    metadata_keys::forget(server, names, generation).await?;
-    Ok(removed)
+    }
+
+    async fn commit(
+        &mut self,
+        _batch: &ScannedBatch<'_>,
+        progress: &PublishProgress,
+        metadata: &GenerationMetadata,
+    ) -> Result<u64, ClientError> {
+        let namespace = self.session.namespace;
+        namespace.write_metadata(Some(progress.generation), metadata).await?;
+        self.advance(progress.generation).await?;
+        self.remove_old(progress.generation).await
+    }
 }
 
-/// Makes the generation before the present one count again, if it is whole.
-pub(crate) async fn roll_back(server: &Server, names: &Names, key: &str) -> Result<(u64, u64), Failure> {
-    let none = || -> Failure {
-        OperatorError::invalid("there is no earlier generation to go back to: `keep` says how many stay").into()
+impl Pointer<'_> {
+    async fn register(&self, batch: &ScannedBatch<'_>, generation: u64) -> Result<(), ClientError> {
+        let records = self.session.chunk_count(&batch.counts);
+        self.session.namespace.register((generation, records)).await
+    }
+
+    /// Publishes a generation, unless a later one is published already.
+    async fn advance(&self, generation: u64) -> Result<(), ClientError> {
+        let namespace = self.session.namespace;
+        let superseded = |now: u64| -> ClientError {
+            OperatorError::Server(format!(
+                "generation {now} was published meanwhile; generation {generation} is older and does not replace it"
+            ))
+            .into()
+        };
+        let now = namespace.current_generation().await?;
+        if let Some(now) = now.filter(|now| *now > generation) {
+            return Err(superseded(now));
+        }
+        reader_function::install(namespace, self.session.format.value_type, generation).await?;
+        let name = namespace.keys.current();
+        let mut command = redis::cmd("EVAL");
+        command.arg(ADVANCE).arg(1).arg(&name).arg(generation);
+        let now: u64 = namespace.server.query(Some(name.as_bytes()), command).await?;
+        if now == generation {
+            Ok(())
+        } else {
+            Err(superseded(now))
+        }
+    }
+
+    /// Removes the generations before this one except those to keep: first of all the one that was published until now,
+    /// which may still be read. Unfinished generations are removed as well.
+    async fn remove_old(&self, generation: u64) -> Result<u64, ClientError> {
+        let Namespace { server, keys } = self.session.namespace;
+        let generations = self.session.namespace.generations().await?;
+        let older: Vec<RecordedGeneration> = generations
+            .into_iter()
+            .filter(|(older, _)| *older < generation)
+            .collect();
+        let mut kept = Vec::new();
+        for (older, _) in &older {
+            if server.get(&keys.metadata(Some(*older))).await?.is_some() {
+                kept.push(*older);
+            }
+        }
+        kept.sort_by_key(|older| (Some(*older) != self.current, u64::MAX - older));
+        kept.truncate(self.session.options.keep as usize);
+        let mut removed = 0;
+        for older in older {
+            if !kept.contains(&older.0) {
+                removed += self.remove_generation(older).await?;
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn remove_generation(&self, generation: RecordedGeneration) -> Result<u64, ClientError> {
+        let Namespace { server, keys } = self.session.namespace;
+        let mut removed = 0;
+        // A rollback must not find half a generation.
+        server.unlink(&[keys.metadata(Some(generation.0))]).await?;
+        let namespace = self.session.namespace;
+        let remove = async |recorded: Vec<(u64, &[u8])>| {
+            self.session.context.cancel.check()?;
+            let stored: Vec<Vec<u8>> = recorded
+                .iter()
+                .map(|(_, key)| keys.of_generation(generation.0, key))
+                .collect();
+            server.unlink(&stored).await?;
+            removed += stored.len() as u64;
+            let pause = stored.len() as f64 / REMOVED_PER_SECOND as f64;
+            tokio::time::sleep(Duration::from_secs_f64(pause)).await;
+            Ok(())
+        };
+        namespace.for_each_record(generation, remove).await?;
+        namespace.remove_records(generation).await?;
+        Ok(removed)
+    }
+}
+
+/// Publishes the previous generation again, if it is complete. Returns the numbers of both generations.
+pub(crate) async fn roll_back(namespace: Namespace<'_>, key: &str) -> Result<(u64, u64), ClientError> {
+    let none = || -> ClientError {
+        OperatorError::invalid("there is no earlier generation to roll back to: `keep` is how many are kept").into()
     };
-    let now = current(server, names).await?.ok_or_else(none)?;
-    for older in metadata_keys::generations(server, names)
-        .await?
-        .into_keys()
-        .rev()
-        .filter(|older| *older < now)
-    {
-        if let Some(meta) = metadata_keys::meta(server, &names.meta(Some(older)), key).await? {
-            integrity::check(server, names, Place::Generation(older), &meta).await?;
-            install(server, names, meta.stored(), older).await?;
-            metadata_keys::set(server, &names.current(), &older.to_string()).await?;
+    let now = namespace.current_generation().await?.ok_or_else(none)?;
+    let generations = namespace.generations().await?;
+    for older in generations.into_keys().rev().filter(|older| *older < now) {
+        if let Some(metadata) = namespace.metadata(Some(older), key).await? {
+            integrity::check(namespace, KeyVersion::Generation(older), &metadata).await?;
+            reader_function::install(namespace, metadata.value_type(), older).await?;
+            let name = namespace.keys.current();
+            namespace.server.set(&name, &older.to_string()).await?;
             return Ok((now, older));
         }
     }

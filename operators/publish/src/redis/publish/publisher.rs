@@ -1,259 +1,165 @@
-//! What all ways of publishing share.
-
-use std::time::Duration;
+//! Publisher: scans a batch, checks the gates, writes the batch, and has the publish mode commit it.
 
 use crate::batch::changes::Changes;
-use crate::batch::entries::{Census, Entries};
-use crate::batch::spill::{Earlier, Row, Spill, Spilled};
-use crate::key_pattern::KeyPattern;
-use crate::redis::client::commands::Style;
-use crate::redis::client::connection::Failure;
-use crate::redis::client::server::Server;
-use crate::redis::config::settings::{Gates, Publish, Stale};
-use crate::redis::keyspace::metadata_keys;
-use crate::redis::keyspace::metadata_keys::{Meta, Names};
-use crate::redis::publish::gates::Changed;
-use crate::redis::publish::resume::{Journal, Progress};
-use crate::redis::publish::writer::{Mark, Place, Writer, Written};
-use crate::redis::publish::{gates, resume};
-use towline_api::{Context, OperatorError, Result};
+use crate::batch::row_encoder::RowEncoder;
+use crate::redis::client::client_error::ClientError;
+use crate::redis::client::value_format::ValueFormat;
+use crate::redis::config::settings::Publish;
+use crate::redis::keyspace::generation_metadata::{GenerationMetadata, now};
+use crate::redis::publish::journal::Journal;
+use crate::redis::publish::list_changes::{ListChanges, compare};
+use crate::redis::publish::mode::{Destination, PreviousKeys, PublishMode};
+use crate::redis::publish::overwrite::Overwrite;
+use crate::redis::publish::pointer::Pointer;
+use crate::redis::publish::receipt::PublishOutcome;
+use crate::redis::publish::session::{PublishSession, ScannedBatch};
+use crate::redis::publish::swap::Swap;
+use crate::redis::publish::writer::{ChunkWriter, Written};
+use crate::redis::publish::{gates, leftover_check};
+use towline_api::{OperatorError, Result};
 
-/// How long a publication that was overtaken may take for the chunks that it has sent.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// The parameters that say how.
-#[derive(Debug, Clone)]
-pub(crate) struct Manner {
-    /// The pattern of the keys, as it is written.
-    pub(crate) key: String,
-    pub(crate) pattern: KeyPattern,
-    pub(crate) publish: Publish,
-    pub(crate) stale: Stale,
-    /// Earlier generations that stay.
-    pub(crate) keep: u64,
-    pub(crate) gates: Gates,
-    pub(crate) chunk: usize,
-    pub(crate) in_flight: usize,
-    pub(crate) rate: Option<u64>,
-    /// Whether nothing may take the place of something.
-    pub(crate) allow_empty: bool,
-}
-
-/// A publication to a server.
-pub(crate) struct Publisher<'a> {
-    pub(crate) manner: &'a Manner,
-    pub(crate) entries: &'a Entries<'a>,
-    pub(crate) context: &'a Context,
-    pub(crate) server: &'a Server,
-    pub(crate) style: Style,
-    pub(crate) names: &'a Names,
-    /// The content digest of the model.
-    pub(crate) model: Option<String>,
-}
-
-/// What came of it.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) census: Census,
-    pub(crate) written: Written,
-    pub(crate) meta: Meta,
-    /// Documents that were there already.
-    pub(crate) unchanged: u64,
-    /// Keys of earlier generations that were removed.
-    pub(crate) removed: u64,
-    /// What `max_change` has found, if it was asked for.
-    pub(crate) changed: Option<Changed>,
-}
-
-impl Publisher<'_> {
-    /// Publishes in the way that was asked for.
-    pub(crate) async fn publish(&self, staging: Option<&Server>) -> Result<Outcome, Failure> {
-        crate::redis::publish::leftover_check::check(self.server, staging, self.names, self.manner).await?;
-        match (self.manner.publish, staging) {
-            (Publish::Overwrite, _) => crate::redis::publish::overwrite::publish(self).await,
-            (Publish::Pointer, _) => crate::redis::publish::pointer::publish(self).await,
-            (Publish::Swap, Some(staging)) => crate::redis::publish::swap::publish(self, staging).await,
-            (Publish::Swap, None) => {
-                Err(OperatorError::invalid("`publish: swap` needs a second database of one server").into())
-            }
-        }
-    }
-
-    /// Counts the keys, checks that no two rows have the same, and compares them with those of earlier generations.
-    /// `current` says whether what the earlier ones say of documents still holds.
-    pub(crate) fn look(&self, earlier: Option<&Spilled<Earlier>>, current: bool) -> Result<(Census, Changes)> {
-        let lists = self.manner.gates.min_coverage.is_some();
-        let (census, rows) = self.entries.census(self.context, current, lists)?;
-        let rows = rows.finish()?;
-        let changes = self.compare(&rows, census.keys, earlier, current)?;
-        gates::check_counts(&self.manner.gates, &census)?;
-        self.context.progress.begin("keys", Some(census.keys));
-        Ok((census, changes))
-    }
-
-    fn compare(
-        &self,
-        rows: &Spilled<Row>,
-        keys: u64,
-        earlier: Option<&Spilled<Earlier>>,
-        current: bool,
-    ) -> Result<Changes> {
-        let stale = self.context.temp_file("stale");
-        Changes::find(rows, keys, earlier, current, &stale)?.map_err(|row| self.entries.duplicate(row))
-    }
-
-    /// A place for the keys of earlier generations.
-    pub(crate) fn earlier(&self) -> Spill<Earlier> {
-        Spill::new(&self.context.temp_file("earlier"))
-    }
-
-    /// Compares with what readers see, a generation whose meta this is, in `place`: nothing must not take the place of
-    /// something, and then there is `max_change`. `gone` is how many of its users the new generation does not have, if that
-    /// is known already.
-    pub(crate) async fn check_change(
-        &self,
-        live: Option<&Meta>,
-        place: Place,
-        (census, changes): (&Census, &Changes),
-        gone: Option<u64>,
-    ) -> Result<Option<Changed>, Failure> {
-        if let Some(live) = live {
-            gates::check_empty(self.manner.allow_empty, live.rows, census)?;
-        }
-        let (Some(limit), Some(live)) = (self.manner.gates.max_change, live) else {
-            return Ok(None);
-        };
-        if live
-            .ttl
-            .is_some_and(|ttl| live.time.saturating_add(ttl) <= metadata_keys::now())
-        {
-            // Its keys have gone by themselves; readers see nothing that could change.
-            return Ok(None);
-        }
-        let style = Style {
-            stored: live.stored(),
-            ..self.style
-        };
-        let place = (self.names, place);
-        let mut changed = gates::compare(limit, self.entries, (self.server, style), place, changes).await?;
-        changed.gone = gone.unwrap_or_else(|| live.rows.saturating_sub(changed.users));
-        gates::check_change(limit, changed)?;
-        Ok(Some(changed))
-    }
-
-    /// How many chunks there are.
-    pub(crate) fn chunks(&self, census: &Census) -> u64 {
-        census.keys.div_ceil(self.manner.chunk as u64)
-    }
-
-    /// What an earlier run has left of this publication, if the server is still the one it went to.
-    pub(crate) async fn left_behind(&self, server: &Server, census: &Census) -> Option<Progress> {
-        let progress = resume::left_behind(self.context)?;
-        let same = progress.keys == census.keys
-            && progress.chunk == self.manner.chunk as u64
-            && progress.processes == server.processes().await;
-        same.then_some(progress)
-    }
-
-    /// A journal of a publication that begins.
-    pub(crate) async fn begin(&self, server: &Server, generation: u64, census: &Census) -> Result<Journal, Failure> {
-        let progress = Progress {
-            token: resume::token(),
-            generation,
-            processes: server.processes().await,
-            chunk: self.manner.chunk as u64,
-            keys: census.keys,
-            done: 0,
-        };
-        Ok(Journal::begin(self.context, progress)?)
-    }
-
-    /// Marks this publication as the one that writes. Another one that is at it notices before its next chunk; what it has
-    /// sent already is waited for.
-    pub(crate) async fn mark(&self, server: &Server, token: &str) -> Result<(), Failure> {
-        let name = self.names.writing();
-        let before = metadata_keys::get(server, &name).await?;
-        metadata_keys::set(server, &name, token).await?;
-        if before.is_some_and(|before| before != token) {
-            tokio::time::sleep(GRACE).await;
-        }
-        Ok(())
-    }
-
-    /// Writes all keys, and reads some of them back. Nothing may have been evicted meanwhile.
-    pub(crate) async fn load(
-        &self,
-        server: &Server,
-        place: Place,
-        recorded: Option<u64>,
-        changes: &Changes,
-        census: &Census,
-        journal: &mut Journal,
-    ) -> Result<Written, Failure> {
-        let writer = Writer {
-            server,
-            style: self.style,
-            names: self.names,
-            place,
-            recorded,
-            mark: match self.manner.publish {
-                Publish::Pointer => Mark::Announced(journal.progress().generation),
-                Publish::Overwrite | Publish::Swap => Mark::Token(journal.progress().token.clone()),
-            },
-            changes,
-            chunk: self.manner.chunk,
-            in_flight: self.manner.in_flight,
-            rate: self.manner.rate,
-            context: self.context,
-        };
-        let before = metadata_keys::info(server, "stats", "evicted_keys").await?;
-        let mut written = writer.write(self.entries, census.keys, journal).await;
-        if let Ok(all) = &written
-            && let Err(wrong) = writer.verify(all).await
-        {
-            written = Err(wrong);
-        }
-        if !matches!(&written, Ok(_) | Err(Failure::Final(_))) {
-            return written;
-        }
-        // Looked at in any case: also what is written beside the keys may have been evicted, which looks like another run.
-        let evicted = metadata_keys::info(server, "stats", "evicted_keys")
-            .await?
-            .saturating_sub(before);
-        if evicted > 0 {
-            return Err(OperatorError::Server(format!(
-                "the server has evicted {evicted} keys while the batch was written: it is not whole; raise `maxmemory`"
-            ))
-            .into());
-        }
-        written
-    }
-
-    /// What is said of the generation.
-    pub(crate) fn meta(&self, generation: u64, census: &Census, written: &Written) -> Meta {
-        Meta {
-            generation,
-            rows: census.keys,
-            checksum: format!("{:032x}", written.checksum),
-            model: self.model.clone(),
-            time: metadata_keys::now(),
-            key: self.manner.key.clone(),
-            encoding: self.style.stored.word().to_owned(),
-            publish: Some(self.manner.publish),
-            ttl: self.style.ttl,
-        }
+/// Publishes a batch in the configured mode. `model` is the content digest of the model.
+pub(crate) async fn publish(
+    session: &PublishSession<'_>,
+    encoder: &RowEncoder<'_>,
+    model: Option<&str>,
+) -> Result<PublishOutcome, ClientError> {
+    leftover_check::check(session).await?;
+    match session.options.publish {
+        Publish::Overwrite => publish_in_mode::<Overwrite<'_>>(session, encoder, model).await,
+        Publish::Pointer => publish_in_mode::<Pointer<'_>>(session, encoder, model).await,
+        Publish::Swap => publish_in_mode::<Swap<'_>>(session, encoder, model).await,
     }
 }
 
-/// A meta as it is stored.
-pub(crate) fn json(meta: &Meta) -> Result<String> {
-    serde_json::to_string(meta).map_err(|error| OperatorError::invalid(error.to_string()))
+async fn publish_in_mode<'a, M: PublishMode<'a>>(
+    session: &'a PublishSession<'a>,
+    encoder: &'a RowEncoder<'a>,
+    model: Option<&str>,
+) -> Result<PublishOutcome, ClientError> {
+    let mut mode = M::inspect(session).await?;
+    let batch = scan(session, encoder, mode.take_previous_keys())?;
+    let list_changes = check_changes(session, &mode, &batch).await?;
+    let format = mode.format();
+    let mut journal = mode.start(&batch).await?;
+    let destination = mode.destination(journal.progress());
+    let written = match write(session, &destination, format, &batch, &mut journal).await {
+        Ok(written) => written,
+        Err(error) => {
+            mode.clean_up(&batch, journal.progress(), &error).await?;
+            return Err(error);
+        }
+    };
+    let metadata = GenerationMetadata {
+        generation: journal.progress().generation,
+        rows: batch.counts.keys,
+        checksum: format!("{:032x}", written.checksum),
+        model: model.map(str::to_owned),
+        time: now(),
+        key: session.options.key.clone(),
+        encoding: format.value_type.name().to_owned(),
+        publish: Some(session.options.publish),
+        ttl: format.ttl,
+    };
+    let removed = mode.commit(&batch, journal.progress(), &metadata).await?;
+    Ok(PublishOutcome {
+        unchanged: batch.counts.keys - written.keys - written.resumed,
+        counts: batch.counts,
+        written,
+        metadata,
+        removed,
+        list_changes,
+    })
 }
 
-/// The error of a publication that another one has overtaken.
-pub(crate) fn overtaken() -> Failure {
-    OperatorError::Server(
-        "another run has begun to publish here meanwhile, and goes on; what this run wrote does not count".to_owned(),
-    )
-    .into()
+/// Counts the entries, refuses duplicate keys, and compares the batch with earlier generations.
+fn scan<'a>(
+    session: &PublishSession<'_>,
+    encoder: &'a RowEncoder<'a>,
+    previous: Option<PreviousKeys>,
+) -> Result<ScannedBatch<'a>> {
+    let PublishSession { options, context, .. } = session;
+    let digests_valid = previous.as_ref().is_some_and(|previous| previous.digests_valid);
+    let lists = options.gates.min_coverage.is_some();
+    let (counts, rows) = encoder.count(context, digests_valid, lists)?;
+    let rows = rows.finish()?;
+    let previous = previous.map(|previous| previous.keys);
+    let stale = context.temp_file("stale");
+    let changes = Changes::detect(&rows, counts.keys, previous.as_ref(), digests_valid, &stale)?
+        .map_err(|row| encoder.duplicate(row))?;
+    gates::check_counts(&options.gates, &counts)?;
+    context.progress.begin("keys", Some(counts.keys));
+    Ok(ScannedBatch {
+        encoder,
+        counts,
+        changes,
+    })
+}
+
+/// Compares the batch with the published generation: it must not be empty, and `max_change` limits its changed lists.
+async fn check_changes<'a, M: PublishMode<'a>>(
+    session: &PublishSession<'_>,
+    mode: &M,
+    batch: &ScannedBatch<'_>,
+) -> Result<Option<ListChanges>, ClientError> {
+    let removed = mode.count_stale(&batch.changes)?;
+    let (Some(published), version) = mode.published() else {
+        return Ok(None);
+    };
+    gates::check_empty(session.options.allow_empty, published.rows, &batch.counts)?;
+    let Some(limit) = session.options.gates.max_change else {
+        return Ok(None);
+    };
+    if published.is_expired() {
+        // Its keys have expired: readers see nothing that could change.
+        return Ok(None);
+    }
+    let format = ValueFormat {
+        value_type: published.value_type(),
+        ..session.format
+    };
+    let mut changes = compare(session, format, version, batch, limit.by).await?;
+    changes.removed = removed.unwrap_or_else(|| published.rows.saturating_sub(changes.compared));
+    gates::check_change(limit, changes)?;
+    Ok(Some(changes))
+}
+
+/// Writes all keys and reads a sample of them back. No key may have been evicted meanwhile.
+async fn write(
+    session: &PublishSession<'_>,
+    destination: &Destination<'_>,
+    format: ValueFormat,
+    batch: &ScannedBatch<'_>,
+    journal: &mut Journal,
+) -> Result<Written, ClientError> {
+    let server = destination.namespace.server;
+    let writer = ChunkWriter {
+        session,
+        destination,
+        format,
+        generation: journal.progress().generation,
+        changes: &batch.changes,
+    };
+    let evicted_before = server.info("stats", "evicted_keys").await?;
+    let mut result = writer.write(batch.encoder, batch.counts.keys, journal).await;
+    if let Ok(written) = &result
+        && let Err(error) = writer.verify(written).await
+    {
+        result = Err(error);
+    }
+    if !matches!(&result, Ok(_) | Err(ClientError::Permanent(_))) {
+        return result;
+    }
+    // Checked also after an error: an evicted metadata key looks like another run.
+    let evicted = server
+        .info("stats", "evicted_keys")
+        .await?
+        .saturating_sub(evicted_before);
+    if evicted > 0 {
+        return Err(OperatorError::Server(format!(
+            "the server evicted {evicted} keys while the batch was written, so the batch is incomplete; raise `maxmemory`"
+        ))
+        .into());
+    }
+    result
 }

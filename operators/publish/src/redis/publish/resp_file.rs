@@ -1,18 +1,18 @@
-//! A file of commands for `redis-cli --pipe`.
+//! File of commands for `redis-cli --pipe`.
 
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use crate::batch::chunk::Chunk;
-use crate::redis::client::commands::{Item, Style, packed};
+use crate::redis::client::value_format::{Item, ValueFormat};
 use towline_api::{Context, OperatorError, Result};
 use towline_tables::AtomicFile;
 
-/// Writes all entries as commands. Returns how many keys there are and the size of the file.
+/// Writes all entries as commands. Returns the number of keys and the size of the file.
 pub(crate) fn write(
     path: &Path,
-    style: Style,
+    format: ValueFormat,
     chunks: impl Iterator<Item = Result<Chunk>>,
     context: &Context,
 ) -> Result<(u64, u64)> {
@@ -27,7 +27,7 @@ pub(crate) fn write(
         context.cancel.check()?;
         let chunk = chunk?;
         let items: Vec<Item<'_>> = chunk.iter().collect();
-        out.write_all(&packed(style, &items)).map_err(OperatorError::io(path))?;
+        out.write_all(&format.pack(&items)).map_err(OperatorError::io(path))?;
         written += chunk.len() as u64;
         context.progress.advance(chunk.len() as u64);
     }

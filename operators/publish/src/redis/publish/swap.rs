@@ -1,26 +1,30 @@
-//! `publish: swap`: into a second database that changes places with the first in one step.
+//! `publish: swap`: into a staging database that is then swapped with the published one atomically.
 
 use std::time::Duration;
 
-use crate::batch::changes::Changes;
-use crate::batch::entries::Census;
-use crate::redis::client::connection::Failure;
+use crate::redis::client::client_error::ClientError;
 use crate::redis::client::server::Server;
-use crate::redis::keyspace::metadata_keys::Meta;
-use crate::redis::keyspace::ownership::{Held, Own};
-use crate::redis::keyspace::{capacity, metadata_keys, ownership};
-use crate::redis::publish::publisher::{Outcome, Publisher, json, overtaken};
-use crate::redis::publish::resume::Journal;
-use crate::redis::publish::writer::Place;
+use crate::redis::client::value_format::ValueFormat;
+use crate::redis::keyspace::capacity;
+use crate::redis::keyspace::generation_metadata::GenerationMetadata;
+use crate::redis::keyspace::key_version::KeyVersion;
+use crate::redis::keyspace::namespace::Namespace;
+use crate::redis::keyspace::ownership::{OwnedKeys, OwnershipCheck};
+use crate::redis::publish::fence::Fence;
+use crate::redis::publish::journal::{Journal, PublishProgress};
+use crate::redis::publish::mode::{Destination, PublishMode};
+use crate::redis::publish::session::{PublishSession, ScannedBatch};
 use crate::redis::verify::integrity;
 use towline_api::{OperatorError, Result};
 
-/// How long to wait until the server has freed what was removed.
-const FREEING: Duration = Duration::from_mins(1);
+/// Timeout until the server has freed the memory of removed keys.
+const FREE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Metadata keys in a database that was loaded, beside the records: generations, owner, staging, writing.
+const LOADED_METADATA_KEYS: u64 = 4;
 
-/// Changes the databases once: a second try, after an answer that was lost, finds the generation in place. The clients see
-/// one of the two at any time. Nothing is changed where somebody else has written into one of them meanwhile: then the answer
-/// is the place of the database (1 is the one that is live), how many keys of a kind it holds, and how many it may.
+/// Swaps the databases once: a retry after a lost reply finds the generation in place. If either database holds a number of
+/// keys that is out of bounds, because somebody else has written into it, nothing is swapped and the reply is which database
+/// it is (1 published, 2 staging), the number of its keys, and the bound.
 const SWAP: &str = "\
 local live = redis.call('GET', KEYS[1]) \
 if live and cjson.decode(live)['generation'] == tonumber(ARGV[1]) then return {0, 0, 0} end \
@@ -38,226 +42,248 @@ if others then return others end \
 redis.call('SELECT', ARGV[2]) \
 redis.call('SWAPDB', ARGV[2], ARGV[3]) return {0, 0, 0}";
 
-/// How many keys a database may hold when it changes its place.
-struct Size {
-    least: u64,
-    most: u64,
-    /// At most so many that do not go by themselves.
-    lasting: u64,
+/// Bounds on the number of keys in a database when it is swapped.
+struct KeyBounds {
+    min: u64,
+    max: u64,
+    /// Maximum number of keys without a time to live.
+    max_persistent: u64,
 }
 
-impl Size {
-    /// That of a database as it was looked at; its keys may go meanwhile, where they have a time.
-    fn of(held: Held, meta: Option<&Meta>) -> Self {
-        let timed = meta.is_some_and(|meta| meta.ttl.is_some());
-        Size {
-            least: 0,
-            most: held.all,
-            lasting: if timed { held.beside } else { held.all },
+impl KeyBounds {
+    /// Bounds of a database whose keys were checked; keys with a time to live may expire meanwhile.
+    fn of(owned: OwnedKeys, metadata: Option<&GenerationMetadata>) -> Self {
+        let expires = metadata.is_some_and(|metadata| metadata.ttl.is_some());
+        KeyBounds {
+            min: 0,
+            max: owned.total,
+            max_persistent: if expires { owned.metadata } else { owned.total },
         }
     }
 }
 
-pub(crate) async fn publish(publisher: &Publisher<'_>, staging: &Server) -> Result<Outcome, Failure> {
-    let Publisher {
-        server, names, manner, ..
-    } = publisher;
-    let name = names.meta(None);
-    let live = metadata_keys::meta(server, &name, &manner.key).await?;
-    let before = metadata_keys::meta(staging, &name, &manner.key).await?;
-    let own = Own::of(publisher);
-    let mut live_held = own.check(server, live.as_ref()).await?;
-    let staging_held = own.check(staging, before.as_ref()).await?;
-
-    let (census, changes) = publisher.look(None, false)?;
-    let changed = publisher
-        .check_change(live.as_ref(), Place::Plain, (&census, &changes), None)
-        .await?;
-    let generation = [&live, &before]
-        .into_iter()
-        .flatten()
-        .map(|meta| meta.generation)
-        .max()
-        .unwrap_or(0)
-        + 1;
-    pair(publisher, staging, &mut live_held).await?;
-    let mut journal = start(publisher, (staging, staging_held), generation, &census, live.as_ref()).await?;
-
-    let recorded = Some(journal.progress().generation);
-    let loaded = publisher
-        .load(
-            staging,
-            Place::Plain,
-            recorded,
-            &Changes::default(),
-            &census,
-            &mut journal,
-        )
-        .await;
-    let written = match loaded {
-        Ok(written) => written,
-        Err(failure) => {
-            // What is loaded takes memory that the live generation may need; a run that resumes would begin anew.
-            if matches!(&failure, Failure::Final(OperatorError::Server(text)) if text.contains("OOM")) {
-                Journal::discard(publisher.context);
-                // Chunks that were on their way must not come after that.
-                staging.settle().await?;
-                flush(staging).await?;
-            }
-            return Err(failure);
-        }
-    };
-    if metadata_keys::get(staging, &names.writing()).await?.as_ref() != Some(&journal.progress().token) {
-        return Err(overtaken());
-    }
-    let loaded = check_loaded(publisher, staging, &census).await?;
-    let meta = publisher.meta(journal.progress().generation, &census, &written);
-    metadata_keys::set(staging, &name, &json(&meta)?).await?;
-    metadata_keys::remove(staging, &[names.writing()]).await?;
-    // Instead of the mark of the writer there is that of the generation now.
-    if live.as_ref().is_some_and(|live| live.ttl.is_some()) {
-        // Keys that have gone since would make room for others in the count.
-        live_held = own.check(server, live.as_ref()).await?;
-    }
-    let sizes = (loaded, Size::of(live_held, live.as_ref()));
-    change_places(server, staging, &name, meta.generation, sizes).await?;
-    if manner.keep == 0 {
-        flush(staging).await?;
-    }
-    Ok(Outcome {
-        unchanged: 0,
-        census,
-        written,
-        meta,
-        removed: 0,
-        changed,
-    })
-}
-
-/// Takes up what an earlier run has left, or empties the staging database and marks it.
-async fn start(
-    publisher: &Publisher<'_>,
-    (staging, held): (&Server, Held),
+/// `publish: swap`.
+pub(crate) struct Swap<'a> {
+    session: &'a PublishSession<'a>,
+    staging: Namespace<'a>,
+    published: Option<GenerationMetadata>,
+    published_keys: OwnedKeys,
+    staging_keys: OwnedKeys,
+    /// Number of the new generation.
     generation: u64,
-    census: &Census,
-    live: Option<&Meta>,
-) -> Result<Journal, Failure> {
-    let names = publisher.names;
-    if let Some(progress) = publisher.left_behind(staging, census).await
-        && progress.generation == generation
-        && metadata_keys::get(staging, &names.writing()).await?.as_ref() == Some(&progress.token)
-    {
-        return Ok(Journal::begin(publisher.context, progress)?);
-    }
-    let journal = publisher.begin(staging, generation, census).await?;
-    publisher.mark(staging, &journal.progress().token).await?;
-    // What was looked at is removed, and nothing that has come since. The mark is one more.
-    let (now, most) = (ownership::size(staging).await?, held.most.saturating_add(1));
-    if now > most {
-        return Err(intruded(staging, now, most));
-    }
-    flush(staging).await?;
-    capacity::check(publisher, staging, census, live).await?;
-    metadata_keys::set(staging, &names.staging(), &staging.database().to_string()).await?;
-    metadata_keys::set(staging, &names.owner(), &census.keys.to_string()).await?;
-    metadata_keys::set(staging, &names.writing(), &journal.progress().token).await?;
-    metadata_keys::begin(staging, names, generation, publisher.chunks(census)).await?;
-    Ok(journal)
 }
 
-/// Says in the live database which one is loaded: it is not found there otherwise by a run that publishes in another way.
-async fn pair(publisher: &Publisher<'_>, staging: &Server, live: &mut Held) -> Result<(), Failure> {
-    let (server, name) = (publisher.server, publisher.names.staging());
-    let known = metadata_keys::get(server, &name).await?;
-    metadata_keys::set(server, &name, &staging.database().to_string()).await?;
-    let new = u64::from(known.is_none());
-    (live.all, live.beside) = (live.all + new, live.beside + new);
-    Ok(())
+impl<'a> PublishMode<'a> for Swap<'a> {
+    async fn inspect(session: &'a PublishSession<'a>) -> Result<Self, ClientError> {
+        let Some(staging) = session.staging else {
+            return Err(OperatorError::invalid("`publish: swap` needs a second database of one server").into());
+        };
+        let published = session.namespace.metadata(None, &session.options.key).await?;
+        let previous = staging.metadata(None, &session.options.key).await?;
+        let ownership = session.ownership_check();
+        let published_keys = ownership.check(session.namespace, published.as_ref()).await?;
+        let staging_keys = ownership.check(staging, previous.as_ref()).await?;
+        let largest = [&published, &previous]
+            .into_iter()
+            .flatten()
+            .map(|metadata| metadata.generation)
+            .max();
+        Ok(Swap {
+            session,
+            staging,
+            generation: largest.unwrap_or(0) + 1,
+            published,
+            published_keys,
+            staging_keys,
+        })
+    }
+
+    fn published(&self) -> (Option<&GenerationMetadata>, KeyVersion) {
+        (self.published.as_ref(), KeyVersion::Unversioned)
+    }
+
+    fn format(&self) -> ValueFormat {
+        self.session.format
+    }
+
+    async fn start(&mut self, batch: &ScannedBatch<'_>) -> Result<Journal, ClientError> {
+        self.register_staging().await?;
+        let Namespace { server, keys } = self.staging;
+        if let Some(progress) = self.session.resumable(server, &batch.counts).await
+            && progress.generation == self.generation
+            && Fence::Token(progress.token.clone()).is_held(self.staging).await?
+        {
+            return Ok(Journal::start(self.session.context, progress)?);
+        }
+        let journal = self.session.new_journal(server, self.generation, &batch.counts).await?;
+        let token = &journal.progress().token;
+        self.session.take_over(self.staging, token).await?;
+        // Only keys that were checked may be removed, and none that came since. The fencing token is one more.
+        let (total, limit) = (server.key_count().await?, self.staging_keys.limit.saturating_add(1));
+        if total > limit {
+            return Err(foreign_keys(server, total, limit));
+        }
+        flush(server).await?;
+        let documents = (batch.encoder, self.session.format.value_type);
+        capacity::check(server, documents, batch.counts.keys, self.published.as_ref()).await?;
+        server.set(&keys.staging(), &server.database().to_string()).await?;
+        server.set(&keys.owner(), &batch.counts.keys.to_string()).await?;
+        server.set(&keys.writing(), token).await?;
+        let records = self.session.chunk_count(&batch.counts);
+        self.staging.register((self.generation, records)).await?;
+        Ok(journal)
+    }
+
+    fn destination(&self, progress: &PublishProgress) -> Destination<'a> {
+        Destination {
+            namespace: self.staging,
+            version: KeyVersion::Unversioned,
+            fence: Fence::Token(progress.token.clone()),
+        }
+    }
+
+    async fn clean_up(
+        &self,
+        _batch: &ScannedBatch<'_>,
+        _progress: &PublishProgress,
+        error: &ClientError,
+    ) -> Result<(), ClientError> {
+        // What was loaded takes memory that the published generation may need, so it goes, and a resumed run starts anew.
+        if matches!(error, ClientError::Permanent(OperatorError::Server(text)) if text.contains("OOM")) {
+            Journal::discard(self.session.context);
+            // Chunks that are on their way must not arrive after it.
+            self.staging.server.drain().await?;
+            flush(self.staging.server).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(
+        &mut self,
+        batch: &ScannedBatch<'_>,
+        progress: &PublishProgress,
+        metadata: &GenerationMetadata,
+    ) -> Result<u64, ClientError> {
+        let staging = self.staging;
+        let fence = Fence::Token(progress.token.clone());
+        fence.check(staging).await?;
+        let loaded = self.check_loaded(batch).await?;
+        // The metadata takes the place of the fencing token in the number of keys.
+        staging.write_metadata(None, metadata).await?;
+        staging.server.unlink(&[staging.keys.writing()]).await?;
+        if self.published.as_ref().is_some_and(|published| published.ttl.is_some()) {
+            // Keys that have expired since would leave room for others in the count.
+            let ownership = self.session.ownership_check();
+            self.published_keys = ownership.check(self.session.namespace, self.published.as_ref()).await?;
+        }
+        let bounds = (KeyBounds::of(self.published_keys, self.published.as_ref()), loaded);
+        swap_databases(self.session.namespace, staging.server, metadata.generation, bounds).await?;
+        if self.session.options.keep == 0 {
+            flush(staging.server).await?;
+        }
+        Ok(0)
+    }
 }
 
-/// The database must hold what was written, and nothing else: the keys, their records, which generation that is, whose it is,
-/// where, and who writes.
-async fn check_loaded(publisher: &Publisher<'_>, staging: &Server, census: &Census) -> Result<Size, Failure> {
-    let beside = publisher.chunks(census) + 4;
-    let expected = census.keys + beside;
-    let timed = publisher.style.ttl.is_some();
-    let size = ownership::size(staging).await?;
-    if size > expected || size < expected && !timed {
-        return Err(intruded(staging, size, expected));
+impl Swap<'_> {
+    /// Stores the number of the staging database in the published one, where a run in another mode looks for it.
+    async fn register_staging(&mut self) -> Result<(), ClientError> {
+        let Namespace { server, keys } = self.session.namespace;
+        let name = keys.staging();
+        let new = u64::from(server.get(&name).await?.is_none());
+        server.set(&name, &self.staging.server.database().to_string()).await?;
+        self.published_keys.total += new;
+        self.published_keys.metadata += new;
+        Ok(())
     }
-    if timed {
-        // Some may be gone by themselves, but none of somebody else's may have come in their place.
-        Own::of(publisher).check(staging, None).await?;
+
+    /// Refuses a staging database with other keys than those that were written: documents, records and metadata.
+    async fn check_loaded(&self, batch: &ScannedBatch<'_>) -> Result<KeyBounds, ClientError> {
+        let metadata = self.session.chunk_count(&batch.counts) + LOADED_METADATA_KEYS;
+        let expected = batch.counts.keys + metadata;
+        let expires = self.session.format.ttl.is_some();
+        let total = self.staging.server.key_count().await?;
+        if total > expected || total < expected && !expires {
+            return Err(foreign_keys(self.staging.server, total, expected));
+        }
+        if expires {
+            // Some keys may have expired, but no key of somebody else may have come in their place.
+            self.session.ownership_check().check(self.staging, None).await?;
+        }
+        Ok(KeyBounds {
+            min: if expires { 0 } else { expected },
+            max: expected,
+            max_persistent: if expires { metadata } else { expected },
+        })
     }
-    Ok(Size {
-        least: if timed { 0 } else { expected },
-        most: expected,
-        lasting: if timed { beside } else { expected },
-    })
 }
 
-fn intruded(server: &Server, size: u64, expected: u64) -> Failure {
+fn foreign_keys(server: &Server, total: u64, expected: u64) -> ClientError {
     OperatorError::Server(format!(
-        "database {} holds {size} keys where {expected} were written: somebody else writes there, or the server evicts \
-         keys; what readers see was left as it was",
+        "database {} holds {total} keys where {expected} were written: another client writes there, or the server evicts \
+         keys; the published generation was left unchanged",
         server.database()
     ))
     .into()
 }
 
-async fn change_places(
-    server: &Server,
+/// Swaps the databases if their numbers of keys are within bounds.
+async fn swap_databases(
+    namespace: Namespace<'_>,
     staging: &Server,
-    meta: &str,
     generation: u64,
-    (loaded, live): (Size, Size),
-) -> Result<(), Failure> {
+    (published, loaded): (KeyBounds, KeyBounds),
+) -> Result<(), ClientError> {
+    let server = namespace.server;
     let mut command = redis::cmd("EVAL");
-    command.arg(SWAP).arg(1).arg(meta).arg(generation);
+    let name = namespace.keys.metadata(None);
+    command.arg(SWAP).arg(1).arg(name).arg(generation);
     command.arg(server.database()).arg(staging.database());
-    command.arg(loaded.least).arg(loaded.most).arg(loaded.lasting);
-    command.arg(live.most).arg(live.lasting);
-    match server.one::<(u64, u64, u64)>(None, command).await? {
+    command.arg(loaded.min).arg(loaded.max).arg(loaded.max_persistent);
+    command.arg(published.max).arg(published.max_persistent);
+    match server.query::<(u64, u64, u64)>(None, command).await? {
         (0, ..) => Ok(()),
-        (1, size, expected) => Err(intruded(server, size, expected)),
-        (_, size, expected) => Err(intruded(staging, size, expected)),
+        (1, total, expected) => Err(foreign_keys(server, total, expected)),
+        (_, total, expected) => Err(foreign_keys(staging, total, expected)),
     }
 }
 
-/// Empties a database, and waits until its memory is free.
-async fn flush(server: &Server) -> Result<(), Failure> {
+/// Empties a database and waits until its memory is free.
+async fn flush(server: &Server) -> Result<(), ClientError> {
     let mut command = redis::cmd("FLUSHDB");
     command.arg("ASYNC");
-    server.one::<()>(None, command).await?;
+    server.query::<()>(None, command).await?;
     let started = std::time::Instant::now();
-    while metadata_keys::info(server, "memory", "lazyfree_pending_objects").await? > 0 && started.elapsed() < FREEING {
+    while server.info("memory", "lazyfree_pending_objects").await? > 0 && started.elapsed() < FREE_TIMEOUT {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
 
-/// Puts the generation before the present one back in its place, if it is whole.
+/// Swaps the previous generation back, if it is complete. Returns the numbers of both generations.
 pub(crate) async fn roll_back(
-    server: &Server,
-    staging: &Server,
-    own: &Own<'_>,
+    namespace: Namespace<'_>,
+    staging: Namespace<'_>,
+    ownership: &OwnershipCheck<'_>,
     key: &str,
-) -> Result<(u64, u64), Failure> {
-    let name = own.names.meta(None);
-    let live = metadata_keys::meta(server, &name, key).await?;
-    let before = metadata_keys::meta(staging, &name, key).await?;
-    match (live, before) {
-        (Some(live), Some(before)) if before.generation < live.generation => {
-            integrity::check(staging, own.names, Place::Plain, &before).await?;
-            let live_held = own.check(server, Some(&live)).await?;
-            let held = own.check(staging, Some(&before)).await?;
-            let sizes = (Size::of(held, Some(&before)), Size::of(live_held, Some(&live)));
-            change_places(server, staging, &name, before.generation, sizes).await?;
-            Ok((live.generation, before.generation))
+) -> Result<(u64, u64), ClientError> {
+    let published = namespace.metadata(None, key).await?;
+    let previous = staging.metadata(None, key).await?;
+    match (published, previous) {
+        (Some(published), Some(previous)) if previous.generation < published.generation => {
+            integrity::check(staging, KeyVersion::Unversioned, &previous).await?;
+            let published_keys = ownership.check(namespace, Some(&published)).await?;
+            let previous_keys = ownership.check(staging, Some(&previous)).await?;
+            let bounds = (
+                KeyBounds::of(published_keys, Some(&published)),
+                KeyBounds::of(previous_keys, Some(&previous)),
+            );
+            swap_databases(namespace, staging.server, previous.generation, bounds).await?;
+            Ok((published.generation, previous.generation))
         }
         _ => Err(OperatorError::invalid(format!(
             "database {} holds no earlier generation: `publish: swap` keeps one only with `keep: 1`",
-            staging.database()
+            staging.server.database()
         ))
         .into()),
     }

@@ -1,4 +1,4 @@
-//! Sends all chunks, some of them at once, and waits for every answer.
+//! Chunk writer: sends chunks concurrently and waits for every reply.
 
 use std::borrow::Cow;
 use std::pin::pin;
@@ -9,115 +9,65 @@ use futures::{StreamExt, stream};
 
 use crate::batch::changes::Changes;
 use crate::batch::chunk::Chunk;
-use crate::batch::entries::Entries;
-use crate::redis::client::commands::{Item, Style};
-use crate::redis::client::connection::Failure;
-use crate::redis::client::server::Server;
-use crate::redis::keyspace::metadata_keys;
-use crate::redis::keyspace::metadata_keys::{Names, add};
-use crate::redis::publish::publisher::overtaken;
-use crate::redis::publish::resume::Journal;
-use towline_api::{Context, OperatorError, Result};
+use crate::batch::row_encoder::RowEncoder;
+use crate::redis::client::client_error::ClientError;
+use crate::redis::client::value_format::{Item, ValueFormat};
+use crate::redis::keyspace::key_records;
+use crate::redis::keyspace::key_records::add_to_checksum;
+use crate::redis::publish::journal::Journal;
+use crate::redis::publish::mode::Destination;
+use crate::redis::publish::session::PublishSession;
+use towline_api::{OperatorError, Result};
 
-/// Keys that are read back before a generation takes its place.
-const SAMPLE: u64 = 256;
+/// Number of keys that are read back before a generation is published.
+const SAMPLE_SIZE: u64 = 256;
 
-/// Where keys go.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Place {
-    /// Under their own names.
-    Plain,
-    /// Under the names of a generation.
-    Generation(u64),
-}
-
-impl Place {
-    /// The name that a key is stored under.
-    pub(crate) fn name<'k>(self, names: &Names, key: &'k [u8]) -> Cow<'k, [u8]> {
-        match self {
-            Place::Plain => Cow::Borrowed(key),
-            Place::Generation(generation) => Cow::Owned(names.of_generation(generation, key)),
-        }
-    }
-}
-
-/// What is in the server as long as no other publication has taken over.
-#[derive(Debug, Clone)]
-pub(crate) enum Mark {
-    /// Nobody else writes to the same keys: the token of the one who may.
-    Token(String),
-    /// The generation is not removed: it is announced.
-    Announced(u64),
-}
-
-impl Mark {
-    async fn is_there(&self, server: &Server, names: &Names) -> Result<bool, Failure> {
-        match self {
-            Mark::Token(token) => Ok(metadata_keys::get(server, &names.writing()).await?.as_ref() == Some(token)),
-            Mark::Announced(generation) => {
-                let name = names.generations();
-                let mut command = redis::cmd("HEXISTS");
-                command.arg(&name).arg(generation);
-                server.one(Some(name.as_bytes()), command).await
-            }
-        }
-    }
-}
-
-/// Everything that decides how chunks are sent.
-pub(crate) struct Writer<'a> {
-    pub(crate) server: &'a Server,
-    pub(crate) style: Style,
-    pub(crate) names: &'a Names,
-    pub(crate) place: Place,
-    /// The generation whose keys are recorded, if they are.
-    pub(crate) recorded: Option<u64>,
-    /// What each chunk looks for before it is sent.
-    pub(crate) mark: Mark,
+/// Writes the chunks of a batch to its destination.
+pub(crate) struct ChunkWriter<'a> {
+    pub(crate) session: &'a PublishSession<'a>,
+    pub(crate) destination: &'a Destination<'a>,
+    pub(crate) format: ValueFormat,
+    /// Generation whose keys are recorded.
+    pub(crate) generation: u64,
     pub(crate) changes: &'a Changes,
-    pub(crate) chunk: usize,
-    pub(crate) in_flight: usize,
-    /// Keys in a second.
-    pub(crate) rate: Option<u64>,
-    pub(crate) context: &'a Context,
 }
 
-/// What was sent.
+/// Result of writing a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
-    /// Keys that were written now.
+    /// Keys that were written.
     pub(crate) keys: u64,
-    /// Bytes of their documents.
+    /// Bytes of the documents that were written.
     pub(crate) bytes: u64,
-    /// Bytes of the documents that were there already.
+    /// Bytes of the documents that were published already.
     pub(crate) unchanged_bytes: u64,
-    /// Keys that were acknowledged in an earlier run.
+    /// Keys that an interrupted run had written.
     pub(crate) resumed: u64,
     pub(crate) checksum: u128,
-    /// Some keys with their documents.
+    /// Sample of keys with their documents.
     pub(crate) sample: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What was sent of a chunk.
-struct Sent {
+/// Result of writing a chunk.
+struct ChunkResult {
     chunk: u64,
-    all: u64,
+    total: u64,
     keys: u64,
     bytes: u64,
     unchanged_bytes: u64,
 }
 
-/// How many keys may be sent by when.
-struct Pace {
+/// Rate limiter.
+struct RateLimiter {
     started: tokio::time::Instant,
-    /// Keys in a second.
+    /// Keys per second.
     rate: Option<u64>,
-    /// Keys that were sent, or will be next.
+    /// Keys that were sent or are about to be sent.
     sent: AtomicU64,
 }
 
-impl Pace {
-    /// Waits until so many keys more may be sent.
+impl RateLimiter {
+    /// Waits until `keys` more may be sent.
     async fn wait(&self, keys: u64) {
         let before = self.sent.fetch_add(keys, Ordering::Relaxed);
         if let (Some(rate), true) = (self.rate, keys > 0) {
@@ -126,53 +76,55 @@ impl Pace {
         }
     }
 
-    /// Keys that were sent without having waited; later ones wait for them.
+    /// Counts keys that were sent without waiting; later ones wait for them.
     fn add(&self, keys: u64) {
         self.sent.fetch_add(keys, Ordering::Relaxed);
     }
 }
 
-impl Writer<'_> {
-    /// Sends the entries, those of the chunks that the journal has already left out.
+impl ChunkWriter<'_> {
+    /// Writes the batch except for chunks that the journal has as acknowledged.
     pub(crate) async fn write(
         &self,
-        entries: &Entries<'_>,
+        encoder: &RowEncoder<'_>,
         keys: u64,
         journal: &mut Journal,
-    ) -> Result<Written, Failure> {
+    ) -> Result<Written, ClientError> {
         let mut written = Written::default();
         let done = journal.progress().done;
-        let every = (keys / self.chunk as u64 / SAMPLE).max(1);
-        let pace = Pace {
+        let options = self.session.options;
+        let context = self.session.context;
+        let sample_interval = (keys / options.chunk as u64 / SAMPLE_SIZE).max(1);
+        let limiter = RateLimiter {
             started: tokio::time::Instant::now(),
-            rate: self.rate,
+            rate: options.rate_limit,
             sent: AtomicU64::new(0),
         };
-        let chunks = entries.chunks(self.chunk).enumerate();
-        // The chunks are encoded here, one after the other, while those before them are on their way.
+        let chunks = encoder.chunks(options.chunk).enumerate();
+        // Chunks are encoded here one after the other while earlier ones are on their way.
         let (mut checksum, mut sample, mut resumed) = (0, Vec::new(), 0);
         let sends = stream::iter(chunks)
             .filter_map(|(index, chunk)| {
                 let index = index as u64;
                 let keep = chunk.map(|chunk| {
                     for (key, document) in chunk.iter() {
-                        checksum = add(checksum, key, document);
+                        checksum = add_to_checksum(checksum, key, document);
                     }
-                    if index.is_multiple_of(every) {
+                    if index.is_multiple_of(sample_interval) {
                         let (key, document) = chunk.get(0);
                         sample.push((key.to_vec(), document.to_vec()));
                     }
                     if index < done {
                         resumed += chunk.len() as u64;
-                        self.context.progress.advance(chunk.len() as u64);
+                        context.progress.advance(chunk.len() as u64);
                         return None;
                     }
                     Some((index, chunk))
                 });
                 std::future::ready(keep.transpose())
             })
-            .map(|chunk| self.send(chunk, &pace))
-            .buffer_unordered(self.in_flight.max(1));
+            .map(|chunk| self.send(chunk, &limiter))
+            .buffer_unordered(options.in_flight.max(1));
         {
             let mut sends = pin!(sends);
             while let Some(sent) = sends.next().await {
@@ -180,9 +132,9 @@ impl Writer<'_> {
                 written.keys += sent.keys;
                 written.bytes += sent.bytes;
                 written.unchanged_bytes += sent.unchanged_bytes;
-                self.context.progress.advance(sent.all);
-                self.context.cancel.check()?;
-                journal.acknowledged(sent.chunk)?;
+                context.progress.advance(sent.total);
+                context.cancel.check()?;
+                journal.acknowledge(sent.chunk)?;
             }
         }
         written.checksum = checksum;
@@ -191,79 +143,83 @@ impl Writer<'_> {
         Ok(written)
     }
 
-    async fn send(&self, chunk: Result<(u64, Chunk)>, pace: &Pace) -> Result<Sent, Failure> {
+    async fn send(&self, chunk: Result<(u64, Chunk)>, limiter: &RateLimiter) -> Result<ChunkResult, ClientError> {
         let (index, chunk) = chunk?;
-        let unchanged = |place: usize| self.changes.is_unchanged(chunk.first + place as u64);
-        let new = (0..chunk.len()).filter(|place| !unchanged(*place)).count();
-        pace.wait(new as u64).await;
-        if !self.mark.is_there(self.server, self.names).await? {
-            return Err(overtaken());
-        }
-        if let Some(generation) = self.recorded {
-            // Before the keys: whoever comes after a kill must know of every key that may be there.
-            let name = self.names.record(generation, index);
-            let mut command = redis::cmd("SET");
-            command.arg(&name).arg(metadata_keys::record(&chunk));
-            self.server.one::<()>(Some(name.as_bytes()), command).await?;
-        }
-        let names: Vec<Cow<'_, [u8]>> = chunk.iter().map(|(key, _)| self.place.name(self.names, key)).collect();
+        let Destination {
+            namespace,
+            version,
+            fence,
+        } = self.destination;
+        let server = namespace.server;
+        let unchanged = |index: usize| self.changes.is_unchanged(chunk.first + index as u64);
+        let new = (0..chunk.len()).filter(|index| !unchanged(*index)).count();
+        limiter.wait(new as u64).await;
+        fence.check(*namespace).await?;
+        // Recorded before they are written: after a kill the next run must know of every key that may exist.
+        let record = namespace.keys.record(self.generation, index);
+        let mut command = redis::cmd("SET");
+        command.arg(&record).arg(key_records::encode(&chunk));
+        server.query::<()>(Some(record.as_bytes()), command).await?;
+        let keys_of_chunk: Vec<Cow<'_, [u8]>> = chunk
+            .iter()
+            .map(|(key, _)| version.stored_key(namespace.keys, key))
+            .collect();
         let documents: u64 = chunk.iter().map(|(_, document)| document.len() as u64).sum();
         let (mut keys, mut bytes) = (0, 0);
-        self.server
-            .patiently(async || {
+        server
+            .with_retry(async || {
                 (keys, bytes) = (0, 0);
-                for (node, places) in self.server.owners(names.iter().map(AsRef::as_ref)).await {
+                for (node, indices) in server.group_by_node(keys_of_chunk.iter().map(AsRef::as_ref)).await {
                     let (same, mut changed): (Vec<usize>, Vec<usize>) =
-                        places.into_iter().partition(|place| unchanged(*place));
+                        indices.into_iter().partition(|index| unchanged(*index));
                     if !same.is_empty() {
-                        let touched: Vec<&[u8]> = same.iter().map(|place| names[*place].as_ref()).collect();
-                        let gone = self.style.touch(self.server, node, &touched).await?;
-                        pace.add(gone.len() as u64);
-                        changed.extend(gone.into_iter().map(|place| same[place]));
+                        let touched: Vec<&[u8]> = same.iter().map(|index| keys_of_chunk[*index].as_ref()).collect();
+                        let missing = self.format.touch(server, node, &touched).await?;
+                        limiter.add(missing.len() as u64);
+                        changed.extend(missing.into_iter().map(|index| same[index]));
                     }
                     let items: Vec<Item<'_>> = changed
                         .iter()
-                        .map(|place| (names[*place].as_ref(), chunk.get(*place).1))
+                        .map(|index| (keys_of_chunk[*index].as_ref(), chunk.get(*index).1))
                         .collect();
-                    self.style.write(self.server, node, &items).await?;
+                    self.format.write(server, node, &items).await?;
                     keys += items.len() as u64;
                     bytes += items.iter().map(|(_, document)| document.len() as u64).sum::<u64>();
                 }
                 Ok(())
             })
             .await?;
-        Ok(Sent {
+        Ok(ChunkResult {
             chunk: index,
-            all: chunk.len() as u64,
+            total: chunk.len() as u64,
             keys,
             bytes,
             unchanged_bytes: documents - bytes,
         })
     }
 
-    /// Reads some keys back.
-    pub(crate) async fn verify(&self, written: &Written) -> Result<(), Failure> {
-        let names: Vec<Cow<'_, [u8]>> = written
+    /// Reads the sample back.
+    pub(crate) async fn verify(&self, written: &Written) -> Result<(), ClientError> {
+        let Destination { namespace, version, .. } = self.destination;
+        let stored: Vec<Cow<'_, [u8]>> = written
             .sample
             .iter()
-            .map(|(key, _)| self.place.name(self.names, key))
+            .map(|(key, _)| version.stored_key(namespace.keys, key))
             .collect();
-        let keys: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
-        let found = self.style.read(self.server, &keys).await?;
+        let keys: Vec<&[u8]> = stored.iter().map(AsRef::as_ref).collect();
+        let found = self.format.read(namespace.server, &keys).await?;
         for ((key, document), found) in written.sample.iter().zip(found) {
-            if !found.as_ref().is_some_and(|found| self.style.equal(document, found)) {
-                let what = if found.is_some() {
-                    "holds something else"
-                } else {
-                    "is gone"
-                };
-                return Err(OperatorError::Server(format!(
-                    "the key `{}` was written and {what} now: does somebody else write here, or does the server evict \
-                     keys (`maxmemory-policy`)?",
-                    String::from_utf8_lossy(key)
-                ))
-                .into());
-            }
+            let what = match found {
+                Some(found) if self.format.equal(document, &found) => continue,
+                Some(_) => "has another value",
+                None => "is missing",
+            };
+            return Err(OperatorError::Server(format!(
+                "the key `{}` was written and {what} now: does another client write here, or does the server evict keys \
+                 (`maxmemory-policy`)?",
+                String::from_utf8_lossy(key)
+            ))
+            .into());
         }
         Ok(())
     }

@@ -16,10 +16,10 @@ use crate::redis::redis_sink::RedisSink;
 use crate::redis::tests::servers::{Redis, ask, free_port};
 use crate::redis::tests::{dataset, expected, sink, users};
 use crate::testing::{inputs, receipt, test_context, write_table};
-use towline_api::{Column, Descriptor, Domain, OperatorError, Schema, Tag, Task, Vocabulary};
+use towline_api::{Code, Column, Descriptor, Domain, OperatorError, Schema, Sink, Tag, Vocabulary};
 
 /// Everything in an embedded store, in order of the keys.
-fn stored(path: &Path) -> Vec<(String, String)> {
+fn value_type(path: &Path) -> Vec<(String, String)> {
     let database = Database::open(path).unwrap();
     let table = database.begin_read().unwrap().open_table(KEYS_TABLE).unwrap();
     let entries = table.iter().unwrap().map(Result::unwrap);
@@ -41,7 +41,7 @@ fn an_embedded_batch_replaces_the_one_before() {
         assert_eq!(receipt.details["null_users"], 1);
         assert_eq!(receipt.files[&path], std::fs::metadata(&path).unwrap().len());
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
-        assert_eq!(stored(&path), expected(count));
+        assert_eq!(value_type(&path), expected(count));
     }
 }
 
@@ -133,7 +133,7 @@ fn encoded_ids_are_written_as_they_came_and_unknown_users_not_at_all() {
             r#"{"user_id": "y", "recommendations": ["x", "y"]}"#.to_owned(),
         ),
     ];
-    assert_eq!(stored(&path), expected);
+    assert_eq!(value_type(&path), expected);
 }
 
 #[test]
@@ -146,8 +146,8 @@ fn passwords_come_from_secrets_and_show_up_nowhere() {
     let run = |url: &str| sink(&json!({ "url": url })).run(&inputs(users(folder.path(), 5)), &context);
 
     let output = run(&server.url(":${secret.CARGO_PKG_NAME}@")).unwrap();
-    let stored: String = ask(&server.url(&format!(":{password}@")), &["GET", "USER:40"]);
-    assert_eq!(stored, expected(5)[4].1);
+    let value_type: String = ask(&server.url(&format!(":{password}@")), &["GET", "USER:40"]);
+    assert_eq!(value_type, expected(5)[4].1);
     assert_eq!(receipt(&output).target, server.url("***@"));
     assert!(!format!("{output:?}").contains(password));
 
@@ -160,7 +160,7 @@ fn passwords_come_from_secrets_and_show_up_nowhere() {
     );
 
     let error = run(&server.url("")).unwrap_err();
-    assert!(error.to_string().contains("wants a password"), "{error}");
+    assert!(error.to_string().contains("requires a password"), "{error}");
 }
 
 #[test]
@@ -193,12 +193,12 @@ fn addresses_that_lead_elsewhere_are_told_from_servers_that_are_down() {
         (
             format!("redis+sentinel://127.0.0.1:{}/main", server.port),
             "overwrite",
-            "is no sentinel",
+            "is not a sentinel",
         ),
         (
             format!("redis+cluster://127.0.0.1:{}", server.port),
             "overwrite",
-            "no node of a cluster",
+            "not a cluster node",
         ),
         (
             format!("unix://{}", socket.display()),
@@ -207,7 +207,7 @@ fn addresses_that_lead_elsewhere_are_told_from_servers_that_are_down() {
         ),
     ] {
         let (context, _keep) = test_context();
-        let config = json!({ "url": url, "publish": mode, "patience": 0 });
+        let config = json!({ "url": url, "publish": mode, "retry_timeout": 0 });
         let error = sink(&config)
             .run(&inputs(users(folder.path(), 5)), &context)
             .unwrap_err()
@@ -255,7 +255,7 @@ fn the_cache_key_has_no_password() {
         .build(&json!({ "url": "http://me:hunter2@host" }))
         .err()
         .unwrap();
-    assert_eq!(problems[0].code, "bad-config");
+    assert_eq!(problems[0].code, Code::BadConfig);
     assert!(!format!("{problems:?}").contains("hunter2"));
 }
 
@@ -269,10 +269,10 @@ fn slips_are_found_without_a_run() {
         columns: vec![user.clone(), Column::new("recommendations", list, true)],
     };
     let codes = |key: &str, schema: &Schema| {
-        let problems = sink(&json!({ "key": key })).problems(schema);
+        let problems = sink(&json!({ "key": key })).input_problems(schema);
         problems
             .into_iter()
-            .map(|problem| (problem.code, problem.help.unwrap_or_default()))
+            .map(|problem| (problem.code.as_str(), problem.help.unwrap_or_default()))
             .collect::<Vec<_>>()
     };
     assert!(codes("USER:{user_id}", &good).is_empty());

@@ -10,7 +10,7 @@ use crate::redis::tests::proxy::{Fault, Proxy};
 use crate::redis::tests::servers::Redis;
 use crate::redis::tests::{expected, publish, sink, users, users_of};
 use crate::testing::{inputs, receipt, test_context};
-use towline_api::{Cancel, Context, OperatorError, Task};
+use towline_api::{Cancel, Context, OperatorError, Sink};
 
 /// Waits until a server holds at least so many keys.
 fn wait_for_keys(server: &Redis, database: i64, least: u64) {
@@ -101,7 +101,8 @@ fn a_server_that_comes_back_empty_gets_the_whole_batch() {
 fn a_server_that_does_not_come_back_is_an_error_and_the_next_run_finishes() {
     let mut server = Redis::start(&[]);
     let folder = tempdir().unwrap();
-    let config = json!({ "url": server.url(""), "publish": "swap", "chunk": 10, "rate_limit": 2000, "patience": 1 });
+    let config =
+        json!({ "url": server.url(""), "publish": "swap", "chunk": 10, "rate_limit": 2000, "retry_timeout": 1 });
     publish(&config, users(folder.path(), 300)).unwrap();
     let (slow, data) = (config.clone(), users(folder.path(), 2000));
     let publishing = std::thread::spawn(move || publish(&slow, data));
@@ -131,7 +132,7 @@ fn a_server_that_loads_its_data_is_waited_for() {
     server.kill();
     server.start_again();
     let error = publish(
-        &json!({ "url": server.url(""), "patience": 0 }),
+        &json!({ "url": server.url(""), "retry_timeout": 0 }),
         users(folder.path(), 40),
     );
     let error = error.unwrap_err().to_string();
@@ -190,7 +191,7 @@ fn rights_that_are_taken_away_are_told() {
         "+@all",
     ]);
     let url = server.url("job:${secret.CARGO_PKG_NAME}@");
-    let config = json!({ "url": url, "publish": "pointer", "chunk": 50, "rate_limit": 3000, "patience": 1 });
+    let config = json!({ "url": url, "publish": "pointer", "chunk": 50, "rate_limit": 3000, "retry_timeout": 1 });
     publish(&config, users(folder.path(), 100)).unwrap();
     let (slow, data) = (config.clone(), users(folder.path(), 3000));
     let publishing = std::thread::spawn(move || publish(&slow, data));
@@ -213,7 +214,7 @@ fn rights_that_are_taken_away_are_told() {
 }
 
 /// Publishes until somebody cancels, which is the moment that the server holds `least` keys.
-pub(crate) fn interrupted(
+pub(crate) fn cancelled(
     config: &serde_json::Value,
     server: &Redis,
     database: i64,
@@ -240,7 +241,7 @@ fn a_resumed_run_goes_on_from_the_last_chunk_that_was_acknowledged() {
         let folder = tempdir().unwrap();
         let (mut context, _keep) = test_context();
         let config = json!({ "url": server.url(""), "publish": mode, "chunk": 10, "rate_limit": 2000 });
-        interrupted(&config, &server, database, 900, &context, 2000);
+        cancelled(&config, &server, database, 900, &context, 2000);
         assert_eq!(server.ask::<Option<String>>(&["GET", "RECS:META"]), None, "{mode}");
         // No generation counts.
         let current: Option<String> = server.ask(&["GET", "RECS:CURRENT"]);
@@ -293,7 +294,7 @@ fn keys_of_others_that_come_while_a_batch_is_loaded_stay_where_they_are() {
             let told = if ttl.is_some() {
                 "a key that this sink has not written: `USER:settings`"
             } else {
-                "somebody else writes there"
+                "another client writes there"
             };
             assert!(
                 error.contains(told) && error.contains(&format!("database {database} holds")),
@@ -326,7 +327,7 @@ fn of_two_runs_at_once_the_later_one_counts() {
         let fast = json!({ "url": server.url(""), "publish": mode, "chunk": 10 });
         publish(&fast, users(other.path(), 1500)).unwrap();
         let error = publishing.join().unwrap().unwrap_err().to_string();
-        assert!(error.contains("another run has begun"), "{mode}: {error}");
+        assert!(error.contains("another run has started"), "{mode}: {error}");
         if mode == "pointer" {
             assert_eq!(server.ask::<String>(&["GET", "RECS:CURRENT"]), "2");
             let document: String = server.ask(&["GET", "RECS:2:{USER:14990}"]);
@@ -343,7 +344,7 @@ fn what_was_left_on_another_server_is_not_believed() {
     let folder = tempdir().unwrap();
     let (mut context, _keep) = test_context();
     let config = json!({ "url": server.url(""), "chunk": 10, "rate_limit": 2000 });
-    interrupted(&config, &server, 0, 900, &context, 1500);
+    cancelled(&config, &server, 0, 900, &context, 1500);
     server.kill();
     server.start_again();
     context.cancel = Cancel::default();
@@ -362,7 +363,7 @@ fn keys_of_a_batch_that_was_never_finished_are_known_to_the_next() {
     publish(&config, users(folder.path(), 50)).unwrap();
     let (context, _keep) = test_context();
     let slow = json!({ "url": server.url(""), "chunk": 10, "rate_limit": 2000 });
-    interrupted(&slow, &server, 0, 900, &context, 2000);
+    cancelled(&slow, &server, 0, 900, &context, 2000);
     // Another batch, of another run: nothing is left of the one that was not finished.
     let receipt = publish(&config, users(folder.path(), 40)).unwrap();
     assert_eq!(receipt.details["written"], 40, "digests are not believed after that");

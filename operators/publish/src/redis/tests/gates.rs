@@ -10,7 +10,7 @@ use tempfile::tempdir;
 use crate::redis::tests::servers::Redis;
 use crate::redis::tests::{dataset, publish, sink, table, users};
 use crate::testing::{inputs, receipt, test_context};
-use towline_api::Task;
+use towline_api::Sink;
 
 #[test]
 fn nothing_does_not_take_the_place_of_something() {
@@ -47,7 +47,10 @@ fn users_that_vanish_count_as_a_change() {
         let config = |users: f64| json!({ "url": url, "publish": mode, "gates": { "max_change": { "users": users } } });
         publish(&config(0.0), users(folder.path(), 20)).unwrap();
         let error = publish(&config(0.2), users(folder.path(), 15)).unwrap_err().to_string();
-        assert!(error.contains("5 users are gone, a share of 0.2500"), "{mode}: {error}");
+        assert!(
+            error.contains("5 users are removed, a share of 0.2500"),
+            "{mode}: {error}"
+        );
         let receipt = publish(&config(0.25), users(folder.path(), 15)).unwrap();
         assert_eq!(
             (&receipt.details["lists_compared"], &receipt.details["lists_gone"]),

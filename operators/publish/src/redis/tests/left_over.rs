@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::redis::tests::faults::interrupted;
+use crate::redis::tests::faults::cancelled;
 use crate::redis::tests::servers::Redis;
 use crate::redis::tests::{expected, publish, users, users_of};
 use crate::testing::test_context;
@@ -128,7 +128,7 @@ fn a_first_generation_that_was_never_finished_is_not_left_behind_by_another_way(
         let server = Redis::start(&["--enable-debug-command", "local"]);
         let slow = json!({ "url": server.url(""), "publish": before, "chunk": 10, "rate_limit": 2000 });
         let (context, _keep) = test_context();
-        interrupted(&slow, &server, 0, 500, &context, 2000);
+        cancelled(&slow, &server, 0, 500, &context, 2000);
         let digest: String = server.ask(&["DEBUG", "DIGEST"]);
         let other = json!({ "url": server.url(""), "publish": now });
         let error = publish(&other, users(folder.path(), 3)).unwrap_err().to_string();
@@ -161,7 +161,7 @@ fn what_swap_has_in_a_second_database_is_not_left_behind_by_another_way() {
         // A first generation that was never finished.
         let slow = json!({ "url": server.url(""), "publish": "swap", "keep": 1, "chunk": 10, "rate_limit": 2000 });
         let (context, _keep) = test_context();
-        interrupted(&slow, &server, 1, 500, &context, 2000);
+        cancelled(&slow, &server, 1, 500, &context, 2000);
         refused("unfinished");
         let _: () = server.ask_in(1, &["FLUSHDB"]);
         publish(&other, users(folder.path(), 3)).unwrap();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::redis::redis_sink::RedisSink;
 use crate::redis::tests::sink;
 use crate::redis::vector_sink::VectorSink;
-use towline_api::{Descriptor, Operator, PathSegment, Site};
+use towline_api::{Descriptor, PathSegment, Sink, Site};
 
 fn found(descriptor: &Descriptor, config: &Value) -> Vec<(String, String)> {
     let problems = descriptor.build(config).err().unwrap_or_default();
@@ -33,7 +33,7 @@ fn what_does_not_go_together_is_found_at_its_place() {
         ),
         (json!({ "url": "redis+cluster://a/2" }), "url", "no databases"),
         (json!({ "url": "redis+sentinel://a" }), "url", "redis+sentinel://host"),
-        (json!({ "url": server, "ca": "ca.pem" }), "url", "only with TLS"),
+        (json!({ "url": server, "ca": "ca.pem" }), "url", "need TLS"),
         (
             json!({ "url": server, "sentinel_password": "x" }),
             "sentinel_password",
@@ -73,7 +73,7 @@ fn what_does_not_go_together_is_found_at_its_place() {
         (
             json!({ "url": server, "publish": "pointer", "key": "{{x}}{user_id}" }),
             "key",
-            "of their own",
+            "must not contain braces",
         ),
         (
             json!({ "url": server, "encoding": "hash", "document": "items" }),
@@ -204,4 +204,11 @@ fn passwords_of_sentinels_are_not_written_down() {
     };
     assert_eq!(written("hunter2"), "***");
     assert_eq!(written("${secret.X}"), "${secret.X}");
+}
+
+#[test]
+fn the_former_name_of_the_retry_timeout_is_accepted() {
+    let config = |name: &str| json!({ "url": "redis://host", (name): 7 });
+    let (former, current) = (sink(&config("patience")), sink(&config("retry_timeout")));
+    assert_eq!((former.retry_timeout, current.retry_timeout), (7, 7));
 }

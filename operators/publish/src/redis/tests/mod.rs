@@ -22,7 +22,7 @@ use arrow::datatypes::{Float32Type, Int64Type};
 
 use crate::redis::redis_sink::RedisSink;
 use crate::testing::{inputs, receipt, test_context, write_table};
-use towline_api::{DatasetFiles, OperatorError, Output, Receipt, Schema, Tag, Task, parse};
+use towline_api::{DatasetFiles, OperatorError, Output, Receipt, Schema, Sink, Tag, parse};
 
 fn sink(config: &serde_json::Value) -> RedisSink {
     parse(config).unwrap()

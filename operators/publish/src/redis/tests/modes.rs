@@ -9,7 +9,7 @@ use tempfile::tempdir;
 
 use crate::redis::tests::servers::Redis;
 use crate::redis::tests::{expected, publish, scored, sink, table, users, users_of};
-use towline_api::Operator;
+use towline_api::Sink;
 
 fn meta(server: &Redis, database: i64) -> Value {
     let text: String = server.ask_in(database, &["GET", "RECS:META"]);
@@ -258,7 +258,7 @@ fn swap_keeps_one_generation_and_goes_back_to_it() {
     assert_eq!(server.strings(0, "USER:"), expected(4));
     assert_eq!(server.strings(1, "USER:"), expected(10));
     let said = sink(&config).roll_back().unwrap().unwrap();
-    assert!(said.contains("generation 1 counts again, in place of 2"), "{said}");
+    assert!(said.contains("rolled back from generation 2 to generation 1"), "{said}");
     assert_eq!(server.strings(0, "USER:"), expected(10));
     assert!(
         sink(&config).roll_back().unwrap().is_err(),

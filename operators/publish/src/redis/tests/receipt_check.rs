@@ -5,7 +5,7 @@ use tempfile::tempdir;
 
 use crate::redis::tests::servers::Redis;
 use crate::redis::tests::{publish, scored, sink, users};
-use towline_api::Operator;
+use towline_api::Sink;
 
 #[test]
 fn what_another_run_has_published_since_is_not_taken_for_ones_own() {

@@ -5,7 +5,7 @@ use tempfile::tempdir;
 
 use crate::redis::tests::servers::Redis;
 use crate::redis::tests::{expected, publish, sink, users};
-use towline_api::Operator;
+use towline_api::Sink;
 
 /// A server with a generation of five users that is kept, and one of four that counts, and what publishes to it.
 fn two_generations(mode: &str, encoding: &str) -> (Redis, serde_json::Value) {
@@ -43,7 +43,7 @@ fn a_generation_that_is_not_whole_is_none_to_go_back_to() {
             let refused = |part: &str| {
                 let error = sink(&config).roll_back().unwrap().unwrap_err().to_string();
                 assert!(
-                    error.contains("generation 1 is not whole") && error.contains(part),
+                    error.contains("generation 1 is incomplete") && error.contains(part),
                     "{mode}, {encoding}: {error}"
                 );
                 assert_eq!(counts(&server, mode), 2, "{mode}, {encoding}");
@@ -56,7 +56,7 @@ fn a_generation_that_is_not_whole_is_none_to_go_back_to() {
                 "RECS:KEYS:1:0".to_owned()
             };
             let _: () = server.ask_in(database, &["RENAME", &key, "away"]);
-            refused("4 of 5 keys, and `USER:20` is gone");
+            refused("4 of 5 keys, and `USER:20` is missing");
             let _: () = server.ask_in(database, &["RENAME", "away", &key]);
             let _: () = server.ask_in(database, &["RENAME", &record, "RECS:away"]);
             refused("3 of 5 keys");
@@ -64,11 +64,11 @@ fn a_generation_that_is_not_whole_is_none_to_go_back_to() {
             if encoding == "string" {
                 let document: String = server.ask_in(database, &["GET", &key]);
                 let _: () = server.ask_in(database, &["SET", &key, &document.replace("21", "22")]);
-                refused("`USER:20` is gone or holds something else");
+                refused("`USER:20` is missing or has another value");
                 let _: () = server.ask_in(database, &["SET", &key, &document]);
             }
             let said = sink(&config).roll_back().unwrap().unwrap();
-            assert!(said.contains("generation 1 counts again"), "{said}");
+            assert!(said.contains("rolled back from generation 2 to generation 1"), "{said}");
             assert_eq!(counts(&server, mode), 1, "{mode}, {encoding}");
         }
     }

@@ -68,7 +68,7 @@ fn certificates_of_clients_are_shown_to_servers_that_want_them() {
     let url = format!("rediss://127.0.0.1:{port}/0");
     let with = json!({ "url": url, "ca": authority, "client_certificate": certificate, "client_key": key });
     assert_eq!(publish(&with, users(folder.path(), 20)).unwrap().records, 20);
-    let without = json!({ "url": url, "ca": authority, "patience": 0 });
+    let without = json!({ "url": url, "ca": authority, "retry_timeout": 0 });
     assert!(publish(&without, users(folder.path(), 20)).is_err());
 }
 
@@ -173,7 +173,8 @@ fn sentinels_name_the_master_also_after_it_has_changed() {
     let caught_up = || replica.ask::<u64>(&["DBSIZE"]) == master.ask::<u64>(&["DBSIZE"]);
     assert!(until(&caught_up));
 
-    let slow = json!({ "url": url, "publish": "swap", "keep": 1, "chunk": 10, "rate_limit": 1000, "patience": 60 });
+    let slow =
+        json!({ "url": url, "publish": "swap", "keep": 1, "chunk": 10, "rate_limit": 1000, "retry_timeout": 60 });
     let data = users(folder.path(), 2000);
     let publishing = std::thread::spawn(move || publish(&slow, data));
     let begun = || master.ask_in::<u64>(1, &["DBSIZE"]) > 300;
@@ -202,7 +203,7 @@ fn sentinels_that_ask_for_a_password_get_their_own() {
     );
     let folder = tempdir().unwrap();
     let publish = |more: &[(&str, &str)]| {
-        let mut config = json!({ "url": url, "encoding": "string", "patience": 1 });
+        let mut config = json!({ "url": url, "encoding": "string", "retry_timeout": 1 });
         for (name, value) in more {
             config[name] = json!(value);
         }
@@ -213,7 +214,7 @@ fn sentinels_that_ask_for_a_password_get_their_own() {
     let of_default = publish(&[("sentinel_password", "all-${secret.CARGO_PKG_VERSION}")]).unwrap();
     assert_eq!(of_default.details["unchanged"], 20, "it is the same server");
     for (more, part) in [
-        (vec![], "the sentinel wants a password"),
+        (vec![], "the sentinel requires a password"),
         (vec![("sentinel_user", "nobody"), password], "the sentinel refuses"),
         (vec![("sentinel_password", "wrong-word")], "the sentinel refuses"),
         (vec![("sentinel_user", "blind"), password], "ask for the master"),

@@ -12,7 +12,7 @@ use crate::redis::tests::servers::Redis;
 use crate::redis::tests::table;
 use crate::redis::vector_sink::VectorSink;
 use crate::testing::{inputs, receipt, test_context};
-use towline_api::{DatasetFiles, Operator, Output, Tag, Task, parse};
+use towline_api::{DatasetFiles, Output, Sink, Tag, parse};
 
 const WIDTH: usize = 8;
 

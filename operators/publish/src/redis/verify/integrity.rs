@@ -1,93 +1,89 @@
-//! Whether a generation that somebody wants to go back to is all there.
+//! Integrity check of a generation before a rollback to it.
 
 use std::borrow::Cow;
 
 use crate::batch::chunk::digest;
-use crate::redis::client::commands::Style;
-use crate::redis::client::connection::Failure;
-use crate::redis::client::server::Server;
-use crate::redis::config::settings::Stored;
-use crate::redis::keyspace::metadata_keys;
-use crate::redis::keyspace::metadata_keys::{Meta, Names, add};
-use crate::redis::publish::writer::Place;
+use crate::redis::client::client_error::ClientError;
+use crate::redis::client::value_format::ValueFormat;
+use crate::redis::config::settings::ValueType;
+use crate::redis::keyspace::generation_metadata::GenerationMetadata;
+use crate::redis::keyspace::key_records::add_to_checksum;
+use crate::redis::keyspace::key_version::KeyVersion;
+use crate::redis::keyspace::namespace::Namespace;
 use towline_api::OperatorError;
 
-/// Keys that are read at once.
-const KEYS: usize = 512;
+/// Documents per request.
+const DOCUMENTS_PER_REQUEST: usize = 512;
 
-/// What was found of a generation.
+/// Keys of a generation that were found.
 #[derive(Default)]
 struct Found {
     keys: u64,
     checksum: u128,
-    /// A key that is gone or holds something else.
-    wrong: Option<Vec<u8>>,
+    /// First key that is missing or has another value.
+    damaged: Option<Vec<u8>>,
 }
 
-/// Refuses a generation that lacks a key, or has a document that is not the one that was published. A string is compared
-/// byte by byte with what was recorded; RedisJSON and hashes give their documents back in other words, so that of those only
-/// the keys are looked for.
-pub(crate) async fn check(server: &Server, names: &Names, place: Place, meta: &Meta) -> Result<(), Failure> {
-    let not_whole = |what: &str| -> Failure {
+/// Refuses a generation with a missing key or a changed document. Strings are compared with the recorded digests; RedisJSON
+/// and hashes return other bytes than were written, so for them only the existence of the keys is checked.
+pub(crate) async fn check(
+    namespace: Namespace<'_>,
+    version: KeyVersion,
+    metadata: &GenerationMetadata,
+) -> Result<(), ClientError> {
+    let incomplete = |what: &str| -> ClientError {
         OperatorError::Server(format!(
-            "generation {} is not whole any more, and what counts now was left as it is: {what}; publish again",
-            meta.generation
+            "generation {} is incomplete, and the published generation was left unchanged: {what}; publish again",
+            metadata.generation
         ))
         .into()
     };
-    let generations = metadata_keys::generations(server, names).await?;
-    let Some(records) = generations.get(&meta.generation) else {
-        return Err(not_whole("the records of its keys are gone"));
+    let generations = namespace.generations().await?;
+    let Some(records) = generations.get(&metadata.generation) else {
+        return Err(incomplete("the records of its keys are missing"));
     };
-    let mut found = Found::default();
-    let recorded = (meta.generation, *records);
-    let complete = metadata_keys::records(server, names, recorded, async |keys| {
-        for keys in keys.chunks(KEYS) {
-            look(server, names, (place, meta.stored()), keys, &mut found).await?;
+    let (format, mut found) = (ValueFormat::of(metadata.value_type()), Found::default());
+    let recorded = (metadata.generation, *records);
+    let check = async |keys: Vec<(u64, &[u8])>| {
+        for keys in keys.chunks(DOCUMENTS_PER_REQUEST) {
+            let stored: Vec<Cow<'_, [u8]>> = keys
+                .iter()
+                .map(|(_, key)| version.stored_key(namespace.keys, key))
+                .collect();
+            let stored: Vec<&[u8]> = stored.iter().map(AsRef::as_ref).collect();
+            found.add(format.value_type, keys, format.read(namespace.server, &stored).await?);
         }
         Ok(())
-    })
-    .await?;
-    if let Some(key) = &found.wrong {
+    };
+    let complete = namespace.for_each_record(recorded, check).await?;
+    if let Some(key) = &found.damaged {
         let key = String::from_utf8_lossy(key);
-        let why = meta.ttl.map_or("", |_| " (`ttl`)");
-        return Err(not_whole(&format!(
-            "it has {} of {} keys, and `{key}` is gone{why} or holds something else",
-            found.keys, meta.rows
+        let why = metadata.ttl.map_or("", |_| " (`ttl`)");
+        return Err(incomplete(&format!(
+            "it has {} of {} keys, and `{key}` is missing{why} or has another value",
+            found.keys, metadata.rows
         )));
     }
-    if !complete || found.keys != meta.rows {
-        return Err(not_whole(&format!("it has {} of {} keys", found.keys, meta.rows)));
+    if !complete || found.keys != metadata.rows {
+        return Err(incomplete(&format!("it has {} of {} keys", found.keys, metadata.rows)));
     }
-    if meta.stored() == Stored::String && format!("{:032x}", found.checksum) != meta.checksum {
-        return Err(not_whole("its documents are not those that were published"));
+    if format.value_type == ValueType::String && format!("{:032x}", found.checksum) != metadata.checksum {
+        return Err(incomplete("its documents are not those that were published"));
     }
     Ok(())
 }
 
-async fn look(
-    server: &Server,
-    names: &Names,
-    (place, stored): (Place, Stored),
-    keys: &[(u64, &[u8])],
-    found: &mut Found,
-) -> Result<(), Failure> {
-    let style = Style {
-        stored,
-        ttl: None,
-        persist: false,
-        many: false,
-    };
-    let stored_as: Vec<Cow<'_, [u8]>> = keys.iter().map(|(_, key)| place.name(names, key)).collect();
-    let stored_as: Vec<&[u8]> = stored_as.iter().map(AsRef::as_ref).collect();
-    for ((recorded, key), document) in keys.iter().zip(style.read(server, &stored_as).await?) {
-        match document {
-            Some(document) if stored != Stored::String || digest(&document) == *recorded => {
-                found.keys += 1;
-                found.checksum = add(found.checksum, key, &document);
+impl Found {
+    /// Adds documents that were read, in the order of their keys.
+    fn add(&mut self, value_type: ValueType, keys: &[(u64, &[u8])], documents: Vec<Option<Vec<u8>>>) {
+        for ((recorded, key), document) in keys.iter().zip(documents) {
+            match document {
+                Some(document) if value_type != ValueType::String || digest(&document) == *recorded => {
+                    self.keys += 1;
+                    self.checksum = add_to_checksum(self.checksum, key, &document);
+                }
+                _ => self.damaged = self.damaged.take().or_else(|| Some(key.to_vec())),
             }
-            _ => found.wrong = found.wrong.take().or_else(|| Some(key.to_vec())),
         }
     }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Checks of what is published against the receipt.
+//! Verification of published generations.
 
 pub(crate) mod integrity;
 pub(crate) mod receipt_check;

@@ -1,34 +1,35 @@
-//! Whether a server still holds what a receipt says.
+//! Receipt check: whether a server still holds the generation of a receipt.
 
 use std::time::Duration;
 
-use crate::redis::client::connection::Failure;
+use crate::redis::client::client_error::ClientError;
+use crate::redis::client::endpoint::Endpoint;
 use crate::redis::client::server::Server;
 use crate::redis::config::settings::Publish;
-use crate::redis::keyspace::metadata_keys;
-use crate::redis::keyspace::metadata_keys::{Meta, Names};
-use crate::redis::publish::task::Target;
+use crate::redis::keyspace::generation_metadata::{GenerationMetadata, now};
+use crate::redis::keyspace::metadata_keys::MetadataKeys;
+use crate::redis::keyspace::search_index;
 use towline_api::Receipt;
 
-/// How long to wait for a server that is only asked whether a batch is still there.
-const LOOK: Duration = Duration::from_secs(2);
+/// Timeout of the check; a server that is slower counts as unreachable.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a receipt says of a generation.
-pub(crate) struct Claim {
+/// Facts of a receipt to check.
+pub(crate) struct ReceiptCheck {
     generation: u64,
     checksum: String,
     key: String,
     publish: Publish,
     ttl: Option<u64>,
-    /// The index over the keys, and how many it has.
+    /// Name of the search index, and the number of its vectors.
     index: Option<(String, u64)>,
 }
 
-impl Claim {
-    /// `None` of a receipt that does not say it.
-    pub(crate) fn of(receipt: &Receipt, key: &str, publish: Publish, ttl: Option<u64>) -> Option<Self> {
+impl ReceiptCheck {
+    /// `None` if the receipt lacks a generation.
+    pub(crate) fn new(receipt: &Receipt, key: &str, publish: Publish, ttl: Option<u64>) -> Option<Self> {
         let text = |name: &str| receipt.details.get(name)?.as_str().map(str::to_owned);
-        Some(Claim {
+        Some(ReceiptCheck {
             generation: receipt.details.get("generation")?.as_u64()?,
             checksum: text("checksum")?,
             key: key.to_owned(),
@@ -38,81 +39,88 @@ impl Claim {
         })
     }
 
-    /// Whether it still holds; `true` where the server cannot be asked.
-    pub(crate) fn stands(self, target: Target) -> bool {
-        // On a thread of its own: this one may belong to a runtime that must not wait.
-        let asking = std::thread::spawn(move || {
+    /// Whether the generation is still published; `true` if the server cannot be reached. `staging` is the number of the
+    /// staging database.
+    pub(crate) fn still_published(self, endpoint: Endpoint, staging: Option<i64>) -> bool {
+        // On a thread of its own: the caller's may belong to a runtime, which must not block.
+        let check = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .ok()?;
-            let look = async { tokio::time::timeout(LOOK, self.look(&target)).await.ok()?.ok() };
-            runtime.block_on(look)
+            let check = async {
+                tokio::time::timeout(TIMEOUT, self.check(&endpoint, staging))
+                    .await
+                    .ok()?
+                    .ok()
+            };
+            runtime.block_on(check)
         });
-        asking.join().ok().flatten().unwrap_or(true)
+        check.join().ok().flatten().unwrap_or(true)
     }
 
-    async fn look(&self, target: &Target) -> Result<bool, Failure> {
-        let server = target.open(target.address.database, Duration::ZERO).await?;
-        let names = Names(target.namespace.clone());
-        let live = match self.publish {
-            Publish::Overwrite | Publish::Swap => self.meta(&server, &names.meta(None)).await?,
-            Publish::Pointer => match metadata_keys::get(&server, &names.current())
+    async fn check(&self, endpoint: &Endpoint, staging: Option<i64>) -> Result<bool, ClientError> {
+        let server = endpoint.open_once(endpoint.database()).await?;
+        let metadata_keys = MetadataKeys(endpoint.namespace.clone());
+        let published = match self.publish {
+            Publish::Overwrite | Publish::Swap => self.metadata(&server, &metadata_keys.metadata(None)).await?,
+            Publish::Pointer => match server
+                .get(&metadata_keys.current())
                 .await?
                 .and_then(|text| text.parse().ok())
             {
-                Some(current) => self.meta(&server, &names.meta(Some(current))).await?,
+                Some(current) => self.metadata(&server, &metadata_keys.metadata(Some(current))).await?,
                 None => None,
             },
         };
-        let Some(live) = live else { return Ok(false) };
-        if live.generation < self.generation {
-            return self.was_rolled_back(target, &server, &names).await;
-        }
-        Ok(self.is(&live) && !self.is_old(&live) && self.has_index(&server).await?)
-    }
-
-    /// What is said of a generation under a name, if it is about the same keys.
-    async fn meta(&self, server: &Server, name: &str) -> Result<Option<Meta>, Failure> {
-        let text = metadata_keys::get(server, name).await?;
-        let meta = text.and_then(|text| serde_json::from_str::<Meta>(&text).ok());
-        Ok(meta.filter(|meta| meta.key == self.key))
-    }
-
-    fn is(&self, meta: &Meta) -> bool {
-        meta.generation == self.generation && meta.checksum == self.checksum && meta.ttl == self.ttl
-    }
-
-    /// Whether so much of the keys' time is over that they might be gone before somebody comes again.
-    fn is_old(&self, meta: &Meta) -> bool {
-        self.ttl
-            .is_some_and(|ttl| metadata_keys::now() >= meta.time.saturating_add(ttl / 2))
-    }
-
-    /// Whether the generation is there still, and only does not count any more: somebody has gone back behind it, and does
-    /// not want it again.
-    async fn was_rolled_back(&self, target: &Target, server: &Server, names: &Names) -> Result<bool, Failure> {
-        let kept = match (self.publish, target.staging) {
-            (Publish::Pointer, _) => self.meta(server, &names.meta(Some(self.generation))).await?,
-            (Publish::Swap, Some(staging)) => {
-                let staging = target.open(staging, Duration::ZERO).await?;
-                self.meta(&staging, &names.meta(None)).await?
-            }
-            _ => None,
+        let Some(published) = published else {
+            return Ok(false);
         };
-        Ok(kept.is_some_and(|kept| self.is(&kept)))
+        if published.generation < self.generation {
+            let kept = match (self.publish, staging) {
+                (Publish::Pointer, _) => {
+                    let name = metadata_keys.metadata(Some(self.generation));
+                    self.metadata(&server, &name).await?
+                }
+                (Publish::Swap, Some(staging)) => {
+                    let staging = endpoint.open_once(staging).await?;
+                    self.metadata(&staging, &metadata_keys.metadata(None)).await?
+                }
+                _ => None,
+            };
+            // It was rolled back and is not wanted again.
+            return Ok(kept.is_some_and(|kept| self.matches(&kept)));
+        }
+        Ok(self.matches(&published) && !self.expires_soon(&published) && self.has_index(&server).await?)
     }
 
-    /// Whether the index is there and has all keys, if the receipt tells of one.
-    async fn has_index(&self, server: &Server) -> Result<bool, Failure> {
+    /// Metadata under a name, if it is of the same keys.
+    async fn metadata(&self, server: &Server, name: &str) -> Result<Option<GenerationMetadata>, ClientError> {
+        let text = server.get(name).await?;
+        let metadata = text.and_then(|text| serde_json::from_str::<GenerationMetadata>(&text).ok());
+        Ok(metadata.filter(|metadata| metadata.key == self.key))
+    }
+
+    fn matches(&self, metadata: &GenerationMetadata) -> bool {
+        metadata.generation == self.generation && metadata.checksum == self.checksum && metadata.ttl == self.ttl
+    }
+
+    /// Whether half of the keys' time to live is over, so that they might expire before the next run.
+    fn expires_soon(&self, metadata: &GenerationMetadata) -> bool {
+        self.ttl
+            .is_some_and(|ttl| now() >= metadata.time.saturating_add(ttl / 2))
+    }
+
+    /// Whether the search index of the receipt, if it has one, exists and is complete.
+    async fn has_index(&self, server: &Server) -> Result<bool, ClientError> {
         let Some((index, keys)) = &self.index else {
             return Ok(true);
         };
-        let indexes: Vec<String> = server.one(None, redis::cmd("FT._LIST")).await?;
+        let indexes: Vec<String> = server.query(None, redis::cmd("FT._LIST")).await?;
         if !indexes.contains(index) {
             return Ok(false);
         }
-        let found = crate::redis::keyspace::search_index::fact(server, index, "num_docs").await?;
+        let found = search_index::index_info(server, index, "num_docs").await?;
         Ok(found.is_none_or(|found| found as u64 >= *keys))
     }
 }

@@ -1,84 +1,84 @@
-//! What can be chosen about a training.
+//! Options of a training.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How weights follow gradients.
+/// Optimizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Optimizer {
-    /// Adam (Kingma and Ba 2015) with its usual constants; `weight_decay` is L2 regularisation.
+    /// Adam (Kingma and Ba 2015) with its default constants; `weight_decay` is an L2 penalty.
     #[default]
     Adam,
-    /// Adam whose `weight_decay` stays apart from the gradient (Loshchilov and Hutter 2019).
+    /// AdamW: Adam with decoupled `weight_decay` (Loshchilov and Hutter 2019).
     AdamW,
-    /// Adagrad (Duchi, Hazan and Singer 2011); `weight_decay` is L2 regularisation.
+    /// Adagrad (Duchi, Hazan and Singer 2011); `weight_decay` is an L2 penalty.
     Adagrad,
-    /// Plain stochastic gradient descent; `weight_decay` is L2 regularisation.
+    /// Plain stochastic gradient descent; `weight_decay` is an L2 penalty.
     Sgd,
 }
 
-/// How the learning rate changes.
+/// Learning rate schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LearningRateSchedule {
-    /// Not at all.
+    /// Constant.
     #[default]
     Constant,
-    /// Along a cosine to 0 at the last step.
+    /// Cosine annealing to 0 at the last step.
     Cosine,
 }
 
-/// What products of matrices are computed in.
+/// Precision of matrix products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Single precision.
     #[default]
     F32,
-    /// The factors of a product are rounded to bf16, which has 8 digits of the mantissa's 24; sums, weights and what the
-    /// optimizer remembers stay in single precision. Several times faster on a processor with AMX, and for nothing on
-    /// others.
+    /// Mixed precision: the factors of a product are rounded to bf16, with 8 significant bits instead of 24; sums, weights
+    /// and the state of the optimizer stay in single precision. Several times faster on a processor with AMX, and no
+    /// faster on others.
     Bf16,
 }
 
-/// Where a model is trained.
+/// Training device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrainingDevice {
-    /// On the processor: the same seed gives the same bytes on any number of threads.
+    /// The processor: the same seed gives the same bytes on any number of threads.
     #[default]
     Cpu,
-    /// With libtorch on the first CUDA device, or not at all. The bytes may differ from run to run.
+    /// The first CUDA device, with libtorch; an error without one. The bytes may differ from run to run.
     Cuda,
-    /// On a CUDA device where there is one, else on the processor. The result of either is taken for that of both.
+    /// A CUDA device where there is one, else the processor. The cache reuses the result of either.
     Auto,
 }
 
-/// What is compared with what.
+/// Loss function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
-    /// The item of an interaction with those of the batch and `uniform_negatives`.
+    /// Sampled softmax over the items of the batch, `uniform_negatives` and `hard_negatives`.
     #[default]
     SampledSoftmax,
-    /// The item of an interaction with the whole catalogue: for catalogues of up to some ten thousand items.
+    /// Softmax over the whole catalogue, for catalogues of up to some ten thousand items.
     FullSoftmax,
-    /// The item of an interaction with one that is drawn evenly from those the user has not interacted with (Rendle et al.
-    /// 2009, "BPR: Bayesian personalized ranking from implicit feedback"). There is no `logq` in it.
+    /// BPR: pairwise logistic loss against an item drawn uniformly from those that the user has not interacted with (Rendle
+    /// et al. 2009, "BPR: Bayesian personalized ranking from implicit feedback"). `logq` has no effect.
     Bpr,
 }
 
-/// Negatives that a frozen copy of the model would recommend.
+/// Hard negatives: items that a frozen copy of the model would recommend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HardNegatives {
-    /// How many of the copy's best items for a user, without those of `mask_positives`, negatives are drawn from. The first
-    /// few are often what the user would like.
+    /// Number of best items for a user, without those of `mask_positives`, that hard negatives are drawn from. With a small
+    /// number many are false negatives.
     #[serde(default = "default_top")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub top: usize,
-    /// How many are drawn for each interaction. They are negatives of the whole batch.
+    /// Hard negatives per interaction. They are negatives of the whole batch.
     #[serde(default = "default_each")]
     #[schemars(range(min = 1, max = 1000))]
     pub each: usize,
@@ -92,13 +92,13 @@ fn default_each() -> usize {
     1
 }
 
-/// When to stop before the last epoch.
+/// Early stopping.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopping {
-    /// A metric of the validation without the name of its split, such as `ndcg_at_10`; its k is one of `metrics_at`.
+    /// Validation metric without the name of its split, such as `ndcg_at_10`; its k is one of `metrics_at`.
     pub metric: String,
-    /// Epochs without a better value after which to stop.
+    /// Patience: epochs without improvement before training stops.
     #[serde(default = "default_patience")]
     #[schemars(range(min = 1))]
     pub patience: usize,
@@ -108,18 +108,18 @@ fn default_patience() -> usize {
     2
 }
 
-/// Whether towers know their ids.
+/// Which towers embed their id column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IdEmbedding {
-    /// Both do: most is learnt of those that are often seen.
+    /// Both: best for users and items with many interactions.
     #[default]
     Both,
-    /// Neither does: what is new is known as well as its features.
+    /// Neither: cold-start users and items are embedded as well as their features allow.
     FeaturesOnly,
-    /// The user tower does, items are known by their features.
+    /// The user tower; items are embedded by their features.
     ItemFeaturesOnly,
-    /// The item tower does, users are known by their features.
+    /// The item tower; users are embedded by their features.
     UserFeaturesOnly,
 }
 

@@ -1,4 +1,4 @@
-//! What a person should know of training data though nothing is wrong with it.
+//! Warnings about training data: constant columns and rare ids.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use crate::data::feature_table::EncodedTable;
 use crate::data::tower_columns::Sides;
 use towline_api::Result;
 
-/// Columns that say nothing, and ids that are seen too rarely to be learnt.
+/// Constant columns, and ids with a single interaction.
 pub(crate) struct Warnings {
     /// The columns, and whether each is the same in every row so far.
     columns: Vec<(String, bool)>,
@@ -49,12 +49,12 @@ impl Warnings {
     pub(crate) fn texts(&self) -> Vec<String> {
         let constant = self.columns.iter().filter(|(_, constant)| *constant);
         let mut texts: Vec<String> = constant
-            .map(|(name, _)| format!("`{name}` is the same in every row: it tells nothing apart"))
+            .map(|(name, _)| format!("column `{name}` is constant"))
             .collect();
         for (id, counts) in &self.ids {
             let once = counts.values().filter(|count| **count == 1).count();
             if once > 0 {
-                texts.push(format!("{once} of the {} ids of `{id}` are seen once", counts.len()));
+                texts.push(format!("{once} of the {} ids of `{id}` occur once", counts.len()));
             }
         }
         texts

@@ -1,103 +1,100 @@
-//! What stands against a training, found without data.
+//! Static checks of `TwoTowerTrain`.
 
 use crate::data::feature_column::Kind;
 use crate::data::tower_columns::Sides;
+use crate::model::retrieval_type::RetrievalType;
 use crate::train::config::training_options::Loss;
 use crate::train::config::two_tower_shape::one_domain;
-use crate::train::network::temperature::LEAST;
+use crate::train::network::temperature::MIN_TEMPERATURE;
 use crate::train::two_tower_train::TwoTowerTrain;
 use crate::train::validation::METRICS;
-use towline_api::{Column, ModelType, Problem, byte_size};
+use towline_api::{Code, Column, Problem, byte_size};
 
-/// Beyond these a slip would take all memory, and with it the process.
+/// Beyond these a mistyped width would exhaust the memory of the process.
 const WIDEST_LAYER: usize = 65_536;
 const WIDEST_EMBEDDING: usize = 4096;
 
 impl TwoTowerTrain {
-    /// What stands against these parameters, whatever the columns.
+    /// Problems of the parameters, whatever the columns.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut range = |key: &str, bad: bool, text: &str| {
             if bad {
-                problems.push(Problem::new("out-of-range", text).at(key));
+                problems.push(Problem::new(Code::OutOfRange, text).at(key));
             }
         };
         let positive = |x: f64| x.is_finite() && x > 0.0;
-        range(
-            "layers",
-            self.layers.contains(&0),
-            "a layer of width 0 passes nothing on",
-        );
+        range("layers", self.layers.contains(&0), "layer width must be at least 1");
         range(
             "layers",
             self.layers.iter().any(|&width| width > WIDEST_LAYER),
-            "a layer is at most 65536 wide",
+            "layer width must be at most 65536",
         );
-        range("threads", self.threads == Some(0), "nothing is done by no thread");
+        range("threads", self.threads == Some(0), "`threads` must be at least 1");
         range(
             "metrics_at",
             self.metrics_at.contains(&0),
-            "a list of length 0 has no metrics",
+            "the cut-off of a metric must be at least 1",
         );
         range(
             "average_epochs",
             self.average_epochs > self.epochs,
-            "there are fewer epochs than that",
+            "`average_epochs` must not exceed `epochs`",
         );
         range(
             "learning_rate",
             !positive(self.learning_rate),
-            "the learning rate must be more than 0",
+            "learning rate must be greater than 0",
         );
         range(
             "temperature",
             self.temperature.is_some_and(|t| !positive(t)),
-            "the temperature must be more than 0",
+            "temperature must be greater than 0",
         );
         range(
             "temperature",
-            self.learn_temperature && self.temperature.is_some_and(|t| t < LEAST),
-            "a temperature that is learnt begins at 0.01 or above",
+            self.learn_temperature && self.temperature.is_some_and(|t| t < MIN_TEMPERATURE),
+            "with `learn_temperature` the initial temperature must be at least 0.01",
         );
         range(
             "dropout",
             self.dropout > 0.0 && self.layers.is_empty(),
-            "without layers there is nothing that it could be left out of",
+            "dropout needs `layers`",
         );
         range(
             "clip_norm",
             self.clip_norm.is_some_and(|norm| !positive(norm)),
-            "the length must be more than 0",
+            "gradient norm must be greater than 0",
         );
         range(
             "uniform_negatives",
             self.uniform_negatives > 0 && self.loss != Loss::SampledSoftmax,
-            "only the sampled softmax takes negatives beside its own",
+            "only `loss: sampled_softmax` takes additional negatives",
         );
         range(
             "hard_negatives",
             self.hard_negatives.is_some() && self.loss != Loss::SampledSoftmax,
-            "only the sampled softmax takes negatives beside its own",
+            "only `loss: sampled_softmax` takes additional negatives",
         );
         range(
             "hard_negatives",
             self.hard_negatives.is_some() && self.epochs == 1,
-            "the first epoch has no hard negatives: it needs another one",
+            "hard negatives need at least 2 epochs: the first one has none",
         );
         range(
             "embedding_dims",
             self.embedding_dims.values().any(|&dim| dim == 0),
-            "an embedding of width 0 says nothing",
+            "embedding width must be at least 1",
         );
         range(
             "embedding_dims",
             self.embedding_dims.values().any(|&dim| dim > WIDEST_EMBEDDING),
-            "an embedding is at most 4096 wide",
+            "embedding width must be at most 4096",
         );
         range(
             "embedding_dims",
             self.layers.is_empty() && !self.embedding_dims.is_empty(),
-            "embeddings that are added, without layers, are all equally wide",
+            "without `layers` embeddings are added, and all have one width",
         );
         problems.extend(byte_size::problem(self.memory_limit.as_deref(), "memory_limit"));
         if let Some(early) = &self.early_stopping {
@@ -106,31 +103,33 @@ impl TwoTowerTrain {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 let help = towline_api::suggest::sentence(&early.metric, &known, "metrics");
                 let text = format!("there is no metric `{}`", early.metric);
-                problems.push(Problem::new("bad-config", text).at("early_stopping").help(help));
+                problems.push(Problem::new(Code::BadConfig, text).at("early_stopping").help(help));
             }
         }
         problems
     }
 
-    /// What stands against towers of these columns.
+    /// Problems of towers of these columns.
     pub(crate) fn inputs_of_towers(&self, sides: &Sides) -> Vec<Problem> {
         let (query, item) = self.tower_columns(sides);
         let mut problems = Vec::new();
         for (side, columns) in [("user", &query), ("item", &item)] {
             if columns.is_empty() {
-                let text = format!("the {side} tower would have no column, for only the id is tagged {side}");
-                problems.push(Problem::new("bad-input", text).at("id_embedding"));
+                let text = format!(
+                    "the {side} tower has no input: only the id is tagged `{side}`, and `id_embedding` leaves it out"
+                );
+                problems.push(Problem::new(Code::BadInput, text).at("id_embedding"));
             }
         }
         let all: Vec<&Column> = query.iter().chain(&item).collect();
         problems.extend(self.settings_per_column(&all));
-        problems.extend(self.beginnings(sides));
+        problems.extend(self.initial_problems(sides));
         if self.layers.is_empty()
             && let Some(column) = all.iter().find(|column| Kind::of(column) != Some(Kind::Ids))
         {
             let text = format!("the numbers of `{}` cannot be added to embeddings", column.name);
             let help = "give the towers `layers`, or leave the column out";
-            problems.push(Problem::new("bad-input", text).at("layers").help(help));
+            problems.push(Problem::new(Code::BadInput, text).at("layers").help(help));
         }
         problems
     }
@@ -147,7 +146,7 @@ impl TwoTowerTrain {
             for name in names.into_iter().filter(|name| !known.contains(&name.as_str())) {
                 let help = towline_api::suggest::sentence(name, known, "columns");
                 let text = format!("no tower has {what} `{name}`");
-                problems.push(Problem::new("unknown-column", text).at(key).help(help));
+                problems.push(Problem::new(Code::UnknownColumn, text).at(key).help(help));
             }
         };
         known(
@@ -167,25 +166,25 @@ impl TwoTowerTrain {
                         "`{}` and `{}` share a vocabulary and so a table, which is not both {of_b} and {of_a} wide",
                         b.name, a.name
                     );
-                    problems.push(Problem::new("conflict", text).at("embedding_dims"));
+                    problems.push(Problem::new(Code::Conflict, text).at("embedding_dims"));
                 }
             }
         }
         problems
     }
 
-    /// A model that makes embeddings of another width cannot be where training begins.
-    pub(crate) fn other_width(&self, earlier: &ModelType) -> Option<Problem> {
+    /// The problem of a warm start from a model of another embedding width.
+    pub(crate) fn other_width(&self, earlier: &RetrievalType) -> Option<Problem> {
         let wanted = self.layers.last().copied().unwrap_or_else(|| self.added_width());
         let text = match earlier.dim {
             Some(dim) if dim == wanted => return None,
-            Some(dim) => format!("the embeddings of `warm_start` are {dim} wide, those of this model {wanted}"),
+            Some(dim) => format!("the embedding width of `warm_start` is {dim}, that of this model {wanted}"),
             None => "`warm_start` has no embeddings".to_owned(),
         };
-        Some(Problem::new("bad-input", text).at_port("warm_start"))
+        Some(Problem::new(Code::BadInput, text).at_port("warm_start"))
     }
 
-    /// The metrics of a validation without the name of its split.
+    /// Names of the validation metrics without that of the split.
     fn validation_metrics(&self) -> Vec<String> {
         self.metrics_at
             .iter()

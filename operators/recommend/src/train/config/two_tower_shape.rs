@@ -1,4 +1,4 @@
-//! What the parameters of `TwoTowerTrain` make of its columns: the shapes of the towers, and the optimizer.
+//! From parameters and columns to the architecture of the towers and the optimizer.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::towers::Side;
 use crate::towers::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape, own_table};
 use crate::train::config::training_options::{LearningRateSchedule, Optimizer};
 use crate::train::network::dropout::Dropout;
-use crate::train::network::temperature::Warmth;
-use crate::train::train_backend::Manner;
+use crate::train::network::temperature::TemperatureConfig;
+use crate::train::train_backend::TrainingConfig;
 use crate::train::two_tower_train::TwoTowerTrain;
 use towline_api::{Column, OperatorError, Result};
 
@@ -31,7 +31,7 @@ impl TwoTowerTrain {
         let (user, item) = self.id_embedding.of_sides();
         let columns = |all: &[Column], id: &str, with_id: bool| {
             let kept = all.iter().filter(|column| with_id || column.name != id);
-            kept.filter(|column| !self.is_beginning(&column.name))
+            kept.filter(|column| !self.is_initial_vector(&column.name))
                 .cloned()
                 .collect()
         };
@@ -57,7 +57,7 @@ impl TwoTowerTrain {
             .chain(item.iter().map(|column| (Side::Item, column)))
             .filter(|(_, column)| Kind::of(column) == Some(Kind::Ids))
             .collect();
-        let widths = self.widths_of_beginnings(rows.1)?;
+        let widths = self.initial_widths(rows.1)?;
         Ok((
             self.shape((Side::Query, &query), (&all, &widths), rows.0)?,
             self.shape((Side::Item, &item), (&all, &widths), rows.1)?,
@@ -111,9 +111,9 @@ impl TwoTowerTrain {
         widths: &BTreeMap<&str, usize>,
     ) -> Result<EmbeddingShape> {
         let rows = column.domain.as_ref().and_then(|domain| domain.size);
-        let rows = rows
-            .ok_or_else(|| OperatorError::invalid(format!("`{}` does not say how many ids it can hold", column.name)))?
-            as usize;
+        let rows = rows.ok_or_else(|| {
+            OperatorError::internal(format!("`{}` does not say how many ids it can hold", column.name))
+        })? as usize;
         let rule = ((2.0 * (rows as f64).powf(0.25)).ceil() as usize)
             .next_multiple_of(8)
             .min(64);
@@ -143,19 +143,19 @@ impl TwoTowerTrain {
         self.poolings.get(column).copied().unwrap_or(self.pooling)
     }
 
-    /// What scores are divided by at first.
+    /// Initial softmax temperature.
     fn first_temperature(&self) -> f64 {
         let default = if self.normalize == Normalize::L2 { 0.05 } else { 1.0 };
         self.temperature.unwrap_or(default)
     }
 
-    /// How the towers learn, in a training of this many steps.
-    pub(crate) fn manner(&self, steps: usize) -> Manner {
-        Manner {
+    /// Hyperparameters of a training of this many steps.
+    pub(crate) fn training_config(&self, steps: usize) -> TrainingConfig {
+        TrainingConfig {
             step: self.step(steps),
             clip_norm: self.clip_norm,
             dropout: Dropout::new(self.dropout, self.seed),
-            temperature: Warmth {
+            temperature: TemperatureConfig {
                 first: self.first_temperature(),
                 learnt: self.learn_temperature,
             },

@@ -9,7 +9,7 @@
 use towline_kernels::{Bf16, Isa, Strided, add_scaled, gemm, in_parallel, softmax_gradient, transpose};
 
 use crate::train::losses::in_batch_bf16::{Factors, PairsOfBlock};
-use crate::train::network::compute_backend::Computing;
+use crate::train::network::compute_backend::ComputeBackend;
 use crate::train::train_backend::Candidates;
 
 /// Rows of a shard: the unit of parallel work. Fixed, so that sums do not depend on the number of threads.
@@ -68,7 +68,7 @@ impl InBatch {
     /// [batch, dim] and of the candidates [candidates, dim].
     pub(crate) fn learn(
         &mut self,
-        on: Computing,
+        on: ComputeBackend,
         (queries, embeddings): (&[f32], &[f32]),
         dim: usize,
         temperature: f64,
@@ -254,7 +254,7 @@ mod tests {
             .into_iter()
             .map(|way| (Isa::best(), Some(way), (1e-3, 3e-5)));
         for (isa, bf16, most) in single.chain(half) {
-            let on = |threads| Computing { isa, threads, bf16 };
+            let on = |threads| ComputeBackend { isa, threads, bf16 };
             let mut found = InBatch::default();
             let mut one = InBatch::default();
             let value = found.learn(on(3), (&queries, &items), dim, temperature, &candidates);

@@ -6,7 +6,7 @@
 use towline_kernels::{Bf16, Isa, Pair, Strided, gemm_bf16, pair_columns, pair_rows};
 
 use crate::train::losses::in_batch::Block;
-use crate::train::network::compute_backend::{Computing, transposed_pairs, transposed_right};
+use crate::train::network::compute_backend::{ComputeBackend, transposed_pairs, transposed_right};
 
 /// The embeddings of the candidates, twice.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(crate) struct Factors {
 
 impl Factors {
     /// Takes these embeddings, row-major [candidates, dim].
-    pub(crate) fn fill(&mut self, on: Computing, embeddings: &[f32], dim: usize) {
+    pub(crate) fn fill(&mut self, on: ComputeBackend, embeddings: &[f32], dim: usize) {
         let count = embeddings.len() / dim;
         self.for_queries.resize(count.div_ceil(2) * dim, Pair::default());
         pair_rows(on.isa, embeddings, count, dim, dim, &mut self.for_queries);

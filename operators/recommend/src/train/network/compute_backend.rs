@@ -1,4 +1,4 @@
-//! Where towers compute, and how exactly their products are.
+//! Instructions, threads and precision of matrix products.
 
 use towline_kernels::{Bf16, Isa, Pair, Strided, gemm, gemm_bf16, pair_columns, pair_rows, transpose};
 
@@ -6,23 +6,23 @@ use crate::train::config::training_options::Precision;
 
 /// Instructions, threads and precision.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Computing {
+pub(crate) struct ComputeBackend {
     /// The instructions for all but products in bf16.
     pub(crate) isa: Isa,
-    /// How many threads there are.
+    /// Number of threads.
     pub(crate) threads: usize,
-    /// How pairs of bf16 are multiplied, where products are of those.
+    /// Instructions of bf16 products, with that precision.
     pub(crate) bf16: Option<Bf16>,
 }
 
-/// The memory of a right matrix.
+/// Buffer of a right matrix.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RightBuffer {
     single: Vec<f32>,
     pairs: Vec<Pair>,
 }
 
-/// The right matrix of products, [depth, columns], in the precision that they are computed in.
+/// Right matrix of products, [depth, columns], in their precision.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Right<'a> {
     depth: usize,
@@ -36,10 +36,10 @@ enum Numbers<'a> {
     Pairs(Bf16, &'a [Pair]),
 }
 
-impl Computing {
+impl ComputeBackend {
     /// The best that this processor has.
     pub(crate) fn new(precision: Precision, threads: usize) -> Self {
-        Computing {
+        ComputeBackend {
             isa: Isa::best(),
             threads,
             bf16: match precision {
@@ -174,7 +174,7 @@ mod tests {
             flipped
         };
         for precision in [Precision::F32, Precision::Bf16] {
-            let on = Computing::new(precision, 1);
+            let on = ComputeBackend::new(precision, 1);
             // A number of bf16 is up to 1 in 256 off, and so is a product of two, twice that.
             let most = if precision == Precision::F32 {
                 1e-4

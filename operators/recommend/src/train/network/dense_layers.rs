@@ -1,17 +1,17 @@
-//! Fully connected layers that learn: forward, backward, and their step.
+//! Dense layers in training: forward pass, backward pass and optimizer step.
 
 use towline_kernels::{Isa, Numbers, Step, add_bias, column_sums, in_parallel, update};
 
 use crate::towers::activation::Activation;
 use crate::towers::towers::Dense;
-use crate::train::network::compute_backend::{Computing, RightBuffer};
+use crate::train::network::compute_backend::{ComputeBackend, RightBuffer};
 
 /// Rows of a product that one thread works on: fixed, since it is only a matter of speed.
 const ROWS: usize = 256;
 /// Rows of the weights that one thread works on.
 const PART: usize = 32;
 
-/// One layer. Weights stand before what the optimizer remembers of them.
+/// A dense layer. Weights are followed by the moments of the optimizer.
 #[derive(Debug)]
 pub(crate) struct Layer {
     inputs: usize,
@@ -41,11 +41,6 @@ impl Layer {
         layer
     }
 
-    /// Width of its output.
-    pub(crate) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
     /// Copies the weights back.
     pub(crate) fn download(&self, dense: &mut Dense) {
         let (count, outputs) = (dense.weight.len(), dense.bias.len());
@@ -66,7 +61,7 @@ impl Layer {
     /// `output = activation(input weight^T + bias)`, [rows, inputs] to [rows, outputs].
     pub(crate) fn forward(
         &mut self,
-        on: Computing,
+        on: ComputeBackend,
         input: &[f32],
         output: &mut Vec<f32>,
         activation: Option<Activation>,
@@ -86,11 +81,11 @@ impl Layer {
         in_parallel(on.threads, parts.collect(), work);
     }
 
-    /// From the gradient by the output to those by the weights, which are kept, and by the input. After an activation,
-    /// `output` is its output divided by the number beside it.
+    /// Backward pass: from the gradient with respect to the output to those with respect to the weights, which are kept, and
+    /// the input. After an activation `output` is its output divided by the number beside it.
     pub(crate) fn backward(
         &mut self,
-        on: Computing,
+        on: ComputeBackend,
         input: &[f32],
         output: &[f32],
         gradient: &mut Vec<f32>,
@@ -129,7 +124,7 @@ impl Layer {
             .sum()
     }
 
-    /// Moves the weights by their gradients times `scale`.
+    /// Optimizer step with gradients times `scale`.
     pub(crate) fn apply(&mut self, isa: Isa, scale: f32, step: &Step, numbers: &Numbers) {
         update(isa, &mut self.weight, &self.by_weight, scale, step, numbers);
         update(isa, &mut self.bias, &self.by_bias, scale, step, numbers);

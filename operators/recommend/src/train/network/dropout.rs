@@ -1,48 +1,47 @@
-//! Dropout: numbers that are left out of a step by chance (Srivastava et al. 2014, "Dropout: a simple way to prevent neural
-//! networks from overfitting").
+//! Dropout (Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting").
 
 use towline_kernels::{in_parallel, mixed};
 
 /// Numbers that one thread works on: fixed, since it is only a matter of speed.
 const PART: usize = 1 << 16;
 
-/// Which share is left out.
+/// Dropout with a probability and a seed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Dropout {
+pub struct Dropout {
     share: f64,
     seed: u64,
 }
 
-/// What one step leaves out of one tower. A number goes by its place alone, so that neither threads nor devices matter,
-/// and the same is left out on the way back.
+/// The dropout mask of one step of one tower. Each factor is a function of its index alone: the same on any number of
+/// threads, on every device, and in the backward pass.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Omitted {
+pub struct DropoutMask {
     share: f64,
     key: u64,
 }
 
 impl Dropout {
-    /// Leaves out this share, from 0 and below 1; nothing if it is 0.
+    /// Dropout of this probability, from 0 and below 1; `None` for 0.
     pub(crate) fn new(share: f64, seed: u64) -> Option<Self> {
         (share > 0.0).then_some(Dropout { share, seed })
     }
 
-    /// What step number `step` leaves out of tower number `tower`.
-    pub(crate) fn of(self, step: usize, tower: u64) -> Omitted {
-        Omitted {
+    /// The mask of tower number `tower` in step number `step`.
+    pub fn of(self, step: usize, tower: u64) -> DropoutMask {
+        DropoutMask {
             share: self.share,
             key: mixed(mixed(self.seed ^ 0x6472_6f70_6f75_7421) ^ (2 * step as u64 + tower)),
         }
     }
 }
 
-impl Omitted {
-    /// The share that is kept.
+impl DropoutMask {
+    /// Probability that a number is kept.
     pub(crate) fn keep(self) -> f32 {
         (1.0 - self.share) as f32
     }
 
-    /// What the number at `place` of what goes into layer `layer` is multiplied by: 0, or what makes up for those.
+    /// Factor of the number at index `place` of the input of layer `layer`: 0, or `1 / keep`.
     fn factor(self, layer: usize, place: usize) -> f32 {
         let chance = mixed(self.key ^ mixed((layer as u64) << 48 | place as u64)) >> 11;
         if (chance as f64) < self.share * (1_u64 << 53) as f64 {
@@ -52,7 +51,7 @@ impl Omitted {
         }
     }
 
-    /// Multiplies what goes into a layer, or the gradient by it.
+    /// Applies the mask to the input of a layer, or to the gradient with respect to it.
     pub(crate) fn apply(self, threads: usize, layer: usize, values: &mut [f32]) {
         let work = |(index, part): (usize, &mut [f32])| {
             for (place, x) in part.iter_mut().enumerate() {
@@ -62,9 +61,8 @@ impl Omitted {
         in_parallel(threads, values.chunks_mut(PART).enumerate().collect(), work);
     }
 
-    /// The factors of `count` numbers.
-    #[cfg(feature = "torch")]
-    pub(crate) fn factors(self, layer: usize, count: usize) -> Vec<f32> {
+    /// The factors of the first `count` numbers of the input of a layer.
+    pub fn factors(self, layer: usize, count: usize) -> Vec<f32> {
         (0..count).map(|place| self.factor(layer, place)).collect()
     }
 }

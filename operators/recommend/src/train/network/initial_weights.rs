@@ -1,4 +1,4 @@
-//! Embeddings that begin at vectors which were learnt elsewhere.
+//! Embedding tables initialised with pretrained vectors.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,16 @@ use crate::data::feature_table::EncodedTable;
 use crate::data::tower_columns::Sides;
 use crate::towers::towers::Towers;
 use crate::train::two_tower_train::TwoTowerTrain;
-use towline_api::{OperatorError, PADDING_ID, Problem, Result, suggest};
+use towline_api::{Code, OperatorError, PADDING_ID, Problem, Result, suggest};
 
 impl TwoTowerTrain {
-    /// Whether this column only says where the embeddings of another one begin.
-    pub(crate) fn is_beginning(&self, column: &str) -> bool {
+    /// Whether this column of vectors only initialises the table of another column.
+    pub(crate) fn is_initial_vector(&self, column: &str) -> bool {
         self.initial.values().any(|vectors| vectors == column)
     }
 
-    /// What stands against `initial` with these columns.
-    pub(crate) fn beginnings(&self, sides: &Sides) -> Vec<Problem> {
+    /// Problems of `initial` with these columns.
+    pub(crate) fn initial_problems(&self, sides: &Sides) -> Vec<Problem> {
         let mut problems = Vec::new();
         let (_, item) = self.tower_columns(sides);
         let ids = item
@@ -36,19 +36,19 @@ impl TwoTowerTrain {
                 if !known.contains(&name.as_str()) {
                     let text = format!("the items have no `{name}` that is {what}");
                     let help = suggest::sentence(name, known, "columns");
-                    problems.push(Problem::new("unknown-column", text).at("initial").help(help));
+                    problems.push(Problem::new(Code::UnknownColumn, text).at("initial").help(help));
                 }
             }
             if self.embedding_dims.contains_key(of) {
                 let text = format!("the embeddings of `{of}` are as wide as the vectors of `{from}`");
-                problems.push(Problem::new("conflict", text).at("embedding_dims"));
+                problems.push(Problem::new(Code::Conflict, text).at("embedding_dims"));
             }
         }
         problems
     }
 
-    /// How wide the embeddings of columns are that begin at vectors of `items`.
-    pub(crate) fn widths_of_beginnings(&self, items: &EncodedTable) -> Result<BTreeMap<&str, usize>> {
+    /// Widths of the embeddings that vectors of `items` initialise.
+    pub(crate) fn initial_widths(&self, items: &EncodedTable) -> Result<BTreeMap<&str, usize>> {
         let mut widths = BTreeMap::new();
         for (of, from) in &self.initial {
             if let Cells::Numbers(vectors) = items.cells(from)? {
@@ -66,8 +66,8 @@ impl TwoTowerTrain {
         Ok(widths)
     }
 
-    /// Puts the vectors of `items` where the embeddings begin. Of rows with one id the first counts.
-    pub(crate) fn begin(&self, towers: &mut Towers, items: &EncodedTable) -> Result<()> {
+    /// Initialises embedding tables with vectors of `items`. Of several rows with one id the first counts.
+    pub(crate) fn initialise_tables(&self, towers: &mut Towers, items: &EncodedTable) -> Result<()> {
         for (of, from) in &self.initial {
             let shapes = towers.item.shape.embeddings.iter().zip(&towers.item.tables);
             let Some((dim, place)) = shapes
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn embeddings_begin_at_the_vectors_and_the_vectors_are_no_input() {
+    fn vectors_initialise_the_table_and_are_no_input() {
         let fixture = Fixture::new();
         let data = with_vectors(&fixture, "vectors");
         let still =
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_begin_anywhere_is_told() {
+    fn invalid_initial_vectors_are_reported() {
         let fixture = Fixture::new();
         let data = with_vectors(&fixture, "vectors");
         let problems = |settings: Value| -> Vec<String> {

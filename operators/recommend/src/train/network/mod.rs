@@ -3,6 +3,8 @@
 pub(crate) mod compute_backend;
 pub(crate) mod dense_layers;
 pub(crate) mod dropout;
+#[cfg(test)]
+mod forward_pass_tests;
 pub(crate) mod initial_weights;
 pub(crate) mod network;
 pub(crate) mod temperature;

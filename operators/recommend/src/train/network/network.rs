@@ -1,36 +1,35 @@
-//! The towers while they learn.
+//! Both towers in training.
 
 use towline_kernels::{Bag, Numbers, Step, Table, Touched, in_parallel};
 
-use crate::data::feature_table::EncodedTable;
 use crate::towers::towers::Towers;
-use crate::train::network::compute_backend::Computing;
+use crate::train::network::compute_backend::ComputeBackend;
 use crate::train::network::dropout::Dropout;
-use crate::train::network::trainable_tower::{Half, Input, Slot};
-use crate::train::train_backend::Manner;
+use crate::train::network::trainable_tower::{Input, TrainableTable, TrainableTower};
+use crate::train::train_backend::{TowerRows, TrainingConfig};
 use towline_api::Result;
 
-/// Both towers with everything that learning needs.
+/// Both towers in training: forward and backward pass, and the optimizer.
 #[derive(Debug)]
 pub(crate) struct Network {
-    on: Computing,
+    on: ComputeBackend,
     step: Step,
-    /// The numbers of all steps so far: what rows that were not touched have missed.
+    /// Step sizes of all steps so far, for rows that catch up.
     history: Vec<Numbers>,
     clip_norm: Option<f64>,
     dropout: Option<Dropout>,
     /// The embedding tables, in the order of [`Towers::tables`].
-    slots: Vec<Slot>,
+    slots: Vec<TrainableTable>,
     /// The query (user) tower.
-    pub(crate) query: Half,
+    pub(crate) query: TrainableTower,
     /// The item tower.
-    pub(crate) item: Half,
+    pub(crate) item: TrainableTower,
 }
 
 impl Network {
     /// The network with the weights of `towers`.
-    pub(crate) fn new(towers: &Towers, manner: &Manner, on: Computing) -> Self {
-        let step = manner.step;
+    pub(crate) fn new(towers: &Towers, config: &TrainingConfig, on: ComputeBackend) -> Self {
+        let step = config.step;
         let parts = step.parts();
         let mut widths = vec![1; towers.tables.len()];
         for tower in [&towers.query, &towers.item] {
@@ -38,7 +37,7 @@ impl Network {
                 widths[*place] = shape.dim;
             }
         }
-        let slots = towers.tables.iter().zip(widths).map(|(table, width)| Slot {
+        let slots = towers.tables.iter().zip(widths).map(|(table, width)| TrainableTable {
             table: Table::new(table, width, parts),
             touched: Touched::default(),
         });
@@ -46,16 +45,16 @@ impl Network {
             on,
             step,
             history: Vec::new(),
-            clip_norm: manner.clip_norm,
-            dropout: manner.dropout,
+            clip_norm: config.clip_norm,
+            dropout: config.dropout,
             slots: slots.collect(),
-            query: Half::new(&towers.query, towers.normalize, parts),
-            item: Half::new(&towers.item, towers.normalize, parts),
+            query: TrainableTower::new(&towers.query, towers.normalize, parts),
+            item: TrainableTower::new(&towers.item, towers.normalize, parts),
         }
     }
 
-    /// Where it computes.
-    pub(crate) fn on(&self) -> Computing {
+    /// Instructions, threads and precision.
+    pub(crate) fn on(&self) -> ComputeBackend {
         self.on
     }
 
@@ -65,15 +64,12 @@ impl Network {
     }
 
     /// Embeds rows of tables: users of `queries`, items of `items`.
-    pub(crate) fn forward(
-        &mut self,
-        queries: (&EncodedTable, &[usize]),
-        items: (&EncodedTable, &[usize]),
-    ) -> Result<()> {
-        self.query.fill(queries.0, queries.1)?;
-        self.item.fill(items.0, items.1)?;
+    pub(crate) fn forward(&mut self, queries: TowerRows<'_>, items: TowerRows<'_>) -> Result<()> {
+        self.query.fill(queries.table, queries.rows)?;
+        self.item.fill(items.table, items.rows)?;
         let (isa, step, history) = (self.on.isa, &self.step, &self.history);
-        let mut tasks: Vec<(&mut Slot, Vec<&Bag>)> = self.slots.iter_mut().map(|slot| (slot, Vec::new())).collect();
+        let mut tasks: Vec<(&mut TrainableTable, Vec<&Bag>)> =
+            self.slots.iter_mut().map(|slot| (slot, Vec::new())).collect();
         for input in self.query.inputs.iter().chain(&self.item.inputs) {
             tasks[input.slot].1.push(&input.bag);
         }
@@ -81,23 +77,23 @@ impl Network {
             slot.table.touch(isa, &bags, &mut slot.touched, step, history);
         });
         let on = self.on;
-        let omitted = |tower| self.dropout.map(|dropout| dropout.of(self.history.len() + 1, tower));
-        self.query.forward(on, &self.slots, queries.1.len(), omitted(0));
-        self.item.forward(on, &self.slots, items.1.len(), omitted(1));
+        let dropped = |tower| self.dropout.map(|dropout| dropout.of(self.history.len() + 1, tower));
+        self.query.forward(on, &self.slots, queries.count(), dropped(0));
+        self.item.forward(on, &self.slots, items.count(), dropped(1));
         Ok(())
     }
 
-    /// One step along the gradients that the halves hold; returns what they were multiplied by. `beside` is the sum of the
+    /// One step along the gradients that the towers hold; returns what they were multiplied by. `beside` is the sum of the
     /// squares of the gradients that are none of the network's.
     pub(crate) fn learn(&mut self, beside: f64) -> f32 {
         let on = self.on;
         self.query.backward(on);
         self.item.backward(on);
-        let mut tasks: Vec<(&mut Slot, Vec<(&mut Input, &[f32], usize)>)> =
+        let mut tasks: Vec<(&mut TrainableTable, Vec<(&mut Input, &[f32], usize)>)> =
             self.slots.iter_mut().map(|slot| (slot, Vec::new())).collect();
-        for half in [&mut self.query, &mut self.item] {
-            let (gradient, width) = (half.gradient.as_slice(), half.width);
-            for input in &mut half.inputs {
+        for tower in [&mut self.query, &mut self.item] {
+            let (gradient, width) = (tower.gradient.as_slice(), tower.width());
+            for input in &mut tower.inputs {
                 tasks[input.slot].1.push((input, gradient, width));
             }
         }

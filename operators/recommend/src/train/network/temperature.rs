@@ -1,33 +1,33 @@
-//! What scores are divided by, as a constant or learnt along.
+//! Softmax temperature, constant or trained.
 
 use towline_kernels::{Isa, Step, update};
 
-/// No score is divided by less: what is learnt would run away with the loss (Radford et al. 2021, "Learning transferable
-/// visual models from natural language supervision", section 2.5).
-pub(crate) const LEAST: f64 = 0.01;
+/// Minimum of a trained temperature: without one training is unstable (Radford et al. 2021, "Learning transferable visual
+/// models from natural language supervision", section 2.5).
+pub const MIN_TEMPERATURE: f64 = 0.01;
 
-/// Whether the temperature is learnt, and from where.
+/// Softmax temperature of a training.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Warmth {
-    /// At the beginning.
-    pub(crate) first: f64,
-    /// Whether it is learnt along.
-    pub(crate) learnt: bool,
+pub struct TemperatureConfig {
+    /// Initial value.
+    pub first: f64,
+    /// Whether it is a trained parameter.
+    pub learnt: bool,
 }
 
-/// The temperature while the towers learn. What is learnt is the logarithm of its inverse, which scores are multiplied by.
+/// The temperature in training. The trained parameter is the logarithm of its inverse, by which scores are multiplied.
 #[derive(Debug, Clone)]
 pub(crate) struct Temperature {
     first: f64,
-    /// The logarithm, before what the optimizer remembers of it; empty if it is a constant.
+    /// The logarithm, then the moments of the optimizer; empty if the temperature is constant.
     state: Vec<f32>,
     gradient: f32,
     step: Step,
 }
 
 impl Temperature {
-    /// The temperature at the beginning; it moves as the weights do, but does not decay.
-    pub(crate) fn new(warmth: Warmth, step: Step) -> Self {
+    /// The initial temperature; it has the optimizer of the weights without weight decay.
+    pub(crate) fn new(warmth: TemperatureConfig, step: Step) -> Self {
         let step = step.without_decay();
         let mut state = Vec::new();
         if warmth.learnt {
@@ -42,7 +42,7 @@ impl Temperature {
         }
     }
 
-    /// What scores are divided by.
+    /// The present temperature.
     pub(crate) fn value(&self) -> f64 {
         self.state.first().map_or(self.first, |log| (-f64::from(*log)).exp())
     }
@@ -68,15 +68,15 @@ impl Temperature {
         }
         let numbers = self.step.numbers(step);
         update(isa, &mut self.state, &[self.gradient], scale, &self.step, &numbers);
-        self.state[0] = self.state[0].min(-LEAST.ln() as f32);
+        self.state[0] = self.state[0].min(-MIN_TEMPERATURE.ln() as f32);
     }
 
-    /// What the next step depends on.
+    /// The trained parameter with its moments.
     pub(crate) fn state(&self) -> &[f32] {
         &self.state
     }
 
-    /// The place of [`Temperature::state`].
+    /// The same, to be changed.
     pub(crate) fn state_mut(&mut self) -> &mut [f32] {
         &mut self.state
     }

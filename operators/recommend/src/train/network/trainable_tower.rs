@@ -1,45 +1,43 @@
-//! One tower while it learns.
+//! One tower in training: forward and backward pass.
+
+use std::ops::Range;
 
 use towline_kernels::{
-    Bag, Isa, Numbers, Pooling, Step, Table, Touched, in_parallel, normalize_rows, normalize_rows_backward, update,
+    Bag, Isa, Numbers, Pooling, Step, Table, Touched, normalize_rows, normalize_rows_backward, update,
 };
 
 use crate::data::feature_column::Ids;
 use crate::data::feature_table::EncodedTable;
 use crate::towers::activation::Activation;
-use crate::towers::tower_shape::{Normalize, Pool};
+use crate::towers::forward_pass::{self, Columns, TowerOps};
+use crate::towers::tower_shape::{Normalize, Pool, TowerShape};
 use crate::towers::towers::Tower;
-use crate::train::network::compute_backend::Computing;
+use crate::train::network::compute_backend::ComputeBackend;
 use crate::train::network::dense_layers::Layer;
-use crate::train::network::dropout::Omitted;
+use crate::train::network::dropout::DropoutMask;
 use towline_api::{PADDING_ID, Result};
 
-/// Rows that one thread gathers: fixed, since it is only a matter of speed.
-const ROWS: usize = 512;
-
-/// An embedding table, and what the batch at hand does with it.
+/// An embedding table with the gradients of the present batch.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct TrainableTable {
     /// The table.
     pub(crate) table: Table,
-    /// The rows that the batch names.
+    /// Rows of the present batch, with their gradients.
     pub(crate) touched: Touched,
 }
 
-/// One tower.
+/// One tower in training.
 #[derive(Debug)]
-pub(crate) struct Half {
+pub(crate) struct TrainableTower {
+    shape: TowerShape,
     /// Its columns with embeddings.
     pub(crate) inputs: Vec<Input>,
     numbers: Vec<NumbersInput>,
     /// Its layers.
     pub(crate) layers: Vec<Layer>,
-    activation: Activation,
-    /// What the step at hand leaves out.
-    omitted: Option<Omitted>,
+    /// Dropout mask of the present step.
+    dropped: Option<DropoutMask>,
     normalize: Normalize,
-    /// Width of the pooled embeddings of a row, numbers included.
-    pub(crate) width: usize,
     /// The pooled embeddings and the output of each layer, row-major [rows, width].
     activations: Vec<Vec<f32>>,
     lengths: Vec<f32>,
@@ -53,18 +51,18 @@ pub(crate) struct Input {
     column: String,
     /// The place of its table.
     pub(crate) slot: usize,
-    way: Way,
+    pooling: PoolingOp,
     /// Where its embedding begins in a row.
     offset: usize,
     /// The ids of the batch at hand.
     pub(crate) bag: Bag,
 }
 
-/// How a list becomes one embedding.
+/// Pooling of a list.
 #[derive(Debug)]
-enum Way {
+enum PoolingOp {
     Plain(Pooling),
-    /// The query comes before what the optimizer remembers of it.
+    /// The query vector, then its moments.
     Attention {
         query: Vec<f32>,
         gradient: Vec<f32>,
@@ -76,12 +74,11 @@ enum Way {
 struct NumbersInput {
     column: String,
     width: usize,
-    offset: usize,
     /// The numbers of the batch at hand, row-major [rows, width].
     values: Vec<f32>,
 }
 
-impl Way {
+impl PoolingOp {
     fn new(pooling: Pool, query: &[f32], parts: usize) -> Self {
         let pooling = match pooling {
             Pool::Mean => Pooling::Mean,
@@ -90,26 +87,26 @@ impl Way {
             Pool::Attention => {
                 let mut state = query.to_vec();
                 state.resize(query.len() * parts, 0.0);
-                return Way::Attention {
+                return PoolingOp::Attention {
                     query: state,
                     gradient: vec![0.0; query.len()],
                 };
             }
         };
-        Way::Plain(pooling)
+        PoolingOp::Plain(pooling)
     }
 }
 
 impl Input {
     /// Adds to the gradients of the table, and of the query, what `gradient` says of the pooled rows, which are `width`
     /// apart.
-    pub(crate) fn accumulate(&mut self, isa: Isa, slot: &mut Slot, gradient: &[f32], width: usize) {
+    pub(crate) fn accumulate(&mut self, isa: Isa, slot: &mut TrainableTable, gradient: &[f32], width: usize) {
         let gradient = (gradient, width, self.offset);
-        match &mut self.way {
-            Way::Plain(pooling) => slot
+        match &mut self.pooling {
+            PoolingOp::Plain(pooling) => slot
                 .table
                 .accumulate(isa, &self.bag, *pooling, gradient, &mut slot.touched),
-            Way::Attention { query, gradient: own } => {
+            PoolingOp::Attention { query, gradient: own } => {
                 own.fill(0.0);
                 let query = &query[..own.len()];
                 slot.table
@@ -118,26 +115,61 @@ impl Input {
         }
     }
 
-    fn pool(
-        &self,
-        isa: Isa,
-        table: &Table,
-        range: std::ops::Range<usize>,
-        (out, width): (&mut [f32], usize),
-        add: bool,
-    ) {
-        let out = (out, width, self.offset);
-        match &self.way {
-            Way::Plain(pooling) => table.pool(isa, &self.bag, *pooling, range, out, add),
-            Way::Attention { query, gradient } => {
+    fn pool(&self, isa: Isa, table: &Table, range: Range<usize>, out: Columns<'_>, add: bool) {
+        let out = (out.rows, out.stride, out.offset);
+        match &self.pooling {
+            PoolingOp::Plain(pooling) => table.pool(isa, &self.bag, *pooling, range, out, add),
+            PoolingOp::Attention { query, gradient } => {
                 table.attend(isa, &self.bag, &query[..gradient.len()], range, out, add);
             }
         }
     }
 }
 
-impl Half {
-    /// A tower that learns; `parts` numbers are kept of each weight.
+/// The operations of training: the fastest of the processor.
+struct KernelOps<'a> {
+    on: ComputeBackend,
+    slots: &'a [TrainableTable],
+    inputs: &'a [Input],
+    numbers: &'a [NumbersInput],
+    layers: &'a mut [Layer],
+    dropped: Option<DropoutMask>,
+    /// The lengths of the rows before they are scaled.
+    lengths: &'a mut Vec<f32>,
+}
+
+impl TowerOps for KernelOps<'_> {
+    fn threads(&self) -> usize {
+        self.on.threads
+    }
+
+    fn pool(&self, column: usize, rows: Range<usize>, out: Columns<'_>, add: bool) {
+        let input = &self.inputs[column];
+        input.pool(self.on.isa, &self.slots[input.slot].table, rows, out, add);
+    }
+
+    fn numbers(&self, column: usize, row: usize) -> &[f32] {
+        let NumbersInput { values, width, .. } = &self.numbers[column];
+        &values[row * width..][..*width]
+    }
+
+    fn drop_out(&mut self, layer: usize, input: &mut [f32]) {
+        if let Some(dropped) = self.dropped {
+            dropped.apply(self.on.threads, layer, input);
+        }
+    }
+
+    fn dense(&mut self, layer: usize, input: &[f32], output: &mut Vec<f32>, activation: Option<Activation>) {
+        self.layers[layer].forward(self.on, input, output, activation);
+    }
+
+    fn scale_to_length_one(&mut self, rows: &mut [f32], width: usize) {
+        normalize_rows(rows, width, self.lengths);
+    }
+}
+
+impl TrainableTower {
+    /// The tower with initial weights; `parts` is one weight and its moments.
     pub(crate) fn new(tower: &Tower, normalize: Normalize, parts: usize) -> Self {
         let starts = tower.shape.parts();
         let (of_embeddings, of_numbers) = starts.split_at(tower.shape.embeddings.len());
@@ -147,31 +179,29 @@ impl Half {
             .map(|(((shape, slot), query), part)| Input {
                 column: shape.column.clone(),
                 slot: *slot,
-                way: Way::new(shape.pooling, query, parts),
+                pooling: PoolingOp::new(shape.pooling, query, parts),
                 offset: part.1,
                 bag: Bag::default(),
             });
-        let numbers = of_numbers.iter().map(|(column, offset, width)| NumbersInput {
+        let numbers = of_numbers.iter().map(|(column, _, width)| NumbersInput {
             column: (*column).to_owned(),
             width: *width,
-            offset: *offset,
             values: Vec::new(),
         });
-        Half {
+        TrainableTower {
+            shape: tower.shape.clone(),
             inputs: inputs.collect(),
             numbers: numbers.collect(),
             layers: tower.layers.iter().map(|layer| Layer::new(layer, parts)).collect(),
-            activation: tower.shape.activation,
-            omitted: None,
+            dropped: None,
             normalize,
-            width: tower.shape.width(),
             activations: vec![Vec::new(); tower.layers.len() + 1],
             lengths: Vec::new(),
             gradient: Vec::new(),
         }
     }
 
-    /// Takes these rows of `data` for the next pass.
+    /// Takes these rows of `data` as the next batch.
     pub(crate) fn fill(&mut self, data: &EncodedTable, rows: &[usize]) -> Result<()> {
         for input in &mut self.inputs {
             match data.get(&input.column)? {
@@ -189,49 +219,35 @@ impl Half {
         Ok(())
     }
 
-    /// The embeddings of the rows that were filled in, without what is omitted of what goes into the layers.
-    pub(crate) fn forward(&mut self, on: Computing, slots: &[Slot], rows: usize, omitted: Option<Omitted>) {
-        self.omitted = omitted;
-        let (inputs, numbers, width) = (&self.inputs, &self.numbers, self.width);
-        let pooled = &mut self.activations[0];
-        pooled.resize(rows * width, 0.0);
-        let gather = |(index, out): (usize, &mut [f32])| {
-            let range = index * ROWS..index * ROWS + out.len() / width;
-            for (place, input) in inputs.iter().enumerate() {
-                let add = place > 0 && input.offset == 0;
-                input.pool(on.isa, &slots[input.slot].table, range.clone(), (&mut *out, width), add);
-            }
-            for input in numbers {
-                let values = &input.values[range.start * input.width..range.end * input.width];
-                for (out, values) in out.chunks_exact_mut(width).zip(values.chunks_exact(input.width)) {
-                    out[input.offset..][..input.width].copy_from_slice(values);
-                }
-            }
+    /// The embeddings of the rows that were filled in, with dropout on the input of each layer.
+    pub(crate) fn forward(
+        &mut self,
+        on: ComputeBackend,
+        slots: &[TrainableTable],
+        rows: usize,
+        dropped: Option<DropoutMask>,
+    ) {
+        self.dropped = dropped;
+        let mut ops = KernelOps {
+            on,
+            slots,
+            inputs: &self.inputs,
+            numbers: &self.numbers,
+            layers: &mut self.layers,
+            dropped,
+            lengths: &mut self.lengths,
         };
-        in_parallel(
-            on.threads,
-            pooled.chunks_mut(ROWS * width).enumerate().collect(),
-            gather,
-        );
-        let last = self.layers.len().saturating_sub(1);
-        for (index, layer) in self.layers.iter_mut().enumerate() {
-            let (before, after) = self.activations.split_at_mut(index + 1);
-            if let Some(omitted) = omitted {
-                omitted.apply(on.threads, index, &mut before[index]);
-            }
-            let activation = (index < last).then_some(self.activation);
-            layer.forward(on, &before[index], &mut after[0], activation);
-        }
-        if self.normalize == Normalize::L2 {
-            let dim = self.dim();
-            let output = self.activations.last_mut().into_iter();
-            output.for_each(|output| normalize_rows(output, dim, &mut self.lengths));
-        }
+        forward_pass::forward(&self.shape, self.normalize, &mut ops, rows, &mut self.activations);
+    }
+
+    /// Width of the concatenated inputs of a row.
+    pub(crate) fn width(&self) -> usize {
+        self.shape.width()
     }
 
     /// Width of the output.
     pub(crate) fn dim(&self) -> usize {
-        self.layers.last().map_or(self.width, Layer::outputs)
+        self.shape.dim()
     }
 
     /// The embeddings of the rows, row-major [rows, dim].
@@ -240,7 +256,7 @@ impl Half {
     }
 
     /// From the gradient by the output to that by the pooled embeddings.
-    pub(crate) fn backward(&mut self, on: Computing) {
+    pub(crate) fn backward(&mut self, on: ComputeBackend) {
         if self.normalize == Normalize::L2
             && let Some(output) = self.activations.last()
         {
@@ -250,22 +266,22 @@ impl Half {
         let last = self.layers.len().saturating_sub(1);
         for (index, layer) in self.layers.iter_mut().enumerate().rev() {
             let (input, output) = (&self.activations[index], &self.activations[index + 1]);
-            let keep = self.omitted.map_or(1.0, Omitted::keep);
-            let activation = (index < last).then_some((self.activation, keep));
+            let keep = self.dropped.map_or(1.0, DropoutMask::keep);
+            let activation = (index < last).then_some((self.shape.activation, keep));
             layer.backward(on, input, output, &mut self.gradient, activation);
-            if let Some(omitted) = self.omitted {
-                omitted.apply(on.threads, index, &mut self.gradient);
+            if let Some(dropped) = self.dropped {
+                dropped.apply(on.threads, index, &mut self.gradient);
             }
         }
     }
 
-    /// Moves everything but the tables by its gradients times `scale`.
+    /// Optimizer step of all weights but the tables, with gradients times `scale`.
     pub(crate) fn apply(&mut self, isa: Isa, scale: f32, step: &Step, numbers: &Numbers) {
         for layer in &mut self.layers {
             layer.apply(isa, scale, step, numbers);
         }
         for input in &mut self.inputs {
-            if let Way::Attention { query, gradient } = &mut input.way {
+            if let PoolingOp::Attention { query, gradient } = &mut input.pooling {
                 update(isa, query, gradient, scale, step, numbers);
             }
         }
@@ -273,9 +289,9 @@ impl Half {
 
     /// The sum of the squares of all gradients but those of the tables.
     pub(crate) fn square(&self) -> f64 {
-        let attention = self.inputs.iter().filter_map(|input| match &input.way {
-            Way::Attention { gradient, .. } => Some(gradient.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>()),
-            Way::Plain(_) => None,
+        let attention = self.inputs.iter().filter_map(|input| match &input.pooling {
+            PoolingOp::Attention { gradient, .. } => Some(gradient.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>()),
+            PoolingOp::Plain(_) => None,
         });
         self.layers.iter().map(Layer::square).chain(attention).sum()
     }
@@ -286,7 +302,7 @@ impl Half {
             layer.download(dense);
         }
         for (input, target) in self.inputs.iter().zip(&mut tower.attention) {
-            if let Way::Attention { query, gradient } = &input.way {
+            if let PoolingOp::Attention { query, gradient } = &input.pooling {
                 target.copy_from_slice(&query[..gradient.len()]);
             }
         }
@@ -294,25 +310,25 @@ impl Half {
 
     /// Everything but the tables that the next step depends on, with what the optimizer remembers.
     pub(crate) fn state(&self) -> Vec<&[f32]> {
-        let attention = self.inputs.iter().filter_map(|input| match &input.way {
-            Way::Attention { query, .. } => Some(query.as_slice()),
-            Way::Plain(_) => None,
+        let attention = self.inputs.iter().filter_map(|input| match &input.pooling {
+            PoolingOp::Attention { query, .. } => Some(query.as_slice()),
+            PoolingOp::Plain(_) => None,
         });
         self.layers.iter().flat_map(Layer::state).chain(attention).collect()
     }
 
-    /// The places of [`Half::state`].
+    /// The places of [`TrainableTower::state`].
     pub(crate) fn state_mut(&mut self) -> Vec<&mut [f32]> {
-        let attention = self.inputs.iter_mut().filter_map(|input| match &mut input.way {
-            Way::Attention { query, .. } => Some(query.as_mut_slice()),
-            Way::Plain(_) => None,
+        let attention = self.inputs.iter_mut().filter_map(|input| match &mut input.pooling {
+            PoolingOp::Attention { query, .. } => Some(query.as_mut_slice()),
+            PoolingOp::Plain(_) => None,
         });
         let layers = self.layers.iter_mut().flat_map(Layer::state_mut);
         layers.chain(attention).collect()
     }
 
     /// The columns of the batch at hand whose embeddings are not finite any more.
-    pub(crate) fn broken(&self, slots: &[Slot]) -> Vec<&str> {
+    pub(crate) fn broken(&self, slots: &[TrainableTable]) -> Vec<&str> {
         let broken = |input: &&Input| {
             let table = &slots[input.slot].table;
             let mut ids = input.bag.ids.iter();

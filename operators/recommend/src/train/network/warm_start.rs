@@ -1,4 +1,4 @@
-//! Beginning where an earlier model ended.
+//! Warm start: weights of an earlier model as initial weights.
 //!
 //! A row of an embedding table goes to the id that stands for the same value now. Where a vocabulary has grown these are the
 //! same ids, and where it was made anew they are found by value; the ids for null and for what is out of the vocabulary go
@@ -18,7 +18,7 @@ use towline_api::{Column, OperatorError, Result, Schema, Vocabulary};
 
 /// The columns of a tower and what their ids stand for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Meaning<'a> {
+pub(crate) struct EncodedColumns<'a> {
     /// The columns, those of the tower among them.
     pub(crate) columns: &'a Schema,
     /// Their vocabularies, by digest.
@@ -27,14 +27,14 @@ pub(crate) struct Meaning<'a> {
 
 /// How many rows of the embedding tables are those of the earlier model, and how many began afresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Taken {
-    /// Taken over.
+pub(crate) struct WarmStartCounts {
+    /// WarmStartCounts over.
     pub(crate) kept: usize,
     /// Of values that the earlier model did not know.
     pub(crate) fresh: usize,
 }
 
-impl<'a> Meaning<'a> {
+impl<'a> EncodedColumns<'a> {
     fn vocabulary(self, column: &'a Column) -> Option<(&'a str, &'a Vocabulary)> {
         let digest = column.domain.as_ref()?.vocabulary.as_deref()?;
         Some((digest, self.vocabularies.get(digest)?))
@@ -42,10 +42,14 @@ impl<'a> Meaning<'a> {
 }
 
 /// A model and what its ids stand for, side by side: the query's, then the item's.
-pub(crate) type Known<'a> = (&'a Towers, [Meaning<'a>; 2]);
+pub(crate) type Known<'a> = (&'a Towers, [EncodedColumns<'a>; 2]);
 
 /// Gives `towers` the weights of an earlier model, as far as they mean the same.
-pub(crate) fn take_over(towers: &mut Towers, now: [Meaning<'_>; 2], (earlier, then): Known<'_>) -> Result<Taken> {
+pub(crate) fn take_over(
+    towers: &mut Towers,
+    now: [EncodedColumns<'_>; 2],
+    (earlier, then): Known<'_>,
+) -> Result<WarmStartCounts> {
     let mut filled: Vec<Vec<bool>> = towers.tables.iter().map(|_| Vec::new()).collect();
     for (side, (now, then)) in [Side::Query, Side::Item].into_iter().zip(now.into_iter().zip(then)) {
         let (tower, before) = (towers.tower(side).clone(), earlier.tower(side));
@@ -77,7 +81,7 @@ pub(crate) fn take_over(towers: &mut Towers, now: [Meaning<'_>; 2], (earlier, th
     }
     let rows: usize = filled.iter().map(Vec::len).sum();
     let kept = filled.iter().flatten().filter(|kept| **kept).count();
-    Ok(Taken {
+    Ok(WarmStartCounts {
         kept,
         fresh: rows - kept,
     })
@@ -87,8 +91,8 @@ pub(crate) fn take_over(towers: &mut Towers, now: [Meaning<'_>; 2], (earlier, th
 fn rows_of(
     table: &mut [f32],
     filled: &mut [bool],
-    (shape, now): (&EmbeddingShape, Meaning<'_>),
-    (old_shape, old_table, then): (&EmbeddingShape, &[f32], Meaning<'_>),
+    (shape, now): (&EmbeddingShape, EncodedColumns<'_>),
+    (old_shape, old_table, then): (&EmbeddingShape, &[f32], EncodedColumns<'_>),
 ) -> Result<()> {
     if old_shape.dim != shape.dim {
         let text = format!(
@@ -121,8 +125,12 @@ fn attention(tower: &mut Tower, earlier: &Tower) {
 }
 
 /// For each row of a table now the row that it had then.
-fn rows(column: &str, now: (Meaning<'_>, usize), then: (Meaning<'_>, usize)) -> Result<Vec<Option<usize>>> {
-    let vocabulary = |(meaning, _): (Meaning<'_>, usize)| {
+fn rows(
+    column: &str,
+    now: (EncodedColumns<'_>, usize),
+    then: (EncodedColumns<'_>, usize),
+) -> Result<Vec<Option<usize>>> {
+    let vocabulary = |(meaning, _): (EncodedColumns<'_>, usize)| {
         let found = meaning
             .columns
             .get(column)

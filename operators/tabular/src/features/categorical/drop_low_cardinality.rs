@@ -1,4 +1,4 @@
-//! `DropLowCardinality`: leaves out columns that say next to nothing.
+//! `DropLowCardinality`: drops columns with few distinct values.
 
 use std::path::Path;
 
@@ -12,25 +12,25 @@ use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
 use crate::features::columns_of::unknown;
 use crate::features::fit_split::{default_split, unknown_split};
 use towline_api::{
-    DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError,
-    Port, Problem, Purity, Result, Schema, State, Stateful, TypeContext, dataset_at,
+    DatasetPort, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, TypeContext,
 };
 
-/// Leaves out the columns that have fewer than `min_cardinality` distinct values.
+/// Drops columns that have fewer than `min_cardinality` distinct values.
 ///
-/// Columns are known before any data is read, so the ones to leave out are named, and the data decides whether the list is
-/// right: if a named column has enough values, or another one too few, the node fails and says the list that would be
-/// right. A missing value counts as a value of its own. Lists and other columns whose values cannot be told apart stay.
+/// Column names must be known before data is read, so list the columns to drop; the data then confirms the list. If a
+/// listed column has enough distinct values, or another column has too few, the node fails and reports the correct
+/// list. Null counts as a distinct value. Lists and other types that cannot be compared for equality are kept.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DropLowCardinality {
-    /// The columns to leave out, for example `[country]`; `[]` where there are none yet.
+    /// Columns to drop, for example `[country]`; `[]` if none.
     pub drop: Vec<String>,
-    /// How many distinct values a column must have to stay, 2 or more.
+    /// Minimum number of distinct values of a column that is kept, 2 or more.
     #[serde(default = "two")]
     #[schemars(range(min = 2))]
     pub min_cardinality: u64,
-    /// The split to look at.
+    /// The split to count distinct values on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
@@ -39,18 +39,19 @@ fn two() -> u64 {
     2
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to choose from.");
+
 impl Describe for DropLowCardinality {
     const NAME: &'static str = "DropLowCardinality";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to choose from.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: DropLowCardinality\ninput: clicks\nwith: { drop: [country] }\n";
-    const NVTABULAR: &'static [&'static str] = &["DropLowCardinality"];
 }
 
 impl Operator for DropLowCardinality {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
         problems.extend(unknown(self.drop.iter().map(String::as_str), &input.schema, "drop"));
         if !problems.is_empty() {
@@ -74,7 +75,7 @@ impl Operator for DropLowCardinality {
     }
 }
 
-/// The columns whose values can be told apart.
+/// Columns whose distinct values can be counted.
 fn countable(input: &Schema) -> impl Iterator<Item = (String, Values)> + '_ {
     let values = |column: &towline_api::Column| {
         let kept = value_type(&column.data_type).filter(|_| !is_list(&column.data_type))?;
@@ -117,7 +118,7 @@ impl Stateful for DropLowCardinality {
     }
 }
 
-/// The values of a column that were seen, as far as they have to be counted.
+/// Distinct values of a column, counted up to the minimum.
 struct Seen {
     name: String,
     values: Values,
@@ -165,7 +166,7 @@ impl Fitter for Fit {
         let wrongly = drop.iter().any(|name| !few.contains(&name.as_str()));
         if missed || wrongly {
             let message = format!(
-                "the columns with fewer than {min_cardinality} distinct values are others than those named: set `drop: [{}]`",
+                "`drop` does not list the columns with fewer than {min_cardinality} distinct values: set `drop: [{}]`",
                 few.join(", ")
             );
             return Err(OperatorError::invalid(message));

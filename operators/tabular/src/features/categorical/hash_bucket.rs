@@ -1,4 +1,4 @@
-//! `HashBucket`: values as the numbers of the buckets that a hash puts them into.
+//! `HashBucket`: feature hashing.
 
 use std::sync::Arc;
 
@@ -13,23 +13,23 @@ use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
 use crate::features::columns_of::each_column;
 use crate::features::per_column::{PerColumn, many_buckets};
 use towline_api::{
-    Column, Columns, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
-    Purity, Result, Tag, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetPort, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError,
+    Port, Problem, Purity, Result, Tag, TypeContext,
 };
 use towline_tables::array_function::{ColumnType, typed_function};
 
-/// Puts values into a fixed number of buckets by a published hash: XXH3 of the value's bytes (of text its UTF-8, of
-/// numbers eight bytes, little-endian), modulo `buckets`. No fit, no vocabulary, nothing to decode. Ids are 0 to
-/// `buckets` - 1; a missing value is hashed as no bytes. Lists are hashed element by element.
+/// Feature hashing: maps each value to one of a fixed number of buckets by XXH3 of its bytes (text: UTF-8; numbers:
+/// eight bytes, little-endian), modulo `buckets`. It needs no fit and has no vocabulary, so ids cannot be decoded. Ids
+/// are 0 to `buckets` - 1. Null hashes as no bytes. Lists are hashed element by element.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HashBucket {
-    /// How many buckets there are: a number from 1 to 2,147,483,647, or one for each column (`{ user_id: 100_000 }`).
+    /// Number of hash buckets: from 1 to 2,147,483,647, or one per column (`{ user_id: 100_000 }`).
     #[schemars(schema_with = "many_buckets")]
     pub buckets: PerColumn<u64>,
 }
 
-/// The domain of a column of hashes.
+/// Sets the domain of a hashed column.
 pub(crate) fn hashed(column: &mut Column, buckets: u64) {
     column.data_type = encoded_type(column.is_list());
     column.nullable &= column.is_list();
@@ -41,39 +41,40 @@ pub(crate) fn hashed(column: &mut Column, buckets: u64) {
     });
 }
 
-/// The buckets of values whose keys these are.
+/// Hashes keys to bucket ids.
 pub(crate) fn to_buckets(values: &Values, keys: &Keys, buckets: u64) -> Result<Int64Array> {
     let ids = values.hashes(keys)?.into_iter().map(|hash| (hash % buckets) as i64);
     Ok(Int64Array::from_iter_values(ids))
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to hash.");
+
 impl Describe for HashBucket {
     const NAME: &'static str = "HashBucket";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to hash.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: HashBucket\ninput: clicks[user_id]\nwith: { buckets: 100_000 }\n";
-    const NVTABULAR: &'static [&'static str] = &["HashBucket"];
 }
 
 impl Operator for HashBucket {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let problems =
-            crate::features::columns_of::unknown(self.buckets.names(), &dataset_at(inputs, "input")?.schema, "buckets");
+            crate::features::columns_of::unknown(self.buckets.names(), &INPUT.input_type(inputs)?.schema, "buckets");
         if !problems.is_empty() {
             return Err(problems);
         }
-        each_column(inputs, |column| {
+        each_column(INPUT, inputs, |column| {
             if value_type(column.element_type()).is_none() {
                 let message = format!(
                     "column `{}` holds {}, which cannot be hashed",
                     column.name, column.data_type
                 );
-                return Err(Problem::new("wrong-type", message));
+                return Err(Problem::new(Code::WrongType, message));
             }
             let Some(buckets) = self.buckets.of(&column.name) else {
-                let message = format!("column `{}` has no number of buckets", column.name);
-                return Err(Problem::new("missing-key", message));
+                let message = format!("`buckets` has no value for column `{}`", column.name);
+                return Err(Problem::new(Code::MissingKey, message));
             };
             let mut out = column.clone();
             hashed(&mut out, buckets);
@@ -117,7 +118,7 @@ fn hash(array: &ArrayRef, buckets: u64) -> Result<ArrayRef> {
         return Ok(Arc::new(ListArray::try_new(field, offsets, ids, nulls)?));
     }
     let found = array.data_type();
-    let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} cannot be hashed")))?;
+    let kept = value_type(found).ok_or_else(|| OperatorError::internal(format!("{found} cannot be hashed")))?;
     let values = Values::of(&kept);
     Ok(Arc::new(to_buckets(
         &values,

@@ -1,4 +1,4 @@
-//! `HashedCross`: several columns together as the numbers of hash buckets.
+//! `HashedCross`: feature hashing of crossed columns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,54 +13,57 @@ use crate::features::categorical::hash_bucket::{hashed, to_buckets};
 use crate::features::columns_of::unknown;
 use crate::features::per_column::{PerColumn, many_buckets};
 use towline_api::{
-    Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
-    Purity, Result, Schema, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetPort, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
-/// Crosses columns: each tuple of values goes into one of a fixed number of buckets by a published hash. The order of the
-/// columns counts: (1, 2) and (2, 1) are different tuples. Only the crosses are in the output.
+/// Feature crosses by hashing: maps each tuple of values to one of a fixed number of buckets. The order of columns
+/// matters: (1, 2) and (2, 1) are different tuples. The output has the crosses only.
 ///
-/// The hash is XXH3 of the elements' bytes one after the other, each a 0 if it is missing, else a 1 and its bytes (of
-/// numbers eight, little-endian; of text its length in eight bytes and its UTF-8), modulo `buckets`.
+/// The hash is XXH3 of the elements' bytes in order, modulo `buckets`. An element is 0 if null, else 1 followed by its
+/// bytes (numbers: eight bytes, little-endian; text: its length in eight bytes, then UTF-8).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HashedCross {
-    /// The columns to cross, by the name of the new column: `{ age_gender: [age, gender] }`.
+    /// Columns to cross, by output column: `{ age_gender: [age, gender] }`.
     pub crosses: BTreeMap<String, Vec<String>>,
-    /// How many buckets there are: a number from 1 to 2,147,483,647, or one for each new column.
+    /// Number of hash buckets: from 1 to 2,147,483,647, or one per output column.
     #[schemars(schema_with = "many_buckets")]
     pub buckets: PerColumn<u64>,
 }
+
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to cross.");
 
 impl Describe for HashedCross {
     const NAME: &'static str = "HashedCross";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to cross.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: HashedCross\ninput: users\nwith: { crosses: { age_gender: [age, gender] }, buckets: 1000 }\n";
-    const NVTABULAR: &'static [&'static str] = &["HashedCross"];
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (name, columns) in &self.crosses {
             if columns.len() < 2 {
-                problems.push(Problem::new("bad-config", format!("`{name}` needs at least two columns")).at("crosses"));
+                problems
+                    .push(Problem::new(Code::BadConfig, format!("`{name}` needs at least two columns")).at("crosses"));
             }
             if self.buckets.of(name).is_none() {
-                problems.push(Problem::new("missing-key", format!("`{name}` has no number of buckets")).at("buckets"));
+                problems
+                    .push(Problem::new(Code::MissingKey, format!("`buckets` has no value for `{name}`")).at("buckets"));
             }
         }
         if self.crosses.is_empty() {
-            problems.push(Problem::new("bad-config", "nothing is crossed").at("crosses"));
+            problems.push(Problem::new(Code::BadConfig, "`crosses` is empty").at("crosses"));
         }
         problems
     }
 }
 
 impl HashedCross {
-    /// The kinds of values that are crossed, by new column.
+    /// Names and storage types of the crossed columns, by output column.
     fn values(&self, schema: &Schema) -> Result<Vec<(String, Vec<(String, DataType)>)>, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut out = Vec::new();
@@ -75,7 +78,7 @@ impl HashedCross {
                             "column `{}` holds {}, which cannot be crossed",
                             column.name, column.data_type
                         );
-                        problems.push(Problem::new("wrong-type", message).at("crosses"));
+                        problems.push(Problem::new(Code::WrongType, message).at("crosses"));
                     }
                 }
             }
@@ -87,7 +90,7 @@ impl HashedCross {
 
 impl Operator for HashedCross {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         self.values(&input.schema)?;
         let crossed = |(name, columns): (&String, &Vec<String>)| {
             let mut column = Column::new(name, DataType::Int64, false);
@@ -141,7 +144,7 @@ impl Columns for HashedCross {
 fn cross(arrays: &[ArrayRef], buckets: u64) -> Result<ArrayRef> {
     let kept = arrays.iter().enumerate().map(|(place, array)| {
         let found = array.data_type();
-        let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} cannot be crossed")))?;
+        let kept = value_type(found).ok_or_else(|| OperatorError::internal(format!("{found} cannot be crossed")))?;
         Ok((place.to_string(), kept))
     });
     let values = Values::tuple(&kept.collect::<Result<Vec<_>>>()?)?;

@@ -1,4 +1,4 @@
-//! `ListJoin`: several columns as one column of lists.
+//! `ListJoin`: concatenates columns into one list column.
 
 use std::sync::Arc;
 
@@ -11,35 +11,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::categorical::categorify::count::{as_list, is_list};
 use towline_api::{
-    Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result,
-    Schema, Tag, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetPort, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port,
+    Problem, Purity, Result, Schema, Tag, TypeContext,
 };
 use towline_tables::array_function::{ColumnType, typed_function};
 
-/// Joins the columns of its input into one column of lists: for every row the values, or the elements of the lists, of all
-/// columns in their order. A missing value is a missing element; a missing list adds nothing. All columns must hold values
-/// of one type. The list keeps the tags that all columns have, and their domain if they share one.
+/// Concatenates columns into one list column: for every row the values, or the list elements, of all columns in their
+/// order. A null value is a null element; a null list adds no element. All columns must have the same value type. The
+/// list keeps the tags that all columns have, and their domain if they share one.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListJoin {
-    /// The name of the new column, the only one of the output, for example `genres`.
+    /// Name of the output column, for example `genres`. The output has no other column.
     pub name: String,
 }
+
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to join, in order.");
 
 impl Describe for ListJoin {
     const NAME: &'static str = "ListJoin";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to join, in order.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ListJoin\ninput: movies[genre_1, genre_2]\nwith: { name: genres }\n";
 }
 
 impl Operator for ListJoin {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let Some(first) = input.schema.columns.first() else {
             return Err(vec![
-                Problem::new("bad-input", "there is no column to join").at_port("input"),
+                Problem::new(Code::BadInput, "no column is selected").at_port("input"),
             ]);
         };
         let element = first.element_type();
@@ -55,7 +57,7 @@ impl Operator for ListJoin {
                     column.name,
                     column.element_type()
                 );
-                Problem::new("wrong-type", message).at_port("input")
+                Problem::new(Code::WrongType, message).at_port("input")
             })
             .collect();
         if !others.is_empty() {

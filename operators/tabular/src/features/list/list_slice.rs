@@ -1,4 +1,4 @@
-//! `ListSlice`: a part of every list.
+//! `ListSlice`: slices and pads lists.
 
 use std::sync::Arc;
 
@@ -13,36 +13,37 @@ use serde::{Deserialize, Serialize};
 use crate::features::categorical::categorify::count::as_list;
 use crate::features::columns_of::each_column;
 use towline_api::{
-    Column, Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
+    Code, Column, Columns, DatasetPort, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity,
+    Result, TypeContext,
 };
 use towline_tables::array_function::{ColumnType, typed_function};
 
-/// Takes the elements of every list from `start` to before `end`; negative places count from the end of the list. With
-/// `pad`, lists that are too short are filled up at the end with `pad_value`, so that all have the length `end - start`.
-/// A missing list stays missing, and with `pad` becomes a list of `pad_value`.
+/// Slices every list from index `start` up to but excluding `end`; negative indexes count from the end. With `pad`,
+/// short lists are padded at the end with `pad_value` to the length `end - start`. A null list stays null; with `pad`
+/// it becomes a list of `pad_value`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListSlice {
-    /// The first place to take, from 0; `-3` with no `end` takes the last three.
+    /// First index of the slice, from 0; `-3` without `end` takes the last three elements.
     #[serde(default)]
     #[schemars(range(min = -2_147_483_648_i64, max = 2_147_483_647))]
     pub start: i64,
-    /// The first place not to take, for example `20`; without it all to the end of the list.
+    /// End index of the slice, exclusive, for example `20`; without it, the end of the list.
     #[serde(default)]
     #[schemars(range(min = -2_147_483_648_i64, max = 2_147_483_647))]
     pub end: Option<i64>,
-    /// Whether lists that are too short are filled up; `start` and `end` must say one length then (`start: 0, end: 20`, or
-    /// `start: -20`).
+    /// Whether to pad short lists; `start` and `end` must then define one length (`start: 0, end: 20`, or `start:
+    /// -20`).
     #[serde(default)]
     pub pad: bool,
-    /// What lists are filled up with: a number. Lists of text are filled up with empty texts.
+    /// Padding value: a number. Lists of text are padded with empty strings.
     #[serde(default)]
     #[schemars(range(min = -1e300, max = 1e300))]
     pub pad_value: f64,
 }
 
 impl ListSlice {
-    /// The length that lists are filled up to.
+    /// The length to pad to.
     fn length(&self) -> Option<usize> {
         let length = match (self.start, self.end) {
             (start, Some(end)) if (start < 0) == (end < 0) => end - start,
@@ -52,7 +53,7 @@ impl ListSlice {
         usize::try_from(length).ok().filter(|length| *length > 0)
     }
 
-    /// The places of a list of this length that are taken.
+    /// The indexes of the slice in a list of this length.
     fn places(&self, length: i64) -> std::ops::Range<i64> {
         let place = |place: i64| {
             if place < 0 {
@@ -66,19 +67,20 @@ impl ListSlice {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of lists.");
+
 impl Describe for ListSlice {
     const NAME: &'static str = "ListSlice";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of lists.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: ListSlice\ninput: sessions[item_id_list]\nwith: { start: -20, pad: true }\n";
-    const NVTABULAR: &'static [&'static str] = &["ListSlice"];
 
     fn check(&self) -> Vec<Problem> {
         if self.pad && self.length().is_none() {
-            let message = "`start` and `end` do not say how long a list is to be";
+            let message = "`pad` needs a fixed length, but `start` and `end` do not define one";
             return vec![
-                Problem::new("conflict", message)
+                Problem::new(Code::Conflict, message)
                     .at("pad")
                     .help("use `start: 0, end: 20` or `start: -20`"),
             ];
@@ -89,10 +91,10 @@ impl Describe for ListSlice {
 
 impl Operator for ListSlice {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        each_column(inputs, |column| {
+        each_column(INPUT, inputs, |column| {
             if !column.is_list() {
                 let message = format!("column `{}` holds {}, not lists", column.name, column.data_type);
-                return Err(Problem::new("wrong-type", message));
+                return Err(Problem::new(Code::WrongType, message));
             }
             let mut out: Column = column.clone();
             out.data_type = list_of(column.element_type());

@@ -1,4 +1,4 @@
-//! `Bucketize`: numbers as the numbers of the ranges they lie in.
+//! `Bucketize`: bins numbers by boundaries.
 
 use std::sync::Arc;
 
@@ -10,27 +10,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::columns_of::{each_column, number, unknown};
 use towline_api::{
-    Columns, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, Tag,
-    TypeContext, dataset_at,
+    Code, Columns, DatasetPort, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity,
+    Result, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
-/// Turns numbers into the number of the range that they lie in, from 0: below the first boundary 0, from the first
-/// boundary on 1, and so on. The result is `Int64`, tagged `categorical`, with its domain. Null and NaN become null.
+/// Bins numbers: below the first boundary is bin 0, from the first boundary up to the second is bin 1, and so on. The
+/// output is `Int64`, tagged `categorical`, with its domain. Null and NaN become null.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bucketize {
-    /// The boundaries in ascending order, for all columns (`[0, 10, 100]`) or by column (`{ price: [10, 100] }`).
+    /// Bin boundaries in ascending order, for all columns (`[0, 10, 100]`) or per column (`{ price: [10, 100] }`).
     pub boundaries: Boundaries,
 }
 
-/// Boundaries for all columns at once, or by column.
+/// Boundaries for all columns, or per column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Boundaries {
-    /// The same for every column.
+    /// The same boundaries for every column.
     All(Vec<f64>),
-    /// By column; every column of the input must be there.
+    /// Boundaries per column; every input column must be listed.
     Columns(std::collections::BTreeMap<String, Vec<f64>>),
 }
 
@@ -43,13 +43,14 @@ impl Bucketize {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of numbers.");
+
 impl Describe for Bucketize {
     const NAME: &'static str = "Bucketize";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Bucketize\ninput: users[age]\nwith: { boundaries: [18, 25, 40, 65] }\n";
-    const NVTABULAR: &'static [&'static str] = &["Bucketize"];
 
     fn check(&self) -> Vec<Problem> {
         let lists: Vec<&Vec<f64>> = match &self.boundaries {
@@ -60,7 +61,7 @@ impl Describe for Bucketize {
         if lists.iter().all(ascending) {
             return Vec::new();
         }
-        vec![Problem::new("out-of-range", "boundaries must be there, and ascend").at("boundaries")]
+        vec![Problem::new(Code::OutOfRange, "boundaries must be a non-empty ascending list").at("boundaries")]
     }
 }
 
@@ -69,18 +70,18 @@ impl Operator for Bucketize {
         if let Boundaries::Columns(columns) = &self.boundaries {
             let problems = unknown(
                 columns.keys().map(String::as_str),
-                &dataset_at(inputs, "input")?.schema,
+                &INPUT.input_type(inputs)?.schema,
                 "boundaries",
             );
             if !problems.is_empty() {
                 return Err(problems);
             }
         }
-        each_column(inputs, |column| {
-            number(column, "lies in no range")?;
+        each_column(INPUT, inputs, |column| {
+            number(column, "cannot be binned")?;
             let Some(boundaries) = self.of(&column.name) else {
                 let message = format!("column `{}` has no boundaries", column.name);
-                return Err(Problem::new("missing-key", message));
+                return Err(Problem::new(Code::MissingKey, message));
             };
             let mut out = column.clone().with_tag(Tag::Categorical);
             out.tags.remove(&Tag::Continuous);

@@ -1,4 +1,4 @@
-//! `CastSmallest`: whole numbers in as few bytes as they need.
+//! `CastSmallest`: casts integers to the smallest type.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::columns_of::{each_column, unknown};
 use towline_api::{
-    Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
-    TypeContext, dataset_at,
+    Code, Columns, DatasetPort, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
+    Purity, Result, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
-/// Stores whole numbers in the smallest type that holds their range. Types are known before any data is read, so the range
-/// is given: a value outside it fails the node and says so. `DataStats` finds the ranges. Columns that are not in `ranges`
-/// stay as they are.
+/// Casts integer columns to the smallest type that holds a given range. Types must be known before data is read, so the
+/// range is a parameter; a value outside it fails the node. `DataStats` reports the ranges. Columns that are not in
+/// `ranges` are unchanged.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CastSmallest {
-    /// The smallest and the largest value of each column: `{ age: [0, 120] }`.
+    /// Minimum and maximum of each column: `{ age: [0, 120] }`.
     pub ranges: BTreeMap<String, [i64; 2]>,
 }
 
@@ -39,19 +39,24 @@ fn smallest([low, high]: [i64; 2]) -> DataType {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of whole numbers.");
+
 impl Describe for CastSmallest {
     const NAME: &'static str = "CastSmallest";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of whole numbers.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: CastSmallest\ninput: users\nwith: { ranges: { age: [0, 120] } }\n";
-    const NVTABULAR: &'static [&'static str] = &["ReduceDtypeSize"];
 
     fn check(&self) -> Vec<Problem> {
         let turned = self.ranges.iter().filter(|(_, [low, high])| low > high);
         turned
             .map(|(name, _)| {
-                Problem::new("out-of-range", format!("the range of `{name}` ends before it begins")).at("ranges")
+                Problem::new(
+                    Code::OutOfRange,
+                    format!("the minimum of `{name}` is above its maximum"),
+                )
+                .at("ranges")
             })
             .collect()
     }
@@ -61,18 +66,18 @@ impl Operator for CastSmallest {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
         let problems = unknown(
             self.ranges.keys().map(String::as_str),
-            &dataset_at(inputs, "input")?.schema,
+            &INPUT.input_type(inputs)?.schema,
             "ranges",
         );
         if !problems.is_empty() {
             return Err(problems);
         }
-        each_column(inputs, |column| {
+        each_column(INPUT, inputs, |column| {
             let mut out = column.clone();
             if let Some(range) = self.ranges.get(&column.name) {
                 if !column.data_type.is_integer() {
-                    let message = format!("column `{}` holds {}, not whole numbers", column.name, column.data_type);
-                    return Err(Problem::new("wrong-type", message));
+                    let message = format!("column `{}` holds {}, not integers", column.name, column.data_type);
+                    return Err(Problem::new(Code::WrongType, message));
                 }
                 out.data_type = smallest(*range);
             }
@@ -113,7 +118,7 @@ fn narrow(array: &ArrayRef, [low, high]: [i64; 2], target: &DataType, name: &str
         .find(|v| !(low..=high).contains(v));
     let lost = whole.null_count() > array.null_count();
     if outside.is_some() || lost {
-        let value = outside.map_or_else(|| "one beyond 64 bits".to_owned(), |value| value.to_string());
+        let value = outside.map_or_else(|| "an integer beyond 64 bits".to_owned(), |value| value.to_string());
         let message = format!("column `{name}` has a value outside its range {low} to {high}: {value}");
         return Err(OperatorError::invalid(message));
     }

@@ -1,4 +1,4 @@
-//! `Clip`: bounds for numbers.
+//! `Clip`: limits numbers to a range.
 
 use std::sync::Arc;
 
@@ -12,48 +12,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::columns_of::{each_column, number};
 use towline_api::{
-    Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, TypeContext,
+    Code, Columns, DatasetPort, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result,
+    TypeContext,
 };
 use towline_tables::array_function::same_type;
 
-/// Moves numbers outside `min` to `max` to the nearer bound. Nulls and NaN stay; so does the type, and for whole numbers the
-/// bounds are rounded inwards; a type without a number between them is an error.
+/// Clips numbers to the range from `min` to `max`. Nulls, NaN and the column type are kept. For integers the bounds are
+/// rounded inwards; it is an error if no integer of the type lies between them.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Clip {
-    /// The lower bound, for example `0`.
+    /// Lower bound, for example `0`.
     #[serde(default)]
     #[schemars(range(min = -1e300, max = 1e300))]
     pub min: Option<f64>,
-    /// The upper bound, for example `100`.
+    /// Upper bound, for example `100`.
     #[serde(default)]
     #[schemars(range(min = -1e300, max = 1e300))]
     pub max: Option<f64>,
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of numbers.");
+
 impl Describe for Clip {
     const NAME: &'static str = "Clip";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Clip\ninput: clicks[price]\nwith: { min: 0, max: 1000 }\n";
-    const NVTABULAR: &'static [&'static str] = &["Clip"];
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
-        inputs.get("input").cloned()
+        INPUT.get(inputs).cloned()
     }
 
     fn check(&self) -> Vec<Problem> {
         match (self.min, self.max) {
-            (None, None) => vec![Problem::new("missing-key", "give `min`, `max` or both")],
+            (None, None) => vec![Problem::new(Code::MissingKey, "set `min`, `max` or both")],
             (Some(min), Some(max)) if min > max => {
-                vec![
-                    Problem::new(
-                        "out-of-range",
-                        format!("`min` is {min}, more than `max`, which is {max}"),
-                    )
-                    .at("min"),
-                ]
+                vec![Problem::new(Code::OutOfRange, format!("`min` ({min}) is greater than `max` ({max})")).at("min")]
             }
             _ => Vec::new(),
         }
@@ -66,7 +62,7 @@ impl Clip {
     }
 }
 
-/// The bounds within a type of whole numbers, rounded inwards; the lower one is the greater if there is nothing between.
+/// The bounds within an integer type, rounded inwards; lower > upper if no integer lies between them.
 fn whole_bounds(data_type: &DataType, min: f64, max: f64) -> Option<(i128, i128)> {
     let (least, greatest): (i128, i128) = match data_type {
         DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
@@ -84,15 +80,15 @@ fn whole_bounds(data_type: &DataType, min: f64, max: f64) -> Option<(i128, i128)
 
 impl Operator for Clip {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        each_column(inputs, |column| {
-            number(column, "has no bounds")?;
+        each_column(INPUT, inputs, |column| {
+            number(column, "cannot be clipped")?;
             let (min, max) = self.bounds();
             if whole_bounds(&column.data_type, min, max).is_some_and(|(low, high)| low > high) {
                 let message = format!(
                     "column `{}` holds {}, which has no number from {min} to {max}",
                     column.name, column.data_type
                 );
-                return Err(Problem::new("out-of-range", message).help("give other bounds, or cast the column"));
+                return Err(Problem::new(Code::OutOfRange, message).help("set other bounds, or cast the column"));
             }
             Ok(column.clone())
         })
@@ -132,7 +128,7 @@ fn clip(array: &ArrayRef, min: f64, max: f64) -> Result<ArrayRef> {
     let floats = cast(array, &DataType::Float64)?;
     let floats = floats.as_primitive::<Float64Type>();
     let clipped = floats.unary::<_, Float64Type>(|v| if v.is_nan() { v } else { v.min(max).max(min) });
-    // What lies within the bounds stays as it is: a decimal may have more digits than a double.
+    // Values within the bounds keep their bits: a decimal can have more digits than a double.
     let moved: BooleanArray = neq(floats, &clipped)?;
     let clipped: ArrayRef = Arc::new(clipped);
     Ok(zip(&moved, &cast(&clipped, data_type)?, array)?)

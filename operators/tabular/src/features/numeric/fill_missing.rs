@@ -1,4 +1,4 @@
-//! `FillMissing`: puts a value where there is none.
+//! `FillMissing`: imputes missing values.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,46 +15,46 @@ use crate::features::columns_of::each_column;
 use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::numeric::quantile::{Bins, exact};
 use towline_api::{
-    Column, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port,
-    Problem, Purity, Result, Schema, State, Stateful, TypeContext, dataset_at,
+    Code, Column, DatasetPort, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
-/// Puts a value where a column has none; NaN counts as none.
+/// Imputes missing values (null and NaN).
 ///
 /// Numbers keep their type; with `mean`, `median` and `approximate_median` they become `Float64`. A column without any
-/// value has no mean, median or mode and stays as it is; an infinite mean or median is an error. Of several modes the
-/// smallest is taken.
+/// value has no mean, median or mode and is unchanged. An infinite mean or median is an error. If several values are
+/// equally frequent, the mode is the smallest.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FillMissing {
-    /// What to put: `constant` (then `value` says it), `mean`, `median` (exact, all values of a column in memory),
-    /// `approximate_median` (within 0.025 %, in little memory) or `mode` (the most frequent value).
+    /// Imputation method: `constant` (set `value`), `mean`, `median` (exact; keeps all values of a column in memory),
+    /// `approximate_median` (relative error up to 0.025 %, little memory) or `mode` (the most frequent value).
     #[serde(default)]
     pub with: Filler,
-    /// The constant: a number, a text or true or false, for example `0` or `"unknown"`.
+    /// The constant: a number, a string or a boolean, for example `0` or `"unknown"`.
     #[serde(default)]
     pub value: Option<Value>,
-    /// Whether to add a column `<column>_filled` that says where a value was put.
+    /// Whether to add an indicator column `<column>_filled`, which is true where a value was imputed.
     #[serde(default)]
     pub indicator: bool,
-    /// The split that means, medians and modes are learnt from.
+    /// The split to compute means, medians and modes on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
 
-/// What is put where there is no value.
+/// Imputation method.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Filler {
-    /// The value under `value`.
+    /// The constant `value`.
     #[default]
     Constant,
     /// The arithmetic mean.
     Mean,
-    /// The value in the middle; between two, the mean of both.
+    /// The exact median; the mean of the two middle values if their number is even.
     Median,
-    /// A value near the middle one.
+    /// The median from a histogram with bins of equal relative width.
     ApproximateMedian,
     /// The most frequent value.
     Mode,
@@ -68,10 +68,10 @@ impl FillMissing {
                 let value = self.value.clone().unwrap_or_default();
                 if scalar(&value, &column.data_type).is_none() {
                     let message = format!(
-                        "{value} is no value of column `{}`, which holds {}",
+                        "{value} is not a valid value of column `{}`, which holds {}",
                         column.name, column.data_type
                     );
-                    return Err(Problem::new("wrong-type", message));
+                    return Err(Problem::new(Code::WrongType, message));
                 }
                 out.nullable = false;
             }
@@ -79,10 +79,10 @@ impl FillMissing {
                 let texts = scalar(&Value::String(String::new()), &column.data_type).is_some();
                 if !texts && !column.data_type.is_primitive() && column.data_type != DataType::Boolean {
                     let message = format!(
-                        "column `{}` holds {}, which has no mode here",
+                        "column `{}` holds {}, for which `mode` is not supported",
                         column.name, column.data_type
                     );
-                    return Err(Problem::new("wrong-type", message));
+                    return Err(Problem::new(Code::WrongType, message));
                 }
             }
             Filler::Mean | Filler::Median | Filler::ApproximateMedian => {
@@ -94,7 +94,7 @@ impl FillMissing {
     }
 }
 
-/// An array of one element with the value, if it is one of this type.
+/// An array with one element, if the value has this type.
 fn scalar(value: &Value, data_type: &DataType) -> Option<ArrayRef> {
     use arrow::array::{BooleanArray, Float64Array, Int64Array, StringArray};
     let (array, fits): (ArrayRef, bool) = match value {
@@ -120,7 +120,7 @@ fn scalar(value: &Value, data_type: &DataType) -> Option<ArrayRef> {
     array.filter(|array| array.null_count() == 0)
 }
 
-/// Where a column has no value.
+/// A mask of null and NaN values.
 pub(crate) fn missing(array: &ArrayRef) -> Result<BooleanArray> {
     if !array.data_type().is_floating() {
         return Ok(is_null(array)?);
@@ -133,39 +133,40 @@ pub(crate) fn missing(array: &ArrayRef) -> Result<BooleanArray> {
     Ok(none.collect())
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to fill.");
+
 impl Describe for FillMissing {
     const NAME: &'static str = "FillMissing";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The columns to fill.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: FillMissing\ninput: clicks[price]\nwith: { with: median, indicator: true }\n";
-    const NVTABULAR: &'static [&'static str] = &["FillMissing", "FillMedian"];
 
     fn check(&self) -> Vec<Problem> {
         match (self.with, &self.value) {
             (Filler::Constant, None) => vec![
-                Problem::new("missing-key", "the parameter `value` is missing")
-                    .help("give the constant, as in `value: 0`, or another `with`"),
+                Problem::new(Code::MissingKey, "the parameter `value` is missing")
+                    .help("set the constant, as in `value: 0`, or another `with`"),
             ],
             (Filler::Constant, Some(_)) | (_, None) => Vec::new(),
-            (_, Some(_)) => vec![Problem::new("conflict", "`value` goes with `with: constant` only").at("value")],
+            (_, Some(_)) => vec![Problem::new(Code::Conflict, "`value` needs `with: constant`").at("value")],
         }
     }
 }
 
 impl Operator for FillMissing {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         if let Some(problem) = unknown_split(&self.fit_on, &input.splits) {
             return Err(vec![problem]);
         }
-        let mut output = each_column(inputs, |column| self.filled(column))?;
+        let mut output = each_column(INPUT, inputs, |column| self.filled(column))?;
         if let (true, NodeType::Dataset(dataset)) = (self.indicator, &mut output) {
             for column in &input.schema.columns {
                 let name = format!("{}_filled", column.name);
                 if dataset.schema.get(&name).is_some() {
-                    let message = format!("there is a column `{name}` already");
-                    return Err(vec![Problem::new("duplicate-column", message).at("indicator")]);
+                    let message = format!("the column `{name}` already exists");
+                    return Err(vec![Problem::new(Code::DuplicateColumn, message).at("indicator")]);
                 }
                 let mut flag = Column::new(name, DataType::Boolean, false);
                 flag.tags = column.tags.iter().copied().filter(|tag| tag.is_side()).collect();
@@ -266,12 +267,13 @@ fn fill(array: &ArrayRef, value: &Value, data_type: &DataType) -> Result<ArrayRe
     let kept = cast(array, data_type)?;
     let filler = match (value, data_type) {
         (Value::Null, _) => return Ok(kept),
-        // What a fit wrote down as text is the textual form of a value that JSON does not have.
+        // A fit stores values that JSON cannot represent as text.
         (Value::String(text), _) if data_type.is_numeric() || *data_type == DataType::Boolean => {
             cast(&arrow::array::StringArray::from(vec![text.as_str()]), data_type)?
         }
-        _ => scalar(value, data_type)
-            .ok_or_else(|| OperatorError::invalid(format!("{value} is no value of a column that holds {data_type}")))?,
+        _ => scalar(value, data_type).ok_or_else(|| {
+            OperatorError::invalid(format!("{value} is not a valid value of a column of type {data_type}"))
+        })?,
     };
     Ok(zip(&missing(array)?, &arrow::array::Scalar::new(filler), &kept)?)
 }
@@ -311,7 +313,7 @@ impl Learner {
         {
             match self {
                 Learner::Mean { sum, carry, count } => {
-                    // Neumaier's sum: what rounding loses is added at the end.
+                    // Neumaier summation: the rounding error is added at the end.
                     let next = *sum + value;
                     *carry += if sum.abs() >= value.abs() {
                         (*sum - next) + value
@@ -340,7 +342,7 @@ impl Learner {
     }
 }
 
-/// The value that was found. Infinite values and sums that overflow leave nothing to fill in.
+/// The imputed value, or an error if it is infinite or its sum overflowed.
 fn finite(value: Option<f64>) -> Result<Value> {
     match value {
         Some(value) if !value.is_finite() => Err(OperatorError::invalid(
@@ -350,7 +352,7 @@ fn finite(value: Option<f64>) -> Result<Value> {
     }
 }
 
-/// The most frequent value as text, of several the smallest in the order of the column's type.
+/// The most frequent value as text; of equally frequent values the smallest in the column type's order.
 fn mode(data_type: &DataType, counts: HashMap<Box<str>, u64>) -> Result<Option<String>> {
     let most = counts.values().max().copied().unwrap_or_default();
     let best: Vec<Box<str>> = counts
@@ -375,7 +377,7 @@ impl Fitter for Fit {
         let facts = self.0.into_iter().map(|(name, learner)| {
             let value = learner
                 .value()
-                .map_err(|error| OperatorError::invalid(format!("column `{name}`: {error}")))?;
+                .map_err(|error| error.reworded(|text| format!("column `{name}`: {text}")))?;
             Ok((name, value))
         });
         Ok(FitOutput {

@@ -1,4 +1,4 @@
-//! `LogOp`: logarithms of numbers that may be 0.
+//! `LogOp`: logarithm transform.
 
 use std::sync::Arc;
 
@@ -10,31 +10,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::columns_of::{each_column, number};
 use towline_api::{
-    Columns, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, Tag, TypeContext,
+    Columns, DatasetPort, Describe, Form, Inputs, NamedExpr, NodeType, Operator, Port, Problem, Purity, Result, Tag,
+    TypeContext,
 };
 use towline_tables::array_function::array_function;
 
-/// The natural logarithm of 1 + x, as `Float64`, tagged `continuous`. What has no logarithm (-1 and less) is null.
+/// Log transform: the natural logarithm of 1 + x, as `Float64`, tagged `continuous`. Null where it is undefined (x <=
+/// -1).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogOp {
-    /// Whether negative numbers are mirrored: the sign of x times the logarithm of 1 + |x|.
+    /// Whether to use the symmetric log transform, sign(x) * ln(1 + |x|), which is defined for negative numbers.
     #[serde(default)]
     pub signed: bool,
 }
+
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of numbers.");
 
 impl Describe for LogOp {
     const NAME: &'static str = "LogOp";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: LogOp\ninput: clicks[price]\n";
-    const NVTABULAR: &'static [&'static str] = &["LogOp"];
 }
 
 impl Operator for LogOp {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        each_column(inputs, |column| {
+        each_column(INPUT, inputs, |column| {
             number(column, "has no logarithm")?;
             let mut column = column.clone().with_tag(Tag::Continuous);
             column.data_type = DataType::Float64;

@@ -1,4 +1,4 @@
-//! `Normalize`: numbers on a common scale.
+//! `Normalize`: scales numbers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,54 +14,56 @@ use crate::features::columns_of::{each_column, number};
 use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::numeric::quantile::exact;
 use towline_api::{
-    Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port, Problem,
-    Purity, Result, Schema, State, Stateful, Tag, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
-/// Puts numbers on a common scale, as `Float64`, tagged `continuous`. Nulls stay; NaN is not learnt from and stays NaN.
+/// Scales numeric columns, as `Float64`, tagged `continuous`. Nulls and NaN are kept and ignored by the fit.
 ///
-/// Constant columns become 0, whatever the method; a column with infinite values is an error. Means and deviations are
-/// those of Welford's algorithm, so that large numbers that differ little keep their deviation.
+/// Constant columns become 0 with every method. A column with infinite values is an error. Mean and standard deviation
+/// are computed by Welford's algorithm, which is stable for large numbers with a small spread.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Normalize {
-    /// `standard`: less the mean, by the standard deviation (of a sample: n - 1). `min_max`: to 0 to 1. `robust`: less the
-    /// median, by the distance of the quartiles, where they differ (exact, all values of a column in memory).
+    /// Scaling method. `standard`: z-score, (x - mean) / standard deviation of the sample (n - 1). `min_max`: to the
+    /// range 0 to 1. `robust`: (x - median) / interquartile range, if that is not 0 (exact; keeps all values of a
+    /// column in memory).
     #[serde(default)]
     pub method: Method,
-    /// With `min_max`: whether numbers outside the range that was learnt become 0 or 1.
+    /// With `min_max`: whether to clip values outside the fitted range to 0 or 1.
     #[serde(default)]
     pub clip: bool,
-    /// The split to learn from.
+    /// The split to fit on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
 
-/// How numbers are put on a scale.
+/// Scaling method.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// By mean and standard deviation.
     #[default]
     Standard,
-    /// By the smallest and the largest number.
+    /// By minimum and maximum.
     MinMax,
-    /// By median and quartiles.
+    /// By median and interquartile range.
     Robust,
 }
+
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of numbers.");
 
 impl Describe for Normalize {
     const NAME: &'static str = "Normalize";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of numbers.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Normalize\ninput: clicks[price]\nwith: { method: min_max, clip: true }\n";
-    const NVTABULAR: &'static [&'static str] = &["Normalize", "NormalizeMinMax"];
 
     fn check(&self) -> Vec<Problem> {
         if self.clip && self.method != Method::MinMax {
-            return vec![Problem::new("conflict", "`clip` goes with `method: min_max` only").at("clip")];
+            return vec![Problem::new(Code::Conflict, "`clip` needs `method: min_max`").at("clip")];
         }
         Vec::new()
     }
@@ -69,11 +71,11 @@ impl Describe for Normalize {
 
 impl Operator for Normalize {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        if let Some(problem) = unknown_split(&self.fit_on, &dataset_at(inputs, "input")?.splits) {
+        if let Some(problem) = unknown_split(&self.fit_on, &INPUT.input_type(inputs)?.splits) {
             return Err(vec![problem]);
         }
-        each_column(inputs, |column| {
-            number(column, "has no scale")?;
+        each_column(INPUT, inputs, |column| {
+            number(column, "cannot be scaled")?;
             let mut column = column.clone().with_tag(Tag::Continuous);
             column.data_type = DataType::Float64;
             Ok::<_, Problem>(column)
@@ -111,7 +113,7 @@ impl Stateful for Normalize {
             let facts = state.facts.get(&column.name);
             let fact = |key: &str| facts.and_then(|facts| facts.get(key)).and_then(Value::as_f64);
             let (Some(center), Some(scale)) = (fact("center"), fact("scale")) else {
-                let message = format!("column `{}` was not there when the fit ran", column.name);
+                let message = format!("column `{}` did not exist in the fit", column.name);
                 return Err(OperatorError::invalid(message));
             };
             let clip = self.clip;
@@ -144,8 +146,8 @@ fn normalize(array: &ArrayRef, center: f64, scale: f64, clip: bool) -> Result<Ar
     ))
 }
 
-/// Mean and squares are those of the distances from the first value: of large numbers that differ little these are exact,
-/// where a mean of the numbers themselves would drift.
+/// Mean and sum of squares relative to the first value: exact for large numbers with a small spread, where an absolute
+/// mean would drift.
 #[derive(Default)]
 struct Moments {
     origin: Option<f64>,
@@ -184,7 +186,7 @@ impl Learner {
         }
     }
 
-    /// Where 0 is, and what counts as 1; a scale of 0 stands for a constant.
+    /// The offset and the scale; a scale of 0 marks a constant column.
     fn scale(self) -> (f64, f64) {
         match self {
             Learner::Moments(moments) => moments.mean_and_deviation(),
@@ -193,8 +195,8 @@ impl Learner {
             Learner::Values(mut values) => {
                 let quantile = |values: &mut [f64], q| exact(values, q).unwrap_or(0.0);
                 let width = quantile(&mut values, 0.75) - quantile(&mut values, 0.25);
-                // Sorted by now. Where the quartiles meet and the column is no constant, what lies outside keeps its
-                // distance.
+                // `values` is sorted by now. If the quartiles are equal but the column is not constant, values are only
+                // centred.
                 let constant = values.first() == values.last();
                 (
                     quantile(&mut values, 0.5),
@@ -228,7 +230,7 @@ impl Fitter for Fit {
             let (center, scale) = learner.scale();
             if !(center.is_finite() && scale.is_finite()) {
                 let message =
-                    format!("column `{name}` has infinite values, or none of a finite scale; put Clip before it");
+                    format!("column `{name}` has infinite values, or its scale is infinite; put Clip before it");
                 return Err(OperatorError::invalid(message));
             }
             Ok((name, json!({ "center": center, "scale": scale })))
@@ -313,7 +315,7 @@ mod tests {
             let ran = try_run::<Normalize>(json!({"method": method}), &[("input", Data::of([("price", column)]))]);
             let told = ran.err().unwrap_or_default();
             assert!(
-                told.contains("column `price` has infinite values, or none of a finite scale") && told.contains("Clip"),
+                told.contains("column `price` has infinite values, or its scale is infinite") && told.contains("Clip"),
                 "{method}: {told}"
             );
         }

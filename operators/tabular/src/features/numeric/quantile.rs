@@ -1,12 +1,12 @@
-//! Quantiles of numbers that come in any order.
+//! Exact and approximate quantiles.
 
 use std::collections::BTreeMap;
 
-/// How many bits of a double decide its bin: sign, exponent and 11 bits of the mantissa, so that the middle of a bin is
-/// at most 0.025 % from any number in it.
+/// Low bits of a double that its bin ignores: sign, exponent and 11 bits of the mantissa select the bin, so that the
+/// middle of a bin is within 0.025 % of every number in it.
 const BIN_SHIFT: u32 = 41;
 
-/// The quantile `q` of `values`, between two of them by linear interpolation (the rule of NumPy and R-7). Sorts them.
+/// The quantile `q` by linear interpolation between the two nearest values (NumPy's default, R-7). Sorts `values`.
 pub(crate) fn exact(values: &mut [f64], q: f64) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     let last = values.len().checked_sub(1)?;
@@ -15,13 +15,13 @@ pub(crate) fn exact(values: &mut [f64], q: f64) -> Option<f64> {
     Some(between(low, high, place.fract()))
 }
 
-/// Counts in bins of equal relative width: memory stays bounded, and the result does not depend on the order.
+/// A histogram with bins of equal relative width: bounded memory, independent of the order of the input.
 #[derive(Debug, Default)]
 pub(crate) struct Bins {
     bins: BTreeMap<i64, Bin>,
 }
 
-/// How many values lie in a bin, and between which of them.
+/// Number of values in a bin, and their minimum and maximum.
 #[derive(Debug)]
 struct Bin {
     count: u64,
@@ -42,8 +42,8 @@ impl Bins {
         (bin.low, bin.high) = (bin.low.min(value), bin.high.max(value));
     }
 
-    /// The quantile `q` by the rule of [`exact`], each of the two values that it lies between taken for the middle of
-    /// those in its bin: exact where bins hold one value.
+    /// The quantile `q` as in [`exact`], with the middle of a bin in place of its values: exact if the bin holds one
+    /// value.
     pub(crate) fn quantile(&self, q: f64) -> Option<f64> {
         let total: u64 = self.bins.values().map(|bin| bin.count).sum();
         let place = q * total.checked_sub(1)? as f64;
@@ -62,7 +62,7 @@ impl Bins {
 }
 
 fn between(low: f64, high: f64, share: f64) -> f64 {
-    // The difference of two equal infinities is no number.
+    // Equal infinities must not be subtracted: the difference is NaN.
     if low == high { low } else { low + (high - low) * share }
 }
 

@@ -1,28 +1,31 @@
-//! `TagAsUserID`, `TagAsItemID`, `TagAsUserFeatures`, `TagAsItemFeatures`: which side of an interaction columns belong to.
+//! `TagAsUserID`, `TagAsItemID`, `TagAsUserFeatures`, `TagAsItemFeatures`: assign columns to the user or the item.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::features::tags::tagging::{Unchanged, tagged_type};
-use towline_api::{Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Result, Tag, TypeContext};
+use towline_api::{
+    DatasetPort, Describe, Form, Inputs, NodeType, Operator, Port, Problem, Purity, Result, Tag, TypeContext,
+};
 
-/// Tags its column as the user's id (`user`, `id`). If it was encoded before, it stays `categorical`.
+/// Tags its column as the user id (`user`, `id`). An encoded column keeps the tag `categorical`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TagAsUserID {}
+
+const USER_ID: DatasetPort = DatasetPort::required("input", "The user's id.");
 
 impl Describe for TagAsUserID {
     const NAME: &'static str = "TagAsUserID";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The user's id.")];
+    const PORTS: &'static [Port] = &[USER_ID.port()];
     const EXAMPLE: &'static str = "op: TagAsUserID\ninput: clicks[user_id]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsUserID"];
 }
 
 impl Operator for TagAsUserID {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        tagged_type(inputs, &[Tag::User, Tag::Id])
+        tagged_type(USER_ID, inputs, &[Tag::User, Tag::Id])
     }
 
     fn form(&self) -> Form<'_> {
@@ -30,23 +33,24 @@ impl Operator for TagAsUserID {
     }
 }
 
-/// Tags its column as the item's id (`item`, `id`). If it was encoded before, it stays `categorical`.
+/// Tags its column as the item id (`item`, `id`). An encoded column keeps the tag `categorical`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TagAsItemID {}
+
+const ITEM_ID: DatasetPort = DatasetPort::required("input", "The item's id.");
 
 impl Describe for TagAsItemID {
     const NAME: &'static str = "TagAsItemID";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The item's id.")];
+    const PORTS: &'static [Port] = &[ITEM_ID.port()];
     const EXAMPLE: &'static str = "op: TagAsItemID\ninput: clicks[item_id]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsItemID"];
 }
 
 impl Operator for TagAsItemID {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        tagged_type(inputs, &[Tag::Item, Tag::Id])
+        tagged_type(ITEM_ID, inputs, &[Tag::Item, Tag::Id])
     }
 
     fn form(&self) -> Form<'_> {
@@ -54,23 +58,24 @@ impl Operator for TagAsItemID {
     }
 }
 
-/// Tags its columns as features of the user (`user`).
+/// Tags its columns as user features (`user`).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TagAsUserFeatures {}
+
+const USER_FEATURES: DatasetPort = DatasetPort::required("input", "The user's features.");
 
 impl Describe for TagAsUserFeatures {
     const NAME: &'static str = "TagAsUserFeatures";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The user's features.")];
+    const PORTS: &'static [Port] = &[USER_FEATURES.port()];
     const EXAMPLE: &'static str = "op: TagAsUserFeatures\ninput: clicks[user_age]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsUserFeatures"];
 }
 
 impl Operator for TagAsUserFeatures {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        tagged_type(inputs, &[Tag::User])
+        tagged_type(USER_FEATURES, inputs, &[Tag::User])
     }
 
     fn form(&self) -> Form<'_> {
@@ -78,23 +83,24 @@ impl Operator for TagAsUserFeatures {
     }
 }
 
-/// Tags its columns as features of the item (`item`).
+/// Tags its columns as item features (`item`).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TagAsItemFeatures {}
+
+const ITEM_FEATURES: DatasetPort = DatasetPort::required("input", "The item's features.");
 
 impl Describe for TagAsItemFeatures {
     const NAME: &'static str = "TagAsItemFeatures";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The item's features.")];
+    const PORTS: &'static [Port] = &[ITEM_FEATURES.port()];
     const EXAMPLE: &'static str = "op: TagAsItemFeatures\ninput: clicks[item_brand]\n";
-    const NVTABULAR: &'static [&'static str] = &["TagAsItemFeatures"];
 }
 
 impl Operator for TagAsItemFeatures {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        tagged_type(inputs, &[Tag::Item])
+        tagged_type(ITEM_FEATURES, inputs, &[Tag::Item])
     }
 
     fn form(&self) -> Form<'_> {
@@ -108,7 +114,7 @@ mod tests {
     use datafusion::prelude::SessionContext;
 
     use super::*;
-    use towline_api::{Column, DatasetType, Input, Schema};
+    use towline_api::{Code, Column, DatasetType, Input, Schema};
 
     fn typed(operator: &dyn Operator, tags: &[Tag]) -> Result<NodeType, Vec<Problem>> {
         let mut column = Column::new("x", DataType::Int64, false);
@@ -147,7 +153,7 @@ mod tests {
             (&TagAsUserFeatures {}, Tag::Item),
             (&TagAsItemFeatures {}, Tag::User),
         ] {
-            assert_eq!(typed(operator, &[tag]).unwrap_err()[0].code, "tag-conflict");
+            assert_eq!(typed(operator, &[tag]).unwrap_err()[0].code, Code::TagConflict);
         }
     }
 }

@@ -1,31 +1,32 @@
-//! What the operators that tag have in common.
+//! Shared code of the operators that add tags.
 
 use std::collections::BTreeSet;
 
 use towline_api::{
-    Columns, DatasetType, Inputs, NamedExpr, NodeType, Problem, Result, Schema, Tag, contradiction, dataset_at,
+    Code, Columns, DatasetPort, DatasetType, Inputs, NamedExpr, NodeType, Problem, Result, Schema, Tag, contradiction,
 };
 
-/// `schema` with `tags` on every column, or what contradicts them.
+/// `schema` with `tags` added to every column, or the contradictions.
 pub(crate) fn tagged(schema: &Schema, tags: &[Tag]) -> Result<Schema, Vec<Problem>> {
     let mut schema = schema.clone();
     let mut problems = Vec::new();
     for column in &mut schema.columns {
         column.tags.extend(tags);
         if let Some((a, b)) = contradiction(&column.tags) {
-            let message = format!(
-                "column `{}` would be both {a} and {b}, which contradict each other",
-                column.name
-            );
-            problems.push(Problem::new("tag-conflict", message).help("select other columns, or tag them once"));
+            let message = format!("column `{}` would have the contradictory tags {a} and {b}", column.name);
+            problems.push(Problem::new(Code::TagConflict, message).help("select other columns, or tag them once"));
         }
     }
     if problems.is_empty() { Ok(schema) } else { Err(problems) }
 }
 
-/// The output type of an operator that adds `tags` to every column on `input`.
-pub(crate) fn tagged_type(inputs: &Inputs<NodeType>, tags: &[Tag]) -> Result<NodeType, Vec<Problem>> {
-    let input = dataset_at(inputs, "input")?;
+/// The output type of an operator that adds `tags` to every column on `port`.
+pub(crate) fn tagged_type(
+    port: DatasetPort,
+    inputs: &Inputs<NodeType>,
+    tags: &[Tag],
+) -> Result<NodeType, Vec<Problem>> {
+    let input = port.input_type(inputs)?;
     let schema = tagged(&input.schema, tags)?;
     Ok(NodeType::Dataset(DatasetType {
         schema,
@@ -33,14 +34,14 @@ pub(crate) fn tagged_type(inputs: &Inputs<NodeType>, tags: &[Tag]) -> Result<Nod
     }))
 }
 
-/// The problem with a list of tags that no column can carry together.
+/// A problem if the tags contradict each other.
 pub(crate) fn clash(tags: &[Tag]) -> Option<Problem> {
     let set: BTreeSet<Tag> = tags.iter().copied().collect();
     let (a, b) = contradiction(&set)?;
-    Some(Problem::new("tag-conflict", format!("no column can be both {a} and {b}")).at("tags"))
+    Some(Problem::new(Code::TagConflict, format!("the tags {a} and {b} contradict each other")).at("tags"))
 }
 
-/// Leaves every column as it is: tags are known before anything runs.
+/// The identity: tags change the schema only.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Unchanged;
 

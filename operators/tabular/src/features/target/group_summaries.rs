@@ -1,4 +1,4 @@
-//! Statistics of one column, group by group.
+//! Group statistics of one column.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
 use crate::features::target::join_group_stats::Stat;
 use towline_api::{OperatorError, Result};
 
-/// What is known of one column in one group.
+/// Running statistics of one column in one group.
 #[derive(Default)]
 pub(crate) struct Summary {
     count: u64,
@@ -45,7 +45,7 @@ impl Summary {
         self.whole_range = Some((low.min(whole), high.max(whole)));
     }
 
-    /// The sum of the floats; of infinite ones the carry is no number.
+    /// The compensated sum; the compensation is ignored if the sum is infinite.
     fn total(&self) -> f64 {
         if self.sum.is_finite() {
             self.sum + self.carry
@@ -76,12 +76,12 @@ impl Summary {
             Stat::Max => self.whole_range.map(|range| range.1),
             Stat::Mean | Stat::Std | Stat::Var => None,
         };
-        let too_large = |_| OperatorError::invalid("a sum of whole numbers is too large for 64 bits");
+        let too_large = |_| OperatorError::invalid("an integer sum overflows 64 bits");
         whole.map(|whole| T::try_from(whole).map_err(too_large)).transpose()
     }
 }
 
-/// The whole numbers of a column, none where it holds others.
+/// A column's values as integers, or none if it holds other numbers.
 enum Whole {
     Unsigned(UInt64Array),
     Signed(Int64Array),
@@ -108,7 +108,7 @@ impl Whole {
     }
 }
 
-/// What is known of one column in all groups.
+/// Running statistics of one column in all groups.
 pub(crate) struct Summaries {
     pub(crate) name: String,
     pub(crate) data_type: DataType,
@@ -116,7 +116,7 @@ pub(crate) struct Summaries {
 }
 
 impl Summaries {
-    /// Adds rows, which are in these groups.
+    /// Adds rows; `groups` holds the group index of each row.
     pub(crate) fn update(&mut self, groups: &[u32], array: &ArrayRef, stats: &[Stat]) -> Result<()> {
         let most = groups.iter().max().map_or(0, |group| *group as usize + 1);
         if most > self.groups.len() {
@@ -144,7 +144,9 @@ impl Summaries {
 
     fn distinct(&mut self, groups: &[u32], array: &ArrayRef) -> Result<()> {
         let found = array.data_type();
-        let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} cannot be told apart")))?;
+        let kept = value_type(found).ok_or_else(|| {
+            OperatorError::internal(format!("values of type {found} cannot be compared for equality"))
+        })?;
         let keys = Values::of(&kept).keys(std::slice::from_ref(array))?;
         for (row, group) in groups.iter().enumerate() {
             let distinct = &mut self.groups[*group as usize].distinct;
@@ -157,10 +159,10 @@ impl Summaries {
         Ok(())
     }
 
-    /// A statistic, by group.
+    /// One statistic as a column with a row per group.
     pub(crate) fn column(&self, stat: Stat) -> Result<ArrayRef> {
         let groups = self.groups.iter();
-        let named = |error| OperatorError::invalid(format!("column `{}`: {error}", self.name));
+        let named = |error: OperatorError| error.reworded(|text| format!("column `{}`: {text}", self.name));
         Ok(match stat.data_type(&self.data_type) {
             DataType::Float64 => Arc::new(groups.map(|group| group.real(stat)).collect::<Float64Array>()),
             DataType::UInt64 => {

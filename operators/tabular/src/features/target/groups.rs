@@ -1,4 +1,4 @@
-//! Groups of rows with equal values in some columns: their keys, and a table with a row for each group.
+//! Groups of rows with equal values in some columns: their keys, and a table with one row per group.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,32 +12,32 @@ use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
 use towline_api::{OperatorError, Result, Schema, TableFile};
 use towline_tables::TableWriter;
 
-/// The column of a table of groups that holds the groups' values.
+/// Name of the key column in a group table.
 const KEY: &str = "key";
 
-/// Numbers groups in the order in which they first occur.
+/// Assigns group indexes in order of first occurrence.
 pub(crate) struct Groups {
     values: Values,
     numbers: HashMap<Box<[u8]>, u32>,
     keys: Vec<Box<[u8]>>,
 }
 
-/// The keys of rows: bytes that are equal for equal values, NaN and null among them; missing values are equal here.
+/// Row keys: bytes that are equal for equal values. Null and NaN are equal to themselves and each other here.
 fn row_keys(values: &Values, columns: &[ArrayRef]) -> Result<BinaryArray> {
     match values.keys(columns)? {
         Keys::Bytes(bytes) => Ok(bytes),
-        Keys::Numbers(_) => Err(OperatorError::invalid("the key of a group is a tuple")),
+        Keys::Numbers(_) => Err(OperatorError::internal("the key of a group is a tuple")),
     }
 }
 
 impl Groups {
-    /// No groups yet of rows by the columns `names`.
+    /// An empty set of groups keyed by the columns `names`.
     pub(crate) fn by(names: &[String], schema: &Schema) -> Result<Self> {
         let kept = names.iter().map(|name| {
             let found = crate::features::columns_of::type_of(schema, name)?;
             let kept = value_type(found);
             let kept = kept.ok_or_else(|| {
-                OperatorError::invalid(format!("column `{name}` holds {found}, which cannot be a key"))
+                OperatorError::internal(format!("column `{name}` holds {found}, which cannot be a key"))
             })?;
             Ok((name.clone(), kept))
         });
@@ -48,7 +48,7 @@ impl Groups {
         })
     }
 
-    /// The number of each row's group. Rows without any value in the columns form a group of their own.
+    /// The group index of each row. Rows whose key columns are all null form one group.
     pub(crate) fn of_rows(&mut self, columns: &[ArrayRef]) -> Result<Vec<u32>> {
         let keys = row_keys(&self.values, columns)?;
         let mut numbers = Vec::with_capacity(keys.len());
@@ -65,7 +65,7 @@ impl Groups {
         Ok(numbers)
     }
 
-    /// Writes a table with a row for each group, in order of the groups' values; `columns` are in order of the numbers.
+    /// Writes a table with one row per group, ordered by key; `columns` are ordered by group index.
     pub(crate) fn write(self, path: &Path, columns: Vec<(String, ArrayRef)>) -> Result<()> {
         let mut order: Vec<u32> = (0..self.keys.len() as u32).collect();
         order.sort_unstable_by(|a, b| self.keys[*a as usize].cmp(&self.keys[*b as usize]));
@@ -97,7 +97,7 @@ impl Groups {
     }
 }
 
-/// A table of groups in memory.
+/// A group table in memory.
 #[derive(Debug)]
 pub(crate) struct GroupTable {
     values: Values,
@@ -122,7 +122,7 @@ impl GroupTable {
         let whole = arrow::compute::concat_batches(&first.schema(), &batches)?;
         let key = whole.column(0).as_struct();
         let values = Values::of_vocabulary(key.data_type())?;
-        // The fields of a missing struct count as missing, too.
+        // The fields of a null struct must count as null too.
         let parts: Vec<ArrayRef> = key
             .columns()
             .iter()
@@ -150,7 +150,7 @@ impl GroupTable {
         Ok(GroupTable { values, rows, columns })
     }
 
-    /// The place of each row's group in the table, null where there is no such group.
+    /// The row of each input row's group in the table, null for an unknown group.
     pub(crate) fn places(&self, columns: &[ArrayRef]) -> Result<UInt32Array> {
         if self.rows.is_empty() {
             return Ok(UInt32Array::new_null(columns.first().map_or(0, Array::len)));
@@ -172,7 +172,7 @@ impl GroupTable {
             .collect())
     }
 
-    /// A column, one value for each group.
+    /// A column with one value per group.
     pub(crate) fn column(&self, name: &str) -> Option<&ArrayRef> {
         self.columns
             .iter()

@@ -1,4 +1,4 @@
-//! `JoinGroupStats`: statistics of groups of rows, beside every row.
+//! `JoinGroupStats`: joins group statistics to every row.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,33 +15,33 @@ use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::target::group_summaries::Summaries;
 use crate::features::target::groups::{GroupTable, Groups};
 use towline_api::{
-    Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
-    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext, dataset_at,
+    Code, Column, DatasetPort, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType,
+    Operator, OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
-/// Computes statistics of groups of rows on one split, and puts them beside every row of every split: one column
-/// `<by>_<column>_<statistic>` each, and nothing else.
+/// Computes group statistics on one split and joins them to the rows of every split. The output has one column
+/// `<by>_<column>_<statistic>` per statistic, and no others.
 ///
-/// Nulls are as in SQL: statistics leave them out, those of a group without any value are null (its `count` is 0), and so
-/// are `std` and `var` of a single value (they are those of a sample, n - 1). A row whose key has a null in it, or whose
-/// group was not seen, has null (`count` and `nunique` 0). NaN counts as null. Sums of whole numbers are exact; one that
-/// has no place in 64 bits fails the node.
+/// Nulls follow SQL: aggregates ignore them. A group without values has null statistics and a `count` of 0; `std` and
+/// `var` of a single value are null (sample statistics, n - 1). A row whose key contains null, or whose group was not
+/// seen in the fit, gets null (`count` and `nunique` get 0). NaN is treated as null. Integer sums are exact; one that
+/// overflows 64 bits fails the node.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinGroupStats {
-    /// The columns that make a group, for example `[item_id]`.
+    /// Columns to group by, for example `[item_id]`.
     pub by: Vec<String>,
-    /// The columns to compute statistics of, for example `[price]`.
+    /// Columns to aggregate, for example `[price]`.
     pub columns: Vec<String>,
-    /// The statistics: `count`, `sum`, `mean`, `std`, `var`, `min`, `max`, `nunique` (distinct values).
+    /// Statistics: `count`, `sum`, `mean`, `std`, `var`, `min`, `max`, `nunique` (number of distinct values).
     pub stats: Vec<Stat>,
-    /// The split to learn from.
+    /// The split to fit on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
 
-/// A statistic of a group.
+/// A group statistic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stat {
@@ -51,13 +51,13 @@ pub enum Stat {
     Sum,
     /// Arithmetic mean.
     Mean,
-    /// Standard deviation of a sample.
+    /// Sample standard deviation.
     Std,
-    /// Variance of a sample.
+    /// Sample variance.
     Var,
-    /// Smallest value.
+    /// Minimum.
     Min,
-    /// Largest value.
+    /// Maximum.
     Max,
     /// Number of distinct values.
     Nunique,
@@ -92,7 +92,7 @@ impl Stat {
 }
 
 impl JoinGroupStats {
-    /// The columns of the output: name, column, statistic.
+    /// Output columns: name, input column, statistic.
     fn outputs(&self) -> impl Iterator<Item = (String, &String, Stat)> {
         let by = self.by.join("_");
         self.columns.iter().flat_map(move |column| {
@@ -111,14 +111,15 @@ impl JoinGroupStats {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Rows with the key and the columns.");
+
 impl Describe for JoinGroupStats {
     const NAME: &'static str = "JoinGroupStats";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with the key and the columns.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: JoinGroupStats\ninput: clicks\nwith: { by: [item_id], columns: [price], stats: [count, mean, std] }\n";
-    const NVTABULAR: &'static [&'static str] = &["JoinGroupby"];
 
     fn check(&self) -> Vec<Problem> {
         let lists = [
@@ -128,14 +129,14 @@ impl Describe for JoinGroupStats {
         ];
         let empty = lists.into_iter().filter(|(_, empty)| *empty);
         empty
-            .map(|(key, _)| Problem::new("bad-config", format!("`{key}` is empty")).at(key))
+            .map(|(key, _)| Problem::new(Code::BadConfig, format!("`{key}` is empty")).at(key))
             .collect()
     }
 }
 
 impl Operator for JoinGroupStats {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
         problems.extend(unknown(self.by.iter().map(String::as_str), &input.schema, "by"));
         problems.extend(unknown(
@@ -158,19 +159,19 @@ impl Operator for JoinGroupStats {
                 "column `{}` holds {}, which cannot be a key",
                 column.name, column.data_type
             );
-            problems.push(Problem::new("wrong-type", message).at("by"));
+            problems.push(Problem::new(Code::WrongType, message).at("by"));
         }
         let numbers = self.stats.iter().any(|stat| !stat.counts());
         for column in known(&self.columns) {
             if value_type(&column.data_type).is_none() || (numbers && !column.data_type.is_numeric()) {
                 let message = format!(
-                    "column `{}` holds {}, which has no such statistics",
+                    "column `{}` holds {}, which does not support these statistics",
                     column.name, column.data_type
                 );
                 problems.push(
-                    Problem::new("wrong-type", message)
+                    Problem::new(Code::WrongType, message)
                         .at("columns")
-                        .help("of values that are no numbers there are `count` and `nunique`"),
+                        .help("columns that are not numeric support `count` and `nunique`"),
                 );
             }
         }
@@ -230,7 +231,7 @@ impl Stateful for JoinGroupStats {
         let table = state
             .tables
             .get("groups")
-            .ok_or_else(|| OperatorError::invalid("the fit left no groups"))?;
+            .ok_or_else(|| OperatorError::internal("the fit left no groups"))?;
         let groups = table.vocabulary.derived(|file| GroupTable::read(file.path()))?;
         let keys = self
             .by
@@ -259,7 +260,7 @@ impl Stateful for JoinGroupStats {
 fn lookup(groups: &GroupTable, keys: &[ArrayRef], column: &str, stat: Stat, data_type: &DataType) -> Result<ArrayRef> {
     let mut places = groups.places(keys)?;
     for key in keys {
-        // A null equals nothing, not even another null.
+        // Null never equals a key, not even null.
         let absent = crate::features::numeric::fill_missing::missing(key)?;
         places = arrow::compute::nullif(&places, &absent)?.as_primitive().clone();
     }

@@ -85,7 +85,7 @@ fn unsigned_values_beyond_64_bits_with_a_sign_stay_exact() {
     assert_eq!(ran.rows("train"), format!("{expected}; {expected}; 7 7 7"));
     let data = Data::of([("k", keys), ("u", values(vec![u64::MAX, 1, 7]))]);
     let error = try_run::<JoinGroupStats>(config, &[("input", data)]).err().unwrap();
-    assert!(error.contains("too large for 64 bits"), "{error}");
+    assert!(error.contains("overflows 64 bits"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `TargetEncode`: categories as the mean of a target.
+//! `TargetEncode`: target encoding of categories.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,43 +18,43 @@ use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::target::groups::{GroupTable, Groups};
 use crate::features::target::target_means::{LeftOut, Means, Sum, fold, sums_of};
 use towline_api::{
-    Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
-    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext, dataset_at,
+    Code, Column, DatasetPort, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType,
+    Operator, OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
-/// Encodes categories as the smoothed mean of a target among the rows of the same category, one column
+/// Target encoding: replaces each category by the smoothed mean of the target over its rows. One output column
 /// `TE_<category>_<target>` each, `Float64`, tagged `continuous`.
 ///
-/// On the split that is learnt from, no row sees its own target: rows are dealt into `folds` by their place and the seed,
-/// and a row's mean is that of the other folds; with `leave_one_out` it is that of all other rows. All other splits get
-/// the mean of the whole. The mean is (sum + smoothing * m) / (count + smoothing) with m the mean of the target over the
-/// same rows of all categories; a category that was not seen gets m. Rows without a target are left out, and rows without a
-/// category form one of their own.
+/// To prevent target leakage on the fitted split, rows are assigned to `folds` by row number and seed, and a row's mean
+/// is computed on the other folds (out of fold), or on all other rows with `leave_one_out`. Other splits use the mean
+/// over the whole fitted split. The mean is (sum + smoothing * m) / (count + smoothing), where m is the global mean of
+/// the target over the same rows; an unknown category gets m. Rows with a null target are ignored; rows with a null
+/// category form a category of their own.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetEncode {
-    /// The columns to predict: numbers, for example `[click]`.
+    /// Target columns, numeric, for example `[click]`.
     pub target: Vec<String>,
-    /// Categories of several columns, by name: `{ shop_brand: [shop, brand] }`. Columns that are in none are categories on
-    /// their own.
+    /// Categories made of several columns, by name: `{ shop_brand: [shop, brand] }`. Columns in no group are categories
+    /// of their own.
     #[serde(default)]
     pub groups: BTreeMap<String, Vec<String>>,
-    /// How many folds there are, 2 to 100.
+    /// Number of folds, 2 to 100.
     #[serde(default = "folds")]
     #[schemars(range(min = 2, max = 100))]
     pub folds: u64,
-    /// How many rows with the mean of all a category starts with.
+    /// Smoothing strength: the weight of the global mean, as a number of rows.
     #[serde(default = "smoothing")]
     #[schemars(range(min = 0.0))]
     pub smoothing: f64,
-    /// Whether a row of the split that is learnt from sees all rows but itself, instead of all folds but its own.
+    /// Whether a row of the fitted split uses the mean of all other rows (leave-one-out) instead of the other folds.
     #[serde(default)]
     pub leave_one_out: bool,
-    /// Another seed, other folds.
+    /// Seed of the assignment to folds.
     #[serde(default)]
     pub seed: u64,
-    /// The split to learn from.
+    /// The split to fit on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
@@ -84,24 +84,25 @@ impl TargetEncode {
             .collect()
     }
 
-    /// How many parts counts are kept in: leaving out one row needs no folds.
+    /// Number of partial sums per category: leave-one-out needs no folds.
     fn parts(&self) -> u64 {
         if self.leave_one_out { 1 } else { self.folds }
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The categories and the targets.");
+
 impl Describe for TargetEncode {
     const NAME: &'static str = "TargetEncode";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The categories and the targets.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: TargetEncode\ninput: clicks[item_brand, click]\nwith: { target: [click], folds: 5 }\n";
-    const NVTABULAR: &'static [&'static str] = &["TargetEncoding"];
 
     fn check(&self) -> Vec<Problem> {
         if self.target.is_empty() {
-            return vec![Problem::new("bad-config", "there is no target").at("target")];
+            return vec![Problem::new(Code::BadConfig, "`target` is empty").at("target")];
         }
         Vec::new()
     }
@@ -109,7 +110,7 @@ impl Describe for TargetEncode {
 
 impl Operator for TargetEncode {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
         problems.extend(unknown(self.target.iter().map(String::as_str), &input.schema, "target"));
         problems.extend(unknown(
@@ -120,7 +121,7 @@ impl Operator for TargetEncode {
         for target in self.target.iter().filter_map(|name| input.schema.get(name)) {
             if !target.data_type.is_numeric() && target.data_type != DataType::Boolean {
                 let message = format!("column `{}` holds {}, which has no mean", target.name, target.data_type);
-                problems.push(Problem::new("wrong-type", message).at("target"));
+                problems.push(Problem::new(Code::WrongType, message).at("target"));
             }
         }
         let categories = self.categories(&input.schema);
@@ -131,14 +132,14 @@ impl Operator for TargetEncode {
         {
             if value_type(&column.data_type).is_none() {
                 let message = format!(
-                    "column `{}` holds {}, which is no category",
+                    "column `{}` holds {}, which cannot be a category",
                     column.name, column.data_type
                 );
-                problems.push(Problem::new("wrong-type", message).at_port("input"));
+                problems.push(Problem::new(Code::WrongType, message).at_port("input"));
             }
         }
         if categories.is_empty() {
-            problems.push(Problem::new("bad-input", "there is no column but the targets").at_port("input"));
+            problems.push(Problem::new(Code::BadInput, "the input has no column besides the targets").at_port("input"));
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -205,8 +206,7 @@ impl Stateful for TargetEncode {
         let mut out = Vec::new();
         for (index, (name, parts)) in self.categories(input).into_iter().enumerate() {
             let table = state.tables.get(&format!("{index}"));
-            let table =
-                table.ok_or_else(|| OperatorError::invalid(format!("`{name}` was not there when the fit ran")))?;
+            let table = table.ok_or_else(|| OperatorError::internal(format!("`{name}` did not exist in the fit")))?;
             let groups = table.vocabulary.derived(|file| GroupTable::read(file.path()))?;
             for target in &self.target {
                 let mut arguments = parts
@@ -214,7 +214,7 @@ impl Stateful for TargetEncode {
                     .map(|part| Ok(column(columns, part)?.expr.clone()))
                     .collect::<Result<Vec<_>>>()?;
                 if learnt_from {
-                    // The place of a row is its number in the split, which the fit has counted in the same order.
+                    // A row's position is its number in the split; the fit counted rows in the same order.
                     arguments.push(if self.leave_one_out {
                         column(columns, target)?.expr.clone()
                     } else {
@@ -259,7 +259,7 @@ impl Stateful for TargetEncode {
     }
 }
 
-/// A category that is being learnt: `sums[group][target][part]`.
+/// A category in the fit: `sums[group][target][part]`.
 struct Category {
     name: String,
     columns: Vec<usize>,
@@ -289,7 +289,7 @@ impl Fitter for Fit {
         let mut targets = Vec::new();
         for (_, place) in &self.targets {
             let array = batch.column(*place);
-            // A Boolean has no cast to a double; it has one to a whole number.
+            // Arrow has no cast from boolean to double, but one from boolean to integer.
             let array = if *array.data_type() == DataType::Boolean {
                 cast(array, &DataType::Int64)?
             } else {
@@ -349,7 +349,7 @@ impl Fitter for Fit {
             category
                 .groups
                 .write(&path, columns)
-                .map_err(|error| OperatorError::invalid(format!("`{}`: {error}", category.name)))?;
+                .map_err(|error| error.reworded(|text| format!("`{}`: {text}", category.name)))?;
             output.tables.insert(format!("{index}"), path);
         }
         for ((name, _), sums) in self.targets.iter().zip(&self.all) {

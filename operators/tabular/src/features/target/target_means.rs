@@ -1,4 +1,4 @@
-//! Means of a target by category, without what a row must not see.
+//! Target means per category, out of fold where required.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::features::target::groups::GroupTable;
 use towline_api::{Result, State};
 
-/// The fold of the row at `place`: the finaliser of SplitMix64 on place and seed.
+/// The fold of row number `place`: SplitMix64's finaliser over row number and seed.
 pub(crate) fn fold(place: u64, seed: u64, folds: u64) -> usize {
     let mut x = place
         .wrapping_add(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
@@ -20,7 +20,7 @@ pub(crate) fn fold(place: u64, seed: u64, folds: u64) -> usize {
     ((x ^ (x >> 31)) % folds) as usize
 }
 
-/// Count and sum of a target over some rows.
+/// Count and sum of a target.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sum {
     pub(crate) count: u64,
@@ -48,7 +48,7 @@ fn total(parts: impl IntoIterator<Item = Sum>) -> Sum {
     })
 }
 
-/// What a fit has written down of a target, by part.
+/// The fitted sums of a target, by part.
 pub(crate) fn sums_of(state: &State, target: &str, parts: usize) -> Vec<Sum> {
     let facts = state.facts.get(target).and_then(Value::as_array);
     let sum = |value: &Value| Sum {
@@ -58,27 +58,27 @@ pub(crate) fn sums_of(state: &State, target: &str, parts: usize) -> Vec<Sum> {
     facts.map_or_else(|| vec![Sum::default(); parts], |facts| facts.iter().map(sum).collect())
 }
 
-/// What turns the rows of one category into means of one target.
+/// Computes the means of one target for the rows of one category.
 pub(crate) struct Means {
     pub(crate) groups: Arc<GroupTable>,
     pub(crate) all: Vec<Sum>,
     pub(crate) target: String,
     pub(crate) smoothing: f64,
-    /// What a row does not see, on the split that is learnt from.
+    /// What to exclude on the fitted split.
     pub(crate) left_out: Option<LeftOut>,
 }
 
-/// What a row of the split that is learnt from does not see.
+/// The rows that are excluded from a row's mean on the fitted split.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum LeftOut {
-    /// Itself.
+    /// The row itself.
     Row,
-    /// The fold that it is in.
+    /// The row's fold.
     Fold { seed: u64, folds: u64 },
 }
 
 impl Means {
-    /// The means, for the columns of the category and, where something is left out, the target or the place of the row.
+    /// The means. Arguments: the category's columns and, if anything is excluded, the target or the row number.
     pub(crate) fn of(&self, arrays: &[ArrayRef]) -> Result<ArrayRef> {
         let keys = if self.left_out.is_some() {
             &arrays[..arrays.len() - 1]

@@ -1,4 +1,4 @@
-//! `TimeFeatures`: what a point in time says.
+//! `TimeFeatures`: calendar features of timestamps.
 
 use std::sync::Arc;
 
@@ -9,26 +9,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    Column, Columns, DatasetType, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Port,
-    Problem, Purity, Result, Schema, Tag, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetPort, DatasetType, Describe, Domain, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
-/// Makes features of points in time, in UTC: for each column and feature one column `<column>_<feature>`, and nothing else.
-/// Columns hold timestamps, dates, or whole numbers of seconds since 1970. A missing time has missing features.
+/// Derives calendar features from timestamps, in UTC. The output has one column `<column>_<feature>` per input column
+/// and feature, and no others. Input columns are timestamps, dates, or integers (seconds since 1970). Null stays null.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimeFeatures {
-    /// The features: `hour` (0 to 23), `weekday` (0 is Monday), `day` (1 to 31), `month` (1 to 12), tagged `categorical` with
-    /// their domains; `hour_cyclical` (minutes and seconds counted) and `weekday_cyclical` (two columns each, `_sin` and
-    /// `_cos`, between -1 and 1) and `recency` (days before `reference`), tagged `continuous`.
+    /// Features to derive: `hour` (0 to 23), `weekday` (0 is Monday), `day` (1 to 31) and `month` (1 to 12), tagged
+    /// `categorical` with their domains; `hour_cyclical` (with minutes and seconds) and `weekday_cyclical` (two columns
+    /// each, `_sin` and `_cos`, between -1 and 1) and `recency` (days before `reference`), tagged `continuous`.
     pub features: Vec<TimeFeature>,
-    /// For `recency`: the moment to count back from, for example `2024-05-01T00:00:00`.
+    /// Reference time of `recency`, for example `2024-05-01T00:00:00`.
     #[serde(default)]
     pub reference: Option<String>,
 }
 
-/// A feature of a point in time.
+/// A calendar feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeFeature {
@@ -40,11 +40,11 @@ pub enum TimeFeature {
     Day,
     /// Month of the year.
     Month,
-    /// Hour of the day on a circle.
+    /// Hour of the day as sine and cosine.
     HourCyclical,
-    /// Day of the week on a circle.
+    /// Day of the week as sine and cosine.
     WeekdayCyclical,
-    /// Days before the reference.
+    /// Days before the reference time.
     Recency,
 }
 
@@ -63,7 +63,7 @@ enum Part {
 }
 
 impl Part {
-    /// Its ending, and the size of its domain if it has one.
+    /// The suffix of the column name, and the size of the domain if there is one.
     fn describe(self) -> (&'static str, Option<u64>) {
         match self {
             Part::Hour => ("hour", Some(24)),
@@ -98,7 +98,7 @@ impl TimeFeatures {
         self.features.iter().flat_map(|feature| feature.parts().iter().copied())
     }
 
-    /// The reference in microseconds since 1970.
+    /// The reference time in microseconds since 1970.
     fn reference(&self) -> Option<i64> {
         let text: ArrayRef = Arc::new(arrow::array::StringArray::from(vec![self.reference.as_deref()?]));
         let moment = micros(&cast(&text, &DataType::Timestamp(TimeUnit::Microsecond, None)).ok()?).ok()?;
@@ -106,7 +106,7 @@ impl TimeFeatures {
     }
 }
 
-/// Microseconds since 1970, UTC.
+/// Timestamps in microseconds since 1970, UTC.
 fn micros(array: &ArrayRef) -> Result<Int64Array> {
     let time = match array.data_type() {
         DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Arc::clone(array),
@@ -114,7 +114,7 @@ fn micros(array: &ArrayRef) -> Result<Int64Array> {
             let seconds = cast(array, &DataType::Int64)?;
             cast(&seconds, &DataType::Timestamp(TimeUnit::Second, None))?
         }
-        other => return Err(OperatorError::invalid(format!("{other} is no point in time"))),
+        other => return Err(OperatorError::internal(format!("{other} is not a time type"))),
     };
     let time = cast(&time, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
     Ok(cast(&time, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
@@ -151,11 +151,13 @@ fn feature(array: &ArrayRef, part: Part, reference: i64) -> Result<ArrayRef> {
     })
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Columns of points in time.");
+
 impl Describe for TimeFeatures {
     const NAME: &'static str = "TimeFeatures";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Columns of points in time.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: TimeFeatures\ninput: ratings[timestamp]\nwith: { features: [hour, weekday_cyclical] }\n";
 
@@ -163,14 +165,16 @@ impl Describe for TimeFeatures {
         let recency = self.features.contains(&TimeFeature::Recency);
         match (&self.reference, recency) {
             (None, true) => vec![
-                Problem::new("missing-key", "the parameter `reference` is missing")
-                    .help("`recency` counts back from it"),
+                Problem::new(Code::MissingKey, "the parameter `reference` is missing")
+                    .help("`recency` is relative to it"),
             ],
-            (Some(_), false) => vec![Problem::new("conflict", "`reference` goes with `recency` only").at("reference")],
+            (Some(_), false) => {
+                vec![Problem::new(Code::Conflict, "`reference` needs the feature `recency`").at("reference")]
+            }
             (Some(text), true) if self.reference().is_none() => {
                 let help = "write it as in 2024-05-01T00:00:00";
                 vec![
-                    Problem::new("bad-config", format!("`{text}` is no point in time"))
+                    Problem::new(Code::BadConfig, format!("`{text}` is not a timestamp"))
                         .at("reference")
                         .help(help),
                 ]
@@ -182,7 +186,7 @@ impl Describe for TimeFeatures {
 
 impl Operator for TimeFeatures {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let (mut schema, mut problems) = (Schema::default(), Vec::new());
         for column in &input.schema.columns {
             let time = matches!(
@@ -190,11 +194,8 @@ impl Operator for TimeFeatures {
                 DataType::Timestamp(..) | DataType::Date32 | DataType::Date64
             );
             if !time && !column.data_type.is_integer() {
-                let message = format!(
-                    "column `{}` holds {}, which is no point in time",
-                    column.name, column.data_type
-                );
-                problems.push(Problem::new("wrong-type", message).at_port("input"));
+                let message = format!("column `{}` holds {}, not times", column.name, column.data_type);
+                problems.push(Problem::new(Code::WrongType, message).at_port("input"));
             }
             for part in self.parts() {
                 let (ending, size) = part.describe();
@@ -268,7 +269,7 @@ mod tests {
 
     #[test]
     fn features_of_timestamps_and_of_seconds() {
-        // Friday 2024-03-01 06:30:00, Wednesday 1969-12-31 23:00:00, nothing.
+        // Friday 2024-03-01 06:30:00, Wednesday 1969-12-31 23:00:00, null.
         let times = vec![Some(1_709_274_600), Some(-3600), None];
         let stamps: ArrayRef = Arc::new(TimestampSecondArray::from(times.clone()));
         let seconds: ArrayRef = Arc::new(Int64Array::from(times));

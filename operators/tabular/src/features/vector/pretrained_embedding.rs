@@ -1,4 +1,4 @@
-//! `PretrainedEmbedding`: vectors that were learnt elsewhere, by id.
+//! `PretrainedEmbedding`: looks up pretrained embeddings by id.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,27 +13,27 @@ use serde::{Deserialize, Serialize};
 use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
 use crate::features::vector::vectors::{Vectors, width};
 use towline_api::{
-    Column, Columns, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator, OperatorError, Outside, Port,
-    Problem, Purity, Result, Schema, Tag, TypeContext, dataset_at,
+    Code, Column, Columns, DatasetPort, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator,
+    OperatorError, Outside, Port, Problem, Purity, Result, Schema, Tag, TypeContext,
 };
 use towline_tables::array_function::array_function;
 
-/// Adds a column of vectors that were learnt elsewhere: for every row the vector of the id in the one column of its input.
+/// Looks up pretrained embeddings: the output is one column with the vector of each row's id.
 ///
 /// The file is a NumPy array (`.npy`: two dimensions, `float32` or `float64`) or a tensor in a `.safetensors` file (two
-/// dimensions, `F64`, `F32`, `F16` or `BF16`), whose row is the id, or a Parquet file with a column `id` and a column `vector`
-/// of lists of one length. An id that the file does not have gets zeros. The output has the vectors only, as lists of fixed
-/// length of `Float32`, tagged `embedding` and with the side of the id. They are frozen: a model reads them as features and
-/// learns what is above them. `initial` of `TwoTowerTrain` makes them the beginning of embeddings that are learnt.
+/// dimensions, `F64`, `F32`, `F16` or `BF16`), indexed by id, or a Parquet file with a column `id` and a column
+/// `vector` of lists of equal length. An id that is not in the file gets a zero vector. Vectors are fixed-size lists of
+/// `Float32`, tagged `embedding` and `user` or `item` like the id. They are frozen: a model uses them as input
+/// features. To fine-tune them, use them as initial weights (`initial` of `TwoTowerTrain`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainedEmbedding {
-    /// The file, for example `data/item_vectors.npy`.
+    /// The embedding file, for example `data/item_vectors.npy`.
     pub path: PathBuf,
-    /// The name of the new column.
+    /// Name of the output column.
     #[serde(default = "embedding")]
     pub name: String,
-    /// Which tensor of a `.safetensors` file, where it has several tables, for example `item.embedding.item_id`.
+    /// Tensor name in a `.safetensors` file with several tables, for example `item.embedding.item_id`.
     #[serde(default)]
     pub tensor: Option<String>,
 }
@@ -42,15 +42,15 @@ fn embedding() -> String {
     "embedding".to_owned()
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "One column of original ids.");
+
 impl Describe for PretrainedEmbedding {
     const NAME: &'static str = "PretrainedEmbedding";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "One column of original ids.")];
-    const CACHE_IGNORE: &'static [&'static str] = &["path"];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: PretrainedEmbedding\ninput: clicks[item_id]\nwith: { path: data/item_vectors.npy }\n";
-    const NVTABULAR: &'static [&'static str] = &["EmbeddingOperator"];
 
     fn check(&self) -> Vec<Problem> {
         let tensors = self
@@ -58,9 +58,7 @@ impl Describe for PretrainedEmbedding {
             .extension()
             .is_some_and(|extension| extension == "safetensors");
         if self.tensor.is_some() && !tensors {
-            return vec![
-                Problem::new("conflict", "only a `.safetensors` file has tensors to choose from").at("tensor"),
-            ];
+            return vec![Problem::new(Code::Conflict, "`tensor` needs a `.safetensors` file").at("tensor")];
         }
         Vec::new()
     }
@@ -72,17 +70,17 @@ fn vector_type(width: usize) -> DataType {
 
 impl Operator for PretrainedEmbedding {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let [id] = input.schema.columns.as_slice() else {
-            let message = format!("it takes one column, not {}", input.schema.columns.len());
-            return Err(vec![Problem::new("bad-input", message).at_port("input")]);
+            let message = format!("it needs exactly one column, not {}", input.schema.columns.len());
+            return Err(vec![Problem::new(Code::BadInput, message).at_port("input")]);
         };
         if value_type(&id.data_type).is_none() {
-            let message = format!("column `{}` holds {}, which is no id", id.name, id.data_type);
-            return Err(vec![Problem::new("wrong-type", message).at_port("input")]);
+            let message = format!("column `{}` holds {}, which cannot be an id", id.name, id.data_type);
+            return Err(vec![Problem::new(Code::WrongType, message).at_port("input")]);
         }
         let width = width(&self.path, self.tensor.as_deref())
-            .map_err(|error| vec![Problem::new("bad-source", error.to_string()).at("path")])?;
+            .map_err(|error| vec![Problem::new(Code::BadSource, error.to_string()).at("path")])?;
         let mut column = Column::new(&self.name, vector_type(width), false).with_tag(Tag::Embedding);
         column.tags.extend(id.tags.iter().copied().filter(|tag| tag.is_side()));
         Ok(NodeType::Dataset(DatasetType {
@@ -108,7 +106,7 @@ impl Columns for PretrainedEmbedding {
         let columns = inputs.concat();
         let id = columns
             .first()
-            .ok_or_else(|| OperatorError::invalid("there is no column of ids"))?;
+            .ok_or_else(|| OperatorError::internal("there is no column of ids"))?;
         let digest = file_digest(&self.path)?;
         let table = Arc::new(Table::of(Vectors::read(&self.path, self.tensor.as_deref())?)?);
         let name = match &self.tensor {
@@ -131,7 +129,7 @@ fn file_digest(path: &Path) -> Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// Vectors with their places by id.
+/// Vectors, and the row of each id.
 struct Table {
     width: usize,
     numbers: Vec<f32>,
@@ -139,7 +137,7 @@ struct Table {
     places: HashMap<Box<[u8]>, u32>,
 }
 
-/// The bytes of each key, none for missing ones.
+/// Bytes of each key, `None` for null.
 fn key_bytes(keys: &Keys) -> Vec<Option<Box<[u8]>>> {
     match keys {
         Keys::Numbers(numbers) => numbers
@@ -162,14 +160,14 @@ impl Table {
             });
         };
         let kept = value_type(ids.data_type());
-        let kept =
-            kept.ok_or_else(|| OperatorError::invalid(format!("`id` holds {}, which is no id", ids.data_type())))?;
+        let kept = kept
+            .ok_or_else(|| OperatorError::invalid(format!("`id` holds {}, which cannot be an id", ids.data_type())))?;
         let values = Values::of(&kept);
         let mut places = HashMap::new();
         for (place, key) in (0..).zip(key_bytes(&values.keys(&[ids])?)) {
             let key = key.ok_or_else(|| OperatorError::invalid("`id` has a missing value"))?;
             if places.insert(key, place).is_some() {
-                return Err(OperatorError::invalid("`id` has a value twice"));
+                return Err(OperatorError::invalid("`id` has a duplicate value"));
             }
         }
         Ok(Table {
@@ -186,7 +184,7 @@ impl Table {
             Some(values) => {
                 if !values.accepts(&[ids.data_type()]) {
                     let message = format!(
-                        "the ids hold {}, those of the file {}",
+                        "the ids are {}, but those of the file are {}",
                         ids.data_type(),
                         values.data_type()
                     );

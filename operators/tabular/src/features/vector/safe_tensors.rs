@@ -1,7 +1,7 @@
-//! Tables of vectors in safetensors files.
+//! Embedding tables in safetensors files.
 //!
-//! The file begins with the length of its header (u64, little-endian) and the header in JSON, which gives every tensor its
-//! type, its shape and its place: the width of the vectors is known without reading them.
+//! A file starts with the length of its header (u64, little-endian) and the JSON header with the type, shape and
+//! offsets of each tensor, so the vector width is known without reading the data.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::features::vector::vectors::{Vectors, wrong};
 use towline_api::{OperatorError, Result};
 
-/// No header is longer: the bound of the format.
+/// Maximum header length of the format.
 const LONGEST: u64 = 100_000_000;
 
 #[derive(Deserialize)]
@@ -28,22 +28,22 @@ struct Entry {
     shape: Vec<usize>,
 }
 
-/// The tensors that can be tables of vectors, with their widths.
+/// Two-dimensional tensors with their widths.
 fn tables(path: &Path) -> Result<BTreeMap<String, usize>> {
     let mut file = File::open(path).map_err(OperatorError::io(path))?;
-    let cut = |_| wrong(path, "it ends in its header");
+    let cut = |_| wrong(path, "its header is truncated");
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(cut)?;
     let length = u64::from_le_bytes(length);
     if length > LONGEST {
-        return Err(wrong(path, "it has no header of safetensors"));
+        return Err(wrong(path, "its safetensors header is invalid"));
     }
     let mut header = Vec::new();
     file.take(length)
         .read_to_end(&mut header)
         .map_err(OperatorError::io(path))?;
     let header: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(&header).map_err(|_| wrong(path, "it has no header of safetensors"))?;
+        serde_json::from_slice(&header).map_err(|_| wrong(path, "its safetensors header is invalid"))?;
     let table = |(name, entry): (String, serde_json::Value)| {
         let entry: Entry = serde_json::from_value(entry).ok()?;
         let [_, width] = entry.shape[..] else { return None };
@@ -53,7 +53,7 @@ fn tables(path: &Path) -> Result<BTreeMap<String, usize>> {
     Ok(header.into_iter().filter_map(table).collect())
 }
 
-/// The one table of vectors, or the one that is wanted, with its width.
+/// The only table, or the one named `wanted`, with its width.
 fn the_one(path: &Path, wanted: Option<&str>) -> Result<(String, usize)> {
     let tables = tables(path)?;
     let names = || tables.keys().map(String::as_str).collect::<Vec<_>>();
@@ -71,18 +71,21 @@ fn the_one(path: &Path, wanted: Option<&str>) -> Result<(String, usize)> {
         )),
         (None, 1) => Ok(tables.into_iter().next().unwrap_or_default()),
         (None, _) => {
-            let text = format!("it has several ({}): name one with `tensor`", names().join(", "));
+            let text = format!(
+                "it has several tables ({}): select one with `tensor`",
+                names().join(", ")
+            );
             Err(wrong(path, &text))
         }
     }
 }
 
-/// The width of the vectors, from the header.
+/// Vector width, from the header.
 pub(crate) fn width(path: &Path, tensor: Option<&str>) -> Result<usize> {
     the_one(path, tensor).map(|(_, width)| width)
 }
 
-/// The vectors; their rows are the ids.
+/// Reads the vectors; the row index is the id.
 pub(crate) fn read(path: &Path, tensor: Option<&str>) -> Result<Vectors> {
     let (name, width) = the_one(path, tensor)?;
     let bytes = std::fs::read(path).map_err(OperatorError::io(path))?;
@@ -97,7 +100,7 @@ pub(crate) fn read(path: &Path, tensor: Option<&str>) -> Result<Vectors> {
             .map(|b| f64::from_le_bytes(*b) as f32)
             .collect(),
         Dtype::F32 => data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        // The upper half of a float32.
+        // bfloat16 is the upper half of a float32.
         Dtype::BF16 => {
             let halves = data.as_chunks().0.iter().map(|b| u32::from(u16::from_le_bytes(*b)));
             halves.map(|bits| f32::from_bits(bits << 16)).collect()

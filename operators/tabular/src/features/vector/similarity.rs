@@ -1,4 +1,4 @@
-//! `Similarity`: how alike two columns are, row by row.
+//! `Similarity`: row-wise similarity of two list columns.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,47 +17,47 @@ use crate::features::columns_of::{column, unknown};
 use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::vector::vectors::doubles;
 use towline_api::{
-    Column, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType, Operator,
-    OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, TableFile, Tag, TypeContext, dataset_at,
+    Code, Column, DatasetPort, DatasetType, Describe, FitContext, FitOutput, Fitter, Form, Inputs, NamedExpr, NodeType,
+    Operator, OperatorError, Port, Problem, Purity, Result, Schema, State, Stateful, TableFile, Tag, TypeContext,
 };
 use towline_tables::TableWriter;
 use towline_tables::array_function::array_function;
 
-/// How alike two columns of lists are, row by row, as one column of `Float64`, tagged `continuous`.
+/// Row-wise similarity of two list columns, as one column of `Float64`, tagged `continuous`.
 ///
-/// Lists of floats are vectors of equal length. Lists of anything else are bags of words: a dimension for each word, its
-/// number of occurrences the coordinate, with `tf_idf` times ln(lists / lists that have the word) as learnt from the lists
-/// of both columns. A missing list makes a missing result, a missing element of a vector NaN; a missing word is none. An
-/// empty list, or one of zeros, is like nothing: 0.
+/// Lists of floats are vectors of equal length. Other lists are bags of words: a sparse vector of term frequencies,
+/// weighted with `tf_idf` by the inverse document frequency ln(lists / lists with the term), fitted on the lists of
+/// both columns. A null list gives null, a null element of a vector NaN; a null term is ignored. An empty list and a
+/// zero vector have similarity 0.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Similarity {
-    /// One column of lists, for example `user_genres`.
+    /// First list column, for example `user_genres`.
     pub left: String,
-    /// The other one, for example `genres`.
+    /// Second list column, for example `genres`.
     pub right: String,
-    /// `cosine`: of the angle between both. `inner`: the inner product. `tf_idf`: the cosine with rare words weighing more;
-    /// not for vectors.
+    /// Similarity measure: `cosine`, `inner` (dot product) or `tf_idf` (cosine of TF-IDF vectors; not for vectors of
+    /// floats).
     #[serde(default)]
     pub metric: Metric,
-    /// The name of the new column.
+    /// Name of the output column.
     #[serde(default = "similarity")]
     pub name: String,
-    /// The split that the weights of words are learnt from.
+    /// The split to fit the inverse document frequencies on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
 
-/// What is computed of two lists.
+/// Similarity measure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// The cosine.
+    /// Cosine similarity.
     #[default]
     Cosine,
-    /// The inner product.
+    /// Dot product.
     Inner,
-    /// The cosine with weights.
+    /// Cosine of TF-IDF vectors.
     TfIdf,
 }
 
@@ -65,19 +65,20 @@ fn similarity() -> String {
     "similarity".to_owned()
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Rows with both columns.");
+
 impl Describe for Similarity {
     const NAME: &'static str = "Similarity";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with both columns.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: Similarity\ninput: rows\nwith: { left: user_genres, right: genres, metric: tf_idf }\n";
-    const NVTABULAR: &'static [&'static str] = &["ColumnSimilarity"];
 }
 
 impl Operator for Similarity {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
         problems.extend(unknown([self.left.as_str()], &input.schema, "left"));
         problems.extend(unknown([self.right.as_str()], &input.schema, "right"));
@@ -91,7 +92,7 @@ impl Operator for Similarity {
                     "column `{}` holds {}, not lists of values",
                     column.name, column.data_type
                 );
-                problems.push(Problem::new("wrong-type", message).at_port("input"));
+                problems.push(Problem::new(Code::WrongType, message).at_port("input"));
             }
         }
         if let [left, right] = found.as_slice() {
@@ -99,10 +100,10 @@ impl Operator for Similarity {
             let same = value_type(left.element_type()) == value_type(right.element_type());
             if vectors != right.element_type().is_floating() || (!vectors && !same) {
                 let message = format!("`{}` and `{}` hold different kinds of values", left.name, right.name);
-                problems.push(Problem::new("wrong-type", message).at_port("input"));
+                problems.push(Problem::new(Code::WrongType, message).at_port("input"));
             }
             if vectors && self.metric == Metric::TfIdf {
-                problems.push(Problem::new("conflict", "`tf_idf` is for words, not for vectors").at("metric"));
+                problems.push(Problem::new(Code::Conflict, "`tf_idf` needs lists of terms, not vectors").at("metric"));
             }
         }
         if !problems.is_empty() {
@@ -120,10 +121,10 @@ impl Operator for Similarity {
     }
 }
 
-/// The published hash of every element, none where it is missing; equal words have equal ones.
+/// XXH3 hash of each element, `None` for null; equal terms have equal hashes.
 fn words(elements: &ArrayRef) -> Result<Vec<Option<u64>>> {
     let found = elements.data_type();
-    let kept = value_type(found).ok_or_else(|| OperatorError::invalid(format!("{found} is no word")))?;
+    let kept = value_type(found).ok_or_else(|| OperatorError::internal(format!("{found} cannot be a term")))?;
     let values = Values::of(&kept);
     let keys: Keys = values.keys(std::slice::from_ref(elements))?;
     let nulls = match &keys {
@@ -160,7 +161,7 @@ impl Stateful for Similarity {
         let table = state
             .tables
             .get("words")
-            .ok_or_else(|| OperatorError::invalid("the fit left no words"))?;
+            .ok_or_else(|| OperatorError::internal("the fit state has no terms"))?;
         let weights = Arc::new(if self.metric == Metric::TfIdf {
             weights(table.vocabulary.path(), state)?
         } else {
@@ -180,7 +181,7 @@ impl Stateful for Similarity {
     }
 }
 
-/// The weight of every word that was learnt.
+/// The fitted inverse document frequency of each term.
 fn weights(path: &Path, state: &State) -> Result<HashMap<u64, f64>> {
     let lists = state.facts.get("lists").and_then(Value::as_u64).unwrap_or_default() as f64;
     let mut out = HashMap::new();
@@ -213,7 +214,11 @@ fn similarities(left: &ArrayRef, right: &ArrayRef, metric: Metric, weights: &Has
         let of = |row: usize| {
             let (a, b) = (&a[range(left, row)], &b[range(right, row)]);
             if a.len() != b.len() {
-                let message = format!("two vectors of one row have {} and {} numbers", a.len(), b.len());
+                let message = format!(
+                    "the vectors of a row have different lengths, {} and {}",
+                    a.len(),
+                    b.len()
+                );
                 return Err(OperatorError::invalid(message));
             }
             Ok(compare(
@@ -264,7 +269,7 @@ fn compare(inner: f64, left: f64, right: f64, metric: Metric) -> f64 {
     }
 }
 
-/// The words of a list in order, each with its occurrences times its weight.
+/// The sorted terms of a list with their weighted frequencies.
 fn bag(words: &[Option<u64>], weight: &impl Fn(u64) -> f64) -> Vec<(u64, f64)> {
     let mut words: Vec<u64> = words.iter().copied().flatten().collect();
     words.sort_unstable();
@@ -274,7 +279,7 @@ fn bag(words: &[Option<u64>], weight: &impl Fn(u64) -> f64) -> Vec<(u64, f64)> {
         .collect()
 }
 
-/// In how many lists each word occurs.
+/// Document frequency of each term.
 #[derive(Default)]
 struct Fit {
     lists: u64,

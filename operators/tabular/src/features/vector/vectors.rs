@@ -1,4 +1,4 @@
-//! Tables of vectors in files: NumPy arrays, safetensors, and Parquet.
+//! Reads embedding tables from NumPy, safetensors and Parquet files.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
 use crate::features::vector::safe_tensors;
 use towline_api::{OperatorError, Result, TableFile};
 
-/// Vectors of one width, row after row; with ids where the file has them.
+/// Vectors of equal width in row-major order, with ids if the file has them.
 pub(crate) struct Vectors {
     pub(crate) width: usize,
     pub(crate) numbers: Vec<f32>,
@@ -19,10 +19,10 @@ pub(crate) struct Vectors {
 }
 
 pub(crate) fn wrong(path: &Path, what: &str) -> OperatorError {
-    OperatorError::invalid(format!("{}: not a table of vectors: {what}", path.display()))
+    OperatorError::invalid(format!("{}: not an embedding table: {what}", path.display()))
 }
 
-/// The formats, by the ending of the file.
+/// File formats, by extension.
 enum Format {
     Parquet,
     SafeTensors,
@@ -39,7 +39,7 @@ impl Format {
     }
 }
 
-/// The width of the vectors in a file, from its head or its first row.
+/// Vector width, from the file's header or its first row.
 pub(crate) fn width(path: &Path, tensor: Option<&str>) -> Result<usize> {
     match Format::of(path) {
         Format::NumPy => return Ok(Header::read(path)?.0.width),
@@ -61,7 +61,7 @@ pub(crate) fn width(path: &Path, tensor: Option<&str>) -> Result<usize> {
     list_width(path, vectors)
 }
 
-/// The length that all lists have.
+/// The common length of all lists.
 fn list_width(path: &Path, vectors: &ArrayRef) -> Result<usize> {
     if let DataType::FixedSizeList(_, width) = vectors.data_type() {
         return Ok(*width as usize);
@@ -74,12 +74,12 @@ fn list_width(path: &Path, vectors: &ArrayRef) -> Result<usize> {
     if same && first > 0 {
         Ok(first as usize)
     } else {
-        Err(wrong(path, "the vectors are not all of one length"))
+        Err(wrong(path, "the vectors have different lengths"))
     }
 }
 
 impl Vectors {
-    /// Reads a file; `tensor` is the one wanted of several.
+    /// Reads a file; `tensor` selects one of several tensors.
     pub(crate) fn read(path: &Path, tensor: Option<&str>) -> Result<Self> {
         match Format::of(path) {
             Format::Parquet => Self::in_parquet(path),
@@ -101,7 +101,7 @@ impl Vectors {
                 return Err(wrong(path, "there are no columns `id` and `vector`"));
             };
             if list_width(path, vectors)? != width {
-                return Err(wrong(path, "the vectors are not all of one length"));
+                return Err(wrong(path, "the vectors have different lengths"));
             }
             let fixed = DataType::FixedSizeList(
                 std::sync::Arc::new(Field::new_list_field(DataType::Float32, true)),
@@ -129,7 +129,7 @@ impl Vectors {
         file.read_to_end(&mut bytes).map_err(OperatorError::io(path))?;
         let size = if header.double { 8 } else { 4 };
         if bytes.len() != header.rows * header.width * size {
-            return Err(wrong(path, "it is shorter or longer than its head says"));
+            return Err(wrong(path, "its length does not match its header"));
         }
         let number = |chunk: &[u8]| match <[u8; 8]>::try_from(chunk) {
             Ok(double) => f64::from_le_bytes(double) as f32,
@@ -143,7 +143,7 @@ impl Vectors {
     }
 }
 
-/// What the head of a NumPy file says.
+/// The header of a NumPy file.
 struct Header {
     double: bool,
     rows: usize,
@@ -151,7 +151,7 @@ struct Header {
 }
 
 impl Header {
-    /// The head, and the file at the first number. Format: NumPy's NEP 1, versions 1 to 3.
+    /// Reads the header and leaves the file at the first value. Format: NumPy's NEP 1, versions 1 to 3.
     fn read(path: &Path) -> Result<(Self, File)> {
         let mut file = File::open(path).map_err(OperatorError::io(path))?;
         let mut start = [0; 8];
@@ -200,7 +200,7 @@ impl Header {
     }
 }
 
-/// Numbers as doubles, missing ones as NaN.
+/// Numbers as doubles, null as NaN.
 pub(crate) fn doubles(array: &ArrayRef) -> Result<Vec<f64>> {
     let numbers = cast(array, &DataType::Float64)?;
     let numbers = numbers.as_primitive::<Float64Type>().iter();

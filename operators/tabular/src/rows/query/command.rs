@@ -1,4 +1,4 @@
-//! `Command`: a program of one's own.
+//! `Command`: runs an external program.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,48 +19,50 @@ use serde::{Deserialize, Serialize};
 
 use crate::declared_type::data_type;
 use towline_api::{
-    Artifact, Column, Context, DatasetType, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Outside,
-    Port, Problem, Purity, Result, Schema, TableFile, Task, TaskResult, TypeContext,
+    Artifact, Code, Column, Context, DatasetPort, DatasetType, Describe, Form, Inputs, Many, Named, NodeType, Operator,
+    OperatorError, Output, Outside, Port, Problem, Purity, Result, Schema, TableFile, Task, TaskResult, TypeContext,
 };
 use towline_tables::TableWriter;
 use towline_tables::sql_planning::duplicates;
 
-/// Runs a program that reads Parquet files and writes Parquet files, or Arrow files where `format` says so.
+/// Runs an external program that reads and writes Parquet files, or Arrow IPC files with `format: arrow`.
 ///
-/// It is started without a shell in the folder of the run, and told the folders by two environment variables:
-/// `TOWLINE_INPUT` has `<name>/<split>.parquet` for every input, and into `TOWLINE_OUTPUT` it writes `<split>.parquet` for
-/// every split of the output (with `format: arrow` the files end in `.arrow`). Of the environment it sees `PATH`, `HOME`,
-/// `LANG` and what `environment` names. If the run is stopped, so is everything that it has started. Its command, the content of `files` and the values of `environment` decide whether it runs again.
+/// The program is started without a shell in the working directory of the run. The environment variable `TOWLINE_INPUT`
+/// names the folder with the inputs, `<name>/<split>.parquet`; the program writes `<split>.parquet` for every output
+/// split to the folder named by `TOWLINE_OUTPUT` (`.arrow` with `format: arrow`). It sees `PATH`, `HOME`, `LANG` and
+/// the variables in `environment` only. If the run is stopped, the program and its child processes are killed. The
+/// command, the content of `files` and the values of `environment` are part of the node's fingerprint.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
-    /// The program and its arguments: `[python3, scripts/clean.py]`.
+    /// Program and arguments: `[python3, scripts/clean.py]`.
     pub command: Vec<String>,
-    /// The columns of the output with their types (`int64`, `int32`, `float64`, `float32`, `string`, `bool`, `date`, or an
-    /// Arrow type); what the program writes must have them: `{ user_id: int64, price: float64 }`.
+    /// Output columns with their types (`int64`, `int32`, `float64`, `float32`, `string`, `bool`, `date`, or an Arrow
+    /// type): `{ user_id: int64, price: float64 }`. The node fails if the program writes other columns.
     pub schema: BTreeMap<String, String>,
-    /// What the files are: `parquet`, or `arrow`: files of Arrow IPC (Feather), without compression.
+    /// File format: `parquet`, or `arrow` for uncompressed Arrow IPC (Feather) files.
     #[serde(default)]
     pub format: Format,
-    /// The splits of the output; without it those of the first input.
+    /// Output splits; those of the first input by default.
     #[serde(default)]
     pub splits: Vec<String>,
-    /// Files that decide what the program does, for example its own source: `[scripts/clean.py]`.
+    /// Files that the program depends on, for example its source: `[scripts/clean.py]`. If one changes, the node runs
+    /// again.
     #[serde(default)]
     pub files: Vec<String>,
-    /// Environment variables that the program sees.
+    /// Environment variables to pass to the program, for example `[TZ]`.
     #[serde(default)]
     pub environment: Vec<String>,
 }
 
-/// What files a program reads and writes.
+/// File format of inputs and outputs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Parquet files.
     #[default]
     Parquet,
-    /// Files of Arrow IPC, without compression.
+    /// Uncompressed Arrow IPC files.
     Arrow,
 }
 
@@ -72,7 +74,7 @@ impl Format {
         }
     }
 
-    /// Puts a stored table where the program looks for it.
+    /// Makes a stored table available to the program.
     fn hand_over(self, table: &TableFile, path: &Path) -> Result<()> {
         let fail = OperatorError::io(path);
         match self {
@@ -89,7 +91,7 @@ impl Format {
         }
     }
 
-    /// The batches of what the program wrote.
+    /// Reads the batches of an output file.
     fn read(self, path: &Path) -> Result<Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>> {
         Ok(match self {
             Format::Parquet => {
@@ -121,27 +123,27 @@ impl Command {
     }
 }
 
+const INPUTS: DatasetPort<Many> = DatasetPort::many("inputs", "What the program reads, by name.").named();
+
 impl Describe for Command {
     const NAME: &'static str = "Command";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("inputs", "What the program reads, by name.")
-        .many()
-        .named()];
+    const PORTS: &'static [Port] = &[INPUTS.port()];
     const EXAMPLE: &'static str = "op: Command\ninputs: { clicks: clicks }\nwith:\n  command: [python3, scripts/clean.py]\n  \
                                    files: [scripts/clean.py]\n  schema: { user_id: int64, item_id: int64 }\n";
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.command.is_empty() {
-            problems.push(Problem::new("bad-config", "there is no program").at("command"));
+            problems.push(Problem::new(Code::BadConfig, "`command` is empty").at("command"));
         }
         if self.schema.is_empty() {
-            problems.push(Problem::new("bad-config", "there are no columns").at("schema"));
+            problems.push(Problem::new(Code::BadConfig, "`schema` is empty").at("schema"));
         }
         for (column, word) in self.schema.iter().filter(|(_, word)| data_type(word).is_none()) {
-            let message = format!("`{word}`, given for column `{column}`, is not a type");
-            problems.push(Problem::new("bad-config", message).at("schema"));
+            let message = format!("`{word}`, declared for column `{column}`, is not a type");
+            problems.push(Problem::new(Code::BadConfig, message).at("schema"));
         }
         problems.extend(
             duplicates(self.splits.iter().map(String::as_str))
@@ -154,21 +156,18 @@ impl Describe for Command {
 
 impl Operator for Command {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let first = inputs.values().find_map(|value| match value {
-            NodeType::Dataset(dataset) => Some(dataset),
-            _ => None,
-        });
-        let splits = match first {
+        let connected = INPUTS.input_types(inputs)?;
+        let splits = match connected.first() {
             _ if !self.splits.is_empty() => self.splits.clone(),
-            Some(dataset) => dataset.splits.clone(),
-            None => return Err(vec![Problem::new("bad-input", "nothing is connected to `inputs`")]),
+            Some(first) => first.value.splits.clone(),
+            None => return Err(vec![Problem::new(Code::BadInput, "nothing is connected to `inputs`")]),
         };
         let gone = self
             .files
             .iter()
             .filter(|path| !context.offline && !Path::new(path).is_file());
         let problems: Vec<Problem> = gone
-            .map(|path| Problem::new("bad-source", format!("there is no file `{path}`")).at("files"))
+            .map(|path| Problem::new(Code::BadSource, format!("there is no file `{path}`")).at("files"))
             .collect();
         if !problems.is_empty() {
             return Err(problems);
@@ -195,11 +194,8 @@ impl Task for Command {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let (input, output) = (context.temp_file("input"), context.temp_file("output"));
         let mut splits = self.splits.clone();
-        for connected in &inputs.0 {
-            let Artifact::Dataset(dataset) = &connected.value else {
-                continue;
-            };
-            let folder = input.join(&connected.label);
+        for Named { label, value: dataset } in INPUTS.files(inputs)? {
+            let folder = input.join(label);
             std::fs::create_dir_all(&folder).map_err(OperatorError::io(&folder))?;
             for (name, table) in &dataset.splits {
                 context.cancel.check()?;
@@ -252,7 +248,7 @@ impl Command {
                 process.env(name, value);
             }
         }
-        // A group of its own, so that what it has started ends with it.
+        // A process group of its own, so that child processes can be killed with it.
         process.process_group(0);
         let mut child = process.spawn().map_err(OperatorError::io(self.program()))?;
         let status = loop {
@@ -271,16 +267,16 @@ impl Command {
         let said = std::fs::read_to_string(&said).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
         let last = lines[lines.len().saturating_sub(5)..].join("\n");
-        Err(OperatorError::invalid(format!(
-            "`{}` ended with {status}; its last words:\n{last}",
+        Err(OperatorError::transient(format!(
+            "`{}` failed with {status}; the end of its output:\n{last}",
             self.program()
         )))
     }
 }
 
-/// Ends a program and everything that it has started.
+/// Kills a program and its child processes.
 fn stop(child: &mut Child) {
-    // It may have ended by itself in the meantime; either way it is gone after the wait.
+    // The program may have exited already; after the wait it is gone in any case.
     if let Ok(id) = i32::try_from(child.id()) {
         let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
     }
@@ -288,7 +284,7 @@ fn stop(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Stores batches under the schema, or says what the file that they come from does not have.
+/// Writes batches with the declared schema; an error tells how the file deviates from it.
 fn conform(
     batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
     file: &str,

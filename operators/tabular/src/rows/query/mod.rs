@@ -1,4 +1,4 @@
-//! Operators whose work the user writes: SQL and external programs.
+//! Operators with user-defined logic: SQL and external programs.
 
 pub(crate) mod command;
 pub(crate) mod sql;

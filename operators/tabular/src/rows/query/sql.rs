@@ -1,4 +1,4 @@
-//! `Sql`: any query over the inputs.
+//! `Sql`: an SQL query over the inputs.
 
 use std::sync::Arc;
 
@@ -8,27 +8,27 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use towline_api::{
-    DatasetType, Describe, Form, Input, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity,
-    Result, Schema, Table, TableContext, TypeContext,
+    Code, DatasetPort, DatasetType, Describe, Form, Inputs, LazyDataset, Many, Named, NodeType, Operator,
+    OperatorError, Port, Problem, Purity, Result, Schema, Table, TableContext, TypeContext,
 };
 use towline_tables::sql_planning::{duplicates, plan_query, problem_in, rowless};
 
-/// Runs an SQL query (DataFusion's dialect) over its inputs, which are tables under their own names, once for every split.
+/// Runs an SQL query (DataFusion dialect) for every split. The inputs are tables under their names.
 ///
-/// An input with a single split takes part in the query of every split of the others. Table and column names are
-/// case-sensitive. Columns that keep their name and type keep their tags. Without ORDER BY the order of rows is open.
+/// An input with a single split is available to the query on every split. Table and column names are case-sensitive.
+/// Columns that keep their name and type keep their tags. Without ORDER BY the row order is unspecified.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sql {
-    /// The query: one SELECT, with or without WITH.
+    /// The query: one SELECT statement; WITH is allowed.
     pub query: String,
 }
 
-/// The splits of the output: those of the inputs that have several, else that of the first input.
+/// The output splits: those of the inputs with several splits, else those of the first input.
 fn output_splits<'a>(inputs: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<String>, Problem> {
     let mut several = inputs.iter().filter(|(_, splits)| splits.len() != 1);
     let Some((label, splits)) = several.next().or(inputs.first()) else {
-        return Err(Problem::new("bad-input", "nothing is connected to `inputs`"));
+        return Err(Problem::new(Code::BadInput, "nothing is connected to `inputs`"));
     };
     for (other_label, other) in several {
         if other.len() != splits.len() || !splits.iter().all(|split| other.contains(split)) {
@@ -37,32 +37,27 @@ fn output_splits<'a>(inputs: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<String>, 
                 splits.join(", "),
                 other.join(", ")
             );
-            return Err(Problem::new("bad-input", message).help("only inputs with one split go with all others"));
+            return Err(Problem::new(Code::BadInput, message).help("give all inputs the same splits, or one split"));
         }
     }
     Ok(splits.iter().map(|&split| split.to_owned()).collect())
 }
 
+const INPUTS: DatasetPort<Many> = DatasetPort::many("inputs", "The tables of the query, by name.").named();
+
 impl Describe for Sql {
     const NAME: &'static str = "Sql";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("inputs", "The tables of the query, by name.")
-        .many()
-        .named()];
+    const PORTS: &'static [Port] = &[INPUTS.port()];
     const EXAMPLE: &'static str = "op: Sql\ninputs: { ratings: ratings, movies: movies }\nwith:\n  query: |\n    SELECT \
                                    r.*, m.title FROM ratings r JOIN movies m USING (movieId)\n";
-    const NVTABULAR: &'static [&'static str] = &["LambdaOp"];
 }
 
 impl Operator for Sql {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let mut tables: Vec<(&str, &DatasetType)> = Vec::new();
-        for Input { label, value, .. } in &inputs.0 {
-            if let NodeType::Dataset(dataset) = value {
-                tables.push((label, dataset));
-            }
-        }
+        let tables = INPUTS.input_types(inputs)?;
+        let tables: Vec<(&str, &DatasetType)> = tables.iter().map(|input| (input.label, input.value)).collect();
         let splits: Vec<_> = tables
             .iter()
             .map(|(label, t)| (*label, t.splits.iter().map(String::as_str).collect()))
@@ -89,7 +84,7 @@ impl Operator for Sql {
     }
 }
 
-/// The schema of the result, with the tags of the first input that has a column of the same name and type.
+/// The result's schema, with the tags of the first input column of the same name and type.
 fn carried(inputs: &[&Schema], frame: &DataFrame) -> Schema {
     let mut output = Schema::from_arrow(frame.schema().as_arrow());
     for column in &mut output.columns {
@@ -109,20 +104,18 @@ fn carried(inputs: &[&Schema], frame: &DataFrame) -> Schema {
 
 impl Table for Sql {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
+        let inputs = INPUTS.lazy(inputs);
         let splits: Vec<_> = inputs
-            .0
             .iter()
             .map(|input| {
-                (
-                    input.label.as_str(),
-                    input.value.splits.iter().map(|(name, _)| name.as_str()).collect(),
-                )
+                let names = input.value.splits.iter().map(|(name, _)| name.as_str());
+                (input.label, names.collect())
             })
             .collect();
         let splits = output_splits(&splits).map_err(|problem| OperatorError::invalid(problem.message))?;
         let for_split = |split: String| {
             let mut tables: Vec<(&str, Arc<dyn TableProvider>)> = Vec::new();
-            for Input { label, value, .. } in &inputs.0 {
+            for Named { label, value } in &inputs {
                 let only = value
                     .splits
                     .first()

@@ -1,4 +1,4 @@
-//! `KCore`: keeps users and items that occur often enough.
+//! `KCore`: k-core filtering of interactions.
 
 use std::collections::BTreeMap;
 
@@ -13,41 +13,42 @@ use crate::rows::per_split::unknown;
 use crate::rows::row_numbers::{MISSING, Numbers};
 use crate::rows::task_rows::{dataset, write_split};
 use towline_api::{
-    Artifact, Context, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result, Task,
-    TypeContext, byte_size, dataset_at, file_dataset_at,
+    Artifact, Code, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity,
+    Result, Task, TypeContext, byte_size,
 };
 
-/// Keeps the rows whose value in each of some columns occurs often enough among the rows that are kept: rows are dropped
-/// until that holds for all columns at once. The rows of all splits count together; their order stays. Rows with a missing
-/// value in one of the columns are dropped.
+/// K-core filtering: drops rows until every remaining value of each given column occurs at least `min_count` times. The
+/// rows of all splits are counted together; row order is kept. Rows with a null in one of the columns are dropped.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KCore {
-    /// How often a value must occur, by column, at least 1: `{ user_id: 5, item_id: 5 }`.
+    /// Minimum number of occurrences, by column, at least 1: `{ user_id: 5, item_id: 5 }`.
     pub min_count: BTreeMap<String, u64>,
-    /// How much memory it may take, for example `512MB`: values that do not fit are numbered by sorting on disk. What
-    /// remains in memory is one bit for each row and eight bytes for each different value; if that is more than the limit,
-    /// the run stops before it begins. It changes no result.
+    /// Memory limit, for example `512MB`; above it, values are encoded by an external sort. One bit per row and eight
+    /// bytes per distinct value always stay in memory; if these exceed the limit, the node fails at its start. It does
+    /// not change the result.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub memory_limit: Option<String>,
 }
+
+const INPUT: DatasetPort = DatasetPort::required("input", "Interactions.");
 
 impl Describe for KCore {
     const NAME: &'static str = "KCore";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions.")];
-    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: KCore\ninput: clicks\nwith: { min_count: { user_id: 5, item_id: 5 } }\n";
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
-        inputs.get("input").cloned()
+        INPUT.get(inputs).cloned()
     }
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.min_count.is_empty() {
-            problems.push(Problem::new("bad-config", "no column is named").at("min_count"));
+            problems.push(Problem::new(Code::BadConfig, "`min_count` is empty").at("min_count"));
         }
         problems.extend(byte_size::problem(self.memory_limit.as_deref(), "memory_limit"));
         problems
@@ -56,7 +57,7 @@ impl Describe for KCore {
 
 impl Operator for KCore {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let mut output = dataset_at(inputs, "input")?.clone();
+        let mut output = INPUT.input_type(inputs)?.clone();
         let problems = unknown(self.min_count.keys(), &output.schema, "min_count");
         if !problems.is_empty() {
             return Err(problems);
@@ -79,7 +80,7 @@ impl Operator for KCore {
 
 impl Task for KCore {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let input = file_dataset_at(inputs, "input")?;
+        let input = INPUT.files(inputs)?;
         let limit = MemoryLimit::of(self.memory_limit.as_deref());
         let mut columns = Vec::new();
         for (name, least) in &self.min_count {
@@ -88,7 +89,7 @@ impl Task for KCore {
         }
         let distinct: usize = columns.iter().map(|(numbers, _)| numbers.distinct).sum();
         let rows = columns.first().map_or(0, |(numbers, _)| numbers.rows);
-        let help = "give it more memory, or fewer columns or rows";
+        let help = "raise `memory_limit`, or use fewer columns or rows";
         limit.check(
             rows / 8 + distinct * 8,
             "the rows and the counts of the different values",
@@ -125,7 +126,7 @@ impl Task for KCore {
     }
 }
 
-/// Which rows are left when none can be dropped any more.
+/// The rows that remain when no more can be dropped.
 fn core(mut columns: Vec<(Numbers, u64)>, context: &Context) -> Result<BooleanBuffer> {
     let rows = columns.first().map_or(0, |(numbers, _)| numbers.rows);
     let mut counts: Vec<Vec<u64>> = Vec::new();
@@ -152,7 +153,7 @@ fn core(mut columns: Vec<(Numbers, u64)>, context: &Context) -> Result<BooleanBu
                 *number = reader.next()?;
             }
             let mut found = numbers.iter().zip(&counts).zip(&columns);
-            // A missing value has no count.
+            // Missing values are not counted.
             let rare = |((number, counts), (_, least)): ((&u32, &Vec<u64>), &(Numbers, u64))| {
                 counts.get(*number as usize).is_none_or(|count| count < least)
             };
@@ -186,7 +187,7 @@ mod tests {
     #[test]
     fn what_is_left_holds_for_all_columns_at_once() {
         let ints = |values: &[Option<i64>]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
-        // Item 9 falls with user 3, and user 2 with item 9.
+        // Dropping user 3 drops item 9, and that drops user 2.
         let users = [1, 1, 2, 2, 3].map(Some);
         let items = [7, 8, 7, 9, 9].map(Some);
         let data = Data::of([("u", ints(&users)), ("i", ints(&items))]).and(
@@ -229,7 +230,7 @@ mod tests {
         };
         let whole = kept(None);
         assert!(whole.len() > 1000);
-        // Too little for the values, enough for their counts.
+        // Too little memory for the values, enough for their counts.
         assert_eq!(kept(Some("200kB")), whole);
         let config = json!({"min_count": {"u": 3, "i": 2}, "memory_limit": "50kB"});
         let refused = try_run::<KCore>(config, &data()).err().unwrap();

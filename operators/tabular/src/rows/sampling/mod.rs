@@ -1,4 +1,4 @@
-//! Operators that choose rows: random splits, samples, negatives, k-core.
+//! Operators that sample or divide rows: splits, samples, negatives, k-core.
 
 pub(crate) mod k_core;
 pub(crate) mod negative_draws;

@@ -1,8 +1,7 @@
-//! What `NegativeSample` draws for each row: the same whether everything fits into memory or not.
+//! Draws negatives for each row, with the same result in memory and on disk.
 //!
-//! A row draws from a stream of its own, so that rows can be drawn for in any order. Where the pairs of users and items do
-//! not fit into memory, the users are divided: each pass holds the pairs of a part of them, draws for their rows, and
-//! writes down what it drew.
+//! Every row has its own random stream, so rows can be processed in any order. If the user-item pairs exceed the memory
+//! limit, users are partitioned: each pass loads the pairs of one partition, draws for its rows, and spills the draws.
 
 use std::iter::Peekable;
 use std::path::Path;
@@ -13,32 +12,32 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::rows::row_numbers::{AtRandom, MISSING, NumberReader, NumberWriter, Numbers};
 use towline_api::{Cancel, OperatorError, Result};
-use towline_tables::sorted_runs::{Merged, Runs};
+use towline_tables::spill::external_sort::{Merged, SortedRuns};
 
-/// How many items are drawn before a row goes without a negative: a user who chose nearly everything has few others.
+/// Attempts before a row gets no negative: almost all items are positives of its user.
 const TRIES: usize = 100;
-/// What a pair takes in a set at the load that it has on average, and in the smaller one while it grows.
+/// Memory per pair in a hash set, at average load and with the smaller table during growth.
 const PAIR_BYTES: usize = 24;
-/// What a draw takes while it is sorted and written.
+/// Memory per draw while draws are sorted and written.
 const DRAW_BYTES: usize = 48;
-/// Between the streams of two rows are two to this many words: more than 1000 negatives of 100 tries can take.
+/// Log2 of the distance between two rows' streams in words: more than 1000 negatives with 100 attempts use.
 const STREAM_BITS: u32 = 20;
-/// Rows between two looks at whether to stop.
+/// Rows between two checks for cancellation.
 const LOOK_EVERY: usize = 1 << 16;
 
-/// Where items are drawn from: the rows of a split that have an item, or the first of each item.
+/// The candidates to draw from: the rows of a split that have an item, or the first row of each item.
 pub(crate) struct Candidates {
-    /// Which row of the split each candidate is; none if all rows are.
+    /// Row number of each candidate in the split; `None` if every row is a candidate.
     pub(crate) rows: Option<Numbers>,
-    /// The items by number: of the candidates, or of all rows of all splits.
+    /// Item codes: of the candidates, or of all rows of all splits.
     items: AtRandom,
-    /// The first candidate among the items.
+    /// Index of the first candidate in `items`.
     first: usize,
     count: usize,
 }
 
 impl Candidates {
-    /// Candidates out of the rows `range` of all; with `once`, each item once.
+    /// Candidates from the rows `range`; with `once`, one per item.
     pub(crate) fn of(
         items: &mut Numbers,
         range: std::ops::Range<usize>,
@@ -88,23 +87,23 @@ impl Candidates {
         })
     }
 
-    /// The number of a candidate's item.
+    /// The item code of a candidate.
     fn item(&self, candidate: usize) -> Result<u32> {
         self.items.get(self.first + candidate)
     }
 }
 
-/// What decides what is drawn.
+/// Parameters of the draws.
 pub(crate) struct Drawing {
     pub(crate) negatives: u64,
     pub(crate) seed: u64,
-    /// How many rows each split has.
+    /// Number of rows of each split.
     pub(crate) splits: Vec<usize>,
     pub(crate) candidates: Candidates,
 }
 
 impl Drawing {
-    /// The candidates drawn for a row of a split, whose user is one of those that `chosen` knows everything about.
+    /// Candidates for a row of a split. `chosen` has all pairs of the row's user.
     fn draw(&self, (split, row): (usize, usize), user: u32, chosen: &HashSet<(u32, u32)>) -> Result<Vec<u32>> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         random.set_stream(split as u64);
@@ -126,20 +125,20 @@ impl Drawing {
     }
 }
 
-/// What is drawn, row by row.
+/// The draws, in row order.
 pub(crate) enum Draws {
-    /// As it is asked for.
+    /// Computed on demand.
     Now {
         drawing: Drawing,
         chosen: HashSet<(u32, u32)>,
         users: NumberReader,
     },
-    /// What was drawn before, by row, in order.
-    Before(Peekable<Merged<(i64, u64)>>),
+    /// Spilled before, sorted by row.
+    Before(Peekable<Merged<i64>>),
 }
 
 impl Draws {
-    /// Draws for all rows, in no more than about `limit` bytes of memory.
+    /// Draws for all rows with about `limit` bytes of memory.
     pub(crate) fn of(
         drawing: Drawing,
         users: &mut Numbers,
@@ -148,7 +147,7 @@ impl Draws {
         folder: &Path,
         cancel: &Cancel,
     ) -> Result<Self> {
-        // Numbers follow one another, so that their rests divide the users evenly.
+        // Codes are consecutive, so their remainders partition the users evenly.
         let most = users.rows.saturating_mul(PAIR_BYTES);
         let parts = u32::try_from(most.div_ceil((limit / 2).max(1)).max(1)).unwrap_or(u32::MAX);
         if parts == 1 {
@@ -156,7 +155,7 @@ impl Draws {
             let users = users.reader()?;
             return Ok(Draws::Now { drawing, chosen, users });
         }
-        let mut runs = Runs::in_folder(folder);
+        let mut runs = SortedRuns::in_folder(folder);
         let mut kept = Vec::new();
         for part in 0..parts {
             let chosen = chosen(users, items, (part, parts), cancel)?;
@@ -183,7 +182,7 @@ impl Draws {
         Ok(Draws::Before(runs.merged()?.peekable()))
     }
 
-    /// What is drawn for the next row, which is this one: candidates.
+    /// The candidates for the next row.
     pub(crate) fn next(&mut self, split: usize, row: usize, index: usize) -> Result<Vec<u32>> {
         match self {
             Draws::Now { drawing, chosen, users } => drawing.draw((split, row), users.next()?, chosen),
@@ -199,7 +198,7 @@ impl Draws {
     }
 }
 
-/// The pairs of users and items in the rows of one part of the users.
+/// The user-item pairs in the rows of one partition of the users.
 fn chosen(
     users: &mut Numbers,
     items: &mut Numbers,

@@ -1,4 +1,4 @@
-//! `NegativeSample`: items that a user did not choose.
+//! `NegativeSample`: negative sampling.
 
 use std::sync::Arc;
 
@@ -14,46 +14,47 @@ use crate::rows::sampling::negative_draws::{Candidates, Drawing, Draws};
 use crate::rows::sampling::random_rows::RandomRows;
 use crate::rows::task_rows::{dataset, write_split};
 use towline_api::{
-    Artifact, Column, Context, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port, Problem,
-    Purity, Result, Schema, TableFile, Tag, Task, TypeContext, byte_size, dataset_at, default_split, file_dataset_at,
+    Artifact, Code, Column, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output,
+    Port, Problem, Purity, Result, Schema, TableFile, Tag, Task, TypeContext, byte_size, default_split,
 };
 
-/// Adds to every row so many rows with the same user and an item that this user chose in no split. Items are drawn from
-/// those of the split `from`, a missing one never; all columns tagged `item` are those of the drawn item, the others are repeated. A new column
-/// says which is which: 1 for what was there, 0 for what was added; it is tagged `target`. A row of a user who chose nearly
-/// everything may get fewer.
+/// Negative sampling: after every row, adds `n` rows with the same user and an item that this user has in no split.
+/// Negatives are drawn from the items of the split `from` (null excluded); all columns tagged `item` are taken from the
+/// drawn item, the other columns are repeated. A label column, tagged `target`, is 1 for the original rows and 0 for
+/// negatives. A user who has interacted with almost all items may get fewer negatives.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NegativeSample {
-    /// How many rows to add for each, from 1 to 1000.
+    /// Number of negatives per row, from 1 to 1000.
     #[schemars(range(min = 1, max = 1000))]
     pub n: u64,
-    /// `uniform`: every item is as likely. `popularity`: as likely as it is frequent in the split `from`.
+    /// Sampling distribution: `uniform`, or `popularity` (proportional to an item's frequency in the split `from`).
     #[serde(default)]
     pub by: Likelihood,
-    /// Another seed, other items.
+    /// Random seed.
     #[serde(default)]
     pub seed: u64,
     /// The split whose items are drawn.
     #[serde(default = "default_split")]
     pub from: String,
-    /// The name of the new column.
+    /// Name of the label column.
     #[serde(default = "label")]
     pub name: String,
-    /// How much memory it may take, for example `512MB`: the users and items, the pairs of them that occur, and the columns
-    /// of the items in the split `from`. What is more goes to temporary files. It changes no result.
+    /// Memory limit, for example `512MB`, for users and items, their pairs, and the item columns of the split `from`;
+    /// above it, they are spilled to temporary files. It does not change the result.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub memory_limit: Option<String>,
 }
 
-/// How likely an item is drawn.
+/// Sampling distribution.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Likelihood {
-    /// All are as likely.
+    /// All items are equally likely.
     #[default]
     Uniform,
-    /// As likely as frequent.
+    /// Proportional to frequency.
     Popularity,
 }
 
@@ -61,14 +62,14 @@ fn label() -> String {
     "label".to_owned()
 }
 
-/// The column with these tags.
+/// The id column of the user or the item.
 fn id(schema: &Schema, side: Tag) -> Result<&Column, Problem> {
     let mut found = schema.columns.iter().filter(|column| column.has(&[side, Tag::Id]));
     match (found.next(), found.next()) {
         (Some(column), None) => Ok(column),
         _ => {
             let message = format!("exactly one column must be tagged {side} and id");
-            Err(Problem::new("bad-input", message).at_port("input"))
+            Err(Problem::new(Code::BadInput, message).at_port("input"))
         }
     }
 }
@@ -83,12 +84,13 @@ impl NegativeSample {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Interactions with tagged columns.");
+
 impl Describe for NegativeSample {
     const NAME: &'static str = "NegativeSample";
     const CODE_VERSION: u32 = 3;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Interactions with tagged columns.")];
-    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: NegativeSample\ninput: features\nwith: { n: 4, by: popularity }\n";
 
     fn check(&self) -> Vec<Problem> {
@@ -100,21 +102,21 @@ impl Describe for NegativeSample {
 
 impl Operator for NegativeSample {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let mut output = dataset_at(inputs, "input")?.clone();
+        let mut output = INPUT.input_type(inputs)?.clone();
         let sides = [Tag::User, Tag::Item].map(|side| id(&output.schema, side).err());
         let mut problems: Vec<Problem> = sides.into_iter().flatten().collect();
         if !output.splits.contains(&self.from) {
             problems.push(
                 Problem::new(
-                    "unknown-split",
+                    Code::UnknownSplit,
                     format!("there is no split `{}` to draw from", self.from),
                 )
                 .at("from"),
             );
         }
         if output.schema.get(&self.name).is_some() {
-            let message = format!("there is a column `{}` already", self.name);
-            problems.push(Problem::new("duplicate-column", message).at("name"));
+            let message = format!("the column `{}` already exists", self.name);
+            problems.push(Problem::new(Code::DuplicateColumn, message).at("name"));
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -130,7 +132,7 @@ impl Operator for NegativeSample {
 
 impl Task for NegativeSample {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let input = file_dataset_at(inputs, "input")?;
+        let input = INPUT.files(inputs)?;
         let limit = MemoryLimit::of(self.memory_limit.as_deref()).bytes();
         let (folder, cancel) = (&context.temp, &context.cancel);
         let name = |side| {
@@ -140,7 +142,7 @@ impl Task for NegativeSample {
         let mut users = Numbers::read(input, &name(Tag::User)?.name, limit / 2, folder, cancel)?;
         let mut items = Numbers::read(input, &name(Tag::Item)?.name, limit / 2, folder, cancel)?;
         let table = input.split(&self.from);
-        let table = table.ok_or_else(|| OperatorError::invalid(format!("there is no split `{}`", self.from)))?;
+        let table = table.ok_or_else(|| OperatorError::internal(format!("there is no split `{}`", self.from)))?;
         let features: Vec<&str> = input
             .schema
             .tagged(&[Tag::Item])
@@ -177,10 +179,10 @@ impl Task for NegativeSample {
     }
 }
 
-/// The rows of a batch, each with the rows that were drawn for it.
+/// The rows of a batch, each followed by its negatives.
 fn sampled(batch: &RecordBatch, drawn: &[Vec<u32>], source: &RandomRows, schema: &Schema) -> Result<RecordBatch> {
     let from_source = source.get(&drawn.concat())?;
-    // Items come from these rows or from what was drawn: which of the two, and the place there.
+    // The source of each output row's item: the batch or the drawn rows, and the index there.
     let (mut rows, mut items, mut labels, mut place) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for (row, drawn) in drawn.iter().enumerate() {
         rows.push(row as u32);
@@ -269,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_memory_limit_changes_nothing() {
-        // Two splits of a few hundred users, one user and one item missing, with lists and texts among the features.
+        // Two splits of a few hundred users, with one null user, one null item, and lists and text among the features.
         let rows = |count: i64, step: i64| {
             let ids = |factor: i64, of: i64| {
                 let id = move |row: i64| (row % 211 > 0).then_some(row * factor * step % of);

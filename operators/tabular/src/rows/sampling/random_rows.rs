@@ -1,4 +1,4 @@
-//! Rows that are asked for in any order, in memory or on disk.
+//! Random access to rows, in memory or on disk.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,7 +13,7 @@ use arrow::row::{RowConverter, SortField};
 use crate::rows::row_numbers::{NumberReader, Numbers};
 use towline_api::{Cancel, OperatorError, Result, TableFile};
 
-/// Some columns of a table, whose rows can be had in any order.
+/// Columns of a table with random access to rows.
 pub(crate) struct RandomRows {
     schema: SchemaRef,
     rows: Kept,
@@ -21,7 +21,7 @@ pub(crate) struct RandomRows {
 
 enum Kept {
     Memory(RecordBatch),
-    /// The bytes of the rows one after the other, and a 0 and where each of them ends.
+    /// Serialised rows, and the file offsets of their ends, preceded by 0.
     Disk {
         converter: RowConverter,
         bytes: File,
@@ -30,11 +30,11 @@ enum Kept {
     },
 }
 
-/// Which rows of a table there are to be, batch by batch.
+/// The rows of a table to load, consumed batch by batch.
 struct Choice {
-    /// The rows that are still to come, and the first of them; none if all rows are.
+    /// Remaining row numbers and the next one; `None` if all rows are loaded.
     rows: Option<(NumberReader, usize, u32)>,
-    /// Rows of the batches before.
+    /// Number of rows in earlier batches.
     before: usize,
 }
 
@@ -70,8 +70,8 @@ impl Choice {
 }
 
 impl RandomRows {
-    /// The columns of a table, or of some of its rows, in ascending order; those are what is counted then. They are in
-    /// memory if that takes no more than `limit` bytes.
+    /// Loads the columns of a table, or of some of its rows in ascending order, which are then numbered from 0. They
+    /// are held in memory if they fit into `limit` bytes.
     pub(crate) fn read(
         table: &TableFile,
         columns: &[&str],
@@ -87,7 +87,7 @@ impl RandomRows {
         for batch in reader {
             cancel.check()?;
             let batch = choice.out_of(batch?)?;
-            // Once as they are read, and once in one piece.
+            // The batches as read, and their concatenation.
             taken += 2 * batch.get_array_memory_size();
             if taken > limit {
                 let choice = Choice::of(rows)?;
@@ -137,12 +137,12 @@ impl RandomRows {
         Ok(RandomRows { schema, rows })
     }
 
-    /// The place of a column in what [`RandomRows::get`] gives.
+    /// The index of a column in the result of [`RandomRows::get`].
     pub(crate) fn column(&self, name: &str) -> Option<usize> {
         self.schema.index_of(name).ok()
     }
 
-    /// The columns of these rows, in their order.
+    /// The columns of these rows, in the given order.
     pub(crate) fn get(&self, rows: &[u32]) -> Result<Vec<ArrayRef>> {
         match &self.rows {
             Kept::Memory(batch) => Ok(take_arrays(batch.columns(), &UInt32Array::from(rows.to_vec()), None)?),

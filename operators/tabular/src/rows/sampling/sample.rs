@@ -1,4 +1,4 @@
-//! `Sample`: keeps some rows by chance.
+//! `Sample`: random sampling of rows.
 
 use datafusion::common::Column as ColumnRef;
 use datafusion::dataframe::DataFrame;
@@ -9,35 +9,37 @@ use serde::{Deserialize, Serialize};
 use crate::rows::per_split::unknown;
 use crate::rows::sampling::split_hash::RowPlace;
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result, Table,
-    TableContext, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Table,
+    TableContext, TypeContext,
 };
 
-/// Keeps a share of the rows of every split by chance. Whether a row stays depends on what is in it and on the seed, never
-/// on its place or on the other rows, so that added rows change nothing for those that were there; equal rows go together.
+/// Keeps a random sample of the rows of every split. Whether a row is kept depends on a hash of its content and the
+/// seed, so adding rows does not change the sample of the others; equal rows are kept or dropped together.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
-    /// The share of the rows to keep, more than 0 and at most 1: `0.1`.
+    /// Fraction of rows to keep, more than 0 and at most 1: `0.1`.
     #[schemars(range(max = 1.0))]
     pub fraction: f64,
-    /// Another seed, other rows.
+    /// Random seed.
     #[serde(default)]
     pub seed: u64,
-    /// A column whose equal values stay or go together, for example `user_id`.
+    /// Column to sample by, for example `user_id`: rows with equal values are kept or dropped together.
     #[serde(default)]
     pub key: Option<String>,
 }
+
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows to choose from.");
 
 impl Describe for Sample {
     const NAME: &'static str = "Sample";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to choose from.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: Sample\ninput: clicks\nwith: { fraction: 0.1, key: user_id }\n";
 
     fn assumed_type(inputs: &Inputs<NodeType>) -> Option<NodeType> {
-        inputs.get("input").cloned()
+        INPUT.get(inputs).cloned()
     }
 
     fn check(&self) -> Vec<Problem> {
@@ -46,7 +48,7 @@ impl Describe for Sample {
         }
         vec![
             Problem::new(
-                "out-of-range",
+                Code::OutOfRange,
                 format!("`fraction` must be more than 0, not {}", self.fraction),
             )
             .at("fraction"),
@@ -56,7 +58,7 @@ impl Describe for Sample {
 
 impl Operator for Sample {
     fn output_type(&self, inputs: &Inputs<NodeType>, _: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let problems = unknown(&self.key, &input.schema, "key");
         if problems.is_empty() {
             Ok(NodeType::Dataset(input.clone()))
@@ -72,9 +74,7 @@ impl Operator for Sample {
 
 impl Table for Sample {
     fn apply(&self, inputs: &Inputs<LazyDataset>, _: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let input = inputs
-            .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+        let input = INPUT.lazy(inputs)?;
         let names: Vec<&str> = match &self.key {
             Some(key) => vec![key],
             None => input.schema.names().collect(),

@@ -1,4 +1,4 @@
-//! `Split`: divides rows into splits.
+//! `Split`: train/validation splits.
 
 use std::collections::BTreeMap;
 
@@ -11,54 +11,55 @@ use serde_json::Value;
 
 use crate::rows::sampling::split_hash::RowPlace;
 use towline_api::{
-    DEFAULT_SPLIT, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, PathSegment,
-    Port, Problem, Purity, Result, Schema, Site, Table, TableContext, TypeContext, dataset_at,
+    Code, DEFAULT_SPLIT, DatasetPort, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator,
+    OperatorError, PathSegment, Port, Problem, Purity, Result, Schema, Site, Table, TableContext, TypeContext,
 };
 use towline_tables::sql_planning::{plan_query, problem, quoted, quoted_list, rowless};
 
-/// The split that holds what was set aside.
+/// The split with the held-out rows.
 const VALID: &str = "valid";
 
-/// Divides the rows of a dataset that has one split. Exactly one of `fraction`, `leave_last` and `time` says how; where a
-/// row goes depends on what is in it, never on its place in the file.
+/// Divides a dataset with one split into several. Set exactly one of `fraction` (random), `leave_last` and `time`. A
+/// row's split depends on its content, not on its position.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Split {
-    /// By chance: the share of each split, together 1, as in `{ train: 0.8, valid: 0.2 }`. Equal rows go together.
+    /// Random split: the fraction of each split, which add up to 1, as in `{ train: 0.8, valid: 0.2 }`. Equal rows are
+    /// in the same split.
     #[serde(default)]
     pub fraction: Option<BTreeMap<String, f64>>,
-    /// For `fraction`: another seed, another division.
+    /// Random seed of `fraction`.
     #[serde(default)]
     pub seed: u64,
-    /// For `fraction`: rows with the same value in this column go together, for example all rows of a user.
+    /// With `fraction`: column whose equal values are in the same split, for example `user_id`.
     #[serde(default)]
     pub key: Option<String>,
-    /// By order within a key: the last rows of each user to `valid`, the others to `train`.
+    /// Leave-last-out split: the last rows of each user go to `valid`, the others to `train`.
     #[serde(default)]
     pub leave_last: Option<LeaveLast>,
-    /// By a point in time: what is before it to `train`, the rest to `valid`.
+    /// Temporal split: rows before a point in time go to `train`, the others to `valid`.
     #[serde(default)]
     pub time: Option<TimeSplit>,
 }
 
-/// Sets aside the last rows of each key. The rows of the output are ordered by key and time.
+/// Holds out the last rows of each key. The output is ordered by key and time.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LeaveLast {
-    /// The column whose values are looked at one by one, for example `user_id`.
+    /// Key column, for example `user_id`.
     pub key: String,
-    /// The column that says what is last, for example `timestamp`; equal ones are ordered by the other
-    /// columns. Rows without it are the first ones.
+    /// Column that orders the rows of a key, for example `timestamp`; ties are ordered by the other columns. Rows
+    /// without a time come first.
     pub order_by: String,
-    /// How many rows of each key to set aside; one always stays. Give this or `share`.
+    /// Number of rows to hold out per key; at least one row stays in `train`. Set this or `share`.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub n: Option<u64>,
-    /// Which share of the rows of each key to set aside, rounded to whole rows; one always stays. Give this or `n`.
+    /// Fraction of rows to hold out per key, rounded to whole rows; at least one row stays in `train`. Set this or `n`.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub share: Option<f64>,
-    /// Keys with fewer rows than this stay in `train` as a whole.
+    /// Minimum number of rows of a key to hold any out.
     #[serde(default = "two")]
     #[schemars(range(min = 1))]
     pub min_rows: u64,
@@ -72,14 +73,14 @@ fn two() -> u64 {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimeSplit {
-    /// The column with the time: a timestamp, a date or a number. Rows without it go to `train`.
+    /// Time column: a timestamp, a date or a number. Rows without a time go to `train`.
     pub column: String,
-    /// The first moment of `valid`: a number, or a text such as `2024-05-01T00:00:00`.
+    /// The first time of `valid`: a number, or a string such as `2024-05-01T00:00:00`.
     pub at: Value,
 }
 
 impl LeaveLast {
-    /// The queries for (`train`, `valid`).
+    /// The queries for `train` and `valid`.
     fn queries(&self, schema: &Schema) -> [String; 2] {
         let all = quoted_list(schema.names());
         let key = quoted(&self.key);
@@ -125,7 +126,7 @@ impl TimeSplit {
 }
 
 impl Split {
-    /// The splits of `fraction` with the ends of their ranges: `train` first, the others by name.
+    /// The hash range of each split: `train` first, the others by name.
     fn ranges(fraction: &BTreeMap<String, f64>) -> Vec<(&str, f64, f64)> {
         let train = fraction.iter().filter(|(name, _)| *name == DEFAULT_SPLIT);
         let others = fraction.iter().filter(|(name, _)| *name != DEFAULT_SPLIT);
@@ -138,7 +139,7 @@ impl Split {
                 (name.as_str(), from, start)
             })
             .collect();
-        // The shares add up to 1 but for rounding; no row may fall out at the end.
+        // Rounding must not exclude a row at the end of the range.
         if let Some(last) = ranges.last_mut() {
             last.2 = 1.0;
         }
@@ -177,7 +178,7 @@ impl Split {
             .collect()
     }
 
-    /// The names of the splits that rows with these columns are divided into, or everything that is wrong.
+    /// The names of the output splits, or all problems.
     pub(crate) fn names_of_splits(&self, schema: &Schema, context: &TypeContext) -> Result<Vec<String>, Vec<Problem>> {
         let mut named: Vec<(&String, Vec<&str>)> = self.key.iter().map(|key| (key, vec!["key"])).collect();
         if let Some(leave_last) = &self.leave_last {
@@ -209,7 +210,7 @@ impl Split {
         })
     }
 
-    /// The rows, divided.
+    /// Divides the rows.
     pub(crate) fn divide(
         &self,
         schema: &Schema,
@@ -231,11 +232,13 @@ impl Split {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows to divide; one split.");
+
 impl Describe for Split {
     const NAME: &'static str = "Split";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Seeded;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to divide; one split.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: Split\ninput: ratings\nwith:\n  leave_last: { key: userId, order_by: timestamp, n: 2, min_rows: 5 }\n";
 
@@ -243,28 +246,28 @@ impl Describe for Split {
         let mut problems = Vec::new();
         let given = [self.fraction.is_some(), self.leave_last.is_some(), self.time.is_some()];
         if given.into_iter().filter(|given| *given).count() != 1 {
-            let message = "exactly one of `fraction`, `leave_last` and `time` must say how to split";
-            problems.push(Problem::new("conflict", message));
+            let message = "set exactly one of `fraction`, `leave_last` and `time`";
+            problems.push(Problem::new(Code::Conflict, message));
         }
         if let Some(fraction) = &self.fraction {
             let sum: f64 = fraction.values().sum();
             if (sum - 1.0).abs() > 1e-6 || fraction.values().any(|share| *share <= 0.0) {
-                let message = format!("the shares must be positive and add up to 1, not to {sum}");
-                problems.push(Problem::new("out-of-range", message).at("fraction"));
+                let message = format!("the fractions must be positive and add up to 1, not {sum}");
+                problems.push(Problem::new(Code::OutOfRange, message).at("fraction"));
             }
         } else if self.key.is_some() || self.seed != 0 {
             let key = if self.key.is_some() { "key" } else { "seed" };
-            problems.push(Problem::new("conflict", format!("`{key}` goes with `fraction` only")).at(key));
+            problems.push(Problem::new(Code::Conflict, format!("`{key}` needs `fraction`")).at(key));
         }
         if let Some(leave_last) = &self.leave_last
             && leave_last.n.is_some() == leave_last.share.is_some()
         {
-            problems.push(Problem::new("conflict", "give one of `n` and `share`").at("leave_last"));
+            problems.push(Problem::new(Code::Conflict, "set exactly one of `n` and `share`").at("leave_last"));
         }
         if let Some(time) = &self.time
             && !(time.at.is_string() || time.at.is_number())
         {
-            problems.push(Problem::new("wrong-type", "`at` must be a number or a text").at("time"));
+            problems.push(Problem::new(Code::WrongType, "`at` must be a number or a text").at("time"));
         }
         problems
     }
@@ -272,11 +275,11 @@ impl Describe for Split {
 
 impl Operator for Split {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let splits = self.names_of_splits(&input.schema, context);
         if input.splits.len() != 1 {
-            let message = format!("the input is split already: {}", input.splits.join(", "));
-            let already = Problem::new("bad-input", message).at_port("input");
+            let message = format!("the input already has several splits: {}", input.splits.join(", "));
+            let already = Problem::new(Code::BadInput, message).at_port("input");
             return Err(std::iter::once(already)
                 .chain(splits.err().unwrap_or_default())
                 .collect());
@@ -294,11 +297,9 @@ impl Operator for Split {
 
 impl Table for Split {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let input = inputs
-            .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+        let input = INPUT.lazy(inputs)?;
         let Some((_, table)) = input.splits.first() else {
-            return Err(OperatorError::invalid("the input has no splits"));
+            return Err(OperatorError::internal("the input has no splits"));
         };
         self.divide(&input.schema, &table.to_frame()?, context)
     }

@@ -1,4 +1,4 @@
-//! A place in [0, 1) for every row, by its content.
+//! Hashes rows by content to numbers in [0, 1).
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// `row_place_<seed>(columns...)`: the same for equal rows, spread evenly over [0, 1) for different ones.
+/// `row_place_<seed>(columns...)`: a uniform hash of a row's content in [0, 1).
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowPlace {
     name: String,
@@ -52,7 +52,7 @@ impl ScalarUDFImpl for RowPlace {
             .map(|column| SortField::new(column.data_type().clone()))
             .collect();
         let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
-        // 53 bits are what a double holds exactly.
+        // A double represents 53-bit integers exactly.
         let place = |bytes: &[u8]| (xxh3_64_with_seed(bytes, self.seed) >> 11) as f64 / (1_u64 << 53) as f64;
         let places = Float64Array::from_iter_values(rows.iter().map(|row| place(row.as_ref())));
         Ok(ColumnarValue::Array(Arc::new(places)))

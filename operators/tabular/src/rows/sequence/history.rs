@@ -1,57 +1,58 @@
-//! `History`: what came before a row, as lists.
+//! `History`: lists of earlier values.
 
 use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rows::per_split::{INPUT, ROW, numbered, unknown, unknown_split};
+use crate::rows::per_split::{ROW, TABLE, numbered, unknown, unknown_split};
 use towline_api::{
-    DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port, Problem, Purity, Result,
-    Schema, Table, TableContext, TypeContext, dataset_at, default_split,
+    Code, DatasetPort, DatasetType, Describe, Form, Inputs, LazyDataset, NodeType, Operator, OperatorError, Port,
+    Problem, Purity, Result, Schema, Table, TableContext, TypeContext, default_split,
 };
 use towline_tables::sql_planning::{duplicates, plan_query, problem, quoted, quoted_list, rowless};
 
-/// Puts beside each row what its key has had before: the last values of a column as a list, oldest first, for example the
-/// last ten items of a user. Lists of several lengths are columns of their own, `<column>_last_<n>`.
+/// Adds interaction histories: for each row, the last values of a column with the same key as a list, oldest first, for
+/// example a user's last ten items. Each list length adds a column `<column>_last_<n>`.
 ///
-/// Only the rows of `fit_on` are history, and of these only what lies before the row in the order of `order_by`: a row never
-/// sees itself, what came later, or what is held out. Among equal times the rows of `fit_on` come in their order, and before
-/// those of other splits; rows without a time come last. Without history, and without a key, lists are empty.
+/// Histories are built from rows of `fit_on` that come strictly before the row in the order of `order_by`, so neither
+/// the row itself nor later or held-out rows leak into them. At equal times rows of `fit_on` are in row order and come
+/// before those of other splits; rows without a time come last. Without earlier rows, or with a null key, lists are
+/// empty.
 ///
-/// `next` adds a split with the last row of each key in any split, and lists of all that the key has had: what is known of a
-/// user now. They are the queries of `TopKEncode` (`split: next`), while training and evaluation see what was known then.
-/// Other columns and the order of the rows stay.
+/// `next` adds a split with the last row of each key over all splits and the full history up to now. It is meant as
+/// `queries` of `TopKEncode` (`split: next`), while training and evaluation use histories as of each row. Other columns
+/// and the row order are kept.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct History {
-    /// The column whose values each have a history, for example `user_id`.
+    /// Key column, for example `user_id`.
     pub key: String,
-    /// The column that orders the rows of a key, for example `timestamp`.
+    /// Column that orders the rows of a key, for example `timestamp`.
     pub order_by: String,
-    /// The columns whose values are listed, for example `[item_id]`.
+    /// Columns to collect, for example `[item_id]`.
     pub columns: Vec<String>,
-    /// How many values a list has at most: one list for each number, for example `[2, 10]`.
+    /// Maximum list lengths; each adds a list column, for example `[2, 10]`.
     pub last: Vec<u32>,
-    /// The split whose rows are history.
+    /// The split that histories are built from.
     #[serde(default = "default_split")]
     pub fit_on: String,
-    /// The name of a split to add, with a row for each key, for example `next`.
+    /// Name of an additional split with one row per key, for example `next`.
     #[serde(default)]
     pub next: Option<String>,
 }
 
-/// The rows of `fit_on` in a query about another split.
+/// Table name of the rows of `fit_on` in a query on another split.
 const KNOWN: &str = "known";
-/// The number of the table that a row is of; equal times go by it.
+/// Column with the index of a row's table, which breaks ties in time.
 const PART: &str = "\"__part\"";
 
-/// The rows of a table with their numbers and that of the table.
+/// Selects the rows of a table with row number and table index.
 fn part(number: usize, table: &str) -> String {
     format!("SELECT *, {number} AS {PART}, row_number() OVER () AS {ROW} FROM {table}")
 }
 
 impl History {
-    /// The lists: name, column, length.
+    /// Output lists: name, column, length.
     fn outputs(&self) -> impl Iterator<Item = (String, &String, u32)> {
         let pairs = self
             .columns
@@ -60,14 +61,14 @@ impl History {
         pairs.map(|(column, last)| (format!("{column}_last_{last}"), column, last))
     }
 
-    /// The same, with name and column as they are called in a query.
+    /// The same with quoted names and columns.
     fn quoted_outputs(&self) -> impl Iterator<Item = (String, String, u32)> {
         self.outputs()
             .map(|(name, column, last)| (quoted(&name), quoted(column), last))
     }
 
-    /// The lists as columns of a query; `list` makes one of a column and a length. An empty one is made of the column, since
-    /// `make_array()` has no type.
+    /// The lists as query columns; `list` builds the expression for a column and a length. An empty list is a slice of
+    /// the column, because `make_array()` has no type.
     fn lists(&self, list: impl Fn(&str, &str, u32) -> String) -> String {
         let key = quoted(&self.key);
         let known = |(name, column, last): (String, String, u32)| {
@@ -79,7 +80,7 @@ impl History {
         self.quoted_outputs().map(known).collect::<Vec<_>>().join(", ")
     }
 
-    /// The query over `fit_on` itself: each row sees the rows before it.
+    /// The query over `fit_on`: each row sees the rows before it.
     fn own(&self, schema: &Schema) -> String {
         let (key, time) = (quoted(&self.key), quoted(&self.order_by));
         let lists = self.lists(|_, column, last| {
@@ -103,7 +104,7 @@ impl History {
             .join(", ")
     }
 
-    /// These rows, each with the lists that end with it, as columns called like the lists.
+    /// The rows with the lists that end with each row, in columns named like the lists.
     fn trails(&self, rows: &str) -> String {
         let (key, time) = (quoted(&self.key), quoted(&self.order_by));
         let trail = |(name, column, last): (String, String, u32)| {
@@ -117,7 +118,7 @@ impl History {
         format!("SELECT *, {} FROM ({rows})", trails.join(", "))
     }
 
-    /// The query over another split: each row sees the last known row before it, and what that one's lists are.
+    /// The query over another split: each row takes the list of the last `fit_on` row before it.
     fn other(&self, schema: &Schema) -> String {
         let (key, time) = (quoted(&self.key), quoted(&self.order_by));
         let all = quoted_list(schema.names());
@@ -137,11 +138,11 @@ impl History {
              ({})) SELECT {all}, {names} FROM (SELECT {all}, {ROW}, {PART}, {lists} FROM both) WHERE {PART} = 1 ORDER BY {ROW}",
             self.trails(&part(0, KNOWN)),
             nothing.join(", "),
-            part(1, INPUT)
+            part(1, TABLE)
         )
     }
 
-    /// The query for the last row of each key in tables with these names.
+    /// The query for the last row of each key over these tables.
     fn latest(&self, schema: &Schema, tables: &[String]) -> String {
         let (key, time) = (quoted(&self.key), quoted(&self.order_by));
         let (all, names) = (quoted_list(schema.names()), self.names());
@@ -166,28 +167,30 @@ impl History {
         problems.extend(duplicates(all).into_iter().map(|problem| problem.at("last")));
         problems.extend(unknown_split(&self.fit_on, &input.splits, "fit_on"));
         if let Some(next) = self.next.as_ref().filter(|next| input.splits.contains(*next)) {
-            let message = format!("there is a split `{next}` already");
-            problems.push(Problem::new("conflict", message).at("next"));
+            let message = format!("the split `{next}` already exists");
+            problems.push(Problem::new(Code::Conflict, message).at("next"));
         }
         problems
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "Rows with a key and a time, split already.");
+
 impl Describe for History {
     const NAME: &'static str = "History";
     const CODE_VERSION: u32 = 1;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "Rows with a key and a time, split already.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str = "op: History\ninput: split\nwith: { key: user_id, order_by: timestamp, columns: [item_id], last: [2, 10], next: next }\n";
 
     fn check(&self) -> Vec<Problem> {
         let empty = [("columns", self.columns.is_empty()), ("last", self.last.is_empty())];
         let empty = empty.into_iter().filter(|(_, empty)| *empty);
         let mut problems: Vec<Problem> = empty
-            .map(|(key, _)| Problem::new("bad-config", format!("`{key}` is empty")).at(key))
+            .map(|(key, _)| Problem::new(Code::BadConfig, format!("`{key}` is empty")).at(key))
             .collect();
         if self.last.contains(&0) {
-            problems.push(Problem::new("out-of-range", "a list of at most 0 values is always empty").at("last"));
+            problems.push(Problem::new(Code::OutOfRange, "a list length must be at least 1").at("last"));
         }
         problems
     }
@@ -195,14 +198,14 @@ impl Describe for History {
 
 impl Operator for History {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let problems = self.problems(input);
         if !problems.is_empty() {
             return Err(problems);
         }
         let table = |name| (name, rowless(&input.schema));
         let query = self.own(&input.schema);
-        let frame = plan_query(&context.session, vec![table(INPUT)], &query)
+        let frame = plan_query(&context.session, vec![table(TABLE)], &query)
             .map_err(|error| vec![problem(&error, &[&input.schema], "columns")])?;
         Ok(NodeType::Dataset(DatasetType {
             schema: input.schema.carried_to(frame.schema().as_arrow()),
@@ -217,17 +220,15 @@ impl Operator for History {
 
 impl Table for History {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        let input = inputs
-            .get("input")
-            .ok_or_else(|| OperatorError::invalid("nothing is connected to `input`"))?;
+        let input = INPUT.lazy(inputs)?;
         let view = |name: &str| {
             let split = input.splits.iter().find(|(split, _)| split == name);
-            let (_, table) = split.ok_or_else(|| OperatorError::invalid(format!("there is no split `{name}`")))?;
+            let (_, table) = split.ok_or_else(|| OperatorError::internal(format!("there is no split `{name}`")))?;
             Ok::<_, OperatorError>(table.to_frame()?.into_view())
         };
         let mut frames = Vec::new();
         for (name, _) in &input.splits {
-            let mut tables = vec![(INPUT, view(name)?)];
+            let mut tables = vec![(TABLE, view(name)?)];
             let query = if *name == self.fit_on {
                 self.own(&input.schema)
             } else {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::harness::{Data, codes, run};
 
-/// A key, a time, an item.
+/// Key, time and item.
 type Row = (Option<i64>, Option<i64>, i64);
 
 fn columns(rows: &[Row]) -> [(&'static str, ArrayRef); 3] {
@@ -32,12 +32,12 @@ fn lists(batch: &RecordBatch, name: &str) -> Vec<Vec<i64>> {
     lists.iter().map(list).collect()
 }
 
-/// Rows without a time are after all others; a known row is before another split's of the same time.
+/// Sort key: rows without a time are last; at equal times a `fit_on` row comes before another split's.
 fn place(time: Option<i64>) -> (bool, i64) {
     (time.is_none(), time.unwrap_or(0))
 }
 
-/// What is known before each row, by looking at every pair of rows.
+/// Reference implementation that compares all pairs of rows.
 fn naive(known: &[Row], rows: &[Row], own: bool, last: usize) -> Vec<Vec<i64>> {
     let of = |(at, row): (usize, &Row)| {
         let mut before: Vec<(usize, &Row)> = known

@@ -1,4 +1,4 @@
-//! `LagDiff`: how a value differs from an earlier one.
+//! `LagDiff`: lagged differences.
 
 use arrow::datatypes::DataType;
 use datafusion::dataframe::DataFrame;
@@ -8,27 +8,27 @@ use serde::{Deserialize, Serialize};
 use crate::rows::difference::difference;
 use crate::rows::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
-    TableContext, Tag, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema,
+    Table, TableContext, Tag, TypeContext,
 };
 use towline_tables::sql_planning::{duplicates, quoted, quoted_list};
 
-/// Adds, for each column and lag, `<column>_difference_lag_<lag>`: the value less that of so many rows earlier with the same
-/// key, in the order of `order_by` over the whole split (equal times in order of the rows). Null where there is no such
-/// row. All other columns and the order of the rows stay.
+/// Lagged differences: adds a column `<column>_difference_lag_<lag>` per column and lag, the value minus the value
+/// `lag` rows earlier with the same key, ordered by `order_by` within the split (ties in row order). Null if there is
+/// no such row. Other columns and the row order are kept.
 ///
-/// Differences of whole numbers are `Int64`, whatever their width; one that has no place in it fails the node. Those of
-/// dates are days, those of timestamps durations.
+/// Integer differences are `Int64`; one that overflows fails the node. Differences of dates are in days, those of
+/// timestamps are durations.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LagDiff {
-    /// The columns within whose values rows are compared, for example `[user_id]`.
+    /// Key columns, for example `[user_id]`.
     pub key: Vec<String>,
-    /// The column that orders the rows of a key, for example `timestamp`.
+    /// Column that orders the rows of a key, for example `timestamp`.
     pub order_by: String,
-    /// The columns to compare, for example `[timestamp, price]`: numbers, dates or timestamps.
+    /// Columns to difference, for example `[timestamp, price]`: numbers, dates or timestamps.
     pub columns: Vec<String>,
-    /// How many rows to look back, or with a minus ahead: `[1]` by default.
+    /// Lags in rows; a negative lag looks ahead. `[1]` by default.
     #[serde(default = "previous")]
     pub lags: Vec<i64>,
 }
@@ -76,14 +76,15 @@ fn has_difference(data_type: &DataType) -> bool {
     data_type.is_numeric() || matches!(data_type, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..))
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows to compare.");
+
 impl Describe for LagDiff {
     const NAME: &'static str = "LagDiff";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows to compare.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: LagDiff\ninput: clicks\nwith: { key: [user_id], order_by: timestamp, columns: [timestamp] }\n";
-    const NVTABULAR: &'static [&'static str] = &["DifferenceLag"];
 
     fn check(&self) -> Vec<Problem> {
         let empty = [
@@ -93,10 +94,10 @@ impl Describe for LagDiff {
         ];
         let empty = empty.into_iter().filter(|(_, empty)| *empty);
         let mut problems: Vec<Problem> = empty
-            .map(|(key, _)| Problem::new("bad-config", format!("`{key}` is empty")).at(key))
+            .map(|(key, _)| Problem::new(Code::BadConfig, format!("`{key}` is empty")).at(key))
             .collect();
         if self.lags.contains(&0) {
-            problems.push(Problem::new("out-of-range", "a lag of 0 compares a row with itself").at("lags"));
+            problems.push(Problem::new(Code::OutOfRange, "a lag of 0 compares a row with itself").at("lags"));
         }
         problems
     }
@@ -104,7 +105,7 @@ impl Describe for LagDiff {
 
 impl Operator for LagDiff {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems = unknown(&self.key, &input.schema, "key");
         problems.extend(unknown([&self.order_by], &input.schema, "order_by"));
         problems.extend(unknown(&self.columns, &input.schema, "columns"));
@@ -114,10 +115,10 @@ impl Operator for LagDiff {
                 .filter(|column| !has_difference(&column.data_type))
                 .map(|column| {
                     let message = format!(
-                        "column `{}` holds {}, which has no difference",
+                        "column `{}` holds {}, which cannot be subtracted",
                         column.name, column.data_type
                     );
-                    Problem::new("wrong-type", message)
+                    Problem::new(Code::WrongType, message)
                         .at("columns")
                         .help("compare numbers, dates or timestamps")
                 }),
@@ -128,7 +129,7 @@ impl Operator for LagDiff {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut output = query_type(inputs, context, "columns", |schema| self.query(schema))?;
+        let mut output = query_type(INPUT, inputs, context, "columns", |schema| self.query(schema))?;
         for (name, column, _) in self.outputs() {
             let sides = input
                 .schema
@@ -150,7 +151,7 @@ impl Operator for LagDiff {
 
 impl Table for LagDiff {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        query_splits(inputs, context, |schema| self.query(schema))
+        query_splits(INPUT, inputs, context, |schema| self.query(schema))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Operators on the order of rows: histories, lags, sessions.
+//! Sequence operators: histories, lags, sessions.
 
 pub(crate) mod history;
 pub(crate) mod lag_diff;

@@ -1,4 +1,4 @@
-//! `Session`: rows that follow each other closely, as sessions.
+//! `Session`: sessionization.
 
 use datafusion::dataframe::DataFrame;
 use schemars::JsonSchema;
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 use crate::rows::difference::difference;
 use crate::rows::per_split::{ROW, numbered, query_splits, query_type, unknown};
 use towline_api::{
-    Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema, Table,
-    TableContext, Tag, TypeContext, dataset_at,
+    Code, DatasetPort, Describe, Form, Inputs, LazyDataset, NodeType, Operator, Port, Problem, Purity, Result, Schema,
+    Table, TableContext, Tag, TypeContext,
 };
 use towline_tables::sql_planning::{quoted, quoted_list};
 
-/// Adds a column that numbers sessions: the rows of a key in the order of time, a new session wherever more than `gap` lies
-/// between two of them. Sessions are numbered from 1 by key, then time, so that no two of a split share a number; the
-/// column is `Int64`, tagged `session`. Rows without a time are in the last session of their key. All other columns and the
-/// order of the rows stay.
+/// Sessionization: adds a column that numbers the sessions of each key. A new session starts when the time between two
+/// consecutive rows of a key exceeds `gap`. Numbers start at 1, ordered by key and time, and are unique within a split;
+/// the column is `Int64`, tagged `session`. Rows without a time belong to the last session of their key. Other columns
+/// and the row order are kept.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Session {
-    /// The column with whose rows sessions are made, for example `user_id`.
+    /// Key column, for example `user_id`.
     pub key: String,
-    /// The column with the time: a timestamp, or a number.
+    /// Time column: a timestamp or a number.
     pub order_by: String,
-    /// The longest pause within a session: a number in the unit of `order_by` where that is a number, else in seconds
+    /// Maximum time between two rows of a session: in the unit of `order_by` if that is numeric, else in seconds
     /// (`1800` for half an hour).
     #[schemars(range(min = 0.0))]
     pub gap: f64,
-    /// The name of the new column.
+    /// Name of the output column.
     #[serde(default = "session_id")]
     pub name: String,
 }
@@ -63,28 +63,30 @@ impl Session {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The rows, in any order.");
+
 impl Describe for Session {
     const NAME: &'static str = "Session";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[Port::dataset("input", "The rows, in any order.")];
+    const PORTS: &'static [Port] = &[INPUT.port()];
     const EXAMPLE: &'static str =
         "op: Session\ninput: clicks\nwith: { key: user_id, order_by: timestamp, gap: 1800 }\n";
 }
 
 impl Operator for Session {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let schema = &dataset_at(inputs, "input")?.schema;
+        let schema = &INPUT.input_type(inputs)?.schema;
         let mut problems = unknown([&self.key], schema, "key");
         problems.extend(unknown([&self.order_by], schema, "order_by"));
         if schema.get(&self.name).is_some() {
-            let message = format!("there is a column `{}` already", self.name);
-            problems.push(Problem::new("duplicate-column", message).at("name"));
+            let message = format!("the column `{}` already exists", self.name);
+            problems.push(Problem::new(Code::DuplicateColumn, message).at("name"));
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut output = query_type(inputs, context, "order_by", |schema| self.query(schema))?;
+        let mut output = query_type(INPUT, inputs, context, "order_by", |schema| self.query(schema))?;
         if let Some(column) = output.schema.columns.last_mut() {
             column.tags.insert(Tag::Session);
         }
@@ -98,7 +100,7 @@ impl Operator for Session {
 
 impl Table for Session {
     fn apply(&self, inputs: &Inputs<LazyDataset>, context: &TableContext) -> Result<Vec<(String, DataFrame)>> {
-        query_splits(inputs, context, |schema| self.query(schema))
+        query_splits(INPUT, inputs, context, |schema| self.query(schema))
     }
 }
 

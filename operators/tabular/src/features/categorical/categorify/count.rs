@@ -1,4 +1,4 @@
-//! Counts the values of a vocabulary, in memory as far as allowed.
+//! Counts value frequencies for a vocabulary, in memory up to a limit and beyond it on disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use hashbrown::HashMap;
 use towline_kernels::IntegerCounts;
 
 use crate::features::categorical::categorify::keys::{Keys, Values};
-use crate::features::categorical::categorify::spill::Tally;
+use crate::features::categorical::categorify::spill::Frequencies;
 use towline_api::{OperatorError, Result};
-use towline_tables::sorted_runs::Runs;
+use towline_tables::spill::external_sort::{SortedRuns, SpillKey};
 
-/// What a counted number takes while numbers are sorted and written: key and count, and as much again for the order.
+/// Memory per numeric entry while entries are sorted and written: key and count, and the sort's copy of both.
 const NUMBER_BYTES: usize = 48;
-/// What a counted text takes beside its bytes: pointer, length, count, control byte and the allocator's own.
+/// Memory per text entry beside its bytes: pointer, length, count, control byte and allocator overhead.
 const TEXT_BYTES: usize = 96;
 
-/// A key in memory.
-pub(crate) trait Key: Ord + Clone + Send {
+/// A value's key in memory.
+pub(crate) trait Key: SpillKey + Clone + Send {
     fn collect(keys: &[(Self, u64)]) -> Keys;
-    /// Puts the most frequent first, equally frequent ones in ascending order.
+    /// Sorts by count descending, then key ascending.
     fn rank(counted: &mut [(Self, u64)]);
 }
 
@@ -46,7 +46,7 @@ impl Key for Box<[u8]> {
     }
 }
 
-/// The counts of a vocabulary's values.
+/// Frequencies of a vocabulary's values.
 pub(crate) struct Counter {
     pub(crate) values: Values,
     pub(crate) nulls: u64,
@@ -57,33 +57,33 @@ pub(crate) struct Counter {
 enum Counts {
     Numbers {
         counts: IntegerCounts,
-        runs: Runs<(i64, u64)>,
+        runs: SortedRuns<i64>,
     },
     Bytes {
         counts: HashMap<Box<[u8]>, u64>,
         taken: usize,
-        runs: Runs<(Box<[u8]>, u64)>,
+        runs: SortedRuns<Box<[u8]>>,
     },
 }
 
-/// Counts that are complete.
+/// Complete frequencies, by the kind of key.
 pub(crate) enum Counted {
-    Numbers(Tally<i64>),
-    Bytes(Tally<Box<[u8]>>),
+    Numbers(Frequencies<i64>),
+    Bytes(Frequencies<Box<[u8]>>),
 }
 
 impl Counter {
-    /// Nothing counted yet. Beyond `limit` bytes of memory, counts go to files in `folder`.
+    /// An empty counter. Above `limit` bytes of memory, counts are spilled to files in `folder`.
     pub(crate) fn new(values: Values, limit: Option<usize>, folder: &Path) -> Self {
         let counts = match values {
             Values::Number(_) => Counts::Numbers {
                 counts: IntegerCounts::default(),
-                runs: Runs::in_folder(folder),
+                runs: SortedRuns::in_folder(folder),
             },
             Values::Text | Values::Tuple { .. } => Counts::Bytes {
                 counts: HashMap::new(),
                 taken: 0,
-                runs: Runs::in_folder(folder),
+                runs: SortedRuns::in_folder(folder),
             },
         };
         Counter {
@@ -94,8 +94,8 @@ impl Counter {
         }
     }
 
-    /// Counts the values of one column, or of a tuple of columns. Lists are counted element by element; a missing list
-    /// has no elements.
+    /// Counts the values of one column, or the tuples of several. Lists are counted element by element; a null list has
+    /// no elements.
     pub(crate) fn update(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let columns = columns
             .iter()
@@ -135,31 +135,29 @@ impl Counter {
                 }
             }
             _ => {
-                return Err(OperatorError::invalid(
-                    "the column changed its type between two batches",
-                ));
+                return Err(OperatorError::internal("the column's type differs between two batches"));
             }
         }
         Ok(())
     }
 
-    /// Everything that was counted.
+    /// Finishes counting: the kind of value, the number of nulls and the frequencies.
     pub(crate) fn finish(self) -> Result<(Values, u64, Counted)> {
         let counted = match self.counts {
             Counts::Numbers { counts, mut runs } => {
                 if runs.is_empty() {
-                    Counted::Numbers(Tally::Memory(counts.finish()))
+                    Counted::Numbers(Frequencies::Memory(counts.finish()))
                 } else {
                     runs.write(counts.finish())?;
-                    Counted::Numbers(Tally::Disk(runs, self.limit / NUMBER_BYTES))
+                    Counted::Numbers(Frequencies::Disk(runs, self.limit / NUMBER_BYTES))
                 }
             }
             Counts::Bytes { counts, mut runs, .. } => {
                 if runs.is_empty() {
-                    Counted::Bytes(Tally::Memory(counts.into_iter().collect()))
+                    Counted::Bytes(Frequencies::Memory(counts.into_iter().collect()))
                 } else {
                     runs.write(counts.into_iter().collect())?;
-                    Counted::Bytes(Tally::Disk(runs, self.limit / TEXT_BYTES))
+                    Counted::Bytes(Frequencies::Disk(runs, self.limit / TEXT_BYTES))
                 }
             }
         };
@@ -174,7 +172,7 @@ pub(crate) fn is_list(data_type: &DataType) -> bool {
     )
 }
 
-/// The elements of all lists that are there, in order.
+/// The elements of all non-null lists, in order.
 fn elements(array: &ArrayRef) -> Result<ArrayRef> {
     let present: BooleanArray = is_not_null(array)?;
     let array = if array.null_count() > 0 {
@@ -188,12 +186,12 @@ fn elements(array: &ArrayRef) -> Result<ArrayRef> {
     Ok(list.values().slice(first as usize, (last - first) as usize))
 }
 
-/// Lists of any kind as lists with 32-bit offsets.
+/// Any list type cast to lists with 32-bit offsets.
 pub(crate) fn as_list(array: &ArrayRef) -> Result<ArrayRef> {
     let field = match array.data_type() {
         DataType::List(_) => return Ok(Arc::clone(array)),
         DataType::LargeList(field) | DataType::FixedSizeList(field, _) => Arc::clone(field),
-        other => return Err(OperatorError::invalid(format!("{other} is not a list"))),
+        other => return Err(OperatorError::internal(format!("{other} is not a list"))),
     };
     Ok(cast(array, &DataType::List(field))?)
 }

@@ -1,4 +1,4 @@
-//! The function that turns values into ids: a DataFusion function named by the digest of its vocabulary.
+//! The scalar function that maps values to ids, registered in DataFusion under the digest of its vocabulary.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) fn encoded_type(is_list: bool) -> DataType {
     }
 }
 
-/// From values to ids.
+/// A lookup table from values to ids.
 #[derive(Debug)]
 struct Lookup {
     values: Values,
@@ -47,7 +47,7 @@ impl Lookup {
         let (data_type, blocks) = vocabulary.blocks()?;
         let values = Values::of_vocabulary(&data_type)?;
         for block in blocks {
-            // Reserved rows come first and hold null, so that the others are exactly the values with ids of their own.
+            // Reserved rows come first and hold null, so the rest are exactly the values with an id of their own.
             let block = block?;
             let reserved = (0..block.len()).take_while(|row| block.is_null(*row)).count();
             first_id += reserved as i64;
@@ -86,7 +86,11 @@ impl Lookup {
                 let known = |key: Option<&[u8]>| key.and_then(|key| ids.get(key).copied()).unwrap_or(PADDING_ID);
                 bytes.iter().map(known).collect()
             }
-            _ => return Err(OperatorError::invalid("these values are not those of the vocabulary")),
+            _ => {
+                return Err(OperatorError::internal(
+                    "the values have another type than the vocabulary",
+                ));
+            }
         };
         let nulls = match &keys {
             Keys::Numbers(keys) => keys.nulls().cloned(),
@@ -99,7 +103,7 @@ impl Lookup {
                 }
             }
         }
-        // Padding is the id of no value: what has it still is not in the vocabulary.
+        // No value has the padding id, so a padding id in the result is a value outside the vocabulary.
         if ids.contains(&PADDING_ID) {
             self.to_buckets(&keys, &mut ids)?;
         }
@@ -123,7 +127,7 @@ impl Lookup {
     }
 }
 
-/// `categorify_<digest>(columns...)`: the ids of one column's values, or of tuples of values.
+/// `categorify_<digest>(columns...)`: encodes one column's values, or tuples of values.
 #[derive(Debug)]
 pub(crate) struct Encode {
     name: String,
@@ -133,7 +137,7 @@ pub(crate) struct Encode {
 }
 
 impl Encode {
-    /// The function for these columns, whose vocabulary has this digest.
+    /// The function for these columns and the vocabulary with this digest.
     pub(crate) fn new(columns: &[String], digest: &str, vocabulary: &Vocabulary) -> Result<Self> {
         Ok(Encode {
             name: format!("categorify_{digest}"),
@@ -143,14 +147,14 @@ impl Encode {
         })
     }
 
-    /// An error that names the column if values of these types are not what the vocabulary was made of.
+    /// Checks that values of these types can be looked up; the error names the column.
     pub(crate) fn accept(&self, elements: &[&DataType]) -> Result<()> {
         if self.lookup.values.accepts(elements) {
             return Ok(());
         }
         let found: Vec<String> = elements.iter().map(ToString::to_string).collect();
         Err(OperatorError::invalid(format!(
-            "column `{}` holds {}, but its vocabulary was fitted on {}: give both the same type, or fit again",
+            "column `{}` holds {}, but its vocabulary was fitted on {}: cast one of them, or fit again",
             self.columns.join("`, `"),
             found.join(", "),
             self.lookup.values.data_type()
@@ -177,7 +181,7 @@ impl Encode {
     }
 }
 
-// The name holds the digest of the vocabulary, which decides what the function does.
+// The name contains the vocabulary's digest, which determines the function.
 impl PartialEq for Encode {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.columns == other.columns
@@ -208,7 +212,7 @@ impl ScalarUDFImpl for Encode {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DataFusionResult<FieldRef> {
         let list = args.arg_fields.first().filter(|field| is_list(field.data_type()));
-        // A missing value has an id; a missing list stays missing.
+        // A null value has an id; a null list stays null.
         let nullable = list.is_some_and(|field| field.is_nullable());
         Ok(Arc::new(Field::new(
             self.name(),

@@ -1,4 +1,4 @@
-//! Columns that tests have encoded.
+//! Encoded columns for tests.
 
 use std::sync::Arc;
 

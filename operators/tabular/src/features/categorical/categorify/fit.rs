@@ -1,4 +1,4 @@
-//! The fit: every vocabulary is counted on one of a few threads.
+//! The fit: counts the values of each vocabulary, with the vocabularies divided among a few threads.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,19 +10,19 @@ use crate::features::categorical::categorify::count::Counter;
 use crate::features::categorical::categorify::rank::{Given, Limits, write};
 use towline_api::{FitOutput, Fitter, OperatorError, Result};
 
-/// Batches that may wait for a thread: enough to even out, few enough to bound memory.
+/// Capacity of a thread's queue of batches: enough to balance the load, small enough to bound memory.
 const WAITING: usize = 8;
 
 /// A vocabulary that is being counted.
 pub(crate) struct Counting {
     pub(crate) name: String,
-    /// The columns, by place in the batches and with their names.
+    /// Input columns: their index in the batches, and their name.
     pub(crate) columns: Vec<(usize, String)>,
     pub(crate) combo: bool,
     pub(crate) limits: Limits,
     pub(crate) counter: Counter,
     pub(crate) given: Option<Given>,
-    /// A vocabulary that is taken as it is; nothing is counted.
+    /// The file of a vocabulary that is used unchanged; nothing is counted.
     pub(crate) taken: Option<PathBuf>,
 }
 
@@ -33,7 +33,7 @@ impl Counting {
         }
         let named = |names: &[(usize, String)], error: OperatorError| {
             let names: Vec<&str> = names.iter().map(|(_, name)| name.as_str()).collect();
-            OperatorError::invalid(format!("column `{}`: {error}", names.join("`, `")))
+            error.reworded(|text| format!("column `{}`: {text}", names.join("`, `")))
         };
         if self.combo {
             let columns: Vec<ArrayRef> = self
@@ -69,7 +69,7 @@ impl Counting {
 
 type Written = Result<Vec<(String, PathBuf)>>;
 
-/// A thread with the vocabularies that it counts; each sees every batch, so that no count is ever split.
+/// A thread and the vocabularies it counts. It sees every batch, so no vocabulary's counts are split between threads.
 struct Worker {
     batches: Option<SyncSender<RecordBatch>>,
     thread: Option<JoinHandle<Written>>,
@@ -88,11 +88,11 @@ impl Worker {
     fn join(&mut self) -> Written {
         self.batches = None;
         let Some(thread) = self.thread.take() else {
-            return Err(OperatorError::invalid("the fit has ended already"));
+            return Err(OperatorError::internal("the fit has ended already"));
         };
         thread
             .join()
-            .unwrap_or_else(|_| Err(OperatorError::invalid("a thread of the fit broke down")))
+            .unwrap_or_else(|_| Err(OperatorError::internal("a thread of the fit panicked")))
     }
 }
 
@@ -105,13 +105,13 @@ fn count(mut units: Vec<Counting>, batches: &Receiver<RecordBatch>, folder: &Pat
     units.into_iter().map(|unit| unit.write(folder)).collect()
 }
 
-/// The learner of `Categorify`.
+/// The fit state of `Categorify`.
 pub(crate) struct Fit {
     workers: Vec<Worker>,
 }
 
 impl Fit {
-    /// Counts on at most `threads` threads; `folder` gets the vocabularies.
+    /// Starts counting on at most `threads` threads; vocabularies are written to `folder`.
     pub(crate) fn start(units: Vec<Counting>, threads: usize, folder: &Path) -> Self {
         let threads = threads.clamp(1, units.len().max(1));
         let mut shares: Vec<Vec<Counting>> = (0..threads).map(|_| Vec::new()).collect();
@@ -135,14 +135,14 @@ impl Fitter for Fit {
                 .is_some_and(|batches| batches.send(batch.clone()).is_ok());
             if !sent {
                 worker.join()?;
-                return Err(OperatorError::invalid("a thread of the fit ended early"));
+                return Err(OperatorError::internal("a thread of the fit ended early"));
             }
         }
         Ok(())
     }
 
     fn finish(mut self: Box<Self>, _: &Path) -> Result<FitOutput> {
-        // All are told before any is waited for, so that they write at the same time.
+        // Signal all workers before waiting for any, so that they write concurrently.
         for worker in &mut self.workers {
             worker.batches = None;
         }
@@ -154,7 +154,7 @@ impl Fitter for Fit {
     }
 }
 
-/// A name with every character that a file name may not hold written as `%` and its code.
+/// Percent-encodes the characters that are not allowed in file names.
 fn file_name(name: &str) -> String {
     let safe = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     name.chars()

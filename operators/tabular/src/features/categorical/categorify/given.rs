@@ -1,4 +1,4 @@
-//! Vocabularies that are given: read from a file, or taken from another node.
+//! Given vocabularies: read from a file, or taken from another node.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use crate::features::categorical::categorify::keys::{Keys, Values};
 use crate::features::categorical::categorify::rank::Limits;
 use towline_api::{OOV_ID, OperatorError, Result, Vocabulary};
 
-/// A given vocabulary as it was found.
+/// A given vocabulary as read.
 #[derive(Debug)]
 pub(crate) struct Found {
     /// The values, in order of their ids.
     values: ArrayRef,
-    /// The id of the first value, where the file says it.
+    /// The id of the first value, if the file states it.
     first_id: Option<i64>,
-    /// The file, if it is a vocabulary of Towline's own, counts included.
+    /// The path, if the file is a Towline vocabulary with counts.
     pub(crate) own: Option<PathBuf>,
-    /// For messages.
+    /// Description of the origin, for messages.
     place: String,
 }
 
@@ -40,8 +40,8 @@ impl Found {
         })
     }
 
-    /// The vocabulary in a file: one of Towline's, one of NVTabular's (`unique.<column>.parquet`), or any Parquet or CSV
-    /// file with a column `value`, or with one column only.
+    /// Reads a vocabulary file: Towline's, NVTabular's (`unique.<column>.parquet`), or any Parquet or CSV file with a
+    /// column `value` or a single column.
     pub(crate) fn in_file(path: &Path, column: &str) -> Result<Self> {
         let place = path.display().to_string();
         let csv = path
@@ -75,7 +75,7 @@ impl Found {
         }
         let metadata = builder.metadata().file_metadata().key_value_metadata();
         let pandas = metadata.into_iter().flatten().find(|entry| entry.key == "pandas");
-        // A frame of one's own counts from 0, which is the id of no value.
+        // A pandas frame's own index starts at 0, which is the padding id.
         let first_id = pandas
             .and_then(|entry| range_start(entry.value.as_deref()?))
             .filter(|start| *start > OOV_ID);
@@ -107,13 +107,13 @@ impl Found {
         })
     }
 
-    /// The values as keys; refused if they are of another type, come twice, are missing or start at another id.
+    /// The values as keys. Fails on a type mismatch, duplicates, nulls, or a different first id.
     pub(crate) fn keys(&self, values: &Values, limits: Limits) -> Result<Keys> {
         let first = limits.first_value_id();
         if let Some(found) = self.first_id.filter(|found| *found != first) {
             let (has, wants) = (found - OOV_ID, limits.oov_buckets);
             let message = format!(
-                "{}: its ids start at {found}, after {has} out-of-vocabulary buckets; set oov_buckets to {has} (it is {wants})",
+                "{}: its ids start at {found}, after {has} out-of-vocabulary buckets, but `oov_buckets` is {wants}: set it to {has}",
                 self.place
             );
             return Err(OperatorError::invalid(message));
@@ -126,7 +126,7 @@ impl Found {
         let cast = cast_with_options(&self.values, &wanted, &options).map_err(|error| {
             let found = self.values.data_type();
             OperatorError::invalid(format!(
-                "{}: it holds {found}, which cannot stand for the column's {wanted}: {error}",
+                "{}: it holds {found}, which cannot be cast to the column's type {wanted}: {error}",
                 self.place
             ))
         })?;
@@ -148,10 +148,7 @@ impl Found {
             return Err(OperatorError::invalid(format!("{}: a value is missing", self.place)));
         }
         if distinct < all {
-            return Err(OperatorError::invalid(format!(
-                "{}: a value is there twice",
-                self.place
-            )));
+            return Err(OperatorError::invalid(format!("{}: a value occurs twice", self.place)));
         }
         Ok(())
     }
@@ -165,7 +162,7 @@ fn join(parts: &[ArrayRef], data_type: &DataType) -> Result<ArrayRef> {
     Ok(concat(&parts)?)
 }
 
-/// Where the index of a pandas frame starts, if it is a range.
+/// Start of a pandas frame's index, if the index is a range.
 fn range_start(pandas: &str) -> Option<i64> {
     let metadata: serde_json::Value = serde_json::from_str(pandas).ok()?;
     let index = metadata.get("index_columns")?.get(0)?;

@@ -1,4 +1,4 @@
-//! `Categorify` with vocabularies that are given, and beside those of NVTabular.
+//! `Categorify` with given vocabularies, compared with NVTabular's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ fn a_given_vocabulary_is_closed_unless_it_grows() {
         "counts are those of the rows of this fit"
     );
 
-    // The next day starts from what today wrote.
+    // The next day starts from the vocabulary that was written today.
     let today = ran.vocabulary("item").path().to_string_lossy().into_owned();
     let next = Data::of([("item", ints(&[50, 50, 50, 40]))]);
     let ran = categorify(json!({"vocabulary": {"item": today}, "grow": true}), next);
@@ -53,7 +53,7 @@ fn a_given_vocabulary_is_closed_unless_it_grows() {
     assert_eq!(ids(&categorify(first_day, data.clone()), "item"), [3, 4, 4, 5, 3, 3]);
     let buckets = json!({"vocabulary": {"item": today}, "oov_buckets": 4});
     let error = try_run::<Categorify>(buckets, &[("input", data)]).err().unwrap();
-    assert!(error.contains("oov_buckets to 1"), "{error}");
+    assert!(error.contains("set it to 1"), "{error}");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_given_vocabulary_that_cannot_be_one_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let data = Data::of([("item", ints(&[10]))]);
     for (text, complaint) in [
-        ("value\n1\n2\n1\n", "there twice"),
+        ("value\n1\n2\n1\n", "occurs twice"),
         ("value\nx\n", "Int64"),
         ("a,b\n1,2\n", "no column `value`"),
     ] {
@@ -102,7 +102,7 @@ fn a_frame_of_pandas_is_a_list_of_values_unless_its_index_says_the_ids() {
         );
     }
     let error = encoded(5).err().unwrap();
-    assert!(error.contains("oov_buckets to 3"), "{error}");
+    assert!(error.contains("set it to 3"), "{error}");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn another_nodes_vocabulary_is_the_same_vocabulary() {
     assert_eq!(codes::<Categorify>(json!({}), &unrelated), ["bad-input"]);
 }
 
-/// The folder with reference data, if it is there.
+/// The folder with reference data, if present.
 fn reference(what: &str) -> Option<PathBuf> {
     let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let folder = std::env::var_os("TOWLINE_DATA")

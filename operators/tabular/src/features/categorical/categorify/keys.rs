@@ -1,7 +1,7 @@
-//! Values as keys: what makes two values the same, which of them comes first, and their bytes for hashing.
+//! Values as keys: equality, order and canonical bytes for hashing.
 //!
-//! Numbers of every kind become 64-bit integers, text and tuples become bytes; both order like the values, so that two
-//! kinds of hash maps serve all columns.
+//! Numbers of every type become 64-bit integers; text and tuples become bytes. Both order like the values, so two hash
+//! map types serve all columns.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use towline_api::{OperatorError, Result};
 
-/// Values as keys; null stands for null and NaN, and for tuples without any value.
+/// Values as keys. Null stands for null and NaN, and for a tuple whose elements are all null.
 #[derive(Debug)]
 pub(crate) enum Keys {
     /// Integers, booleans, dates, times and floats.
@@ -24,7 +24,7 @@ pub(crate) enum Keys {
     Bytes(BinaryArray),
 }
 
-/// What the values of a vocabulary are.
+/// The kind of value in a vocabulary.
 #[derive(Debug)]
 pub(crate) enum Values {
     /// Numbers of this type.
@@ -35,12 +35,12 @@ pub(crate) enum Values {
     Tuple {
         /// The names and types of the columns.
         fields: Fields,
-        /// Turns tuples into bytes that order like them, missing elements first, and back.
+        /// Converts tuples to bytes with the same order (nulls first) and back.
         converter: Arc<RowConverter>,
     },
 }
 
-/// The type in which values of `data_type` are kept, or `None` if they cannot be encoded.
+/// The type in which values of `data_type` are stored, or `None` if they cannot be encoded.
 pub(crate) fn value_type(data_type: &DataType) -> Option<DataType> {
     match data_type {
         DataType::Dictionary(_, values) => value_type(values),
@@ -59,13 +59,13 @@ pub(crate) fn value_type(data_type: &DataType) -> Option<DataType> {
     }
 }
 
-/// Whether all values are 64-bit integers with a sign, too: such columns can share a vocabulary whatever their widths.
+/// Whether all values fit `Int64`: such columns can share a vocabulary at any width.
 fn is_small_integer(data_type: &DataType) -> bool {
     use DataType::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32};
     matches!(data_type, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32)
 }
 
-/// The type in which values of both types are kept, or `None` if no vocabulary can hold both.
+/// The common storage type of two column types, or `None` if no vocabulary can hold both.
 pub(crate) fn shared_type(a: &DataType, b: &DataType) -> Option<DataType> {
     match (value_type(a)?, value_type(b)?) {
         (a, b) if a == b => Some(a),
@@ -75,7 +75,7 @@ pub(crate) fn shared_type(a: &DataType, b: &DataType) -> Option<DataType> {
 }
 
 impl Values {
-    /// Values of one column.
+    /// The kind of value of one column with this storage type.
     pub(crate) fn of(kept: &DataType) -> Self {
         if *kept == DataType::Utf8 {
             Values::Text
@@ -84,7 +84,7 @@ impl Values {
         }
     }
 
-    /// Tuples of columns that are kept under these names and types.
+    /// Tuples of columns with these names and storage types.
     pub(crate) fn tuple(columns: &[(String, DataType)]) -> Result<Self> {
         let fields: Fields = columns
             .iter()
@@ -95,7 +95,7 @@ impl Values {
         Ok(Values::Tuple { fields, converter })
     }
 
-    /// What the values of a vocabulary are whose `value` column has this type.
+    /// The kind of value of a vocabulary whose `value` column has this type.
     pub(crate) fn of_vocabulary(stored: &DataType) -> Result<Self> {
         if let DataType::Struct(fields) = stored {
             let columns: Vec<_> = fields
@@ -105,7 +105,7 @@ impl Values {
             return Self::tuple(&columns);
         }
         let kept =
-            value_type(stored).ok_or_else(|| OperatorError::invalid(format!("a vocabulary cannot hold {stored}")))?;
+            value_type(stored).ok_or_else(|| OperatorError::internal(format!("a vocabulary cannot hold {stored}")))?;
         Ok(Self::of(&kept))
     }
 
@@ -118,7 +118,7 @@ impl Values {
         }
     }
 
-    /// Whether values of columns with these types can be looked up here.
+    /// Whether values of columns with these types can be looked up.
     pub(crate) fn accepts(&self, types: &[&DataType]) -> bool {
         let fits = |kept: &DataType, found: &DataType| {
             value_type(found)
@@ -137,7 +137,7 @@ impl Values {
         }
     }
 
-    /// The values as keys: one column, or those of the tuple.
+    /// Converts one column, or the columns of a tuple, to keys.
     pub(crate) fn keys(&self, columns: &[ArrayRef]) -> Result<Keys> {
         match (self, columns) {
             (Values::Number(kept), [column]) => Ok(Keys::Numbers(numbers(column, kept)?)),
@@ -159,11 +159,11 @@ impl Values {
                 let (offsets, values, _) = bytes.into_parts();
                 Ok(Keys::Bytes(BinaryArray::try_new(offsets, values, Some(nulls))?))
             }
-            _ => Err(OperatorError::invalid("a vocabulary of one column takes one column")),
+            _ => Err(OperatorError::internal("a vocabulary of one column takes one column")),
         }
     }
 
-    /// The values that `keys` came from, less the nulls of tuples: the inverse of [`Values::keys`].
+    /// Converts keys back to values: the inverse of [`Values::keys`], but null tuples are lost.
     pub(crate) fn array(&self, keys: &Keys) -> Result<ArrayRef> {
         match (self, keys) {
             (Values::Number(kept), Keys::Numbers(numbers)) => values_of(numbers, kept),
@@ -173,14 +173,15 @@ impl Values {
                 let columns = converter.convert_rows(bytes.iter().flatten().map(|row| parser.parse(row)))?;
                 Ok(Arc::new(StructArray::try_new(fields.clone(), columns, None)?))
             }
-            _ => Err(OperatorError::invalid("these keys are not those of the vocabulary")),
+            _ => Err(OperatorError::internal("these keys are not those of the vocabulary")),
         }
     }
 
-    /// The published hash of every key: XXH3 of its canonical bytes. For text these are the UTF-8 bytes; for numbers
-    /// eight bytes, little-endian, of the integer, of the days or ticks, or of the IEEE 754 double; for tuples the
-    /// elements one after the other, each a 0 if it is missing, else a 1 and its bytes, those of text after their number
-    /// as eight bytes. A null is hashed as no bytes, and a tuple of nulls as its zeros.
+    /// XXH3 hash of each key's canonical bytes. Part of the file format: it never changes.
+    ///
+    /// Text: its UTF-8 bytes. Numbers: eight bytes, little-endian, of the integer, of the days or ticks, or of the IEEE
+    /// 754 double. Tuples: for each element 0 if null, else 1 and its bytes, where text is preceded by its length in
+    /// eight bytes. A null hashes as no bytes, a null tuple as its zeros.
     pub(crate) fn hashes(&self, keys: &Keys) -> Result<Vec<u64>> {
         match (self, keys) {
             (Values::Number(kept), Keys::Numbers(numbers)) => {
@@ -206,12 +207,12 @@ impl Values {
                 };
                 Ok((0..rows.len()).filter_map(of).collect())
             }
-            _ => Err(OperatorError::invalid("these keys are not those of the vocabulary")),
+            _ => Err(OperatorError::internal("these keys are not those of the vocabulary")),
         }
     }
 }
 
-/// Appends the canonical bytes of one element to those of every tuple.
+/// Appends the canonical bytes of one element to each tuple.
 fn append(tuples: &mut [Vec<u8>], kept: &DataType, column: &ArrayRef) -> Result<()> {
     let keys = Values::of(kept).keys(std::slice::from_ref(column))?;
     for (row, tuple) in tuples.iter_mut().enumerate() {
@@ -231,7 +232,7 @@ fn append(tuples: &mut [Vec<u8>], kept: &DataType, column: &ArrayRef) -> Result<
     Ok(())
 }
 
-/// The values of a column with NaN as null and one zero, under the type in which they are kept.
+/// Normalises a column to its storage type: NaN becomes null, negative zero becomes zero.
 fn same_values(column: &ArrayRef, kept: &DataType) -> Result<ArrayRef> {
     if *kept == DataType::Utf8 {
         return Ok(cast(column, kept)?);
@@ -288,12 +289,12 @@ fn canonical(key: i64, kept: &DataType) -> [u8; 8] {
     }
 }
 
-/// An integer that orders like the float; adding zero makes the two zeros one.
+/// An integer that orders like the float; adding zero turns -0.0 into 0.0.
 fn float_key(value: f64) -> i64 {
     float_bits((value + 0.0).to_bits() as i64)
 }
 
-/// Flips the bits below the sign of negative numbers; applied twice it changes nothing.
+/// Flips all bits but the sign of negative numbers; it is its own inverse.
 fn float_bits(bits: i64) -> i64 {
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }

@@ -1,4 +1,4 @@
-//! `Categorify`: categories as small integers.
+//! `Categorify`: encodes categories as integer ids.
 
 pub(crate) mod count;
 pub(crate) mod encode;
@@ -26,56 +26,59 @@ use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::per_column::{PerColumn, few_buckets, occurrences, sizes};
 use crate::features::tags::tagging::tagged;
 use towline_api::{
-    Column, DatasetType, Describe, Domain, FitContext, Form, Inputs, NodeType, OOV_ID, Operator, OperatorError,
-    Outside, Port, Problem, Purity, Result, Schema, Tag, TypeContext, byte_size, dataset_at,
+    Code, Column, DatasetPort, DatasetType, Describe, Domain, FitContext, Form, Inputs, NodeType, OOV_ID, Operator,
+    OperatorError, Optional, Outside, Port, Problem, Purity, Result, Schema, Tag, TypeContext, byte_size,
 };
 
-/// Encodes the columns of its input as small integers, one vocabulary per column unless `joint` or `combo` says otherwise.
+/// Encodes categorical columns as integer ids (label encoding): one vocabulary per column unless `joint` or `combo` is
+/// set.
 ///
-/// Ids: 0 is padding and never produced; 1 is null or NaN; 2 and on are `oov_buckets` buckets for values outside the
-/// vocabulary, chosen by a fixed hash (XXH3 of the value's bytes); after them come the values, the most frequent first and
-/// equally frequent ones in ascending order. Lists are encoded element by element. Takes integers of every width, strings,
-/// booleans, dates, times and floats; the result is `Int64`, tagged `categorical`.
+/// Ids: 0 is reserved for padding and never produced; 1 is null or NaN; ids from 2 on are the `oov_buckets` buckets for
+/// out-of-vocabulary values, selected by a fixed hash (XXH3 of the value's bytes). The vocabulary follows, ordered by
+/// frequency descending, then by value ascending. Lists are encoded element by element. Accepts integers of every
+/// width, strings, booleans, dates, times and floats. The output is `Int64`, tagged `categorical`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Categorify {
-    /// Values seen fewer times than this get no id of their own and fall into the out-of-vocabulary buckets: a number of
-    /// 1 or more, or one for each column (`{ item_id: 5 }`, 1 for the others).
+    /// Minimum frequency of a value in the vocabulary; rarer values are out of vocabulary. A number of 1 or more, or
+    /// one per column (`{ item_id: 5 }`; other columns have 1).
     #[serde(default = "one")]
     #[schemars(schema_with = "occurrences")]
     pub min_count: PerColumn<u64>,
-    /// The largest number of ids, reserved ones (padding, null, buckets) counted; rarer values fall into the buckets. A
-    /// number of 4 or more, or one for each column.
+    /// Maximum number of ids per vocabulary, reserved ids (padding, null, buckets) included; the least frequent values
+    /// beyond it are out of vocabulary. A number of 4 or more, or one per column.
     #[serde(default)]
     #[schemars(schema_with = "sizes")]
     pub max_size: Option<PerColumn<u64>>,
-    /// How many ids the values outside the vocabulary share: a number from 1 to 16,777,216, or one for each column.
+    /// Number of hash buckets for out-of-vocabulary values: from 1 to 16,777,216, or one per column.
     #[serde(default = "one")]
     #[schemars(schema_with = "few_buckets")]
     pub oov_buckets: PerColumn<u64>,
-    /// Columns that share a vocabulary, by the vocabulary's name: `{ person: [user_id, friend_id] }`.
+    /// Columns that share one vocabulary, by vocabulary name: `{ person: [user_id, friend_id] }`.
     #[serde(default)]
     pub joint: BTreeMap<String, Vec<String>>,
-    /// Columns whose values are encoded together, by the name of the new column: `{ shop_brand: [shop, brand] }`. A column
-    /// named here is not encoded on its own unless it is in `joint`. A tuple is null where all of its values are.
+    /// Crossed columns, encoded as tuples of their values, by output column: `{ shop_brand: [shop, brand] }`. A crossed
+    /// column is not encoded separately unless it is in `joint`. A tuple is null if all its values are null.
     #[serde(default)]
     pub combo: BTreeMap<String, Vec<String>>,
-    /// Vocabularies that are given instead of learnt, by column: `{ item_id: items.parquet }`. A file is one of Towline's
-    /// or NVTabular's own, or a Parquet or CSV file whose column `value` (or only column) has the values in order of
-    /// their ids. A vocabulary of another node comes through the port `vocabulary`.
+    /// Given vocabularies, used instead of a fit, by column: `{ item_id: items.parquet }`. A vocabulary file of Towline
+    /// or NVTabular, or a Parquet or CSV file whose column `value` (or only column) lists the values in order of their
+    /// ids. To use the vocabulary of another node, connect the port `vocabulary`.
     #[serde(default)]
     pub vocabulary: BTreeMap<String, String>,
-    /// Whether given vocabularies grow: their ids keep their meaning, and values that are not in them get ids after
-    /// theirs. Without it, such values fall into the buckets.
+    /// Whether given vocabularies are extended: existing ids keep their meaning, and new values get the ids after them.
+    /// Otherwise new values are out of vocabulary.
     #[serde(default)]
     pub grow: bool,
-    /// With `grow`: a vocabulary file that is not there yet counts as empty, as on the first day.
+    /// With `grow`: treats a missing vocabulary file as empty, as on the first run.
     #[serde(default)]
     pub optional: bool,
-    /// How much memory counting may take, for example `512MB`; what is more goes to temporary files. It changes no result.
+    /// Memory limit for counting, for example `512MB`; above it, counts are spilled to temporary files. It does not
+    /// change the result.
     #[serde(default)]
+    #[schemars(transform = towline_api::cache_ignored)]
     pub memory_limit: Option<String>,
-    /// The split that vocabularies are learnt from.
+    /// The split to fit vocabularies on.
     #[serde(default = "default_split")]
     pub fit_on: String,
 }
@@ -101,21 +104,18 @@ impl Default for Categorify {
     }
 }
 
+const INPUT: DatasetPort = DatasetPort::required("input", "The columns to encode.");
+const VOCABULARY: DatasetPort<Optional> = DatasetPort::optional(
+    "vocabulary",
+    "A dataset whose columns of the same names are encoded already.",
+);
+
 impl Describe for Categorify {
     const NAME: &'static str = "Categorify";
     const CODE_VERSION: u32 = 2;
     const PURITY: Purity = Purity::Pure;
-    const PORTS: &'static [Port] = &[
-        Port::dataset("input", "The columns to encode."),
-        Port::dataset(
-            "vocabulary",
-            "A dataset whose columns of the same names are encoded already.",
-        )
-        .optional(),
-    ];
-    const CACHE_IGNORE: &'static [&'static str] = &["memory_limit"];
+    const PORTS: &'static [Port] = &[INPUT.port(), VOCABULARY.port()];
     const EXAMPLE: &'static str = "op: Categorify\ninput: clicks[item_brand]\nwith: { min_count: 2 }\n";
-    const NVTABULAR: &'static [&'static str] = &["Categorify"];
 
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -125,15 +125,18 @@ impl Describe for Categorify {
         if let Some(size) = smallest.filter(|size| *size < least) {
             problems.push(
                 Problem::new(
-                    "out-of-range",
-                    format!("{size} ids leave none for values: {} are reserved", least - 1),
+                    Code::OutOfRange,
+                    format!(
+                        "a `max_size` of {size} leaves no id for values: {} are reserved",
+                        least - 1
+                    ),
                 )
                 .at("max_size")
                 .help(format!("use at least {least}, or fewer `oov_buckets`")),
             );
         }
         if self.optional && !self.grow {
-            problems.push(Problem::new("conflict", "`optional` goes with `grow` only").at("optional"));
+            problems.push(Problem::new(Code::Conflict, "`optional` needs `grow: true`").at("optional"));
         }
         problems.extend(byte_size::problem(self.memory_limit.as_deref(), "memory_limit"));
         problems
@@ -153,7 +156,7 @@ impl Categorify {
         units(schema, &self.joint, &self.combo)
     }
 
-    /// Names in the settings that are none of a vocabulary.
+    /// Names in the parameters that match no vocabulary.
     fn unknown_names(&self, units: &[Unit], schema: &Schema) -> Vec<Problem> {
         let sizes = self.max_size.as_ref().map(PerColumn::names).unwrap_or_default();
         let settings = [
@@ -177,9 +180,9 @@ impl Categorify {
                             "column `{name}` has no vocabulary of its own: it is part of `{}`",
                             unit.name
                         );
-                        Problem::new("conflict", message)
+                        Problem::new(Code::Conflict, message)
                             .at(key)
-                            .help(format!("give it for `{}`", unit.name))
+                            .help(format!("set it for `{}`", unit.name))
                     }
                     None => Problem::unknown_column(name, schema).at(key),
                 }
@@ -187,13 +190,13 @@ impl Categorify {
             .collect()
     }
 
-    /// The file of a given vocabulary, unless it may be missing and is.
+    /// The file of a given vocabulary, or `None` if it is optional and missing.
     fn file(&self, name: &str) -> Option<&Path> {
         let path = Path::new(self.vocabulary.get(name)?);
         (!self.optional || path.exists()).then_some(path)
     }
 
-    /// The domain of a vocabulary: that of the node it comes from where it stays the same.
+    /// The domain of a vocabulary: the one of the node it comes from if it is unchanged.
     fn domain(&self, unit: &Unit, others: Option<&Schema>) -> Domain {
         let taken = others
             .filter(|_| !self.grow)
@@ -201,7 +204,7 @@ impl Categorify {
         taken.unwrap_or(Domain {
             name: unit.name.clone(),
             at_most: self.limits(&unit.name).max_size,
-            // The textual form of a type, in which schemas are kept, has no tuples that parse back.
+            // The textual form of tuple types, which schemas are stored in, cannot be parsed back.
             values: unit.kept.first().filter(|_| !unit.combo).cloned(),
             ..Domain::default()
         })
@@ -220,7 +223,7 @@ impl Categorify {
             .file(&unit.name)
             .map(|path| Found::in_file(path, &unit.name))
             .transpose()?;
-        if let Some(other) = context.inputs.get("vocabulary")
+        if let Some(other) = VOCABULARY.lazy(context.inputs)
             && let Some(domain) = other.schema.get(&unit.name).and_then(|column| column.domain.as_ref())
         {
             let digest = domain.vocabulary.as_ref();
@@ -235,7 +238,7 @@ impl Categorify {
         let taken = found.and_then(|found| found.own).filter(|_| !self.grow);
         let place = |name: &String| {
             let place = input.columns.iter().position(|column| column.name == *name);
-            let place = place.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+            let place = place.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
             Ok((place, name.clone()))
         };
         Ok(Counting {
@@ -252,7 +255,7 @@ impl Categorify {
 
 impl Operator for Categorify {
     fn output_type(&self, inputs: &Inputs<NodeType>, context: &TypeContext) -> Result<NodeType, Vec<Problem>> {
-        let input = dataset_at(inputs, "input")?;
+        let input = INPUT.input_type(inputs)?;
         let mut problems: Vec<Problem> = unknown_split(&self.fit_on, &input.splits).into_iter().collect();
         let units = match self.units(&input.schema) {
             Ok(units) => units,
@@ -273,19 +276,16 @@ impl Operator for Categorify {
             .filter(|_| !self.optional && !context.offline)
         {
             let message = format!("there is no file `{}`", self.vocabulary[&unit.name]);
-            problems.push(Problem::new("bad-source", message).at("vocabulary"));
+            problems.push(Problem::new(Code::BadSource, message).at("vocabulary"));
         }
-        let others = match inputs.get("vocabulary") {
-            Some(NodeType::Dataset(dataset)) => Some(&dataset.schema),
-            _ => None,
-        };
+        let others = VOCABULARY.input_type(inputs)?.map(|dataset| &dataset.schema);
         if let Some(others) = others
             && !units
                 .iter()
                 .any(|unit| others.get(&unit.name).is_some_and(|column| column.domain.is_some()))
         {
-            let message = "no column on `vocabulary` has the name of one to encode and is encoded itself";
-            problems.push(Problem::new("bad-input", message).at_port("vocabulary"));
+            let message = "no column on `vocabulary` is encoded and has the name of a column to encode";
+            problems.push(Problem::new(Code::BadInput, message).at_port("vocabulary"));
         }
         if !problems.is_empty() {
             return Err(problems);

@@ -1,4 +1,4 @@
-//! From counts to a vocabulary: which values get an id, in which order.
+//! From frequencies to a vocabulary: which values get an id, and in which order.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use hashbrown::HashMap;
 
 use crate::features::categorical::categorify::count::{Counted, Key};
 use crate::features::categorical::categorify::keys::{Keys, Values};
-use crate::features::categorical::categorify::spill::{Ranked, Tally, ranked, write_ranked};
+use crate::features::categorical::categorify::spill::{ByRank, Frequencies, write_ranked};
 use towline_api::{NULL_ID, OOV_ID, OperatorError, Result};
 use towline_tables::TableWriter;
-use towline_tables::sorted_runs::{Entry, Runs};
+use towline_tables::spill::external_sort::SortedRuns;
 
-/// Values that are ranked, hashed or written together where there may be very many.
+/// Number of values that are ranked, hashed or written at once.
 const BLOCK: usize = 1 << 16;
 
-/// What decides which counted values get an id of their own.
+/// Limits of a vocabulary.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) min_count: u64,
@@ -26,12 +26,12 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The first id that stands for a value of its own.
+    /// The first id of the vocabulary's own values, after the reserved ids.
     pub(crate) fn first_value_id(self) -> i64 {
         OOV_ID + self.oov_buckets as i64
     }
 
-    /// How many values can get an id.
+    /// Maximum number of values with an id.
     fn room(self) -> usize {
         let room = self
             .max_size
@@ -40,15 +40,15 @@ impl Limits {
     }
 }
 
-/// Values whose ids are given, in order of their ids.
+/// Given values, in order of their ids.
 #[derive(Debug)]
 pub(crate) struct Given {
     pub(crate) keys: Keys,
-    /// Whether values that are not among them get ids after theirs.
+    /// Whether other values are appended.
     pub(crate) grow: bool,
 }
 
-/// Writes the vocabulary of what was counted. Its bytes depend on the counts alone: the order of ids is total.
+/// Writes the vocabulary. Its bytes depend on the counts alone, because ids are assigned by a total order.
 pub(crate) fn write(
     (values, nulls, counted): (Values, u64, Counted),
     limits: Limits,
@@ -87,13 +87,10 @@ struct Ranking<'a> {
 impl Ranking<'_> {
     fn write<K: Key + std::hash::Hash>(
         mut self,
-        tally: Tally<K>,
+        tally: Frequencies<K>,
         given: Option<Given>,
         keys_of: impl Fn(&Keys) -> Vec<K>,
-    ) -> Result<()>
-    where
-        (K, u64): Entry,
-    {
+    ) -> Result<()> {
         let grow = given.as_ref().is_none_or(|given| given.grow);
         let first: Vec<K> = given.map(|given| keys_of(&given.keys)).unwrap_or_default();
         let mut known: HashMap<K, u64> = first.iter().map(|key| (key.clone(), 0)).collect();
@@ -103,7 +100,7 @@ impl Ranking<'_> {
             0
         };
         match tally {
-            Tally::Memory(entries) => {
+            Frequencies::Memory(entries) => {
                 let mut entries = take_known(entries, &mut known);
                 K::rank(&mut entries);
                 let frequent = entries.partition_point(|(_, count)| *count >= self.limits.min_count);
@@ -115,23 +112,21 @@ impl Ranking<'_> {
                 }
                 writer.finish()
             }
-            Tally::Disk(runs, most) => self.write_from_disk(runs, most.max(BLOCK), room, &first, known),
+            Frequencies::Disk(runs, most) => self.write_from_disk(runs, most.max(BLOCK), room, &first, known),
         }
     }
 
-    /// The same for counts that do not fit into memory: ranked in runs, and merged while the vocabulary is written.
+    /// The same for counts beyond the memory limit: sorted by rank in runs, which are merged while the vocabulary is
+    /// written.
     fn write_from_disk<K: Key + std::hash::Hash>(
         mut self,
-        runs: Runs<(K, u64)>,
+        runs: SortedRuns<K>,
         most: usize,
         room: usize,
         first: &[K],
         mut known: HashMap<K, u64>,
-    ) -> Result<()>
-    where
-        (K, u64): Entry,
-    {
-        let mut in_rank = Runs::in_folder(self.folder);
+    ) -> Result<()> {
+        let mut in_rank = SortedRuns::in_folder(self.folder);
         let (mut frequent, mut rare, mut total) = (Vec::new(), Vec::new(), 0);
         runs.totals(|key: K, count| {
             if let Some(total) = known.get_mut(&key) {
@@ -152,39 +147,40 @@ impl Ranking<'_> {
         })?;
         write_ranked(&mut in_rank, frequent)?;
         self.spread(&rare)?;
-        let ranked_runs = if total > room {
+        let ranked = if total > room {
             self.chosen(in_rank, most, room)?
         } else {
             in_rank
         };
         let mut writer = self.start(first, &known)?;
         let mut block = Vec::with_capacity(BLOCK);
-        ranked(ranked_runs, |key: K, count| {
-            block.push((key, count));
+        for entry in ranked.merged()? {
+            block.push(entry?);
             if block.len() == BLOCK {
                 writer.block(&self.values, &std::mem::take(&mut block))?;
             }
-            Ok(())
-        })?;
+        }
         writer.block(&self.values, &block)?;
         writer.finish()
     }
 
-    /// The values that there is room for. The buckets' counts come first in the file, but only the whole ranking says what
-    /// does not get an id: a pass of its own counts what is beyond the room.
-    fn chosen<K: Key>(&mut self, in_rank: Runs<Ranked<K>>, most: usize, room: usize) -> Result<Runs<Ranked<K>>>
-    where
-        (K, u64): Entry,
-    {
-        let mut chosen = Runs::in_folder(self.folder);
-        let (mut place, mut block, mut beyond) = (0, Vec::new(), Vec::new());
-        ranked(in_rank, |key: K, count| {
+    /// The values that get an id. The buckets' counts come first in the file but are known only after the whole
+    /// ranking, so a pass of its own counts the values beyond the limit.
+    fn chosen<K: Key>(
+        &mut self,
+        in_rank: SortedRuns<K, ByRank>,
+        most: usize,
+        room: usize,
+    ) -> Result<SortedRuns<K, ByRank>> {
+        let mut chosen = SortedRuns::in_folder(self.folder);
+        let (mut block, mut beyond) = (Vec::new(), Vec::new());
+        for (place, entry) in in_rank.merged()?.enumerate() {
             let (list, full): (&mut Vec<_>, _) = if place < room {
                 (&mut block, most)
             } else {
                 (&mut beyond, BLOCK)
             };
-            list.push((key, count));
+            list.push(entry?);
             if list.len() == full {
                 let list = std::mem::take(list);
                 if place < room {
@@ -193,27 +189,25 @@ impl Ranking<'_> {
                     self.spread(&list)?;
                 }
             }
-            place += 1;
-            Ok(())
-        })?;
+        }
         write_ranked(&mut chosen, block)?;
         self.spread(&beyond)?;
         Ok(chosen)
     }
 
-    /// Adds the occurrences of values without an id to those of their buckets.
+    /// Adds the counts of out-of-vocabulary values to their buckets.
     fn spread<K: Key>(&mut self, rare: &[(K, u64)]) -> Result<()> {
         for block in rare.chunks(BLOCK) {
             let hashes = self.values.hashes(&K::collect(block))?;
             for ((_, count), hash) in block.iter().zip(hashes) {
-                // Bucket b is id 2 + b, which is place 1 + b after the place of null.
+                // Bucket b has id 2 + b, which is at index 1 + b because null is at index 0.
                 self.reserved[1 + (hash % self.limits.oov_buckets) as usize] += count;
             }
         }
         Ok(())
     }
 
-    /// The file with the reserved ids and the given values in it.
+    /// Opens the file and writes the reserved ids and the given values.
     fn start<K: Key + std::hash::Hash>(&self, first: &[K], known: &HashMap<K, u64>) -> Result<Writer> {
         let data_type = self.values.data_type();
         let schema = Arc::new(ArrowSchema::new(vec![
@@ -273,7 +267,7 @@ impl Writer {
 
     fn rows(&mut self, values: ArrayRef, counts: Vec<u64>) -> Result<()> {
         if values.len() != counts.len() {
-            return Err(OperatorError::invalid("a vocabulary has as many counts as values"));
+            return Err(OperatorError::internal("a vocabulary has as many counts as values"));
         }
         let ids = Int64Array::from_iter_values((self.next..).take(counts.len()));
         self.next += counts.len() as i64;

@@ -1,4 +1,4 @@
-//! What `Categorify` learns, and how that is applied.
+//! `Categorify` as a stateful operator: fit and apply.
 
 use datafusion::logical_expr::ScalarUDF;
 
@@ -35,7 +35,7 @@ impl Stateful for Categorify {
         let units = self.units(input).map_err(|problems| invalid(&problems))?;
         let expr = |name: &String| {
             let column = columns.iter().find(|column| column.name == *name);
-            let column = column.ok_or_else(|| OperatorError::invalid(format!("there is no column `{name}`")))?;
+            let column = column.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
             Ok(column.expr.clone())
         };
         let encoded = |name: &str, unit: &Unit, columns: &[String]| -> Result<NamedExpr> {
@@ -88,8 +88,8 @@ impl Stateful for Categorify {
 
 fn table<'a>(state: &'a State, name: &str) -> Result<&'a StateTable> {
     state.tables.get(name).ok_or_else(|| {
-        OperatorError::invalid(format!(
-            "column `{name}` has no vocabulary: it was not there when the fit ran"
+        OperatorError::internal(format!(
+            "column `{name}` has no vocabulary: it did not exist in the fit"
         ))
     })
 }

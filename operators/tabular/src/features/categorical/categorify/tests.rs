@@ -11,13 +11,13 @@ use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::features::categorical::categorify::*;
-use towline_api::{LazyTable, State, StateTable, Stateful, Vocabulary};
+use towline_api::{Code, LazyTable, State, StateTable, Stateful, Vocabulary};
 
 fn batch(array: ArrayRef) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable([("x", array, true)]).unwrap()
 }
 
-/// The state after a fit on `batches`, the bytes of the vocabulary, and the folder that holds it.
+/// Fits on `batches`: the state, the bytes of the vocabulary, and the folder that holds it.
 fn fit(operator: &Categorify, batches: &[RecordBatch]) -> (State, Vec<u8>, tempfile::TempDir) {
     let schema = Schema::from_arrow(&batches[0].schema());
     let folder = tempfile::tempdir().unwrap();
@@ -171,7 +171,7 @@ fn lists_element_by_element() {
     ]);
     let column: ArrayRef = Arc::new(lists);
     let operator = Categorify::default();
-    // A slice must not see the rows before it, and its lists start in the middle of the elements.
+    // A slice must not include the rows before it, and its lists start in the middle of the elements.
     for (rows, expected) in [
         (
             column.clone(),
@@ -230,7 +230,7 @@ fn too_small_a_size_is_refused() {
         oov_buckets: PerColumn::All(4),
         ..Categorify::default()
     };
-    assert_eq!(operator.check()[0].code, "out-of-range");
+    assert_eq!(operator.check()[0].code, Code::OutOfRange);
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn the_type_is_known_without_data() {
             ..Domain::default()
         })
     );
-    let code = |result: Result<NodeType, Vec<Problem>>| result.unwrap_err()[0].code;
+    let code = |result: Result<NodeType, Vec<Problem>>| result.unwrap_err()[0].code.as_str();
     assert_eq!(
         code(of(&operator, DataType::Float64, Some(Tag::Continuous))),
         "tag-conflict"

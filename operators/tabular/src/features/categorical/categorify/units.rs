@@ -1,22 +1,22 @@
-//! Which vocabularies there are, and which columns each of them encodes.
+//! Derives the vocabularies to fit, and the columns each of them encodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::DataType;
 
 use crate::features::categorical::categorify::keys::{Values, shared_type, value_type};
-use towline_api::{Column, Problem, Result, Schema};
+use towline_api::{Code, Column, Problem, Result, Schema};
 
-/// A vocabulary to be.
+/// The definition of a vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unit {
-    /// The name of the vocabulary, its domain, and its output column where it is a combination.
+    /// Name of the vocabulary and of its domain; also the output column of a combination.
     pub(crate) name: String,
     /// The input columns.
     pub(crate) columns: Vec<String>,
-    /// The types in which values are kept: one for all columns, or for a combination one for each.
+    /// Storage types of the values: one for all columns, or one per column of a combination.
     pub(crate) kept: Vec<DataType>,
-    /// Whether its values are tuples of the columns' values.
+    /// Whether the values are tuples of the columns' values.
     pub(crate) combo: bool,
 }
 
@@ -32,7 +32,7 @@ impl Unit {
     }
 }
 
-/// The vocabularies for these columns, in order of their first column and the combinations last; or what is wrong.
+/// The vocabularies for these columns, ordered by their first column, combinations last; or the problems found.
 pub(crate) fn units(
     schema: &Schema,
     joint: &BTreeMap<String, Vec<String>>,
@@ -47,17 +47,17 @@ pub(crate) fn units(
             }
             let again = !taken.insert(column);
             if again && key == "joint" {
-                problems.push(Problem::new("conflict", format!("column `{column}` is in two groups")).at(key));
+                problems.push(Problem::new(Code::Conflict, format!("column `{column}` is in two groups")).at(key));
             }
         }
         for (name, columns) in groups {
             if columns.len() < 2 {
                 let message = format!("`{name}` needs at least two columns");
-                problems.push(Problem::new("bad-config", message).at(key));
+                problems.push(Problem::new(Code::BadConfig, message).at(key));
             }
             if schema.get(name).is_some() && !columns.contains(name) {
                 let message = format!("`{name}` is the name of another column of the input");
-                problems.push(Problem::new("duplicate-column", message).at(key));
+                problems.push(Problem::new(Code::DuplicateColumn, message).at(key));
             }
         }
     }
@@ -93,10 +93,10 @@ pub(crate) fn units(
             }
             None => {
                 let message = format!(
-                    "`{name}` would hold {} and {kept} (column `{}`), which have no values in common",
+                    "`{name}` would hold {} and {kept} (column `{}`), which cannot share a vocabulary",
                     unit.kept[0], column.name
                 );
-                problems.push(Problem::new("wrong-type", message).at("joint"));
+                problems.push(Problem::new(Code::WrongType, message).at("joint"));
             }
         }
     }
@@ -107,7 +107,7 @@ pub(crate) fn units(
                 "column `{}` holds lists, which cannot be part of a combination",
                 list.name
             );
-            problems.push(Problem::new("wrong-type", message).at("combo"));
+            problems.push(Problem::new(Code::WrongType, message).at("combo"));
             continue;
         }
         let kept = parts
@@ -129,7 +129,7 @@ fn not_encodable(column: &Column) -> Problem {
         "column `{}` holds {}, which cannot be encoded",
         column.name, column.data_type
     );
-    Problem::new("wrong-type", message)
+    Problem::new(Code::WrongType, message)
         .at_port("input")
         .help("integers, floats, strings, booleans, dates, times and lists of them can be encoded")
 }

@@ -1,4 +1,4 @@
-//! `Categorify` with all its options, through the harness.
+//! `Categorify` with all its options, run through the harness.
 
 use std::sync::Arc;
 
