@@ -42,6 +42,7 @@ use towline_api::Registry;
 
 use crate::config::Override;
 use crate::config::yaml::Style;
+use crate::engine::Engine;
 use crate::store::Address;
 
 pub use exit::Exit;
@@ -163,6 +164,13 @@ enum GraphFormat {
     Mermaid,
     /// Graphviz.
     Dot,
+}
+
+impl Engine {
+    /// Runs the command that the arguments of the process name.
+    pub fn main(&self) -> Exit {
+        main(self.registry())
+    }
 }
 
 /// Runs the command that the arguments of the process name, with the operators of `registry`.

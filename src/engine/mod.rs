@@ -8,8 +8,6 @@ use std::path::Path;
 use towline_api::{Describe, Registry};
 use towline_operators::builtin;
 
-use crate::cli;
-use crate::cli::Exit;
 use crate::config::{BadOverride, Override};
 use crate::run::{Failure, TransformError};
 use crate::store::StoreError;
@@ -33,7 +31,7 @@ pub use run::Run;
 /// # Ok::<(), towline::EngineError>(())
 /// ```
 ///
-/// The whole command line, with operators of one's own:
+/// The whole command line, with custom operators:
 ///
 /// ```no_run
 /// fn main() -> towline::cli::Exit {
@@ -128,11 +126,6 @@ impl Engine {
     pub fn open_text(&self, name: &str, text: &str, variables: &[&str]) -> Result<OpenPipeline, EngineError> {
         let variables = parsed(variables)?;
         Ok(OpenPipeline::of_text(name, text.as_bytes(), &variables, &self.registry))
-    }
-
-    /// Runs the command that the arguments of the process name.
-    pub fn main(&self) -> Exit {
-        cli::main(&self.registry)
     }
 }
 

@@ -103,7 +103,7 @@ impl OpenPipeline {
         Ok(runtime()?.block_on(crate::run::plan(graph, store, options))?)
     }
 
-    /// Runs what has changed. A node that fails is no error of the run: [`Run::record`] tells how each node ended.
+    /// Runs what has changed. A node that fails is no error of the run: [`Run::record`] has the status of each node.
     pub fn run(&self, options: RunOptions) -> Result<Run, EngineError> {
         let graph = Arc::new(self.graph()?);
         let store = open_store(&self.store, &graph)?;

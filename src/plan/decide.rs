@@ -131,7 +131,7 @@ impl CacheState {
         }
     }
 
-    /// Whether an entry was lost: that is told even where another reason to run was known before.
+    /// Whether an entry was lost: that is reported even where another reason to run was known before.
     pub fn is_loss(&self) -> bool {
         matches!(self, CacheState::Gone(_) | CacheState::Damaged(_))
     }

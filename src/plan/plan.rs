@@ -89,7 +89,7 @@ impl PlannedNode {
     }
 }
 
-/// Why a node does not run that nobody has made here.
+/// Why a node does not run whose output was not made on this machine.
 pub const FROM_SHARED: &str = "from the shared store";
 
 impl Plan {

@@ -171,7 +171,7 @@ struct Queue(mpsc::Sender<Event>);
 
 impl Subscriber for Queue {
     fn on(&self, event: &Event) {
-        // Nobody receives any more: then nobody misses the event.
+        // Without a receiver no one misses the event.
         let _ = self.0.send(event.clone());
     }
 }

@@ -116,7 +116,7 @@ pub struct RunRecord {
     pub seconds: f64,
     /// The most memory that the process held, in bytes, where the system says.
     pub peak_memory: Option<u64>,
-    /// Whether somebody interrupted it.
+    /// Whether it was interrupted.
     pub interrupted: bool,
     /// The git commit that the working folder was at, if it is in a repository.
     #[serde(default)]

@@ -1,37 +1,15 @@
 //! A valid pipeline: one graph whose every node has its operator, its connections and the type of its output.
 
-use std::fmt;
 use std::ops::Index;
 
 use petgraph::Direction;
-use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::graph::DiGraph;
 use towline_api::{Built, Descriptor, Form, Inputs, NodeType, Port};
 
 use crate::config::{Pipeline, Reference, Settings};
 use crate::store::Address;
+use crate::typing::node_id::NodeId;
 use crate::typing::typed_pipeline::{CheckedExpectation, RowOrigin, TypedNode, TypedPipeline};
-
-/// A node of a pipeline. Ids are in the order of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(NodeIndex);
-
-impl NodeId {
-    /// The node at this place of [`Pipeline::nodes`].
-    pub(crate) fn at(place: usize) -> Self {
-        NodeId(NodeIndex::new(place))
-    }
-
-    /// Its place in the order of the file, from 0.
-    pub fn index(self) -> usize {
-        self.0.index()
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.index())
-    }
-}
 
 /// A connection of a node: what feeds one of its ports.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use crate::config::yaml::{Code, Diagnostic, SourceMap, Spanned};
 use crate::config::{Node, Pipeline, Reference};
 use crate::typing::bind::{Binding, bind, check_kind};
 use crate::typing::expectations::condition;
-use crate::typing::graph::NodeId;
+use crate::typing::node_id::NodeId;
 use crate::typing::selected_type::selected;
 use crate::typing::typed_pipeline::{CheckedExpectation, RowOrigin, TypedNode, TypedPipeline};
 use crate::typing::{deprecated_names, problems, shared_store, targets, unused};

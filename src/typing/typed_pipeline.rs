@@ -6,7 +6,7 @@ use crate::checks::Condition;
 use crate::config::Pipeline;
 use crate::config::yaml::Diagnostic;
 use crate::typing::bind::Binding;
-use crate::typing::graph::NodeId;
+use crate::typing::node_id::NodeId;
 
 /// Which rows a dataset has: datasets with equal origins hold columns of the same rows and can be joined by position.
 #[derive(Debug, Clone, PartialEq, Eq)]

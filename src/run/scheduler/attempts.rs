@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use crate::run::events::Event;
 
-    /// A clock on which all waiting is over at once, but for what it is told to wait for.
+    /// A clock on which all waiting is over at once, unless it never ends.
     #[derive(Default)]
     struct Instantly {
         slept: Mutex<Vec<Duration>>,

@@ -26,13 +26,13 @@ pub(super) enum CacheDecision {
     Miss(InProgress),
 }
 
-/// A work item that is being made. It is locked: nobody else makes it meanwhile.
+/// A work item that is being made. It is locked: no other run makes it meanwhile.
 pub(super) struct InProgress {
     pub(super) item: WorkItem,
     key: String,
     start: Instant,
     _lock: Lock,
-    /// For sinks, the place, and that nobody else publishes to it meanwhile.
+    /// For sinks, the place, with a lock: no other run publishes to it meanwhile.
     place: Option<(String, Lock)>,
 }
 

@@ -72,7 +72,7 @@ impl Uploads {
         running.spawn_on(upload, &lookups.runtime);
     }
 
-    /// Waits until all uploads have ended. How each ended was told where it ended.
+    /// Waits until all uploads have ended. Each reported its own error.
     pub(super) async fn finished(&self) {
         loop {
             let mut running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
