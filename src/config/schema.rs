@@ -140,11 +140,12 @@ fn adapt(schema: &mut Value, operator: &str) {
     for (key, inner) in object.iter_mut() {
         match (key.as_str(), inner) {
             ("properties", Value::Object(properties)) => {
-                add_deprecated_names(properties);
+                let deprecated = take_deprecated_names(properties);
                 for property in properties.values_mut() {
                     adapt(property, operator);
                     or_interpolation(property);
                 }
+                properties.extend(deprecated);
             }
             ("items" | "additionalProperties", inner @ Value::Object(_)) => {
                 adapt(inner, operator);
@@ -160,8 +161,8 @@ fn adapt(schema: &mut Value, operator: &str) {
     }
 }
 
-/// Adds the deprecated names of properties, and removes the attributes that only the engine reads.
-fn add_deprecated_names(properties: &mut Map<String, Value>) {
+/// The deprecated names of properties as properties; the attributes that only the engine reads are removed.
+fn take_deprecated_names(properties: &mut Map<String, Value>) -> Vec<(String, Value)> {
     let mut added = Vec::new();
     for (name, property) in properties.iter_mut() {
         let Some(attributes) = property.as_object_mut() else {
@@ -179,7 +180,7 @@ fn add_deprecated_names(properties: &mut Map<String, Value>) {
                 .filter_map(|old| Some((old.as_str()?.to_owned(), deprecated(name)))),
         );
     }
-    properties.extend(added);
+    added
 }
 
 fn or_interpolation(schema: &mut Value) {

@@ -47,10 +47,10 @@ fn what_the_last_runs_stand_on_stays_and_works_and_the_rest_goes_whole() {
     };
     let before = entries();
     let dry = cache(&workspace, &["gc", "--keep-runs", "1", "--max-size", "0", "--dry-run"]);
-    assert!(dry.contains("would go: "), "{dry}");
+    assert!(dry.contains("would remove: "), "{dry}");
     assert_eq!(entries(), before, "a dry run removes nothing");
     let gone = cache(&workspace, &["gc", "--keep-runs", "1", "--max-size", "0"]);
-    assert_eq!(gone.replace("went: ", "would go: "), dry, "it said what would go");
+    assert_eq!(gone.replace("removed: ", "would remove: "), dry, "it said what would go");
     assert!(entries() < before);
     assert!(run(&workspace, 1200).contains(" 0 ran, "), "what is kept is whole");
     assert!(cache(&workspace, &["verify"]).contains(", 0 damaged"));
@@ -64,11 +64,11 @@ fn without_a_reason_nothing_goes_and_the_bound_is_printed() {
     run(&workspace, 1000);
     let size = cache(&workspace, &["size"]);
     assert!(
-        size.contains("what the last 10 whole runs of each pipeline stand on") && size.contains("up to 20GB"),
+        size.contains("the artifacts of the last 10 complete runs of each pipeline") && size.contains("up to 20GB"),
         "{size}"
     );
     let gone = cache(&workspace, &["gc"]);
-    assert!(gone.contains("went: 0 entries, 0 artifacts"), "{gone}");
+    assert!(gone.contains("removed: 0 entries, 0 artifacts"), "{gone}");
     let list = cache(&workspace, &["ls"]);
     assert!(
         list.contains("dataset") && list.contains("fit") && list.contains("user.1:Categorify"),

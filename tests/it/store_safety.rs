@@ -113,7 +113,7 @@ fn what_a_run_has_reused_is_as_young_as_that_run() {
     }
     run(&workspace, &[]);
     let gone = workspace.towline(&["cache", "gc", "--keep-runs", "0"]);
-    assert!(stdout(&gone).contains("went: 0 entries"), "{}", stdout(&gone));
+    assert!(stdout(&gone).contains("removed: 0 entries"), "{}", stdout(&gone));
 }
 
 #[test]

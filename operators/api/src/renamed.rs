@@ -1,6 +1,6 @@
 //! Renamed parameters: a deprecated name is accepted in place of the present one.
 //!
-//! A field says its deprecated names in its JSON Schema, and the name that it keeps in the cache key, so that a renaming
+//! A field says its deprecated names in its JSON Schema, and the name that it keeps in the cache key, so that renaming it
 //! changes no fingerprint:
 //!
 //! ```ignore

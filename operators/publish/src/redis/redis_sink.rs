@@ -104,7 +104,7 @@ pub struct RedisSink {
     #[serde(default)]
     pub gates: Gates,
     /// Number of keys per pipeline. Small chunks with `in_flight: 1` and a `rate_limit` delay readers least
-    /// (`docs/publishing.md`).
+    /// (`docs/book/src/guides/publish.md`).
     #[serde(default = "default_chunk")]
     #[schemars(range(min = 1, max = 100_000))]
     #[schemars(transform = towline_api::cache_ignored)]

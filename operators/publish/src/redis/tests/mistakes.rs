@@ -205,10 +205,3 @@ fn passwords_of_sentinels_are_not_written_down() {
     assert_eq!(written("hunter2"), "***");
     assert_eq!(written("${secret.X}"), "${secret.X}");
 }
-
-#[test]
-fn the_former_name_of_the_retry_timeout_is_accepted() {
-    let config = |name: &str| json!({ "url": "redis://host", (name): 7 });
-    let (former, current) = (sink(&config("patience")), sink(&config("retry_timeout")));
-    assert_eq!((former.retry_timeout, current.retry_timeout), (7, 7));
-}
