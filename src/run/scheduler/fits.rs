@@ -73,19 +73,25 @@ impl Jobs {
         // same are one fit.
         let (mut taken, mut followers) = (Vec::new(), Vec::new());
         let mut scan = SharedScan::default();
-        for mut same in requests.into_values() {
-            followers.extend(same.drain(1..));
-            for request in same {
-                let node = request.0.node;
-                match self.acquire_fit(request, &mut scan, logs, control) {
-                    Ok(Ok(fitted)) => done.push((node, Ok(fitted))),
-                    Ok(Err(fit)) => taken.push(fit),
-                    Err(failure) => done.push((node, Err(failure))),
-                }
+        for same in requests.into_values() {
+            let mut same = same.into_iter();
+            let Some(first) = same.next() else { continue };
+            let node = first.0.node;
+            followers.extend(same.map(|(item, _)| (item, node)));
+            match self.acquire_fit(first, &mut scan, logs, control) {
+                Ok(Ok(fitted)) => done.push((node, Ok(fitted))),
+                Ok(Err(fit)) => taken.push(fit),
+                Err(failure) => done.push((node, Err(failure))),
             }
         }
         self.fit_together(taken, &scan, logs, control, &mut done);
-        done.extend(followers.into_iter().map(|(item, _)| self.follow(item, logs, control)));
+        for (item, first) in followers {
+            let failed = done.iter().find_map(|(node, result)| match result {
+                Err(failure) if *node == first => Some(failure.copy()),
+                _ => None,
+            });
+            done.push(self.follow(item, failed, logs, control));
+        }
         done
     }
 
@@ -165,16 +171,23 @@ impl Jobs {
         Ok(self.cache.resolver.state(node, &entry))
     }
 
-    /// The fit of a node that learns the same as another one that has just been fitted.
-    fn follow(&self, item: WorkItem, logs: &Logs, control: &JobControl) -> (NodeId, Result<Fitted, Failure>) {
+    /// The fit of a node that learns the same as another one that has just been fitted, or has `failed`: then it fails alike,
+    /// so that both are retried or neither.
+    fn follow(
+        &self,
+        item: WorkItem,
+        failed: Option<Failure>,
+        logs: &Logs,
+        control: &JobControl,
+    ) -> (NodeId, Result<Fitted, Failure>) {
         let node = item.node;
-        let fitted = match self.cache.acquire(item, &control.stop, &logs[&node]) {
-            Ok(CacheDecision::Hit(entry)) => Ok(self.cache.resolver.state(node, &entry)),
-            Ok(CacheDecision::Miss(_)) => {
-                Err(OperatorError::invalid("a node that learns the same did not finish").into())
-            }
-            Err(failure) => Err(failure),
-        };
+        let fitted =
+            match self.cache.acquire(item, &control.stop, &logs[&node]) {
+                Ok(CacheDecision::Hit(entry)) => Ok(self.cache.resolver.state(node, &entry)),
+                Ok(CacheDecision::Miss(_)) => Err(failed
+                    .unwrap_or_else(|| OperatorError::invalid("a node that learns the same did not finish").into())),
+                Err(failure) => Err(failure),
+            };
         (node, fitted)
     }
 }
