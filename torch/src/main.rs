@@ -36,10 +36,20 @@ impl Libtorch for Linked {
 }
 
 fn main() -> ExitCode {
-    // Elsewhere the end of the standard input alone says that the parent is gone.
     #[cfg(target_os = "linux")]
+    if !ends_with_parent() {
+        return ExitCode::FAILURE;
+    }
+    serve(&Linked)
+}
+
+/// Has the system end this process together with its parent; `false` if the parent is gone already. On other systems the
+/// end of the standard input alone says so.
+#[cfg(target_os = "linux")]
+fn ends_with_parent() -> bool {
     if let Err(error) = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL) {
         eprintln!("cannot be ended together with the program that has started this one: {error}");
     }
-    serve(&Linked)
+    let parent = std::env::args().nth(2).and_then(|id| id.parse().ok());
+    parent.is_none_or(|parent: u32| parent == std::os::unix::process::parent_id())
 }

@@ -1,5 +1,7 @@
 //! Training against PyTorch's dense Adam with autograd over the full matrix of scores.
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use tch::nn::{self, OptimizerConfig, VarStore};
 use tch::{Device, Kind, Tensor};
@@ -172,9 +174,55 @@ fn bf16(left: &Tensor, right: &Tensor) -> Tensor {
     rounded(&single(&rounded(left), &rounded(right)))
 }
 
+/// The towers with every weight moved by up to this share of it.
+fn nudged(towers: &Towers, seed: u64, share: f32) -> Towers {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut towers = towers.clone();
+    for x in towers.arrays_mut().into_iter().flatten() {
+        *x *= 1.0 + share * rng.random_range(-1.0..=1.0);
+    }
+    towers
+}
+
 /// The end of training: the mean loss of the last 40 steps.
 fn end(losses: &[f64]) -> f64 {
     losses[STEPS - 40..].iter().sum::<f64>() / 40.0
+}
+
+/// Where training in bf16 ends, by dense trainings from weights that are moved by the rounding of bf16.
+///
+/// The steps of a processor round partial sums in an order of its own. Each is one more draw of what rounding does, and
+/// has to lie in the prediction interval of these draws; an end in single precision is none of them.
+struct Spread {
+    mean: f64,
+    bound: f64,
+}
+
+impl Spread {
+    const DRAWS: u64 = 6;
+    /// Half the 99.9 % prediction interval of one more draw, in standard deviations: Student's t of 5 degrees of freedom,
+    /// 6.87, times sqrt(1 + 1 / 6).
+    const INTERVAL: f64 = 7.42;
+
+    fn of_bf16(steps: &[Step], towers: &Towers, temperature: f64, decay: f64) -> Self {
+        let draw = |seed| {
+            end(&dense(
+                steps,
+                &nudged(towers, seed, 2_f32.powi(-9)),
+                temperature,
+                decay,
+                bf16,
+            ))
+        };
+        let ends: Vec<f64> = (0..Self::DRAWS).map(draw).collect();
+        let count = Self::DRAWS as f64;
+        let mean = ends.iter().sum::<f64>() / count;
+        let variance = ends.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (count - 1.0);
+        Spread {
+            mean,
+            bound: Self::INTERVAL * variance.sqrt(),
+        }
+    }
 }
 
 #[test]
@@ -201,38 +249,49 @@ fn after_two_hundred_steps_the_loss_is_that_of_dense_adam() {
         let train = |by: Computed, precision: &str| {
             let (backend, recording) = recorded(by);
             let operator = operator(&settings, &json!({ "precision": precision }));
-            operator
-                .train_on(&ports, &fixture.context("training"), &*backend)
-                .unwrap();
+            operator.train_on(&ports, &fixture.context(), &*backend).unwrap();
             let mut recording = recording.lock().unwrap();
             std::mem::take(&mut *recording)
         };
         let recording = train(Computed::Kernels, "f32");
         let (steps, towers) = (&recording.steps, recording.initial.as_ref().unwrap());
         let expected = dense(steps, towers, temperature, decay, single);
-        let in_bf16 = dense(steps, towers, temperature, decay, bf16);
-        println!("{layers:?}, dense bf16: {} {}", in_bf16[0], end(&in_bf16));
-        for (name, most, found) in [
-            ("kernels", 1e-4, recording.losses.clone()),
-            ("kernels, bf16", 2e-3, train(Computed::Kernels, "bf16").losses),
-            ("libtorch", 1e-4, train(Computed::Libtorch, "f32").losses),
-            ("libtorch, bf16", 2e-2, train(Computed::Libtorch, "bf16").losses),
+        let spread = Spread::of_bf16(steps, towers, temperature, decay);
+        for (name, most, center, bound, found) in [
+            ("kernels", 1e-4, end(&expected), 0.005, recording.losses.clone()),
+            (
+                "libtorch",
+                1e-4,
+                end(&expected),
+                1e-4,
+                train(Computed::Libtorch, "f32").losses,
+            ),
+            (
+                "kernels, bf16",
+                2e-3,
+                spread.mean,
+                spread.bound,
+                train(Computed::Kernels, "bf16").losses,
+            ),
+            (
+                "libtorch, bf16",
+                2e-2,
+                spread.mean,
+                spread.bound,
+                train(Computed::Libtorch, "bf16").losses,
+            ),
         ] {
             assert_eq!((expected.len(), found.len()), (STEPS, STEPS));
-            let (expected_end, found_end) = (end(&expected), end(&found));
+            let found_end = end(&found);
             assert!(
-                expected_end < expected[0] - 0.5,
-                "nothing was learnt: {} {expected_end}",
+                center < expected[0] - 0.5,
+                "nothing was learnt: {} {center}",
                 expected[0]
-            );
-            println!(
-                "{layers:?}, {name}: dense {} {expected_end}, found {} {found_end}",
-                expected[0], found[0]
             );
             assert!((expected[0] - found[0]).abs() < most, "{} {}", expected[0], found[0]);
             assert!(
-                (expected_end - found_end).abs() < 0.005,
-                "{layers:?}, {name}: dense {expected_end}, found {found_end}"
+                (center - found_end).abs() < bound,
+                "{layers:?}, {name}: dense {center}, found {found_end}, bound {bound}"
             );
         }
     }

@@ -31,6 +31,7 @@ impl ProgressSink for Silent {
 /// A folder for data and what becomes of it.
 pub(crate) struct Fixture {
     folder: tempfile::TempDir,
+    contexts: std::cell::Cell<usize>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -62,18 +63,18 @@ fn schema() -> Schema {
     }
 }
 
-fn values(rows: usize) -> Vec<ArrayRef> {
+fn values(rows: usize, users: i64, items: i64) -> Vec<ArrayRef> {
     let mut rng = ChaCha8Rng::seed_from_u64(17);
     let mut ids: [Vec<i64>; 5] = Default::default();
     let (mut age, mut weight) = (Vec::new(), Vec::new());
     for row in 0..rows {
-        let user = 1 + (rng.random::<f64>().powi(3) * 900.0) as i64;
+        let user = 1 + (rng.random::<f64>().powi(3) * users as f64) as i64;
         let group = user % 6;
-        let item = 1 + (rng.random::<f64>().powi(3) * 50.0) as i64 * 6 + group;
+        let item = 1 + (rng.random::<f64>().powi(3) * items as f64) as i64 * 6 + group;
         // Some lists are nothing but padding.
         let last = (0..LAST).map(|place| {
             if place < row % 4 {
-                1 + (row * 7 + place) as i64 % 300
+                1 + (row * 7 + place) as i64 % (6 * items)
             } else {
                 0
             }
@@ -104,6 +105,7 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         Fixture {
             folder: tempfile::tempdir().unwrap(),
+            contexts: std::cell::Cell::new(0),
             runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
         }
     }
@@ -112,13 +114,22 @@ impl Fixture {
         self.folder.path()
     }
 
-    /// So many rows as the split `train`, without the columns of `without`.
+    /// So many rows of 900 users and 300 items as the split `train`, without the columns of `without`.
     pub(crate) fn data(&self, rows: usize, without: &[&str]) -> DatasetFiles {
-        let path = self.folder.path().join(format!("{rows}.parquet"));
+        self.table(rows, (900, 50), without)
+    }
+
+    /// A batch of few users and items, each of which is in several rows.
+    pub(crate) fn batch(&self, rows: usize) -> DatasetFiles {
+        self.table(rows, (11, 2), &[])
+    }
+
+    fn table(&self, rows: usize, (users, items): (i64, i64), without: &[&str]) -> DatasetFiles {
+        let path = self.folder.path().join(format!("{rows}-{users}.parquet"));
         let all = schema();
         let mut writer = TableWriter::create(&path, all.to_arrow()).unwrap();
         writer
-            .write(&RecordBatch::try_new(all.to_arrow(), values(rows)).unwrap())
+            .write(&RecordBatch::try_new(all.to_arrow(), values(rows, users, items)).unwrap())
             .unwrap();
         let columns = all.columns.into_iter();
         let columns = columns.filter(|column| !without.contains(&column.name.as_str()));
@@ -131,9 +142,10 @@ impl Fixture {
         }
     }
 
-    /// A context with a temporary folder of that name.
-    pub(crate) fn context(&self, name: &str) -> Context {
-        let temp = self.folder.path().join(name);
+    /// A context with folders of its own.
+    pub(crate) fn context(&self) -> Context {
+        self.contexts.set(self.contexts.get() + 1);
+        let temp = self.folder.path().join(format!("context-{}", self.contexts.get()));
         std::fs::create_dir_all(&temp).unwrap();
         Context {
             progress: Arc::new(Silent),

@@ -6,7 +6,7 @@ use towline_recommend::train::backend::Towers;
 use crate::fixture::{Fixture, inputs, operator, small};
 use crate::recording::{Computed, recorded};
 
-const ROWS: usize = 200;
+const ROWS: usize = 40;
 
 struct Trained {
     losses: Vec<f64>,
@@ -17,8 +17,8 @@ struct Trained {
 fn train(fixture: &Fixture, by: Computed, settings: &Value) -> Trained {
     let (backend, recording) = recorded(by);
     let operator = operator(&small(), settings);
-    let ports = inputs(fixture.data(ROWS, &[]));
-    let context = fixture.context(&format!("{by:?}"));
+    let ports = inputs(fixture.batch(ROWS));
+    let context = fixture.context();
     operator.train_on(&ports, &context, &*backend).unwrap();
     let mut recording = recording.lock().unwrap();
     Trained {
@@ -53,6 +53,7 @@ fn libtorch_makes_the_steps_of_the_kernels() {
         json!({ "layers": [], "loss": "full_softmax", "temperature": 0.4 }),
     ] {
         let mut settings = settings;
+        settings["epochs"] = json!(25);
         if settings["layers"].is_array() {
             settings["embedding_dim"] = json!(6);
         }

@@ -17,7 +17,7 @@ fn the_script_of_a_tower_takes_every_kind_of_input() {
     let (backend, recording) = recorded(Computed::Kernels);
     let operator = operator(&small(), &json!({ "pooling": "attention", "embedding_dim": 16 }));
     let ports = inputs(fixture.data(ROWS, &[]));
-    let context = fixture.context("script");
+    let context = fixture.context();
     let trained = operator.train_on(&ports, &context, &*backend).unwrap();
     let TaskResult::Model { description, files, .. } = trained.result else {
         panic!("not a model")

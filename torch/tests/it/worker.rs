@@ -59,8 +59,8 @@ impl ProgressSink for Told {
     }
 }
 
-fn watched(fixture: &Fixture, name: &str, stop: Option<&'static str>) -> (Context, Arc<Told>) {
-    let mut context = fixture.context(name);
+fn watched(fixture: &Fixture, stop: Option<&'static str>) -> (Context, Arc<Told>) {
+    let mut context = fixture.context();
     let told = Arc::new(Told {
         stop: stop.map(|beginning| (beginning, context.cancel.clone())),
         ..Told::default()
@@ -76,9 +76,9 @@ fn a_training_in_the_worker_is_that_of_libtorch_in_this_process() {
     let operator = operator(&small(), &settings());
     let ports = inputs(fixture.data(ROWS, &[]));
     let (backend, _) = recorded(Computed::Libtorch);
-    let (context, here) = watched(&fixture, "here", None);
+    let (context, here) = watched(&fixture, None);
     let expected = operator.train_on(&ports, &context, &*backend).unwrap();
-    let (context, there) = watched(&fixture, "there", None);
+    let (context, there) = watched(&fixture, None);
     let found = worker().train(&operator, &ports, &context, TorchDevice::Cpu).unwrap();
     assert_eq!(*here.units.lock().unwrap(), *there.units.lock().unwrap());
     assert_eq!(*here.rows.lock().unwrap(), *there.rows.lock().unwrap());
@@ -103,18 +103,18 @@ fn an_interrupted_training_is_taken_up_where_it_was() {
     let operator = operator(&small(), &settings());
     let ports = inputs(fixture.data(ROWS, &[]));
     let train = |context: &Context| worker().train(&operator, &ports, context, TorchDevice::Cpu);
-    let (context, _) = watched(&fixture, "through", None);
+    let (context, _) = watched(&fixture, None);
     let through = train(&context).unwrap();
-    let (context, _) = watched(&fixture, "interrupted", Some("epoch 2/"));
-    let error = train(&context).unwrap_err();
+    let (interrupted, _) = watched(&fixture, Some("epoch 2/"));
+    let error = train(&interrupted).unwrap_err();
     assert!(matches!(error, OperatorError::Cancelled), "{error}");
     assert_eq!(
-        std::fs::read_dir(&context.scratch).unwrap().count(),
+        std::fs::read_dir(&interrupted.scratch).unwrap().count(),
         1,
         "a checkpoint is kept"
     );
-    let (mut context, told) = watched(&fixture, "resumed", None);
-    context.scratch = fixture.path().join("interrupted/scratch");
+    let (mut context, told) = watched(&fixture, None);
+    context.scratch = interrupted.scratch;
     let resumed = train(&context).unwrap();
     let notes = told.notes.lock().unwrap();
     assert!(notes[0].starts_with("resumed after epoch"), "{notes:?}");
@@ -128,7 +128,7 @@ fn an_interrupted_training_is_taken_up_where_it_was() {
 fn its_errors_are_those_of_the_operator() {
     let fixture = Fixture::new();
     let ports = inputs(fixture.data(ROWS, &[]));
-    let context = fixture.context("errors");
+    let context = fixture.context();
     let exploding = operator(
         &small(),
         &json!({ "optimizer": "sgd", "learning_rate": 1e30, "warm_up": 0 }),
@@ -161,9 +161,7 @@ fn a_worker_that_breaks_down_is_an_error_that_quotes_it() {
     )
     .unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let error = WorkerProgram::at(&program)
-        .has_cuda(&fixture.context("broken"))
-        .unwrap_err();
+    let error = WorkerProgram::at(&program).has_cuda(&fixture.context()).unwrap_err();
     let text = error.to_string();
     for part in ["`towline-torch` ended without a result", "7", "no libtorch_cpu.so"] {
         assert!(text.contains(part), "{text}");
@@ -232,7 +230,7 @@ fn a_worker_ends_with_its_parent() {
     // Opened for both, so that it does not wait for the worker and never ends.
     let held = std::fs::File::options().read(true).write(true).open(&input).unwrap();
     let mut parent = Command::new("sh")
-        .args(["-c", "\"$0\" \"$1\" < \"$2\" & echo $! > \"$3\"; wait", PROGRAM])
+        .args(["-c", "\"$0\" \"$1\" $$ < \"$2\" & echo $! > \"$3\"; wait", PROGRAM])
         .args([&request, &input, &id])
         .spawn()
         .unwrap();
@@ -242,11 +240,9 @@ fn a_worker_ends_with_its_parent() {
         !worker.is_empty()
     });
     let status = format!("/proc/{worker}/stat");
-    // Until the program itself runs nobody has asked for the signal yet.
     soon("the worker did not start", || {
         std::fs::read_to_string(&status).is_ok_and(|text| text.contains("(towline-torch)"))
     });
-    std::thread::sleep(Duration::from_secs(1));
     parent.kill().unwrap();
     parent.wait().unwrap();
     soon("the worker outlived its parent", || {

@@ -41,6 +41,7 @@ impl WorkerProcess {
         let mut command = Command::new(program);
         command
             .arg(request)
+            .arg(std::process::id().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
