@@ -2,19 +2,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use towline::CHAIN_OPERATORS;
 use towline::config::yaml::{Style, render};
-use towline::config::{ChainOperators, LoadOptions, load_text};
+use towline::config::{LoadOptions, load_text};
 
 fuzz_target!(|bytes: &[u8]| {
     let env = |name: &str| (name.len() % 2 == 0).then(|| name.to_lowercase());
     let options = LoadOptions {
         env: &env,
         overrides: &[],
-        operators: ChainOperators {
-            concat: "Concat",
-            select: "Select",
-            best: "BestModel",
-        },
+        operators: CHAIN_OPERATORS,
     };
     let loaded = load_text("fuzz.yaml", bytes, &options);
     for diagnostic in &loaded.diagnostics {

@@ -1,10 +1,9 @@
 //! `towline graph FILE`
 
-use petgraph::visit::EdgeRef;
 use towline_api::Registry;
 
 use crate::cli::{Exit, GraphFormat, PipelineArguments, load};
-use crate::config::Pipeline;
+use crate::typing::{NodeId, TypedGraph};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -16,44 +15,42 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
-    match load::pipeline(&arguments.pipeline, registry) {
-        Ok((pipeline, _)) => {
-            print!("{}", draw(&pipeline, arguments.format));
+    match load::graph(&arguments.pipeline, registry) {
+        Ok(graph) => {
+            print!("{}", draw(&graph, arguments.format));
             Exit::Success
         }
         Err(exit) => exit,
     }
 }
 
-fn draw(pipeline: &Pipeline, format: GraphFormat) -> String {
-    let edges: Vec<(usize, usize)> = pipeline
-        .graph
-        .edge_references()
-        .map(|edge| (edge.source().index(), edge.target().index()))
-        .collect();
-    let nodes = pipeline.nodes.iter().enumerate();
+fn draw(graph: &TypedGraph, format: GraphFormat) -> String {
+    let edges: Vec<(NodeId, NodeId)> = graph.edges().collect();
+    let nodes = graph
+        .ids()
+        .map(|id| (id, graph[id].name.as_str(), graph[id].descriptor.name));
     let mut out = String::new();
     match format {
         GraphFormat::Text => {
-            for &index in &pipeline.order {
-                let node = &pipeline.nodes[index];
+            for &id in graph.order() {
                 let from: Vec<&str> = edges
                     .iter()
-                    .filter(|(_, to)| *to == index)
-                    .map(|(from, _)| pipeline.nodes[*from].name.as_str())
+                    .filter(|(_, to)| *to == id)
+                    .map(|(from, _)| graph[*from].name.as_str())
                     .collect();
                 let arrow = if from.is_empty() {
                     String::new()
                 } else {
                     format!("  <- {}", from.join(", "))
                 };
-                out.push_str(&format!("{} ({}){arrow}\n", node.name, node.op.value));
+                let (name, operator) = (&graph[id].name, graph[id].descriptor.name);
+                out.push_str(&format!("{name} ({operator}){arrow}\n"));
             }
         }
         GraphFormat::Mermaid => {
             out.push_str("flowchart LR\n");
-            for (index, node) in nodes {
-                out.push_str(&format!("    n{index}[\"{}<br/>{}\"]\n", node.name, node.op.value));
+            for (id, name, operator) in nodes {
+                out.push_str(&format!("    n{id}[\"{name}<br/>{operator}\"]\n"));
             }
             for (from, to) in edges {
                 out.push_str(&format!("    n{from} --> n{to}\n"));
@@ -61,11 +58,8 @@ fn draw(pipeline: &Pipeline, format: GraphFormat) -> String {
         }
         GraphFormat::Dot => {
             out.push_str("digraph pipeline {\n    rankdir=LR;\n    node [shape=box];\n");
-            for (index, node) in nodes {
-                out.push_str(&format!(
-                    "    n{index} [label=\"{}\\n{}\"];\n",
-                    node.name, node.op.value
-                ));
+            for (id, name, operator) in nodes {
+                out.push_str(&format!("    n{id} [label=\"{name}\\n{operator}\"];\n"));
             }
             for (from, to) in edges {
                 out.push_str(&format!("    n{from} -> n{to};\n"));

@@ -1,27 +1,33 @@
 //! The command line: one file per command.
 
+/// Writes a line of results on standard output; in the place of the standard macro, which panics when the reader is gone.
+macro_rules! println {
+    ($($text:tt)*) => { $crate::cli::results::write(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// Writes results on standard output; in the place of the standard macro, which panics when the reader is gone.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::results::write(format_args!($($text)*)) };
+}
+
 mod cache;
-mod choices;
-mod diff;
 mod exit;
 mod explain;
 mod format;
 mod graph;
-mod history;
 mod init;
 mod load;
 mod log;
 mod operators_markdown;
 mod ops;
-mod plan;
 mod recommend;
+mod results;
 mod rollback;
 mod run;
 mod runs;
 mod sample;
 mod schema;
 mod show;
-mod summary;
 mod tables;
 mod test;
 mod transform;
@@ -36,6 +42,7 @@ use towline_api::Registry;
 
 use crate::config::Override;
 use crate::config::yaml::Style;
+use crate::engine::Engine;
 use crate::store::Address;
 
 pub use exit::Exit;
@@ -57,7 +64,7 @@ enum Command {
     /// Run a pipeline; what has not changed is reused.
     Run(run::Arguments),
     /// Print what a run would do, and why.
-    Plan(plan::Arguments),
+    Plan(run::plan::Arguments),
     /// Check pipelines and report all errors, without reading data.
     Validate(validate::Arguments),
     /// Run the tests of pipelines.
@@ -71,9 +78,9 @@ enum Command {
     /// List, check and collect the store.
     Cache(cache::Arguments),
     /// List the runs, with their times, what they reused, and metrics.
-    History(history::Arguments),
+    History(runs::history::Arguments),
     /// Print what changed from one run to another: configuration, inputs, metrics, outputs.
-    Diff(diff::Arguments),
+    Diff(runs::diff::Arguments),
     /// Write a starter pipeline and a sample of data.
     Init(init::Arguments),
     /// Restore what a sink published before its last run.
@@ -159,6 +166,13 @@ enum GraphFormat {
     Dot,
 }
 
+impl Engine {
+    /// Runs the command that the arguments of the process name.
+    pub fn main(&self) -> Exit {
+        main(self.registry())
+    }
+}
+
 /// Runs the command that the arguments of the process name, with the operators of `registry`.
 pub fn main(registry: &Registry) -> Exit {
     let cli = match Cli::try_parse() {
@@ -176,18 +190,17 @@ pub fn main(registry: &Registry) -> Exit {
     };
     log::start(cli.verbose);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "towline started");
-    end_with_the_reader();
     match cli.command {
         Command::Run(arguments) => run::run(&arguments, registry),
-        Command::Plan(arguments) => plan::run(&arguments, registry),
+        Command::Plan(arguments) => run::plan::run(&arguments, registry),
         Command::Validate(arguments) => validate::run(&arguments, registry),
         Command::Test(arguments) => test::run(&arguments, registry),
         Command::Graph(arguments) => graph::run(&arguments, registry),
         Command::Show(arguments) => show::run(&arguments, registry),
         Command::Recommend(arguments) => recommend::run(&arguments, registry),
         Command::Cache(arguments) => cache::run(&arguments),
-        Command::History(arguments) => history::run(&arguments),
-        Command::Diff(arguments) => diff::run(&arguments),
+        Command::History(arguments) => runs::history::run(&arguments),
+        Command::Diff(arguments) => runs::diff::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Rollback(arguments) => rollback::run(&arguments, registry),
         Command::Transform(arguments) => transform::transform(&arguments, registry),
@@ -196,22 +209,12 @@ pub fn main(registry: &Registry) -> Exit {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Schema => schema::run(registry),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "towline", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "towline", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             Exit::Success
         }
     }
-}
-
-/// Ends the process silently when standard output is closed: printing to a closed pipe is a panic otherwise.
-fn end_with_the_reader() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.payload_as_str().unwrap_or_default();
-        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
-            std::process::exit(i32::from(Exit::BrokenPipe.code()));
-        }
-        before(panic);
-    }));
 }
 
 /// Colours on a terminal, unless `NO_COLOR` is set.

@@ -14,6 +14,7 @@ use crate::cli::{Exit, PipelineArguments, load, tables};
 use crate::config::Pipeline;
 use crate::config::yaml::Diagnostic;
 use crate::plan::grouped;
+use crate::run::Role;
 use crate::store::{Content, Entry, Store};
 use crate::typing::{TypedNode, TypedPipeline};
 
@@ -97,8 +98,8 @@ fn known<'a>(typed: &'a TypedPipeline, store: &Store) -> Vec<Known<'a>> {
     let pipeline = &typed.pipeline;
     let nodes = pipeline.nodes.iter().zip(&typed.nodes);
     let known = nodes.map(|(node, typed)| {
-        let mut works = ["task", "rows"].iter();
-        let stored = works.find_map(|role| store.last_of_node(&pipeline.name, &format!("{}#{role}", node.name)));
+        let mut works = [Role::Task, Role::Rows].iter();
+        let stored = works.find_map(|role| store.last_of_node(&pipeline.name, &role.of_node(&node.name)));
         Known {
             typed: typed.as_ref(),
             stored,

@@ -3,8 +3,7 @@
 use towline_api::{Form, Registry, Result, suggest};
 
 use crate::cli::{Exit, PipelineArguments, load};
-use crate::config::Pipeline;
-use crate::typing::TypedNode;
+use crate::typing::{NodeId, TypedGraph};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -15,44 +14,43 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
-    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline, registry) {
-        Ok(valid) => valid,
+    let graph = match load::graph(&arguments.pipeline, registry) {
+        Ok(graph) => graph,
         Err(exit) => return exit,
     };
-    let chosen: Vec<usize> = match &arguments.node {
-        None => (0..nodes.len()).collect(),
-        Some(name) => match pipeline.nodes.iter().position(|node| node.name == *name) {
-            Some(index) => vec![index],
+    let chosen: Vec<NodeId> = match &arguments.node {
+        None => graph.ids().collect(),
+        Some(name) => match graph.find(name) {
+            Some(id) => vec![id],
             None => {
-                let names: Vec<&str> = pipeline.nodes.iter().map(|node| node.name.as_str()).collect();
                 eprintln!(
                     "error: there is no node `{name}`: {}",
-                    suggest::sentence(name, &names, "nodes")
+                    suggest::sentence(name, &graph.names(), "nodes")
                 );
                 return Exit::Invalid;
             }
         },
     };
-    print_results(&pipeline, roll_back(&nodes, chosen))
+    print_results(&graph, roll_back(&graph, chosen))
 }
 
 /// The results by node; nodes that keep no earlier generation are left out.
-fn roll_back(nodes: &[TypedNode], chosen: Vec<usize>) -> Vec<(usize, Result<String>)> {
-    let back = |index: usize| match nodes[index].built.operator.form() {
-        Form::Sink(sink) => Some((index, sink.roll_back()?)),
+fn roll_back(graph: &TypedGraph, chosen: Vec<NodeId>) -> Vec<(NodeId, Result<String>)> {
+    let back = |id: NodeId| match graph[id].form() {
+        Form::Sink(sink) => Some((id, sink.roll_back()?)),
         _ => None,
     };
     chosen.into_iter().filter_map(back).collect()
 }
 
-fn print_results(pipeline: &Pipeline, results: Vec<(usize, Result<String>)>) -> Exit {
+fn print_results(graph: &TypedGraph, results: Vec<(NodeId, Result<String>)>) -> Exit {
     if results.is_empty() {
         eprintln!("error: no node keeps earlier generations (RedisSink does with `publish: swap` or `pointer`)");
         return Exit::Invalid;
     }
     let mut exit = Exit::Success;
-    for (index, result) in results {
-        let name = &pipeline.nodes[index].name;
+    for (id, result) in results {
+        let name = &graph[id].name;
         match result {
             Ok(text) => println!("{name}: {text}"),
             Err(error) => {

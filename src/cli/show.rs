@@ -5,7 +5,7 @@ use towline_api::{NodeType, Registry, TableFile, suggest};
 
 use crate::cli::{Exit, PipelineArguments, load, runs, tables};
 use crate::plan::grouped;
-use crate::run::{NodeRecord, NodeStatus, RunRecord};
+use crate::run::{NodeRecord, NodeStatus, Role, RunRecord};
 use crate::store::{Content, Entry, Store};
 
 #[derive(Debug, clap::Args)]
@@ -20,13 +20,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
-    let (pipeline, nodes) = match load::pipeline(&arguments.pipeline, registry) {
-        Ok(valid) => valid,
+    let graph = match load::graph(&arguments.pipeline, registry) {
+        Ok(graph) => graph,
         Err(exit) => return exit,
     };
-    let Some(index) = pipeline.nodes.iter().position(|node| node.name == arguments.node) else {
-        let names: Vec<&str> = pipeline.nodes.iter().map(|node| node.name.as_str()).collect();
-        let help = suggest::sentence(&arguments.node, &names, "nodes");
+    let Some(id) = graph.find(&arguments.node) else {
+        let help = suggest::sentence(&arguments.node, &graph.names(), "nodes");
         eprintln!("error: there is no node `{}`: {help}", arguments.node);
         return Exit::Invalid;
     };
@@ -34,12 +33,12 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
         Ok(store) => store,
         Err(exit) => return exit,
     };
-    let node = &pipeline.nodes[index];
-    let works = ["task", "rows", "fit"].map(|role| format!("{}#{role}", node.name));
-    let own = matches!(&nodes[index].output, NodeType::Dataset(_));
-    println!("{} ({})", node.name, node.op.value);
-    let last = works.iter().find_map(|work| store.last_of_node(&pipeline.name, work));
-    if let NodeType::Dataset(dataset) = &nodes[index].output {
+    let node = &graph[id];
+    let works = [Role::Task, Role::Rows, Role::Fit].map(|role| role.of_node(&node.name));
+    let own = matches!(&node.output, NodeType::Dataset(_));
+    println!("{} ({})", node.name, node.descriptor.name);
+    let last = works.iter().find_map(|work| store.last_of_node(graph.name(), work));
+    if let NodeType::Dataset(dataset) = &node.output {
         let stored = last.as_ref().and_then(|entry| match &entry.content {
             Content::Dataset { schema, .. } if schema.names().eq(dataset.schema.names()) => Some(schema),
             _ => None,
@@ -48,7 +47,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
     }
     match last {
         Some(entry) => {
-            if let Some(note) = older(&store, &pipeline.name, &node.name, &entry.key) {
+            if let Some(note) = older(&store, graph.name(), &node.name, &entry.key) {
                 println!("\n{note}");
             }
             if let Err(error) = print_entry(&store, &entry, arguments.rows) {
@@ -62,7 +61,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> Exit {
             } else {
                 "it was not run"
             };
-            let why = unfinished(&store, &pipeline.name, &node.name);
+            let why = unfinished(&store, graph.name(), &node.name);
             println!("\n{}", why.as_deref().unwrap_or(nothing));
         }
     }

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use towline_api::{OperatorError, Registry, TypeContext};
-use towline_operators::SELECT;
 
+use crate::builtin::CHAIN_OPERATORS;
 use crate::cli::load::{Checked, check_with_tests, threads};
-use crate::cli::{Exit, Format, run};
+use crate::cli::{Exit, Format};
 use crate::config::Override;
 use crate::config::yaml::{Diagnostic, SourceMap};
 use crate::pipeline_tests;
 use crate::pipeline_tests::{TestCase, TestFailure, TestReport, TestSetup};
 use crate::report::{FileReport, write};
-use crate::run::{Failure, ProgressMode};
+use crate::run::{Failure, RunOptions};
 use crate::store::Store;
 
 #[derive(Debug, clap::Args)]
@@ -121,7 +121,8 @@ fn tested(
         offline: arguments.offline,
     };
     let typed = checked.typed.as_ref().filter(|_| !broken);
-    let setup = typed.and_then(|typed| TestSetup::of(typed, &checked.sources, registry, SELECT, &context));
+    let setup =
+        typed.and_then(|typed| TestSetup::of(typed, &checked.sources, registry, CHAIN_OPERATORS.select, &context));
     let wanted = |case: &&TestCase| {
         let only = arguments.only.as_ref();
         only.is_none_or(|only| case.name.value.contains(only))
@@ -144,8 +145,9 @@ fn test_run(setup: &TestSetup<'_>, case: &TestCase, runtime: &Runtime) -> Result
     let failures = match pipeline_tests::prepare(setup, case, folder.path()) {
         Ok(test_pipeline) => {
             let store = Store::open(&folder.path().join("store"))?;
-            let options = run::options(None, ProgressMode::Quiet);
-            runtime.block_on(test_pipeline.run(case, store, options))?.failures
+            runtime
+                .block_on(test_pipeline.run(case, store, RunOptions::default()))?
+                .failures
         }
         // The same was checked without a folder before.
         Err(diagnostics) => diagnostics

@@ -84,9 +84,9 @@ pub(super) fn decode(arguments: &Arguments, registry: &Registry) -> Exit {
 }
 
 fn opened(arguments: &Arguments, registry: &Registry) -> Result<Result<Transformer, TransformError>, Exit> {
-    let (pipeline, nodes) = load::pipeline(&arguments.pipeline, registry)?;
+    let graph = load::graph(&arguments.pipeline, registry)?;
     let store = load::store(&arguments.pipeline)?;
-    Ok(Transformer::new(&pipeline, &nodes, &store, &arguments.to))
+    Ok(Transformer::new(&graph, &store, &arguments.to))
 }
 
 fn finish(done: Result<Result<u64, TransformError>, Exit>) -> Exit {

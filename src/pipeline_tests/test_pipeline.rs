@@ -10,14 +10,13 @@ use crate::config::yaml::{Code, Diagnostic, SourceMap, Spanned, Value};
 use crate::config::{Connections, InvalidParts, Node, Pipeline, Reference, Settings};
 use crate::pipeline_tests::case::{Expected, ExpectedOutput, Given, TestCase};
 use crate::pipeline_tests::given::{GivenRows, GivenSplit};
-use crate::typing::{TypedNode, TypedPipeline, propagate};
+use crate::typing::{NodeId, TypedGraph, TypedNode, TypedPipeline, propagate};
 
 /// The typed pipeline that a test runs.
 pub struct TestPipeline {
-    pub(super) pipeline: Pipeline,
-    pub(super) nodes: Vec<TypedNode>,
-    /// For each thing that is expected the node, by its index in `pipeline`, that shows it.
-    pub(super) shown_by: Vec<usize>,
+    pub(super) graph: TypedGraph,
+    /// For each thing that is expected the node that shows it.
+    pub(super) shown_by: Vec<NodeId>,
     /// The files to write before the run: their schemas and columns.
     pub(super) files: Vec<(PathBuf, Schema, Vec<ArrayRef>)>,
 }
@@ -78,18 +77,17 @@ pub fn prepare(setup: &TestSetup<'_>, case: &TestCase, folder: &Path) -> Result<
     let registry = setup.registry.clone().with::<GivenRows>();
     let typed = propagate(pipeline, setup.sources, &registry, setup.context);
     let mut diagnostics = preparation.diagnostics;
-    diagnostics.extend(typed.diagnostics.into_iter().filter(Diagnostic::is_error));
+    diagnostics.extend(typed.diagnostics.iter().filter(|found| found.is_error()).cloned());
     for (expected, &shown_by) in case.expected.iter().zip(&shown_by) {
         if let Some(node) = &typed.nodes[shown_by] {
             diagnostics.extend(check_rows(expected, &node.output));
         }
     }
-    let nodes: Option<Vec<TypedNode>> = typed.nodes.into_iter().collect();
-    match nodes.filter(|_| diagnostics.is_empty() && !case.incomplete) {
-        Some(nodes) => Ok(TestPipeline {
-            pipeline: typed.pipeline,
-            nodes,
-            shown_by,
+    let graph = TypedGraph::new(&typed);
+    match graph.filter(|_| diagnostics.is_empty() && !case.incomplete) {
+        Some(graph) => Ok(TestPipeline {
+            graph,
+            shown_by: shown_by.into_iter().map(NodeId::at).collect(),
             files: preparation.files,
         }),
         None => Err(diagnostics),

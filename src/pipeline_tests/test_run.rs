@@ -1,5 +1,7 @@
 //! Execution of a test.
 
+use std::sync::Arc;
+
 use arrow::array::Array;
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -11,7 +13,7 @@ use crate::pipeline_tests::compare::{Cell, Order, Row, difference};
 use crate::pipeline_tests::given::write;
 use crate::pipeline_tests::rows::Rows;
 use crate::pipeline_tests::test_pipeline::TestPipeline;
-use crate::run::{Failure, NodeRecord, NodeStatus, RunOptions, RunRecord, run};
+use crate::run::{Failure, NodeRecord, NodeStatus, Role, RunOptions, RunRecord, run};
 use crate::store::{Content, Store};
 
 /// Maximum number of compared rows of an output.
@@ -60,15 +62,15 @@ impl TestPipeline {
             write(path, schema, columns.clone())?;
         }
         options.stop_at_unmet = false;
-        let outputs: Vec<NodeType> = self.nodes.iter().map(|node| node.output.clone()).collect();
-        let record = run(self.pipeline, self.nodes, store.clone(), options).await;
+        let graph = Arc::new(self.graph);
+        let record = run(Arc::clone(&graph), store.clone(), options).await.record;
         let mut failures: Vec<TestFailure> = record
             .nodes
             .iter()
             .filter_map(|node| node_failure(node, case))
             .collect();
         for (expected, &shown_by) in case.expected.iter().zip(&self.shown_by) {
-            let node = &record.nodes[shown_by];
+            let node = &record.nodes[shown_by.index()];
             if matches!(node.status, NodeStatus::Failed | NodeStatus::Skipped) {
                 continue;
             }
@@ -79,7 +81,7 @@ impl TestPipeline {
                         store: &store,
                         record: &record,
                         node,
-                        output: &outputs[shown_by],
+                        output: &graph[shown_by].output,
                     };
                     failures.extend(reader.compare(expected, rows, *order)?);
                 }
@@ -161,7 +163,7 @@ impl OutputReader<'_> {
     }
 
     fn found(&self, columns: &[&Column]) -> Result<Vec<Row>, Failure> {
-        let work = format!("{}#rows", self.node.name);
+        let work = Role::Rows.of_node(&self.node.name);
         let entry = self.store.last_of_node(&self.record.pipeline, &work);
         let Some(Content::Dataset { splits, .. }) = entry.as_ref().map(|entry| &entry.content) else {
             let message = format!("the rows of `{}` are not in the store", self.node.name);

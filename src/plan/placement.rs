@@ -1,9 +1,11 @@
 //! Where the output of each node lives: in the store, or as a part of the plans of what reads it.
 
+use std::collections::BTreeMap;
+
 use towline_api::Form;
 
-use crate::config::{CacheMode, Pipeline};
-use crate::typing::TypedNode;
+use crate::config::CacheMode;
+use crate::typing::{GraphNode, NodeId, TypedGraph};
 
 /// Where the output of a node lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +42,24 @@ impl std::fmt::Display for Placement {
 /// any case. A step that keeps the rows of its input stays a projection
 /// of them, whatever reads it; it is stored as well where a task reads all of it, or where nothing does, since then it
 /// is a result.
-pub fn placements(pipeline: &Pipeline, nodes: &[TypedNode]) -> Vec<Placement> {
-    (0..nodes.len())
-        .map(|index| placement(pipeline, nodes, index))
-        .collect()
+pub fn placements(graph: &TypedGraph) -> BTreeMap<NodeId, Placement> {
+    let mut readers: BTreeMap<NodeId, Vec<Reader<'_>>> = BTreeMap::new();
+    for id in graph.ids() {
+        let node = &graph[id];
+        for connection in &node.connections {
+            let selection = &connection.selection;
+            readers.entry(connection.from).or_default().push(Reader {
+                name: &node.name,
+                form: node.form(),
+                whole: selection.columns.is_none() && selection.split.is_none(),
+            });
+        }
+    }
+    let placed = |id| {
+        let readers = readers.get(&id).map_or(&[][..], Vec::as_slice);
+        (id, placement(&graph[id], readers))
+    };
+    graph.ids().map(placed).collect()
 }
 
 /// A reader of a node's output.
@@ -54,31 +70,28 @@ struct Reader<'a> {
     whole: bool,
 }
 
-fn placement(pipeline: &Pipeline, nodes: &[TypedNode], index: usize) -> Placement {
-    let readers = readers(pipeline, nodes, index);
+fn placement(node: &GraphNode, readers: &[Reader<'_>]) -> Placement {
     let names = |wanted: &dyn Fn(&Reader<'_>) -> bool| {
         let mut names: Vec<&str> = readers.iter().filter(|r| wanted(r)).map(|r| r.name).collect();
         names.dedup();
         shorten(&names)
     };
     let all = names(&|_| true);
-    match nodes[index].built.operator.form() {
+    match node.form() {
         Form::Task(_) | Form::Sink(_) => Placement::Stored("the work of a task".to_owned()),
-        _ if pipeline.nodes[index].settings.cache == CacheMode::Always => {
-            Placement::Stored("`cache: always`".to_owned())
-        }
+        _ if node.settings.cache == CacheMode::Always => Placement::Stored("`cache: always`".to_owned()),
         Form::Source(source) if source.in_place() => Placement::InPlace,
-        Form::Source(_) | Form::Table(_) => match readers.as_slice() {
+        Form::Source(_) | Form::Table(_) => match readers {
             [] => Placement::Stored("nothing reads it, it is a result".to_owned()),
             [only] if matches!(only.form, Form::Table(_)) => {
-                if nodes[index].expectations.is_empty() {
+                if node.expectations.is_empty() {
                     Placement::Fused(all)
                 } else {
                     // As a part of a plan it would be computed twice: to be checked, and to be read.
                     Placement::Stored("new rows that have expectations".to_owned())
                 }
             }
-            _ => Placement::Stored(format!("new rows that {all} {}", reads(&readers))),
+            _ => Placement::Stored(format!("new rows that {all} {}", reads(readers))),
         },
         Form::Columns(_) | Form::Stateful(_) => {
             let task = |reader: &Reader<'_>| reader.whole && matches!(reader.form, Form::Task(_) | Form::Sink(_));
@@ -110,18 +123,4 @@ fn shorten(names: &[&str]) -> String {
         }
         _ => names.join(", "),
     }
-}
-
-fn readers<'a>(pipeline: &'a Pipeline, nodes: &'a [TypedNode], index: usize) -> Vec<Reader<'a>> {
-    let mut out = Vec::new();
-    for (reader, node) in pipeline.nodes.iter().enumerate() {
-        for reference in node.inputs.references().into_iter().filter(|r| r.node == index) {
-            out.push(Reader {
-                name: &node.name,
-                form: nodes[reader].built.operator.form(),
-                whole: reference.columns.is_none() && reference.split.is_none(),
-            });
-        }
-    }
-    out
 }

@@ -9,11 +9,9 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use petgraph::Direction;
-use petgraph::graph::NodeIndex;
 use towline_api::{NodeType, Tag, suggest};
 
-use crate::config::Pipeline;
-use crate::typing::TypedNode;
+use crate::typing::{NodeId, TypedGraph};
 
 /// A set of nodes, as a person writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,36 +84,30 @@ impl Selector {
         self
     }
 
-    /// The nodes that it means, by index. `changed` are the nodes that would run. A name that means none is an error, since
+    /// The nodes that it means. `changed` are the nodes that would run. A name that means none is an error, since
     /// a slip must not pass for a choice.
-    pub fn nodes(
-        &self,
-        pipeline: &Pipeline,
-        typed: &[TypedNode],
-        changed: &BTreeSet<usize>,
-    ) -> Result<BTreeSet<usize>, String> {
-        let all = 0..pipeline.nodes.len();
-        let found: BTreeSet<usize> = match &self.core {
-            Core::Name(pattern) => all.filter(|&n| matches(pattern, &pipeline.nodes[n].name)).collect(),
-            Core::Operator(pattern) => all.filter(|&n| matches(pattern, &pipeline.nodes[n].op.value)).collect(),
-            Core::Tag(tag) => all.filter(|&n| carries(&typed[n].output, *tag)).collect(),
+    pub fn nodes(&self, graph: &TypedGraph, changed: &BTreeSet<NodeId>) -> Result<BTreeSet<NodeId>, String> {
+        let all = graph.ids();
+        let found: BTreeSet<NodeId> = match &self.core {
+            Core::Name(pattern) => all.filter(|id| matches(pattern, &graph[*id].name)).collect(),
+            Core::Operator(pattern) => all.filter(|id| matches(pattern, graph[*id].descriptor.name)).collect(),
+            Core::Tag(tag) => all.filter(|id| carries(&graph[*id].output, *tag)).collect(),
             Core::Changed => changed.clone(),
         };
         if found.is_empty() && self.core != Core::Changed {
-            return Err(self.nothing(pipeline));
+            return Err(self.nothing(graph));
         }
         let mut out = found.clone();
-        out.extend(reach(pipeline, &found, Direction::Incoming, self.up));
-        out.extend(reach(pipeline, &found, Direction::Outgoing, self.down));
+        out.extend(reach(graph, &found, Direction::Incoming, self.up));
+        out.extend(reach(graph, &found, Direction::Outgoing, self.down));
         Ok(out)
     }
 
-    fn nothing(&self, pipeline: &Pipeline) -> String {
-        let names: Vec<&str> = pipeline.nodes.iter().map(|node| node.name.as_str()).collect();
+    fn nothing(&self, graph: &TypedGraph) -> String {
         let help = match &self.core {
-            Core::Name(name) => suggest::sentence(name, &names, "nodes"),
+            Core::Name(name) => suggest::sentence(name, &graph.names(), "nodes"),
             Core::Operator(name) => {
-                let mut operators: Vec<&str> = pipeline.nodes.iter().map(|node| node.op.value.as_str()).collect();
+                let mut operators: Vec<&str> = graph.ids().map(|id| graph[id].descriptor.name).collect();
                 operators.sort_unstable();
                 operators.dedup();
                 suggest::sentence(name, &operators, "operators of this pipeline")
@@ -127,17 +119,12 @@ impl Selector {
 }
 
 /// The nodes at most so many steps away.
-pub fn reach(pipeline: &Pipeline, from: &BTreeSet<usize>, direction: Direction, steps: usize) -> BTreeSet<usize> {
+pub fn reach(graph: &TypedGraph, from: &BTreeSet<NodeId>, direction: Direction, steps: usize) -> BTreeSet<NodeId> {
     let mut found = BTreeSet::new();
-    let mut edge: BTreeSet<usize> = from.clone();
+    let mut edge: BTreeSet<NodeId> = from.clone();
     for _ in 0..steps {
-        let next = edge.iter().flat_map(|&node| {
-            pipeline
-                .graph
-                .neighbors_directed(NodeIndex::new(node), direction)
-                .map(NodeIndex::index)
-        });
-        let next: BTreeSet<usize> = next.filter(|node| !found.contains(node)).collect();
+        let next = edge.iter().flat_map(|id| graph.neighbours(*id, direction));
+        let next: BTreeSet<NodeId> = next.filter(|id| !found.contains(id)).collect();
         if next.is_empty() {
             break;
         }

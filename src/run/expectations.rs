@@ -1,138 +1,89 @@
 //! Whether what a node produced is what was expected of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use towline_api::{Artifact, LazyDataset, OperatorError};
+use towline_api::{Artifact, LazyDataset};
 
-use crate::checks::{Fact, Outcome, measurement};
+use crate::checks::Fact;
 use crate::config::expression::Scalar;
-use crate::plan::{Origin, Step};
-use crate::run::reuse::{Made, Piece, Role};
-use crate::run::runner::{Failure, Runner};
+use crate::plan::{ExpectationRecord, Origin, Step};
+use crate::run::failure::Failure;
 use crate::run::value::NodeValue;
+use crate::run::work::{Entries, Role, Work, WorkItem};
 use crate::store::{Content, Entry};
+use crate::typing::{NodeId, TypedGraph};
 
-/// How often somebody who waits for facts looks whether the run was interrupted.
-const PATIENCE: Duration = Duration::from_millis(100);
-
-/// What became of an expectation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ExpectationRecord {
-    /// The expression as it was written.
-    pub expression: String,
-    /// Where it stands: `file:line:column`.
-    pub location: String,
-    /// Whether it holds, and the values of its parts.
-    pub outcome: Outcome,
+/// The outcomes of the expectations of a node; nothing, if a fact that they need is not known yet. `metrics` are those of
+/// the node.
+pub(super) fn examine(
+    graph: &TypedGraph,
+    id: NodeId,
+    value: &NodeValue,
+    metrics: &BTreeMap<String, f64>,
+    entries: &mut dyn Entries,
+) -> Result<Option<Vec<ExpectationRecord>>, Failure> {
+    let expectations = &graph[id].expectations;
+    if expectations.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let wanted = expectations
+        .iter()
+        .flat_map(|expectation| expectation.condition.facts())
+        .collect();
+    let mut facts: BTreeMap<Fact, Scalar> = metrics
+        .iter()
+        .map(|(name, number)| (Fact::Metric(name.clone()), Scalar::of(*number)))
+        .collect();
+    match value {
+        NodeValue::Other {
+            artifact: Artifact::Receipt(receipt),
+            ..
+        } => {
+            facts.insert(Fact::Records, Scalar::Number(receipt.records as f64));
+        }
+        NodeValue::Other { .. } => {}
+        NodeValue::Dataset { lazy, origin, .. } => match facts_of_rows(id, lazy, origin, &wanted, entries)? {
+            Some(of_rows) => facts.extend(of_rows),
+            None => return Ok(None),
+        },
+    }
+    let record = |expectation: &crate::typing::CheckedExpectation| ExpectationRecord {
+        expression: expectation.condition.text.clone(),
+        location: expectation.location.clone(),
+        outcome: expectation.condition.evaluate(&facts),
+    };
+    Ok(Some(expectations.iter().map(record).collect()))
 }
 
-impl Runner {
-    /// Checks the expectations of a node on its output. In a plan, what is not known yet is no failure.
-    pub(super) fn examine(&self, node: usize, value: &NodeValue) -> Result<(), Failure> {
-        let expectations = &self.nodes[node].expectations;
-        if expectations.is_empty() {
-            return Ok(());
-        }
-        let wanted: BTreeSet<Fact> = expectations
-            .iter()
-            .flat_map(|expectation| expectation.condition.facts())
-            .collect();
-        let facts = match self.facts(node, value, &wanted) {
-            Err(Failure::WouldRun(reason)) => {
-                self.note(node, |work| {
-                    work.ran = true;
-                    work.reason = reason;
-                });
-                return Ok(());
-            }
-            facts => facts?,
-        };
-        let records: Vec<ExpectationRecord> = expectations
-            .iter()
-            .map(|expectation| ExpectationRecord {
-                expression: expectation.condition.text.clone(),
-                location: expectation.location.clone(),
-                outcome: expectation.condition.evaluate(&facts),
-            })
-            .collect();
-        let (unmet, of) = (records.iter().filter(|r| !r.outcome.met).count(), records.len());
-        self.note(node, |work| work.expectations = records);
-        if unmet > 0 && self.stop_at_unmet {
-            return Err(Failure::Unmet { unmet, of });
-        }
-        Ok(())
+/// The failure of a node whose expectations do not all hold.
+pub(super) fn unmet(records: &[ExpectationRecord]) -> Result<(), Failure> {
+    let (unmet, of) = (records.iter().filter(|r| !r.outcome.met).count(), records.len());
+    if unmet > 0 {
+        return Err(Failure::Unmet { unmet, of });
     }
+    Ok(())
+}
 
-    fn facts(
-        &self,
-        node: usize,
-        value: &NodeValue,
-        wanted: &BTreeSet<Fact>,
-    ) -> Result<BTreeMap<Fact, Scalar>, Failure> {
-        let mut facts = BTreeMap::new();
-        for (name, number) in self.work_of(node).metrics {
-            facts.insert(Fact::Metric(name), Scalar::of(number));
-        }
-        match value {
-            NodeValue::Other {
-                artifact: Artifact::Receipt(receipt),
-                ..
-            } => {
-                facts.insert(Fact::Records, Scalar::Number(receipt.records as f64));
-            }
-            NodeValue::Other { .. } => {}
-            NodeValue::Dataset { lazy, origin, .. } => {
-                let of_rows: BTreeSet<Fact> = wanted.iter().filter(|fact| fact.is_of_rows()).cloned().collect();
-                if !of_rows.is_empty() {
-                    facts.extend(self.facts_of_rows(node, lazy, origin, &of_rows)?);
-                }
-            }
-        }
-        Ok(facts)
+/// Facts about rows: remembered by the content of the rows, so that another threshold needs no other scan.
+fn facts_of_rows(
+    id: NodeId,
+    lazy: &LazyDataset,
+    origin: &Origin,
+    wanted: &BTreeSet<Fact>,
+    entries: &mut dyn Entries,
+) -> Result<Option<BTreeMap<Fact, Scalar>>, Failure> {
+    let wanted: BTreeSet<Fact> = wanted.iter().filter(|fact| fact.is_of_rows()).cloned().collect();
+    if wanted.is_empty() {
+        return Ok(Some(BTreeMap::new()));
     }
-
-    /// Facts about rows: remembered by the content of the rows, so that another threshold needs no other scan.
-    fn facts_of_rows(
-        &self,
-        node: usize,
-        lazy: &LazyDataset,
-        origin: &Origin,
-        wanted: &BTreeSet<Fact>,
-    ) -> Result<BTreeMap<Fact, Scalar>, Failure> {
-        let names: Vec<String> = wanted.iter().map(Fact::to_string).collect();
-        let piece = Piece {
-            node,
-            role: Role::Facts,
-            step: Step::facts(origin, &names),
-        };
-        let entry = self.produce(piece, || {
-            let reading = measurement(lazy, wanted)?.run();
-            let measured = self.runtime.block_on(self.unless_cancelled(reading))?;
-            let facts = measured
-                .iter()
-                .map(|(fact, value)| (fact.to_string(), serde_json::json!(value)))
-                .collect();
-            let tables = BTreeMap::new();
-            Ok(Made::from(Content::State { tables, facts }))
-        })?;
-        Ok(remembered(&entry, wanted))
-    }
-
-    /// What a future comes to, or an end to the waiting where the run is interrupted.
-    async fn unless_cancelled<T>(
-        &self,
-        work: impl Future<Output = Result<T, OperatorError>>,
-    ) -> Result<T, OperatorError> {
-        let mut work = std::pin::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return done,
-                () = tokio::time::sleep(PATIENCE) => self.cancel.check()?,
-            }
-        }
-    }
+    let names: Vec<String> = wanted.iter().map(Fact::to_string).collect();
+    let item = WorkItem {
+        node: id,
+        role: Role::Facts,
+        step: Step::facts(origin, &names),
+    };
+    let entry = entries.entry(item, Work::Facts(lazy, &wanted))?;
+    Ok(entry.map(|entry| remembered(&entry, &wanted)))
 }
 
 fn remembered(entry: &Entry, wanted: &BTreeSet<Fact>) -> BTreeMap<Fact, Scalar> {

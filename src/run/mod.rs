@@ -1,30 +1,34 @@
-//! Running a plan.
+//! Planning and running a pipeline.
 
-mod attempts;
+mod collect;
 mod commit;
+mod events;
+mod execute;
 mod expectations;
-mod fits;
-mod forms;
-mod materialise;
+mod failure;
+mod lookup;
 mod options;
+mod panics;
+mod planner;
 mod progress;
-mod readiness;
 mod record;
-mod reuse;
-mod runner;
-mod schedule;
+mod resolve;
+mod scheduler;
 mod session;
-mod sharing;
-mod task;
+mod state;
 mod transform;
 mod value;
+mod work;
 
-pub use expectations::ExpectationRecord;
-pub use options::{Choices, RunOptions};
-pub use progress::{Event, Progress, ProgressMode};
+pub(crate) use collect::collect;
+pub use events::{Event, Events, Subscriber};
+pub use failure::Failure;
+pub use options::RunOptions;
+pub use planner::plan;
+pub use progress::{ProgressMode, show};
 pub use record::{NodeRecord, NodeStatus, RECORD_VERSION, RunRecord};
-pub use runner::{Failure, Work};
-pub use schedule::{plan, run};
+pub use scheduler::{Clock, RunOutcome, SystemClock, run};
 pub(crate) use session::session;
 pub use transform::{TransformError, Transformer};
 pub use value::{NodeValue, StoredDataset};
+pub(crate) use work::Role;

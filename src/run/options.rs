@@ -1,35 +1,58 @@
 //! How a pipeline is run.
 
-use towline_api::Cancel;
+use std::fmt;
+use std::sync::Arc;
 
-use crate::run::progress::Progress;
+use tokio_util::sync::CancellationToken;
+
+use crate::plan::Selection;
+use crate::run::events::Events;
+use crate::run::scheduler::{Clock, SystemClock};
 
 /// How to run.
 #[derive(Clone)]
 pub struct RunOptions {
-    /// How many nodes may run at once.
+    /// How many jobs may run at once.
     pub jobs: usize,
     /// How many threads a node may use.
     pub threads: usize,
     /// Stops the run.
-    pub cancel: Cancel,
-    /// Shows the run.
-    pub progress: Progress,
-    /// Whether what depends on a node stays undone if the node's expectations do not hold.
+    pub cancel: CancellationToken,
+    /// What observes the run.
+    pub events: Events,
+    /// Whether what depends on a node is skipped if the node's expectations do not hold.
     pub stop_at_unmet: bool,
     /// Which nodes run.
-    pub choices: Choices,
-    /// Whether unfinished work that an earlier run left behind is taken up where it can be.
+    pub selection: Selection,
+    /// Whether unfinished work that an earlier run left behind is resumed where it can be.
     pub resume: bool,
     /// Whether everything is made twice, and different bytes are a failure.
     pub verify_determinism: bool,
+    /// What pauses and time limits are measured by.
+    pub clock: Arc<dyn Clock>,
 }
 
-/// What was asked for on the command line, by node. A node that is not mentioned runs if it has changed.
-#[derive(Debug, Clone, Default)]
-pub struct Choices {
-    /// Why a node is left out, in words, for those that are.
-    pub left_out: std::collections::BTreeMap<usize, String>,
-    /// Why a node does not take its result from the store, in words, for those that don't.
-    pub fresh: std::collections::BTreeMap<usize, String>,
+impl fmt::Debug for RunOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunOptions")
+            .field("jobs", &self.jobs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        RunOptions {
+            jobs: processors,
+            threads: processors,
+            cancel: CancellationToken::new(),
+            events: Events::default(),
+            stop_at_unmet: true,
+            selection: Selection::default(),
+            resume: false,
+            verify_determinism: false,
+            clock: Arc::new(SystemClock),
+        }
+    }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use towline_api::{Receipt, Report};
 
-use crate::run::expectations::ExpectationRecord;
+use crate::plan::ExpectationRecord;
 
 /// Counts up when a field is added or its meaning changes.
 pub const RECORD_VERSION: u32 = 3;
@@ -116,7 +116,7 @@ pub struct RunRecord {
     pub seconds: f64,
     /// The most memory that the process held, in bytes, where the system says.
     pub peak_memory: Option<u64>,
-    /// Whether somebody interrupted it.
+    /// Whether it was interrupted.
     pub interrupted: bool,
     /// The git commit that the working folder was at, if it is in a repository.
     #[serde(default)]

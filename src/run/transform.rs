@@ -10,14 +10,14 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use datafusion::physical_expr::PhysicalExpr;
 use towline_api::{Form, NamedExpr, NodeType, OperatorError, Registry, Schema, TypeContext, Vocabulary, suggest};
-use towline_operators::{BEST, CONCAT, SELECT};
 
-use crate::config::{ChainOperators, LoadOptions, Pipeline, Reference, load_file};
-use crate::run::forms::with_known_domains;
-use crate::run::reuse::Role;
+use crate::builtin::CHAIN_OPERATORS;
+use crate::config::{LoadOptions, Reference, load_file};
+use crate::run::Role;
+use crate::run::resolve::with_known_domains;
 use crate::run::session::session;
 use crate::store::{Store, StoreError};
-use crate::typing::{TypedNode, propagate, selected_names};
+use crate::typing::{NodeId, TypedGraph, propagate, selected_names};
 
 /// New rows belong to no split: an operator that treats the split it has learnt from apart does not do so here.
 const NO_SPLIT: &str = "";
@@ -79,17 +79,12 @@ impl Transformer {
     /// The transformer to the node `to` of the pipeline in `file`, with what its last run left in `store`.
     pub fn open(file: &Path, store: &Path, to: &str, registry: &Registry) -> Result<Self, TransformError> {
         let env = |name: &str| std::env::var(name).ok();
-        let operators = ChainOperators {
-            concat: CONCAT,
-            select: SELECT,
-            best: BEST,
-        };
         let loaded = load_file(
             file,
             &LoadOptions {
                 env: &env,
                 overrides: &[],
-                operators,
+                operators: CHAIN_OPERATORS,
             },
         );
         let invalid = |problems: usize| TransformError::Invalid {
@@ -102,35 +97,33 @@ impl Transformer {
             offline: false,
         };
         let typed = propagate(pipeline, &loaded.sources, registry, &context);
-        let nodes = typed.nodes.into_iter().collect::<Option<Vec<_>>>();
-        let nodes = nodes.ok_or_else(|| invalid(typed.diagnostics.len().max(1)))?;
-        Self::new(&typed.pipeline, &nodes, &Store::open(store)?, to)
+        let found = typed.diagnostics.len().max(1);
+        let graph = TypedGraph::new(&typed).ok_or_else(|| invalid(found))?;
+        Self::new(&graph, &Store::open(store)?, to)
     }
 
-    /// The transformer to the node `to` of a pipeline whose nodes have types.
-    pub fn new(pipeline: &Pipeline, nodes: &[TypedNode], store: &Store, to: &str) -> Result<Self, TransformError> {
-        let Some(index) = pipeline.nodes.iter().position(|node| node.name == to) else {
-            let names: Vec<&str> = pipeline.nodes.iter().map(|node| node.name.as_str()).collect();
+    /// The transformer to the node `to` of a valid pipeline.
+    pub fn new(graph: &TypedGraph, store: &Store, to: &str) -> Result<Self, TransformError> {
+        let Some(id) = graph.find(to) else {
             return Err(TransformError::UnknownNode {
                 name: to.to_owned(),
-                help: suggest::sentence(to, &names, "nodes"),
+                help: suggest::sentence(to, &graph.names(), "nodes"),
             });
         };
-        let root = nodes[index].rows.node;
-        let NodeType::Dataset(rows) = &nodes[root].output else {
+        let root = graph[id].rows.node;
+        let NodeType::Dataset(rows) = &graph[root].output else {
             return Err(TransformError::OwnRows(to.to_owned()));
         };
-        if root == index {
+        if root == id {
             return Err(TransformError::OwnRows(to.to_owned()));
         }
         let mut walk = Walk {
-            pipeline,
-            nodes,
+            graph,
             store,
             root,
             vocabularies: BTreeMap::new(),
         };
-        let projected = walk.node(index)?;
+        let projected = walk.node(id)?;
         let used = |name: &str| {
             let refers = |column: &NamedExpr| column.expr.column_refs().iter().any(|found| found.name == name);
             projected.columns.iter().any(refers)
@@ -221,38 +214,35 @@ impl Transformer {
 
 /// The way from the rows to a node.
 struct Walk<'a> {
-    pipeline: &'a Pipeline,
-    nodes: &'a [TypedNode],
+    graph: &'a TypedGraph,
     store: &'a Store,
-    root: usize,
+    root: NodeId,
     vocabularies: BTreeMap<String, Vocabulary>,
 }
 
 impl Walk<'_> {
-    fn node(&mut self, index: usize) -> Result<Projected, TransformError> {
-        let typed = &self.nodes[index];
-        let NodeType::Dataset(dataset) = &typed.output else {
-            return Err(TransformError::OwnRows(self.name(index)));
+    fn node(&mut self, id: NodeId) -> Result<Projected, TransformError> {
+        let node = &self.graph[id];
+        let NodeType::Dataset(dataset) = &node.output else {
+            return Err(TransformError::OwnRows(node.name.clone()));
         };
-        if index == self.root {
+        if id == self.root {
             let columns = dataset.schema.names().map(NamedExpr::column).collect();
             return Ok(Projected {
                 columns,
                 schema: dataset.schema.clone(),
             });
         }
-        let references = self.pipeline.nodes[index].inputs.references();
-        let stateful = matches!(typed.built.operator.form(), Form::Stateful(_));
+        let stateful = matches!(node.form(), Form::Stateful(_));
         // What is connected beside the first port only took part in the fit.
-        let taken = if stateful { 1 } else { typed.bindings.len() };
+        let taken = if stateful { 1 } else { node.connections.len() };
         let mut inputs = Vec::new();
-        for binding in typed.bindings.iter().take(taken) {
-            let reference = references[binding.reference];
-            inputs.push(selected(self.node(reference.node)?, reference));
+        for connection in node.connections.iter().take(taken) {
+            inputs.push(selected(self.node(connection.from)?, &connection.selection));
         }
         let known = inputs.iter().map(|input| &input.schema);
         let schema = with_known_domains(&dataset.schema, known);
-        match typed.built.operator.form() {
+        match node.form() {
             Form::Columns(columns) => {
                 let parts: Vec<&[NamedExpr]> = inputs.iter().map(|input| input.columns.as_slice()).collect();
                 Ok(Projected {
@@ -261,9 +251,9 @@ impl Walk<'_> {
                 })
             }
             Form::Stateful(stateful) => {
-                let work = format!("{}#{}", self.name(index), Role::Fit.word());
-                let entry = self.store.last_of_node(&self.pipeline.name, &work);
-                let entry = entry.ok_or_else(|| TransformError::NotFitted(self.name(index)))?;
+                let work = Role::Fit.of_node(&node.name);
+                let entry = self.store.last_of_node(self.graph.name(), &work);
+                let entry = entry.ok_or_else(|| TransformError::NotFitted(node.name.clone()))?;
                 let state = self.store.state(&entry);
                 let input = inputs
                     .first()
@@ -274,12 +264,8 @@ impl Walk<'_> {
                 self.vocabularies.extend(learnt);
                 Ok(Projected { columns, schema })
             }
-            _ => Err(TransformError::OwnRows(self.name(index))),
+            _ => Err(TransformError::OwnRows(node.name.clone())),
         }
-    }
-
-    fn name(&self, index: usize) -> String {
-        self.pipeline.nodes[index].name.clone()
     }
 }
 

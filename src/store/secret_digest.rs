@@ -1,6 +1,6 @@
 //! Keyed digests of values that may be secrets.
 //!
-//! A plain digest of a password can be guessed offline by whoever reads the store, or a shared store that got its
+//! A plain digest of a password can be guessed offline by anyone who reads the store, or a shared store that got its
 //! fingerprints. The key of these digests is random, made once per store, and never leaves its folder. So work that depends on
 //! such a value is reused in one store, and has another cache key in every other one.
 

@@ -9,6 +9,7 @@ use crate::config::yaml::{Code, Diagnostic, SourceMap, Spanned};
 use crate::config::{Node, Pipeline, Reference};
 use crate::typing::bind::{Binding, bind, check_kind};
 use crate::typing::expectations::condition;
+use crate::typing::node_id::NodeId;
 use crate::typing::selected_type::selected;
 use crate::typing::typed_pipeline::{CheckedExpectation, RowOrigin, TypedNode, TypedPipeline};
 use crate::typing::{deprecated_names, problems, shared_store, targets, unused};
@@ -122,7 +123,7 @@ impl Typing<'_> {
         }
         if typed.is_none() {
             let rows = RowOrigin {
-                node: index,
+                node: NodeId::at(index),
                 split: None,
             };
             self.assumed[index] = descriptor.assumed_type(&inputs).map(|output| (output, rows));
@@ -216,7 +217,7 @@ impl Typing<'_> {
     /// The rows of a node's output; nothing if its inputs do not have the same ones but should.
     fn rows(&mut self, index: usize, built: &Built, bindings: &[Binding], rows: Vec<RowOrigin>) -> Option<RowOrigin> {
         let own = RowOrigin {
-            node: index,
+            node: NodeId::at(index),
             split: None,
         };
         match built.operator.form() {

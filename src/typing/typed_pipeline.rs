@@ -6,12 +6,13 @@ use crate::checks::Condition;
 use crate::config::Pipeline;
 use crate::config::yaml::Diagnostic;
 use crate::typing::bind::Binding;
+use crate::typing::node_id::NodeId;
 
 /// Which rows a dataset has: datasets with equal origins hold columns of the same rows and can be joined by position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowOrigin {
     /// The node that made the rows.
-    pub node: usize,
+    pub node: NodeId,
     /// The split that was selected, if one was.
     pub split: Option<String>,
 }

@@ -1,8 +1,5 @@
 //! Expectations in a run: what does not hold stops what depends on it.
 
-use towline::config::{ChainOperators, LoadOptions, load_text};
-use towline_api::TypeContext;
-
 use crate::workspace::{Workspace, stderr, stdout};
 
 const ROWS: &str = "rows: { op: SyntheticAliCcp, with: { rows: 1000, splits: { train: 0.7, valid: 0.3 } }";
@@ -192,25 +189,13 @@ fn operators_leave_behind_the_metrics_that_they_declare() {
     let records = workspace.texts_below(".towline/runs");
     let record: serde_json::Value = serde_json::from_str(&records[0]).expect("the record is JSON");
 
-    let options = LoadOptions {
-        env: &|_| None,
-        overrides: &[],
-        operators: ChainOperators {
-            concat: towline_operators::CONCAT,
-            select: towline_operators::SELECT,
-            best: towline_operators::BEST,
-        },
-    };
-    let loaded = load_text("p.yaml", seed.as_bytes(), &options);
-    let pipeline = loaded.pipeline.expect("valid");
-    let context = TypeContext {
-        session: datafusion::prelude::SessionContext::new(),
-        offline: false,
-    };
-    let typed = towline::typing::propagate(pipeline, &loaded.sources, &towline_operators::builtin(), &context);
+    let pipeline = towline::Engine::new()
+        .open_text("p.yaml", seed, &[])
+        .expect("variables");
+    let graph = pipeline.graph().expect("the pipeline is valid");
     let mut with_metrics = 0;
-    for (index, node) in typed.nodes.into_iter().enumerate() {
-        let node = node.expect("the pipeline is valid");
+    for (index, id) in graph.ids().enumerate() {
+        let node = &graph[id];
         let declared = node.built.operator.metrics(&node.output);
         let left = record["nodes"][index]["metrics"].as_object().expect("metrics");
         let (mut left, mut declared): (Vec<&String>, Vec<&String>) = (left.keys().collect(), declared.iter().collect());
