@@ -223,5 +223,5 @@ fn an_optimum_of_other_data_is_told() {
     let output = workspace.towline(&["validate", "p.yaml"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     let told = stdout(&output) + &stderr(&output);
-    assert!(told.contains("`item_id` does not stand for whole numbers"), "{told}");
+    assert!(told.contains("the original ids of `item_id` are not integers"), "{told}");
 }

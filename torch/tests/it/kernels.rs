@@ -33,7 +33,7 @@ fn libtorch_makes_the_steps_of_the_kernels() {
     tch::set_num_threads(1);
     let fixture = Fixture::new();
     for settings in [
-        json!({ "optimizer": "adam", "temperature": 0.4, "learn_temperature": true }),
+        json!({ "optimizer": "adam", "activation": "tanh", "temperature": 0.4, "learn_temperature": true }),
         json!({
             "optimizer": "adam", "weight_decay": 1e-3, "normalize": "l2", "clip_norm": 0.05, "activation": "elu",
             "temperature": 0.4, "learn_temperature": true, "pooling": "max",

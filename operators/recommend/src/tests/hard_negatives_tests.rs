@@ -54,7 +54,7 @@ fn an_interrupted_training_draws_the_same_ones() {
 fn losses_that_take_no_more_negatives_refuse_them() {
     for (more, told) in [
         (json!({ "loss": "bpr", "hard_negatives": {} }), "sampled_softmax"),
-        (json!({ "epochs": 1, "hard_negatives": {} }), "first epoch"),
+        (json!({ "epochs": 1, "hard_negatives": {} }), "at least 2 epochs"),
         (json!({ "hard_negatives": { "top": 0 } }), "at least 1"),
     ] {
         let parsed = parse::<TwoTowerTrain>(&settings(2, &more));
