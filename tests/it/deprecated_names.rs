@@ -41,7 +41,10 @@ fn deprecated_names_are_reported_where_they_are_written_and_change_no_fingerprin
 
     workspace.write("p.yaml", &pipeline("over", "judge", "goal", "goal"));
     let report = stderr(&workspace.towline(&["validate", "p.yaml"]));
-    let warnings: Vec<&str> = report.lines().filter(|line| line.starts_with("warning[deprecated-name]")).collect();
+    let warnings: Vec<&str> = report
+        .lines()
+        .filter(|line| line.starts_with("warning[deprecated-name]"))
+        .collect();
     assert_eq!(
         warnings,
         [

@@ -211,7 +211,10 @@ fn an_optimum_of_other_data_is_told() {
     };
     assert!(warnings("optimum").is_empty(), "{:?}", warnings("optimum"));
     let told = warnings("wrong").join("\n");
-    assert!(told.contains("`structure: 0.8`") && told.contains("not valid"), "{told}");
+    assert!(
+        told.contains("`structure: 0.8`") && told.contains("not valid"),
+        "{told}"
+    );
 
     workspace.write(
         "p.yaml",
@@ -223,5 +226,8 @@ fn an_optimum_of_other_data_is_told() {
     let output = workspace.towline(&["validate", "p.yaml"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     let told = stdout(&output) + &stderr(&output);
-    assert!(told.contains("the original ids of `item_id` are not integers"), "{told}");
+    assert!(
+        told.contains("the original ids of `item_id` are not integers"),
+        "{told}"
+    );
 }

@@ -230,10 +230,7 @@ fn what_is_another_value_in_each_run_is_refused() {
         let output = workspace.towline(&["validate", "p.yaml"]);
         let report = stdout(&output) + &stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{report}");
-        assert!(
-            report.contains(&format!("`{name}()` is volatile")),
-            "{report}"
-        );
+        assert!(report.contains(&format!("`{name}()` is volatile")), "{report}");
     }
 }
 

@@ -120,8 +120,8 @@ impl Fixture {
     }
 
     /// A batch of few users and items, each of which is in several rows.
-    pub(crate) fn batch(&self, rows: usize) -> DatasetFiles {
-        self.table(rows, (11, 2), &[])
+    pub(crate) fn batch(&self, rows: usize, without: &[&str]) -> DatasetFiles {
+        self.table(rows, (11, 2), without)
     }
 
     fn table(&self, rows: usize, (users, items): (i64, i64), without: &[&str]) -> DatasetFiles {
