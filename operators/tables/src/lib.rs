@@ -3,7 +3,7 @@
 pub mod array_function;
 pub mod atomic_file;
 pub mod parquet;
-pub mod sorted_runs;
+pub mod spill;
 pub mod sql_planning;
 
 pub use atomic_file::AtomicFile;

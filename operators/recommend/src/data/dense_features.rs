@@ -7,7 +7,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float32Type};
 
-use towline_api::{Column, OperatorError, Result};
+use towline_api::{OperatorError, Result};
 
 /// A list array with these lengths over the concatenated `values`.
 pub(crate) fn lists(element: DataType, lengths: impl IntoIterator<Item = usize>, values: ArrayRef) -> Result<ArrayRef> {
@@ -84,8 +84,7 @@ impl Numbers {
     }
 
     /// Appends an Arrow array.
-    pub(crate) fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
-        let name = &column.name;
+    pub(crate) fn append(&mut self, array: &ArrayRef, name: &str) -> Result<()> {
         let missing = || {
             let text = format!("`{name}` has missing values, which a tower cannot read: put FillMissing before it");
             OperatorError::invalid(text)
@@ -135,13 +134,12 @@ impl Numbers {
         Ok(lists.values().slice(start, end - start))
     }
 
-    /// Converts to an Arrow array.
-    pub(crate) fn to_arrow(&self) -> Result<ArrayRef> {
+    /// Converts `rows` rows to an Arrow array.
+    pub(crate) fn to_arrow(&self, rows: usize) -> Result<ArrayRef> {
         let values: ArrayRef = Arc::new(Float32Array::from(self.values.clone()));
         if !self.list {
             return Ok(values);
         }
-        let rows = self.values.len() / self.width.max(1);
         lists(DataType::Float32, std::iter::repeat_n(self.width, rows), values)
     }
 }
@@ -150,7 +148,7 @@ impl Numbers {
 mod tests {
     use super::*;
     use crate::data::feature_column::{Cells, Kind};
-    use towline_api::Tag;
+    use towline_api::{Column, Tag};
 
     fn vectors(data_type: DataType) -> Column {
         Column::new("v", data_type, true).with_tag(Tag::Embedding)
@@ -175,7 +173,7 @@ mod tests {
         };
         assert_eq!((numbers.width, numbers.row(2)), (2, &[5.0, 6.0][..]));
         let mut again = Cells::empty(&column);
-        again.append(&cells.to_arrow().unwrap(), &column).unwrap();
+        again.append(&cells.to_arrow(2).unwrap(), &column).unwrap();
         assert_eq!(again, cells);
         for rows in [&[&[1.0_f32][..]][..], &[&[1.0, 2.0], &[1.0]]] {
             let error = cells.clone().append(&list(rows), &column).unwrap_err();

@@ -6,7 +6,6 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Int64Type};
 
 use crate::data::dense_features::{Numbers, lists};
-use crate::data::row_blocks::{many, one};
 use towline_api::{Column, OperatorError, Result, Tag};
 
 /// Input types of a tower.
@@ -113,32 +112,37 @@ impl Ids {
         }
     }
 
-    fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
-        let wrong = || OperatorError::invalid(format!("`{}` does not hold encoded ids without nulls", column.name));
-        let before = match self {
+    /// Appends an array without a check of the domain; returns the index of the first new id.
+    fn push(&mut self, array: &ArrayRef, name: &str) -> Result<usize> {
+        let wrong = || OperatorError::invalid(format!("`{name}` does not hold encoded ids without nulls"));
+        let whole = |array: &ArrayRef| {
+            let ids = array
+                .as_primitive_opt::<Int64Type>()
+                .filter(|ids| ids.null_count() == 0);
+            ids.cloned().ok_or_else(wrong)
+        };
+        match self {
             Ids::Single(ids) => {
-                let array = array
-                    .as_primitive_opt::<Int64Type>()
-                    .filter(|a| a.null_count() == 0)
-                    .ok_or_else(wrong)?;
                 let before = ids.len();
-                ids.extend_from_slice(array.values());
-                before
+                ids.extend_from_slice(whole(array)?.values());
+                Ok(before)
             }
             Ids::Lists { offsets, values } => {
                 let lists = array.as_list_opt::<i32>().ok_or_else(wrong)?;
                 let before = values.len();
                 for row in 0..lists.len() {
                     if lists.is_valid(row) {
-                        let list = lists.value(row);
-                        let ids = list.as_primitive_opt::<Int64Type>().filter(|a| a.null_count() == 0);
-                        values.extend_from_slice(ids.ok_or_else(wrong)?.values());
+                        values.extend_from_slice(whole(&lists.value(row))?.values());
                     }
                     offsets.push(values.len());
                 }
-                before
+                Ok(before)
             }
-        };
+        }
+    }
+
+    fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
+        let before = self.push(array, &column.name)?;
         let (Ids::Single(values) | Ids::Lists { values, .. }) = self;
         // An id outside the domain would be read beyond the embedding table.
         let size = column
@@ -192,7 +196,7 @@ impl Cells {
     pub(crate) fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
         match self {
             Cells::Ids(ids) => ids.append(array, column),
-            Cells::Numbers(numbers) => numbers.append(array, column),
+            Cells::Numbers(numbers) => numbers.append(array, &column.name),
         }
     }
 
@@ -257,49 +261,19 @@ impl Cells {
         }
     }
 
-    /// Serialises all rows, little-endian: lists start with their lengths, dense features with the width.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    /// Appends an array that [`Self::to_arrow`] made of a column of the same type.
+    pub(crate) fn append_stored(&mut self, array: &ArrayRef, name: &str) -> Result<()> {
         match self {
-            Cells::Ids(Ids::Single(ids)) => ids.iter().for_each(|id| out.extend(id.to_le_bytes())),
-            Cells::Ids(Ids::Lists { offsets, values }) => {
-                let lengths = offsets.windows(2).map(|pair| (pair[1] - pair[0]) as u32);
-                lengths.for_each(|length| out.extend(length.to_le_bytes()));
-                out.extend(values.iter().flat_map(|id| id.to_le_bytes()));
-            }
-            Cells::Numbers(numbers) => {
-                out.extend((numbers.width as u32).to_le_bytes());
-                numbers.values.iter().for_each(|x| out.extend(x.to_le_bytes()));
-            }
+            Cells::Ids(ids) => ids.push(array, name).map(|_| ()),
+            Cells::Numbers(numbers) => numbers.append(array, name),
         }
     }
 
-    /// Appends `rows` rows serialised by [`Cells::write`]; `None` if the bytes are invalid.
-    pub(crate) fn read_more(&mut self, rows: usize, bytes: &mut &[u8]) -> Option<()> {
-        match self {
-            Cells::Ids(Ids::Single(ids)) => ids.extend(many(bytes, rows, i64::from_le_bytes)?),
-            Cells::Ids(Ids::Lists { offsets, values }) => {
-                for length in many(bytes, rows, u32::from_le_bytes)? {
-                    offsets.push(offsets.last()? + length as usize);
-                }
-                let more = offsets.last()?.checked_sub(values.len())?;
-                values.extend(many(bytes, more, i64::from_le_bytes)?);
-            }
-            Cells::Numbers(numbers) => {
-                let width = one(bytes, u32::from_le_bytes)? as usize;
-                if rows > 0 {
-                    numbers.width = width;
-                }
-                numbers.values.extend(many(bytes, rows * width, f32::from_le_bytes)?);
-            }
-        }
-        Some(())
-    }
-
-    /// Converts to an Arrow array.
-    pub(crate) fn to_arrow(&self) -> Result<ArrayRef> {
+    /// Converts `rows` rows to an Arrow array.
+    pub(crate) fn to_arrow(&self, rows: usize) -> Result<ArrayRef> {
         match self {
             Cells::Ids(ids) => ids.to_arrow(),
-            Cells::Numbers(numbers) => numbers.to_arrow(),
+            Cells::Numbers(numbers) => numbers.to_arrow(rows),
         }
     }
 }

@@ -175,22 +175,20 @@ impl EncodedTable {
         self.rows = self.rows.min(rows);
     }
 
-    /// Serialises all rows, column by column.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        self.columns.iter().for_each(|(_, cells)| cells.write(out));
-    }
-
-    /// Appends `rows` rows serialised by [`EncodedTable::write`]; `None` if the bytes are invalid.
-    pub(crate) fn read_more(&mut self, rows: usize, bytes: &mut &[u8]) -> Option<()> {
-        for (_, cells) in &mut self.columns {
-            cells.read_more(rows, bytes)?;
+    /// Appends `rows` rows of arrays that [`Self::to_arrow`] made of a table with the same columns.
+    pub(crate) fn append_stored(&mut self, arrays: &[ArrayRef], rows: usize) -> Result<()> {
+        for ((name, cells), array) in self.columns.iter_mut().zip(arrays) {
+            cells.append_stored(array, name)?;
         }
         self.rows += rows;
-        Some(())
+        Ok(())
     }
 
     /// Converts the columns to Arrow arrays, in order.
     pub(crate) fn to_arrow(&self) -> Result<Vec<ArrayRef>> {
-        self.columns.iter().map(|(_, cells)| cells.to_arrow()).collect()
+        self.columns
+            .iter()
+            .map(|(_, cells)| cells.to_arrow(self.rows))
+            .collect()
     }
 }

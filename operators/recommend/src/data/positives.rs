@@ -2,30 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use towline_kernels::Positives;
 
-use crate::data::row_blocks::many;
 use towline_api::{OperatorError, Result};
+use towline_tables::spill::external_sort::SortedRuns;
 
-/// Number of spill files: pairs are partitioned by user, so each file can be sorted in memory.
-const PARTS: usize = 64;
+/// Number of pairs in memory before they are spilled: 4 MB.
+const PENDING: usize = 1 << 18;
 
 /// Collects (user, item) pairs.
 #[derive(Debug)]
 pub(crate) enum Gathering {
     /// All pairs in memory.
     Memory(Vec<(u32, u32)>),
-    /// Spill files with `per_part` users each.
-    Files {
+    /// Sorted runs in files.
+    Runs {
         /// Spill folder.
         folder: PathBuf,
-        /// Users per file.
-        per_part: u32,
-        /// Spill files.
-        parts: Vec<BufWriter<File>>,
+        /// Pairs that are not spilled yet.
+        pending: Vec<(i64, u64)>,
+        /// Spilled pairs.
+        runs: SortedRuns<i64>,
     },
 }
 
@@ -38,8 +39,8 @@ pub(crate) enum Liked {
     File {
         /// The file.
         file: File,
-        /// Its path, for error messages.
-        path: PathBuf,
+        /// Its folder, for error messages.
+        folder: PathBuf,
         /// Start of each user's items, and the end of the last user's.
         offsets: Vec<u64>,
         /// The positives of the current batch.
@@ -47,39 +48,25 @@ pub(crate) enum Liked {
     },
 }
 
-fn part(folder: &Path, index: usize) -> PathBuf {
-    folder.join(format!("pairs-{index}"))
-}
-
 impl Gathering {
-    /// Collects pairs in spill files in `folder`; user indexes are below `users`.
-    pub(crate) fn in_files(folder: &Path, users: u64) -> Result<Self> {
-        let create = |index| {
-            let path = part(folder, index);
-            File::create(&path)
-                .map(BufWriter::new)
-                .map_err(OperatorError::io(&path))
-        };
-        Ok(Gathering::Files {
+    /// Collects pairs in spill files in `folder`.
+    pub(crate) fn in_files(folder: &Path) -> Self {
+        Gathering::Runs {
             folder: folder.to_owned(),
-            per_part: (users.div_ceil(PARTS as u64).max(1)).min(u64::from(u32::MAX)) as u32,
-            parts: (0..PARTS).map(create).collect::<Result<_>>()?,
-        })
+            pending: Vec::new(),
+            runs: SortedRuns::in_folder(folder),
+        }
     }
 
     /// Adds a pair.
     pub(crate) fn add(&mut self, user: u32, item: u32) -> Result<()> {
         match self {
             Gathering::Memory(pairs) => pairs.push((user, item)),
-            Gathering::Files {
-                folder,
-                per_part,
-                parts,
-            } => {
-                let index = ((user / *per_part) as usize).min(PARTS - 1);
-                let [a, b] = [user, item].map(u32::to_le_bytes);
-                let written = parts[index].write_all(&a).and_then(|()| parts[index].write_all(&b));
-                written.map_err(OperatorError::io(&part(folder, index)))?;
+            Gathering::Runs { pending, runs, .. } => {
+                pending.push((i64::from(user), u64::from(item)));
+                if pending.len() == PENDING {
+                    runs.write(std::mem::take(pending))?;
+                }
             }
         }
         Ok(())
@@ -87,43 +74,35 @@ impl Gathering {
 
     /// Removes duplicates and finishes.
     pub(crate) fn finish(self) -> Result<Liked> {
-        let (folder, parts) = match self {
+        let (folder, pending, mut runs) = match self {
             Gathering::Memory(pairs) => return Ok(Liked::Memory(ordered(pairs))),
-            Gathering::Files { folder, parts, .. } => (folder, parts),
+            Gathering::Runs { folder, pending, runs } => (folder, pending, runs),
         };
-        let path = folder.join("liked");
-        let io = || OperatorError::io(&path);
-        let mut out = BufWriter::new(File::create(&path).map_err(io())?);
-        let (mut offsets, mut written) = (vec![0_u64], 0_u64);
-        for (index, mut file) in parts.into_iter().enumerate() {
-            let path = part(&folder, index);
-            file.flush().map_err(OperatorError::io(&path))?;
-            let bytes = std::fs::read(&path).map_err(OperatorError::io(&path))?;
-            let mut pairs: Vec<(u32, u32)> = pairs_of(&bytes);
-            pairs.sort_unstable();
-            pairs.dedup();
-            for (user, item) in pairs {
-                offsets.resize(user as usize + 1, written);
-                out.write_all(&item.to_le_bytes()).map_err(io())?;
-                written += 1;
+        runs.write(pending)?;
+        let file = tempfile::tempfile_in(&folder).map_err(OperatorError::io(&folder))?;
+        let mut out = BufWriter::new(file);
+        let (mut offsets, mut written, mut before) = (vec![0_u64], 0_u64, None);
+        for pair in runs.merged()? {
+            let (user, item) = pair?;
+            if before.replace((user, item)) == Some((user, item)) {
+                continue;
             }
-            std::fs::remove_file(&path).map_err(OperatorError::io(&path))?;
+            offsets.resize(user as usize + 1, written);
+            out.write_all(&(item as u32).to_le_bytes())
+                .map_err(|error| OperatorError::io(&folder)(error))?;
+            written += 1;
         }
         offsets.push(written);
-        out.flush().map_err(io())?;
+        let file = out
+            .into_inner()
+            .map_err(|error| OperatorError::io(&folder)(error.into_error()))?;
         Ok(Liked::File {
-            file: File::open(&path).map_err(io())?,
+            file,
+            folder,
             offsets,
             batch: Positives::default(),
-            path,
         })
     }
-}
-
-fn pairs_of(bytes: &[u8]) -> Vec<(u32, u32)> {
-    let pairs = bytes.as_chunks::<8>().0.iter();
-    let number = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-    pairs.map(|pair| (number(&pair[..4]), number(&pair[4..]))).collect()
 }
 
 fn ordered(mut pairs: Vec<(u32, u32)>) -> Positives {
@@ -140,7 +119,7 @@ impl Liked {
             Liked::Memory(positives) => Ok((positives, users.to_vec())),
             Liked::File {
                 file,
-                path,
+                folder,
                 offsets,
                 batch,
             } => {
@@ -149,13 +128,10 @@ impl Liked {
                 for (number, (user, place)) in (0..).zip(&mut numbers) {
                     *place = number;
                     let [start, end] = [0, 1].map(|next| offsets.get(*user as usize + next).copied().unwrap_or(0));
-                    let mut bytes = vec![0; 4 * end.saturating_sub(start) as usize];
-                    let found = file
-                        .seek(SeekFrom::Start(4 * start))
-                        .and_then(|_| file.read_exact(&mut bytes));
-                    found.map_err(OperatorError::io(&*path))?;
-                    let items = many(&mut bytes.as_slice(), bytes.len() / 4, u32::from_le_bytes);
-                    pairs.extend(items.unwrap_or_default().into_iter().map(|item| (number, item)));
+                    let mut items = vec![[0; 4]; end.saturating_sub(start) as usize];
+                    file.read_exact_at(items.as_flattened_mut(), 4 * start)
+                        .map_err(OperatorError::io(&*folder))?;
+                    pairs.extend(items.into_iter().map(|item| (number, u32::from_le_bytes(item))));
                 }
                 *batch = Positives::new(numbers.len(), &pairs);
                 let known = |user: &Option<u32>| user.and_then(|user| numbers.get(&user).copied());
@@ -173,7 +149,7 @@ mod tests {
     fn in_a_file_it_is_what_it_is_in_memory() {
         let folder = tempfile::tempdir().unwrap();
         let mut memory = Gathering::Memory(Vec::new());
-        let mut files = Gathering::in_files(folder.path(), 500).unwrap();
+        let mut files = Gathering::in_files(folder.path());
         for number in 0..3000_u32 {
             let (user, item) = (number * 37 % 499, number * 11 % 40);
             if user % 7 != 3 {

@@ -1,14 +1,14 @@
 //! Blocks of training rows, spilled to disk if they exceed memory.
-//!
-//! A block is serialised by [`Block::write`], little-endian: the query features, then per row the user and the
-//! catalogue row, then the item features that differ from the catalogue's, and the weights.
 
-use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::datatypes::{DataType, Field, Float32Type, Schema, UInt32Type};
 
 use crate::data::feature_table::EncodedTable;
 use towline_api::{OperatorError, Result};
+use towline_tables::spill::spill_file::{SpillFile, SpillWriter};
 
 /// Marks a row without a known user, or an item whose features are not in the catalogue.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -49,102 +49,118 @@ impl Block {
         self.queries.bytes() + self.variants.bytes() + 4 * self.variant_items.len() + 4 * self.weights.len() + 32 * rows
     }
 
-    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let mut bytes = Vec::new();
-        self.queries.write(&mut bytes);
-        self.users
-            .iter()
-            .chain(&self.places)
-            .for_each(|x| bytes.extend(x.to_le_bytes()));
-        bytes.extend((self.variant_items.len() as u32).to_le_bytes());
-        self.variants.write(&mut bytes);
-        self.variant_items.iter().for_each(|x| bytes.extend(x.to_le_bytes()));
-        bytes.extend((self.weights.len() as u32).to_le_bytes());
-        self.weights.iter().for_each(|x| bytes.extend(x.to_le_bytes()));
-        out.write_all(&bytes)
+    /// The rows as a batch: user, catalogue row, weight (null if all are equal) and the query features.
+    fn rows_batch(&self) -> Result<RecordBatch> {
+        let weights: ArrayRef = if self.weights.is_empty() {
+            new_null_array(&DataType::Float32, self.users.len())
+        } else {
+            Arc::new(Float32Array::from(self.weights.clone()))
+        };
+        let users: ArrayRef = Arc::new(UInt32Array::from(self.users.clone()));
+        let places: ArrayRef = Arc::new(UInt32Array::from(self.places.clone()));
+        batch([users, places, weights], &self.queries)
     }
 
-    /// Parses `rows` rows; `None` if the bytes are invalid.
-    fn read(mut self, rows: usize, mut bytes: &[u8]) -> Option<Self> {
-        let bytes = &mut bytes;
-        self.queries.read_more(rows, bytes)?;
-        self.users = many(bytes, rows, u32::from_le_bytes)?;
-        self.places = many(bytes, rows, u32::from_le_bytes)?;
-        let variants = one(bytes, u32::from_le_bytes)? as usize;
-        self.variants.read_more(variants, bytes)?;
-        self.variant_items = many(bytes, variants, u32::from_le_bytes)?;
-        let weights = one(bytes, u32::from_le_bytes)? as usize;
-        self.weights = many(bytes, weights, f32::from_le_bytes)?;
-        Some(self)
+    /// The variants as a batch: item and item features.
+    fn variants_batch(&self) -> Result<RecordBatch> {
+        let items: ArrayRef = Arc::new(UInt32Array::from(self.variant_items.clone()));
+        batch([items], &self.variants)
+    }
+
+    /// Fills a block without rows from its two batches; `None` if they have other columns.
+    fn filled(mut self, rows: &RecordBatch, variants: &RecordBatch) -> Result<Option<Self>> {
+        let numbers = |batch: &RecordBatch, index: usize| {
+            let column = batch.columns().get(index)?.as_primitive_opt::<UInt32Type>()?;
+            Some(column.values().to_vec())
+        };
+        let (Some(users), Some(places), Some(items), Some(weights)) = (
+            numbers(rows, 0),
+            numbers(rows, 1),
+            numbers(variants, 0),
+            rows.columns()
+                .get(2)
+                .and_then(|weights| weights.as_primitive_opt::<Float32Type>()),
+        ) else {
+            return Ok(None);
+        };
+        (self.users, self.places, self.variant_items) = (users, places, items);
+        if weights.null_count() == 0 {
+            self.weights = weights.values().to_vec();
+        }
+        self.queries.append_stored(&rows.columns()[3..], rows.num_rows())?;
+        self.variants
+            .append_stored(&variants.columns()[1..], variants.num_rows())?;
+        Ok(Some(self))
     }
 }
 
-/// Parses one value.
-pub(crate) fn one<const N: usize, T>(bytes: &mut &[u8], value: impl Fn([u8; N]) -> T) -> Option<T> {
-    let (first, rest) = bytes.split_first_chunk::<N>()?;
-    *bytes = rest;
-    Some(value(*first))
+/// A batch of these columns and the features of a table.
+fn batch<const N: usize>(columns: [ArrayRef; N], features: &EncodedTable) -> Result<RecordBatch> {
+    let columns: Vec<ArrayRef> = columns.into_iter().chain(features.to_arrow()?).collect();
+    let fields = (0..).zip(&columns);
+    let fields: Vec<Field> = fields
+        .map(|(index, column)| Field::new(format!("{index}"), column.data_type().clone(), true))
+        .collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-/// Parses `count` values.
-pub(crate) fn many<const N: usize, T>(bytes: &mut &[u8], count: usize, value: impl Fn([u8; N]) -> T) -> Option<Vec<T>> {
-    let (first, rest) = bytes.split_at_checked(count.checked_mul(N)?)?;
-    *bytes = rest;
-    Some(first.as_chunks::<N>().0.iter().map(|chunk| value(*chunk)).collect())
-}
-
-/// Blocks in a file, with the offset, length and number of rows of each.
+/// Blocks in two temporary files, each with a batch per block: one of rows, one of variants.
 #[derive(Debug)]
-pub(crate) struct BlockFile {
-    path: PathBuf,
-    out: Option<BufWriter<File>>,
-    blocks: Vec<(u64, u64, usize)>,
+pub(crate) struct BlockWriter {
+    folder: PathBuf,
+    files: Option<[SpillWriter; 2]>,
 }
 
-impl BlockFile {
-    /// Creates the file.
-    pub(crate) fn create(path: &Path) -> Result<Self> {
-        Ok(BlockFile {
-            out: Some(BufWriter::new(File::create(path).map_err(OperatorError::io(path))?)),
-            path: path.to_owned(),
-            blocks: Vec::new(),
-        })
+impl BlockWriter {
+    /// Starts without blocks, with files in `folder`.
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        BlockWriter {
+            folder: folder.to_owned(),
+            files: None,
+        }
     }
 
     /// Appends a block.
     pub(crate) fn push(&mut self, block: &Block) -> Result<()> {
-        let Some(out) = &mut self.out else { return Ok(()) };
-        let mut bytes = Vec::new();
-        block.write(&mut bytes).map_err(OperatorError::io(&self.path))?;
-        out.write_all(&bytes).map_err(OperatorError::io(&self.path))?;
-        let start = self.blocks.last().map_or(0, |(start, length, _)| start + length);
-        self.blocks.push((start, bytes.len() as u64, block.users.len()));
+        let batches = [block.rows_batch()?, block.variants_batch()?];
+        let files = match &mut self.files {
+            Some(files) => files,
+            None => {
+                let [rows, variants] = batches
+                    .each_ref()
+                    .map(|batch| SpillWriter::create(&self.folder, &batch.schema()));
+                self.files.insert([rows?, variants?])
+            }
+        };
+        for (file, batch) in files.iter_mut().zip(&batches) {
+            file.write(batch)?;
+        }
         Ok(())
     }
 
-    /// Flushes the file; blocks can be read after that.
-    pub(crate) fn finish(&mut self) -> Result<()> {
-        match self.out.take() {
-            Some(mut out) => out.flush().map_err(OperatorError::io(&self.path)),
-            None => Ok(()),
-        }
+    /// Finishes writing; `None` without blocks.
+    pub(crate) fn finish(self) -> Result<Option<BlockFile>> {
+        let Some([rows, variants]) = self.files else {
+            return Ok(None);
+        };
+        Ok(Some(BlockFile {
+            rows: rows.finish()?,
+            variants: variants.finish()?,
+        }))
     }
+}
 
+/// Reads blocks.
+#[derive(Debug)]
+pub(crate) struct BlockFile {
+    rows: SpillFile,
+    variants: SpillFile,
+}
+
+impl BlockFile {
     /// Reads a block; `empty` provides the columns.
-    pub(crate) fn block(&self, index: usize, empty: Block) -> Result<Block> {
-        let (start, length, rows) = self.blocks[index];
-        let mut bytes = vec![0; length as usize];
-        let mut file = File::open(&self.path).map_err(OperatorError::io(&self.path))?;
-        let found = file
-            .seek(SeekFrom::Start(start))
-            .and_then(|_| file.read_exact(&mut bytes));
-        found.map_err(OperatorError::io(&self.path))?;
-        let block = empty.read(rows, &bytes);
-        block.ok_or_else(|| {
-            OperatorError::invalid(format!(
-                "{}: the spill file was changed during the run",
-                self.path.display()
-            ))
-        })
+    pub(crate) fn block(&mut self, index: usize, empty: Block) -> Result<Block> {
+        let block = empty.filled(&self.rows.batch(index)?, &self.variants.batch(index)?)?;
+        block.ok_or_else(|| OperatorError::invalid("a spill file of training rows has other columns"))
     }
 }

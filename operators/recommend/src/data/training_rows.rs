@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::data::feature_table::EncodedTable;
-use crate::data::row_blocks::{Block, BlockFile, NONE};
+use crate::data::row_blocks::{Block, BlockFile, BlockWriter, NONE};
 use towline_api::{OperatorError, Result};
 
 /// Blocks per window.
@@ -100,13 +100,13 @@ pub(crate) struct Gathered {
     pending: Block,
     of_block: usize,
     rows: usize,
-    file: Option<BlockFile>,
+    file: Option<BlockWriter>,
     sizes: Vec<usize>,
 }
 
 impl Gathered {
     /// Starts empty; at most `window` rows are shuffled together. With `file`, blocks are spilled.
-    pub(crate) fn new(empty: Block, window: usize, file: Option<BlockFile>) -> Self {
+    pub(crate) fn new(empty: Block, window: usize, file: Option<BlockWriter>) -> Self {
         Gathered {
             blocks: Vec::new(),
             pending: empty,
@@ -169,13 +169,13 @@ impl Gathered {
             empty,
             held: Vec::new(),
         };
-        let Some(mut file) = self.file else {
+        let file = self.file.map(BlockWriter::finish).transpose()?.flatten();
+        let Some(mut file) = file else {
             for block in self.blocks.drain(..) {
                 rows.chunk.push(&block)?;
             }
             return Ok(rows);
         };
-        file.finish()?;
         let limit = limit.unwrap_or(usize::MAX);
         let total: usize = self.sizes.iter().sum();
         if total <= limit {
@@ -219,7 +219,7 @@ impl TrainingRows {
 
     /// Loads the blocks of a window; returns the range start of each block's rows.
     pub(crate) fn take(&mut self, blocks: &[usize]) -> Result<Vec<usize>> {
-        let Some(file) = &self.file else {
+        let Some(file) = &mut self.file else {
             return Ok(blocks.iter().flat_map(|block| self.rows_of(*block)).collect());
         };
         self.chunk.clear();

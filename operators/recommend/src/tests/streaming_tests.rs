@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::data::id_mapping::Originals;
 use crate::data::tower_columns::Sides;
+use crate::data::training_rows::TrainingRows;
 use crate::tests::fixture::*;
 use crate::tests::mixed_input_tests::{everything, through_and_resumed};
 use crate::train::two_tower_train::TwoTowerTrain;
@@ -26,6 +27,15 @@ fn run(fixture: &Fixture, name: &str, data: &DatasetFiles, more: &Value) -> Resu
     let operator: TwoTowerTrain = parse(&settings(more)).unwrap();
     let ports = inputs(vec![("input", Artifact::Dataset(data.clone()))]);
     operator.run(&ports, &fixture.context(name))
+}
+
+/// The training rows that a training would read.
+fn rows(fixture: &Fixture, data: &DatasetFiles, more: &Value, name: &str) -> TrainingRows {
+    let sides = Sides::of(&data.schema).unwrap();
+    let users = Originals::of(data.schema.get("user").unwrap(), &data.vocabularies).unwrap();
+    let operator: TwoTowerTrain = parse(&settings(more)).unwrap();
+    let scan = operator.survey(data, &sides, &users, &fixture.context(name));
+    scan.unwrap().rows
 }
 
 fn weights(output: Output) -> Vec<u8> {
@@ -49,9 +59,10 @@ fn rows_on_the_disk_teach_what_rows_in_memory_do() {
         limited["memory_limit"] = json!("150kB");
         let streamed = run(&fixture, &format!("{name}-streamed"), &data, &limited).unwrap();
         assert_eq!(whole.metrics, streamed.metrics, "{name}");
-        // Pairs and rows are spilled: the limit is below their memory use.
-        let files = fixture.folder.path().join(format!("temp-{name}-streamed"));
-        assert!(std::fs::metadata(files.join("rows")).unwrap().len() > 150_000);
+        assert!(
+            rows(&fixture, &data, &limited, &format!("{name}-rows")).streams(),
+            "{name}"
+        );
         assert_eq!(weights(whole), weights(streamed), "{name}");
     }
     let softmax = run(&fixture, "quality", &data, &json!({ "memory_limit": "150kB" })).unwrap();
@@ -89,17 +100,8 @@ fn weights_and_items_that_look_different_row_by_row_are_streamed_too() {
 fn no_more_rows_than_the_limit_allows_are_held() {
     let fixture = Fixture::new();
     let data = everything(&fixture, "held");
-    let sides = Sides::of(&data.schema).unwrap();
-    let users = Originals::of(data.schema.get("user").unwrap(), &data.vocabularies).unwrap();
-    let surveyed = |limit: Option<&str>, name: &str| {
-        let operator: TwoTowerTrain = parse(&settings(&json!({ "memory_limit": limit }))).unwrap();
-        operator
-            .survey(&data, &sides, &users, &fixture.context(name))
-            .unwrap()
-            .rows
-    };
-    let held =
-        |rows: &crate::data::training_rows::TrainingRows| rows.chunk.queries.bytes() + 16 * rows.chunk.users.len();
+    let surveyed = |limit: Option<&str>, name: &str| rows(&fixture, &data, &json!({ "memory_limit": limit }), name);
+    let held = |rows: &TrainingRows| rows.chunk.queries.bytes() + 16 * rows.chunk.users.len();
     let whole = surveyed(None, "memory");
     assert!(!whole.streams() && held(&whole) > 300_000, "{}", held(&whole));
     let mut streamed = surveyed(Some("150kB"), "disk");

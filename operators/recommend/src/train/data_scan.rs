@@ -3,7 +3,7 @@
 use crate::data::feature_table::EncodedTable;
 use crate::data::id_mapping::Originals;
 use crate::data::positives::{Gathering, Liked};
-use crate::data::row_blocks::{Block, BlockFile, NONE};
+use crate::data::row_blocks::{Block, BlockWriter, NONE};
 use crate::data::sample_weight::Weights;
 use crate::data::scaling_checks::Scales;
 use crate::data::tower_columns::Sides;
@@ -75,10 +75,8 @@ impl TwoTowerTrain {
         let limit = self.memory_limit.as_deref().and_then(byte_size);
         let (file, mut liked) = match limit {
             Some(_) => {
-                let ids = sides.query.iter().find(|column| column.name == sides.user_id);
-                let size = ids.and_then(|column| column.domain.as_ref()?.size).unwrap_or(0);
-                let file = BlockFile::create(&context.temp_file("rows"))?;
-                (Some(file), Gathering::in_files(context.temp(), size)?)
+                let folder = context.temp();
+                (Some(BlockWriter::in_folder(folder)), Gathering::in_files(folder))
             }
             None => (None, Gathering::Memory(Vec::new())),
         };

@@ -14,7 +14,7 @@ use arrow::row::{RowConverter, SortField};
 use hashbrown::HashMap;
 
 use towline_api::{Cancel, DatasetFiles, NULL_ID, OperatorError, Result};
-use towline_tables::sorted_runs::Runs;
+use towline_tables::spill::external_sort::SortedRuns;
 
 /// Memory per hash map entry beside the value's bytes.
 const ENTRY_BYTES: usize = 64;
@@ -117,7 +117,7 @@ impl Numbers {
     /// Encodes by external sort: sorted by value, rows get codes; sorted by row again, they are the column.
     fn by_sorting(input: &DatasetFiles, name: &str, limit: usize, folder: &Path, cancel: &Cancel) -> Result<Self> {
         let converter = RowConverter::new(vec![SortField::new(data_type(input, name)?.clone())])?;
-        let mut by_value = Runs::in_folder(folder);
+        let mut by_value = SortedRuns::in_folder(folder);
         let (mut entries, mut taken, mut row) = (Vec::new(), 0, 0_u64);
         for (_, table) in &input.splits {
             for batch in table.batches(Some(&[name]))? {
@@ -138,7 +138,7 @@ impl Numbers {
             }
         }
         by_value.write(entries)?;
-        let mut by_row = Runs::in_folder(folder);
+        let mut by_row = SortedRuns::in_folder(folder);
         let (mut pairs, mut last, mut distinct) = (Vec::new(), None, 0_usize);
         for entry in by_value.merged()? {
             let (value, row) = entry?;

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::rows::row_numbers::{AtRandom, MISSING, NumberReader, NumberWriter, Numbers};
 use towline_api::{Cancel, OperatorError, Result};
-use towline_tables::sorted_runs::{Merged, Runs};
+use towline_tables::spill::external_sort::{Merged, SortedRuns};
 
 /// Attempts before a row gets no negative: almost all items are positives of its user.
 const TRIES: usize = 100;
@@ -134,7 +134,7 @@ pub(crate) enum Draws {
         users: NumberReader,
     },
     /// Spilled before, sorted by row.
-    Before(Peekable<Merged<(i64, u64)>>),
+    Before(Peekable<Merged<i64>>),
 }
 
 impl Draws {
@@ -155,7 +155,7 @@ impl Draws {
             let users = users.reader()?;
             return Ok(Draws::Now { drawing, chosen, users });
         }
-        let mut runs = Runs::in_folder(folder);
+        let mut runs = SortedRuns::in_folder(folder);
         let mut kept = Vec::new();
         for part in 0..parts {
             let chosen = chosen(users, items, (part, parts), cancel)?;

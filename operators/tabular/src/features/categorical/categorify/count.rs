@@ -10,9 +10,9 @@ use hashbrown::HashMap;
 use towline_kernels::IntegerCounts;
 
 use crate::features::categorical::categorify::keys::{Keys, Values};
-use crate::features::categorical::categorify::spill::Tally;
+use crate::features::categorical::categorify::spill::Frequencies;
 use towline_api::{OperatorError, Result};
-use towline_tables::sorted_runs::Runs;
+use towline_tables::spill::external_sort::{SortedRuns, SpillKey};
 
 /// Memory per numeric entry while entries are sorted and written: key and count, and the sort's copy of both.
 const NUMBER_BYTES: usize = 48;
@@ -20,7 +20,7 @@ const NUMBER_BYTES: usize = 48;
 const TEXT_BYTES: usize = 96;
 
 /// A value's key in memory.
-pub(crate) trait Key: Ord + Clone + Send {
+pub(crate) trait Key: SpillKey + Clone + Send {
     fn collect(keys: &[(Self, u64)]) -> Keys;
     /// Sorts by count descending, then key ascending.
     fn rank(counted: &mut [(Self, u64)]);
@@ -57,19 +57,19 @@ pub(crate) struct Counter {
 enum Counts {
     Numbers {
         counts: IntegerCounts,
-        runs: Runs<(i64, u64)>,
+        runs: SortedRuns<i64>,
     },
     Bytes {
         counts: HashMap<Box<[u8]>, u64>,
         taken: usize,
-        runs: Runs<(Box<[u8]>, u64)>,
+        runs: SortedRuns<Box<[u8]>>,
     },
 }
 
 /// Complete frequencies, by the kind of key.
 pub(crate) enum Counted {
-    Numbers(Tally<i64>),
-    Bytes(Tally<Box<[u8]>>),
+    Numbers(Frequencies<i64>),
+    Bytes(Frequencies<Box<[u8]>>),
 }
 
 impl Counter {
@@ -78,12 +78,12 @@ impl Counter {
         let counts = match values {
             Values::Number(_) => Counts::Numbers {
                 counts: IntegerCounts::default(),
-                runs: Runs::in_folder(folder),
+                runs: SortedRuns::in_folder(folder),
             },
             Values::Text | Values::Tuple { .. } => Counts::Bytes {
                 counts: HashMap::new(),
                 taken: 0,
-                runs: Runs::in_folder(folder),
+                runs: SortedRuns::in_folder(folder),
             },
         };
         Counter {
@@ -146,18 +146,18 @@ impl Counter {
         let counted = match self.counts {
             Counts::Numbers { counts, mut runs } => {
                 if runs.is_empty() {
-                    Counted::Numbers(Tally::Memory(counts.finish()))
+                    Counted::Numbers(Frequencies::Memory(counts.finish()))
                 } else {
                     runs.write(counts.finish())?;
-                    Counted::Numbers(Tally::Disk(runs, self.limit / NUMBER_BYTES))
+                    Counted::Numbers(Frequencies::Disk(runs, self.limit / NUMBER_BYTES))
                 }
             }
             Counts::Bytes { counts, mut runs, .. } => {
                 if runs.is_empty() {
-                    Counted::Bytes(Tally::Memory(counts.into_iter().collect()))
+                    Counted::Bytes(Frequencies::Memory(counts.into_iter().collect()))
                 } else {
                     runs.write(counts.into_iter().collect())?;
-                    Counted::Bytes(Tally::Disk(runs, self.limit / TEXT_BYTES))
+                    Counted::Bytes(Frequencies::Disk(runs, self.limit / TEXT_BYTES))
                 }
             }
         };

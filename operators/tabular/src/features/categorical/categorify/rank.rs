@@ -9,10 +9,10 @@ use hashbrown::HashMap;
 
 use crate::features::categorical::categorify::count::{Counted, Key};
 use crate::features::categorical::categorify::keys::{Keys, Values};
-use crate::features::categorical::categorify::spill::{Ranked, Tally, ranked, write_ranked};
+use crate::features::categorical::categorify::spill::{ByRank, Frequencies, write_ranked};
 use towline_api::{NULL_ID, OOV_ID, OperatorError, Result};
 use towline_tables::TableWriter;
-use towline_tables::sorted_runs::{Entry, Runs};
+use towline_tables::spill::external_sort::SortedRuns;
 
 /// Number of values that are ranked, hashed or written at once.
 const BLOCK: usize = 1 << 16;
@@ -87,13 +87,10 @@ struct Ranking<'a> {
 impl Ranking<'_> {
     fn write<K: Key + std::hash::Hash>(
         mut self,
-        tally: Tally<K>,
+        tally: Frequencies<K>,
         given: Option<Given>,
         keys_of: impl Fn(&Keys) -> Vec<K>,
-    ) -> Result<()>
-    where
-        (K, u64): Entry,
-    {
+    ) -> Result<()> {
         let grow = given.as_ref().is_none_or(|given| given.grow);
         let first: Vec<K> = given.map(|given| keys_of(&given.keys)).unwrap_or_default();
         let mut known: HashMap<K, u64> = first.iter().map(|key| (key.clone(), 0)).collect();
@@ -103,7 +100,7 @@ impl Ranking<'_> {
             0
         };
         match tally {
-            Tally::Memory(entries) => {
+            Frequencies::Memory(entries) => {
                 let mut entries = take_known(entries, &mut known);
                 K::rank(&mut entries);
                 let frequent = entries.partition_point(|(_, count)| *count >= self.limits.min_count);
@@ -115,7 +112,7 @@ impl Ranking<'_> {
                 }
                 writer.finish()
             }
-            Tally::Disk(runs, most) => self.write_from_disk(runs, most.max(BLOCK), room, &first, known),
+            Frequencies::Disk(runs, most) => self.write_from_disk(runs, most.max(BLOCK), room, &first, known),
         }
     }
 
@@ -123,16 +120,13 @@ impl Ranking<'_> {
     /// written.
     fn write_from_disk<K: Key + std::hash::Hash>(
         mut self,
-        runs: Runs<(K, u64)>,
+        runs: SortedRuns<K>,
         most: usize,
         room: usize,
         first: &[K],
         mut known: HashMap<K, u64>,
-    ) -> Result<()>
-    where
-        (K, u64): Entry,
-    {
-        let mut in_rank = Runs::in_folder(self.folder);
+    ) -> Result<()> {
+        let mut in_rank = SortedRuns::in_folder(self.folder);
         let (mut frequent, mut rare, mut total) = (Vec::new(), Vec::new(), 0);
         runs.totals(|key: K, count| {
             if let Some(total) = known.get_mut(&key) {
@@ -153,39 +147,40 @@ impl Ranking<'_> {
         })?;
         write_ranked(&mut in_rank, frequent)?;
         self.spread(&rare)?;
-        let ranked_runs = if total > room {
+        let ranked = if total > room {
             self.chosen(in_rank, most, room)?
         } else {
             in_rank
         };
         let mut writer = self.start(first, &known)?;
         let mut block = Vec::with_capacity(BLOCK);
-        ranked(ranked_runs, |key: K, count| {
-            block.push((key, count));
+        for entry in ranked.merged()? {
+            block.push(entry?);
             if block.len() == BLOCK {
                 writer.block(&self.values, &std::mem::take(&mut block))?;
             }
-            Ok(())
-        })?;
+        }
         writer.block(&self.values, &block)?;
         writer.finish()
     }
 
     /// The values that get an id. The buckets' counts come first in the file but are known only after the whole
     /// ranking, so a pass of its own counts the values beyond the limit.
-    fn chosen<K: Key>(&mut self, in_rank: Runs<Ranked<K>>, most: usize, room: usize) -> Result<Runs<Ranked<K>>>
-    where
-        (K, u64): Entry,
-    {
-        let mut chosen = Runs::in_folder(self.folder);
-        let (mut place, mut block, mut beyond) = (0, Vec::new(), Vec::new());
-        ranked(in_rank, |key: K, count| {
+    fn chosen<K: Key>(
+        &mut self,
+        in_rank: SortedRuns<K, ByRank>,
+        most: usize,
+        room: usize,
+    ) -> Result<SortedRuns<K, ByRank>> {
+        let mut chosen = SortedRuns::in_folder(self.folder);
+        let (mut block, mut beyond) = (Vec::new(), Vec::new());
+        for (place, entry) in in_rank.merged()?.enumerate() {
             let (list, full): (&mut Vec<_>, _) = if place < room {
                 (&mut block, most)
             } else {
                 (&mut beyond, BLOCK)
             };
-            list.push((key, count));
+            list.push(entry?);
             if list.len() == full {
                 let list = std::mem::take(list);
                 if place < room {
@@ -194,9 +189,7 @@ impl Ranking<'_> {
                     self.spread(&list)?;
                 }
             }
-            place += 1;
-            Ok(())
-        })?;
+        }
         write_ranked(&mut chosen, block)?;
         self.spread(&beyond)?;
         Ok(chosen)
