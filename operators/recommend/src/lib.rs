@@ -17,4 +17,4 @@ mod tests;
 pub mod towers;
 pub mod train;
 
-pub use data::Recency;
+pub use data::TimeDecay;

@@ -1,11 +1,11 @@
 //! Assigns columns to the query tower and the item tower.
 
-use crate::data::feature_column::Kind;
+use crate::data::feature_column::FeatureKind;
 use towline_api::{Column, DatasetFiles, ModelType, OperatorError, Problem, Result, Schema, Score, Tag};
 
 /// The columns of the two towers.
 #[derive(Debug, Clone)]
-pub(crate) struct Sides {
+pub(crate) struct TowerColumns {
     /// Columns of the query tower, including the user id.
     pub(crate) query: Vec<Column>,
     /// Columns of the item tower, including the item id.
@@ -16,7 +16,7 @@ pub(crate) struct Sides {
     pub(crate) item_id: String,
 }
 
-impl Sides {
+impl TowerColumns {
     /// Assigns a dataset's columns by tags, or returns all problems that prevent training.
     pub(crate) fn of(schema: &Schema) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
@@ -55,7 +55,7 @@ impl Sides {
         let (query, user_id) = side(Tag::User);
         let (item, item_id) = side(Tag::Item);
         if problems.is_empty() {
-            Ok(Sides {
+            Ok(TowerColumns {
                 query,
                 item,
                 user_id,
@@ -85,14 +85,14 @@ impl Sides {
 }
 
 fn unusable(column: &Column) -> Option<Problem> {
-    let (kind, id) = (Kind::of(column), column.has(&[Tag::Id]));
-    if id && kind == Some(Kind::Ids) && column.is_list() {
+    let (kind, id) = (FeatureKind::of(column), column.has(&[Tag::Id]));
+    if id && kind == Some(FeatureKind::IdFeatures) && column.is_list() {
         return Some(Problem::new(
             "bad-input",
             format!("the id column `{}` holds lists", column.name),
         ));
     }
-    if kind == Some(Kind::Ids) || (kind.is_some() && !id) {
+    if kind == Some(FeatureKind::IdFeatures) || (kind.is_some() && !id) {
         return None;
     }
     let message = format!("`{}` ({}) is not an encoded category", column.name, column.data_type);

@@ -14,7 +14,7 @@ use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 use crate::data::id_mapping::numbers;
 use crate::data::tower_columns::mismatches;
-use crate::model::distinct_users::Users;
+use crate::model::distinct_users::DistinctUsers;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
 use towline_api::{
@@ -231,7 +231,7 @@ impl AnnIndex {
         index: &Index,
         embeddings: &[f32],
         model: &LoadedModel,
-        users: &Users,
+        users: &DistinctUsers,
         context: &Context,
     ) -> Result<f64> {
         let rows = self.sample(users)?;
@@ -255,7 +255,7 @@ impl AnnIndex {
     }
 
     /// A sample of users by a hash of their original ids, independent of other users.
-    fn sample(&self, users: &Users) -> Result<Vec<usize>> {
+    fn sample(&self, users: &DistinctUsers) -> Result<Vec<usize>> {
         let mut order: Vec<(u64, usize)> = numbers(&users.original)?
             .into_iter()
             .enumerate()
@@ -306,7 +306,7 @@ impl Task for AnnIndex {
         let files = model_files_at(inputs, "model")?;
         let model = LoadedModel::load(files, &context.cancel)?;
         let towers = model.towers()?;
-        let users = Users::read(
+        let users = DistinctUsers::read(
             file_dataset_at(inputs, "queries")?,
             None,
             &model,

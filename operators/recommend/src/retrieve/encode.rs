@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::id_mapping::original_type;
 use crate::data::tower_columns::mismatches;
-use crate::model::distinct_users::Users;
+use crate::model::distinct_users::DistinctUsers;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
 use towline_api::{
@@ -108,14 +108,14 @@ impl Task for Encode {
             }
             Side::Query => {
                 let queries = file_dataset_at(inputs, "data")?;
-                let users = Users::read(queries, None, &model, "data", &context.cancel)?;
+                let users = DistinctUsers::read(queries, None, &model, "data", &context.cancel)?;
                 let embeddings = towers.embed(self.side, &users.table, context.threads)?;
                 (
                     &model.model_type.user_id,
                     Tag::User,
                     users.original,
                     embeddings,
-                    users.nameless_rows,
+                    users.rows_without_user_id,
                 )
             }
         };

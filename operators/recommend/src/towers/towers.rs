@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::data::dense_features::Numbers;
-use crate::data::feature_column::Ids;
-use crate::data::feature_table::EncodedTable;
+use crate::data::dense_features::DenseFeatures;
+use crate::data::feature_column::IdFeatures;
+use crate::data::feature_table::FeatureTable;
 use crate::towers::Side;
 use crate::towers::scoring::{dot, shards};
 use crate::towers::tower_shape::{Normalize, Pool, TableShape, TowerShape, tables};
@@ -119,8 +119,8 @@ impl Tower {
 /// What a tower reads of a table.
 struct Inputs<'a> {
     /// The embedding table and the ids of each column with embeddings.
-    ids: Vec<(&'a [f32], &'a Ids)>,
-    numbers: Vec<&'a Numbers>,
+    ids: Vec<(&'a [f32], &'a IdFeatures)>,
+    numbers: Vec<&'a DenseFeatures>,
 }
 
 /// A draw from the normal distribution with mean 0 and deviation 1 (Box and Muller's method).
@@ -209,7 +209,7 @@ impl Towers {
     }
 
     /// The embeddings of the rows of `table`, row-major [rows, dim].
-    pub(crate) fn embed(&self, side: Side, table: &EncodedTable, threads: usize) -> Result<Vec<f32>> {
+    pub(crate) fn embed(&self, side: Side, table: &FeatureTable, threads: usize) -> Result<Vec<f32>> {
         let tower = self.tower(side);
         let ids = tower.shape.embeddings.iter().zip(&tower.tables);
         let ids = ids.map(|(shape, place)| Ok((self.tables[*place].as_slice(), table.get(&shape.column)?)));

@@ -7,12 +7,12 @@ use tch::nn::{self, OptimizerConfig, VarStore};
 use tch::{Device, Kind, Tensor};
 use towline_kernels::{Decay, Mask, Rule, Schedule, Step};
 
-use crate::data::dense_features::Numbers;
-use crate::data::feature_column::{Cells, Ids};
-use crate::data::feature_table::EncodedTable;
-use crate::data::positives::Gathering;
-use crate::data::row_blocks::Block;
-use crate::data::training_rows::Gathered;
+use crate::data::dense_features::DenseFeatures;
+use crate::data::feature_column::{FeatureColumn, IdFeatures};
+use crate::data::feature_table::FeatureTable;
+use crate::data::positives::PositivesBuilder;
+use crate::data::row_blocks::RowBlock;
+use crate::data::training_rows::TrainingRowsBuilder;
 use crate::tests::fixture::Quiet;
 use crate::towers::activation::Activation;
 use crate::towers::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape};
@@ -31,7 +31,7 @@ const STEPS: usize = 200;
 const LEARNING_RATE: f64 = 0.003;
 
 struct Data {
-    table: EncodedTable,
+    table: FeatureTable,
     columns: Vec<(&'static str, Vec<i64>)>,
     /// Up to three items of a row, padded with 0.
     last: Vec<i64>,
@@ -65,18 +65,24 @@ fn data() -> Data {
         }));
         age.push(group as f32 / 3.0 - 1.0);
     }
-    let single = columns
-        .iter()
-        .map(|(name, ids)| ((*name).to_owned(), Cells::Ids(Ids::Single(ids.clone()))));
-    let mut table: Vec<(String, Cells)> = single.collect();
-    let lists = Ids::Lists {
+    let single = columns.iter().map(|(name, ids)| {
+        (
+            (*name).to_owned(),
+            FeatureColumn::IdFeatures(IdFeatures::Single(ids.clone())),
+        )
+    });
+    let mut table: Vec<(String, FeatureColumn)> = single.collect();
+    let lists = IdFeatures::Lists {
         offsets: (0..=rows).map(|row| 3 * row).collect(),
         values: last.clone(),
     };
-    table.push(("last".to_owned(), Cells::Ids(lists)));
-    table.push(("age".to_owned(), Cells::Numbers(Numbers::of(1, age.clone()))));
+    table.push(("last".to_owned(), FeatureColumn::IdFeatures(lists)));
+    table.push((
+        "age".to_owned(),
+        FeatureColumn::Dense(DenseFeatures::of(1, age.clone())),
+    ));
     Data {
-        table: EncodedTable::of(table, rows),
+        table: FeatureTable::of(table, rows),
         columns,
         last,
         age,
@@ -296,11 +302,11 @@ fn network(
         },
     });
     let (rows, pairs) = (data.table.rows, data.columns[0].1.iter().zip(&data.columns[2].1));
-    let mut liked = Gathering::Memory(Vec::new());
+    let mut liked = PositivesBuilder::Memory(Vec::new());
     for (user, item) in pairs {
         liked.add(*user as u32, *item as u32).unwrap();
     }
-    let mut block = Block::like(&data.table, &data.table);
+    let mut block = RowBlock::like(&data.table, &data.table);
     block.queries = data.table.clone();
     block.users = data.columns[0].1.iter().map(|user| *user as u32).collect();
     let mut first: Vec<usize> = Vec::new();
@@ -315,8 +321,8 @@ fn network(
         counts[place] += 1;
         block.places.push(place as u32);
     }
-    let mut gathered = Gathered::new(Block::like(&data.table, &data.table), 64 * rows, None);
-    let fill = |target: &mut Block, _| {
+    let mut gathered = TrainingRowsBuilder::new(RowBlock::like(&data.table, &data.table), 64 * rows, None);
+    let fill = |target: &mut RowBlock, _| {
         *target = block.clone();
         Ok(())
     };

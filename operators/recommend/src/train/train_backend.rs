@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use towline_kernels::{Mask, Step};
 
-use crate::data::feature_table::EncodedTable;
+use crate::data::feature_table::FeatureTable;
 use crate::towers::towers::Towers;
 use crate::train::config::training_options::{Precision, TrainingDevice};
 use crate::train::losses::in_batch::InBatch;
@@ -23,9 +23,9 @@ use towline_api::Result;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Compared<'a> {
     /// The users of the batch.
-    pub(crate) queries: (&'a EncodedTable, &'a [usize]),
+    pub(crate) queries: (&'a FeatureTable, &'a [usize]),
     /// The candidates.
-    pub(crate) items: (&'a EncodedTable, &'a [usize]),
+    pub(crate) items: (&'a FeatureTable, &'a [usize]),
 }
 
 /// How towers learn.

@@ -5,8 +5,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use towline_kernels::Mask;
 
-use crate::data::positives::Liked;
-use crate::data::training_rows::{Chunk, TrainingRows};
+use crate::data::positives::UserPositives;
+use crate::data::training_rows::{RowWindow, TrainingRows};
 use crate::train::config::training_options::Loss;
 use crate::train::losses::hard_negatives::{Frozen, Hard};
 use crate::train::losses::sampling::{Batch, Sampling};
@@ -34,7 +34,7 @@ pub(crate) struct Training<'a> {
     /// The training rows.
     pub(crate) rows: TrainingRows,
     /// What users have interacted with.
-    pub(crate) liked: Liked,
+    pub(crate) liked: UserPositives,
     /// What negatives are drawn from.
     pub(crate) sampling: Sampling,
     /// The mask of the batch at hand.
@@ -42,7 +42,7 @@ pub(crate) struct Training<'a> {
 }
 
 /// These rows, with what their users have interacted with.
-fn batch<'a>(chunk: &'a Chunk, liked: &'a mut Liked, rows: &'a [usize]) -> Result<Batch<'a>> {
+fn batch<'a>(chunk: &'a RowWindow, liked: &'a mut UserPositives, rows: &'a [usize]) -> Result<Batch<'a>> {
     let users: Vec<Option<u32>> = rows.iter().map(|&row| chunk.users[row]).collect();
     let (positives, users) = liked.of(&users)?;
     Ok(Batch {

@@ -6,15 +6,15 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use towline_kernels::Mask;
 
-use crate::data::catalogue::{Catalogue, ITEMS, Items};
-use crate::data::feature_table::EncodedTable;
-use crate::data::id_mapping::Originals;
-use crate::data::positives::Liked;
-use crate::data::tower_columns::{Sides, columns_of};
+use crate::data::catalogue::{Catalogue, ITEMS, ItemTable};
+use crate::data::feature_table::FeatureTable;
+use crate::data::id_mapping::IdMapping;
+use crate::data::positives::UserPositives;
+use crate::data::tower_columns::{TowerColumns, columns_of};
 use crate::data::training_rows::TrainingRows;
-use crate::evaluate::evaluate::Per;
-use crate::evaluate::evaluation::Cases;
-use crate::model::interaction_history::Seen;
+use crate::evaluate::averaging_unit::Per;
+use crate::evaluate::evaluation::EvaluationQueries;
+use crate::model::interaction_history::InteractionHistory;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::tower_shape::WEIGHTS;
 use crate::towers::towers::Towers;
@@ -40,11 +40,11 @@ const CHECKPOINT: &str = "training.checkpoint";
 /// What training works on.
 struct Material<'a> {
     dataset: &'a DatasetFiles,
-    sides: Sides,
+    sides: TowerColumns,
     model_type: ModelType,
     interactions: usize,
-    users: Originals,
-    items: Items,
+    users: IdMapping,
+    items: ItemTable,
     catalogue: Catalogue,
     warnings: Vec<String>,
 }
@@ -52,7 +52,7 @@ struct Material<'a> {
 /// What training goes through.
 struct LearnedFrom {
     rows: TrainingRows,
-    liked: Liked,
+    liked: UserPositives,
     sampling: Sampling,
 }
 
@@ -84,9 +84,9 @@ impl Task for TwoTowerTrain {
 }
 
 impl TwoTowerTrain {
-    fn read(dataset: &DatasetFiles, sides: &Sides, split: &str, context: &Context) -> Result<EncodedTable> {
+    fn read(dataset: &DatasetFiles, sides: &TowerColumns, split: &str, context: &Context) -> Result<FeatureTable> {
         let columns: Vec<&Column> = sides.query.iter().chain(&sides.item).collect();
-        EncodedTable::read(
+        FeatureTable::read(
             crate::model::stored_model::tables(dataset, Some(split))?,
             &columns,
             &context.cancel,
@@ -95,7 +95,7 @@ impl TwoTowerTrain {
 
     fn material<'a>(&self, inputs: &'a Inputs<Artifact>, context: &Context) -> Result<(Material<'a>, LearnedFrom)> {
         let dataset = file_dataset_at(inputs, "input")?;
-        let sides = Sides::of(&dataset.schema).map_err(|problems| {
+        let sides = TowerColumns::of(&dataset.schema).map_err(|problems| {
             let texts: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
             OperatorError::invalid(texts.join("; "))
         })?;
@@ -104,7 +104,7 @@ impl TwoTowerTrain {
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
             return Err(OperatorError::invalid("there are no id columns"));
         };
-        let users = Originals::of(user, &dataset.vocabularies)?;
+        let users = IdMapping::of(user, &dataset.vocabularies)?;
         let Survey {
             rows,
             liked,
@@ -113,7 +113,7 @@ impl TwoTowerTrain {
         } = self.survey(dataset, &sides, &users, context)?;
         let sampling = Sampling::new(&rows.chunk.item_ids[..counts.len()], &counts);
         let order = sampling.catalogue();
-        let mut items = Items::distinct(
+        let mut items = ItemTable::distinct(
             rows.chunk.items.select(order),
             order.iter().map(|&row| counts[row]).collect(),
             &model_type.item,
@@ -121,14 +121,14 @@ impl TwoTowerTrain {
         );
         if let Some(Artifact::Dataset(more)) = inputs.get("items") {
             let columns = columns_of(&sides.item.iter().collect::<Vec<_>>(), more, "items")?;
-            let more = EncodedTable::read(
+            let more = FeatureTable::read(
                 crate::model::stored_model::tables(more, None)?,
                 &columns,
                 &context.cancel,
             )?;
-            items = items.and(&Items::collect(&more, &model_type.item, &sides.item_id)?)?;
+            items = items.and(&ItemTable::collect(&more, &model_type.item, &sides.item_id)?)?;
         }
-        let catalogue = Catalogue::new(&items, &Originals::of(item, &dataset.vocabularies)?)?;
+        let catalogue = Catalogue::new(&items, &IdMapping::of(item, &dataset.vocabularies)?)?;
         let material = Material {
             dataset,
             sides,
@@ -158,13 +158,13 @@ impl TwoTowerTrain {
         let seen = if self.exclude_seen {
             let wanted = table.single(&sides.user_id)?.iter().copied().collect();
             let people = (users, &wanted);
-            Seen::of_users(dataset, &self.fit_on, model_type, catalogue, people, &context.cancel)?
+            InteractionHistory::of_users(dataset, &self.fit_on, model_type, catalogue, people, &context.cancel)?
         } else {
-            Seen::default()
+            InteractionHistory::default()
         };
         let cases = match self.validate_per {
-            Per::User => Cases::per_user(&table, model_type, catalogue, users, &seen)?,
-            Per::Interaction => Cases::per_interaction(&table, model_type, catalogue, &seen)?,
+            Per::User => EvaluationQueries::per_user(&table, model_type, catalogue, users, &seen)?,
+            Per::Interaction => EvaluationQueries::per_interaction(&table, model_type, catalogue, &seen)?,
         };
         let hopeless = cases.hopeless(split, table.rows);
         if let (Some(why), true) = (&hopeless, self.early_stopping.is_some()) {

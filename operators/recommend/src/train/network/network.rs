@@ -2,7 +2,7 @@
 
 use towline_kernels::{Bag, Numbers, Step, Table, Touched, in_parallel};
 
-use crate::data::feature_table::EncodedTable;
+use crate::data::feature_table::FeatureTable;
 use crate::towers::towers::Towers;
 use crate::train::network::compute_backend::Computing;
 use crate::train::network::dropout::Dropout;
@@ -67,8 +67,8 @@ impl Network {
     /// Embeds rows of tables: users of `queries`, items of `items`.
     pub(crate) fn forward(
         &mut self,
-        queries: (&EncodedTable, &[usize]),
-        items: (&EncodedTable, &[usize]),
+        queries: (&FeatureTable, &[usize]),
+        items: (&FeatureTable, &[usize]),
     ) -> Result<()> {
         self.query.fill(queries.0, queries.1)?;
         self.item.fill(items.0, items.1)?;

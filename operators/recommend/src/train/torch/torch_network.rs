@@ -4,8 +4,8 @@
 use tch::{Device, Kind, TchError, Tensor};
 use towline_kernels::Step;
 
-use crate::data::feature_column::Ids;
-use crate::data::feature_table::EncodedTable;
+use crate::data::feature_column::IdFeatures;
+use crate::data::feature_table::FeatureTable;
 use crate::towers::towers::{Tower, Towers};
 use crate::train::config::training_options::Precision;
 use crate::train::network::dropout::Dropout;
@@ -127,7 +127,7 @@ impl TorchNetwork {
     }
 
     /// The columns of these rows as the tower takes them.
-    fn columns(&self, tower: &TorchTower, (table, rows): (&EncodedTable, &[usize])) -> Result<Vec<Tensor>> {
+    fn columns(&self, tower: &TorchTower, (table, rows): (&FeatureTable, &[usize])) -> Result<Vec<Tensor>> {
         let mut columns = Vec::new();
         for embedding in &tower.shape.embeddings {
             let (ids, longest) = padded(table.get(&embedding.column)?, rows);
@@ -309,10 +309,10 @@ impl TorchNetwork {
 }
 
 /// The ids of rows, and how many there are of each; lists are filled up with padding.
-fn padded(ids: &Ids, rows: &[usize]) -> (Vec<i64>, usize) {
+fn padded(ids: &IdFeatures, rows: &[usize]) -> (Vec<i64>, usize) {
     match ids {
-        Ids::Single(ids) => (rows.iter().map(|&row| ids[row]).collect(), 1),
-        Ids::Lists { offsets, values } => {
+        IdFeatures::Single(ids) => (rows.iter().map(|&row| ids[row]).collect(), 1),
+        IdFeatures::Lists { offsets, values } => {
             let list = |row: usize| &values[offsets[row]..offsets[row + 1]];
             let longest = rows.iter().map(|&row| list(row).len()).max().unwrap_or(0).max(1);
             let mut all = Vec::with_capacity(rows.len() * longest);

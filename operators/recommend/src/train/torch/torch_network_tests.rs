@@ -5,9 +5,9 @@ use rand_chacha::ChaCha8Rng;
 use tch::Device;
 use towline_kernels::{Decay, Mask, Positives, Rule, Schedule, Step};
 
-use crate::data::dense_features::Numbers;
-use crate::data::feature_column::{Cells, Ids};
-use crate::data::feature_table::EncodedTable;
+use crate::data::dense_features::DenseFeatures;
+use crate::data::feature_column::{FeatureColumn, IdFeatures};
+use crate::data::feature_table::FeatureTable;
 use crate::towers::activation::Activation;
 use crate::towers::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape};
 use crate::towers::towers::Towers;
@@ -20,7 +20,7 @@ use crate::train::train_backend::{Candidates, Compared, Learner, Manner, Pairs};
 
 const ROWS: usize = 40;
 
-fn table() -> EncodedTable {
+fn table() -> FeatureTable {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let ids = |rng: &mut ChaCha8Rng, most: i64| (0..ROWS).map(|_| rng.random_range(1..most)).collect::<Vec<_>>();
     let mut offsets = vec![0];
@@ -30,22 +30,28 @@ fn table() -> EncodedTable {
         values.extend((0..row % 4).map(|_| rng.random_range(0..9_i64)));
         offsets.push(values.len());
     }
-    let list = Cells::Ids(Ids::Lists { offsets, values });
+    let list = FeatureColumn::IdFeatures(IdFeatures::Lists { offsets, values });
     let columns = vec![
-        ("user".to_owned(), Cells::Ids(Ids::Single(ids(&mut rng, 12)))),
-        ("item".to_owned(), Cells::Ids(Ids::Single(ids(&mut rng, 15)))),
+        (
+            "user".to_owned(),
+            FeatureColumn::IdFeatures(IdFeatures::Single(ids(&mut rng, 12))),
+        ),
+        (
+            "item".to_owned(),
+            FeatureColumn::IdFeatures(IdFeatures::Single(ids(&mut rng, 15))),
+        ),
         ("mean".to_owned(), list.clone()),
         ("highest".to_owned(), list.clone()),
         ("attended".to_owned(), list),
         (
             "age".to_owned(),
-            Cells::Numbers(Numbers::of(
+            FeatureColumn::Dense(DenseFeatures::of(
                 2,
                 (0..2 * ROWS).map(|_| rng.random_range(-1.0..1.0)).collect(),
             )),
         ),
     ];
-    EncodedTable::of(columns, ROWS)
+    FeatureTable::of(columns, ROWS)
 }
 
 fn towers(normalize: Normalize, activation: Activation) -> Towers {
