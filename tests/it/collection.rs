@@ -50,7 +50,11 @@ fn what_the_last_runs_stand_on_stays_and_works_and_the_rest_goes_whole() {
     assert!(dry.contains("would remove: "), "{dry}");
     assert_eq!(entries(), before, "a dry run removes nothing");
     let gone = cache(&workspace, &["gc", "--keep-runs", "1", "--max-size", "0"]);
-    assert_eq!(gone.replace("removed: ", "would remove: "), dry, "it said what would go");
+    assert_eq!(
+        gone.replace("removed: ", "would remove: "),
+        dry,
+        "it said what would go"
+    );
     assert!(entries() < before);
     assert!(run(&workspace, 1200).contains(" 0 ran, "), "what is kept is whole");
     assert!(cache(&workspace, &["verify"]).contains(", 0 damaged"));

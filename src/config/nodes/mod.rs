@@ -21,11 +21,7 @@ use crate::config::yaml::{Code, Diagnostic, Mapping, Span, Spanned, Value, Value
 /// The keys that say what a node computes, each with its documentation and its JSON type (`texts` is a list of strings);
 /// [`settings::READERS`] has those that say how it is run.
 pub(crate) const KEYS: [(&str, &str, &str); 7] = [
-    (
-        "op",
-        "The operator. `towline ops` lists them.",
-        "string",
-    ),
+    ("op", "The operator. `towline ops` lists them.", "string"),
     (
         "input",
         "The input: a node, `node[columns]`, `node.split`, or a chain.",
@@ -42,11 +38,7 @@ pub(crate) const KEYS: [(&str, &str, &str); 7] = [
         "The columns of `input` that are used; without it, all.",
         "texts",
     ),
-    (
-        "after",
-        "Nodes that must succeed first, without passing data.",
-        "texts",
-    ),
+    ("after", "Nodes that must succeed first, without passing data.", "texts"),
     (
         "sweep",
         "Hyperparameter search: each trial is a node of its own, and the best model is the output.",
@@ -146,7 +138,10 @@ impl NodeParser<'_> {
         let invalid = InvalidParts {
             op: op_invalid || misspelt_keys.contains(&"op"),
             config: config_invalid || misspelt_keys.contains(&"with"),
-            inputs: inputs_invalid || misspelt_keys.iter().any(|key| matches!(*key, "input" | "inputs" | "columns")),
+            inputs: inputs_invalid
+                || misspelt_keys
+                    .iter()
+                    .any(|key| matches!(*key, "input" | "inputs" | "columns")),
         };
         (op, config, inputs, invalid)
     }
