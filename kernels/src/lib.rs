@@ -24,7 +24,7 @@ pub use integers::{IntegerCounts, IntegerDictionary, IntegerIds, rank, sort, wid
 pub use integers::{bits, pack_differences, pack_flags, pack_run, pack_runs};
 pub use isa::Isa;
 pub use linalg::{Bf16, Pair, gemm_bf16, pair_columns, pair_rows};
-pub use linalg::{Likes, Weights, invert, solve_rows};
+pub use linalg::{ImplicitFeedback, Weights, invert, solve_rows};
 pub use linalg::{Strided, gemm, transpose};
 pub use linalg::{
     add_bias, add_scaled, column_sums, normalize_rows, normalize_rows_backward, relu, relu_backward, scale,

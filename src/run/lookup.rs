@@ -141,7 +141,7 @@ impl Lookups {
 
     /// The entry of a work item from the shared store, with as much of it as is wanted in the local one; nothing, if there
     /// is none that can be used.
-    pub(super) fn from_shared(&self, item: &WorkItem, key: &str, scope: FetchScope) -> Option<Entry> {
+    pub(super) fn fetch_shared(&self, item: &WorkItem, key: &str, scope: FetchScope) -> Option<Entry> {
         let shared = self.shared(item).filter(|shared| shared.is_readable())?;
         if self.selection.fresh.contains_key(&item.node) {
             return None;

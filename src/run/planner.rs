@@ -190,7 +190,7 @@ impl Entries for FoundEntries<'_> {
         let key = item.key();
         let (entry, state) = match self.lookups.local(&item, &key) {
             Ok(entry) => (Some(entry), CacheState::Found { from_shared: false }),
-            Err(missing) => match self.lookups.from_shared(&item, &key, FetchScope::Metadata) {
+            Err(missing) => match self.lookups.fetch_shared(&item, &key, FetchScope::Metadata) {
                 Some(entry) => (Some(entry), CacheState::Found { from_shared: true }),
                 None => (None, missing),
             },

@@ -9,7 +9,7 @@ const PART: usize = 64;
 
 /// What each row likes: row `r` likes `columns[offsets[r]..offsets[r + 1]]`.
 #[derive(Debug, Clone, Copy)]
-pub struct Likes<'a> {
+pub struct ImplicitFeedback<'a> {
     /// Where each row begins, and the end of the last one.
     pub offsets: &'a [usize],
     /// What is liked.
@@ -32,7 +32,7 @@ pub struct Weights {
 pub fn solve_rows(
     isa: Isa,
     threads: usize,
-    likes: Likes<'_>,
+    likes: ImplicitFeedback<'_>,
     fixed: &[f32],
     width: usize,
     weights: Weights,
@@ -143,7 +143,7 @@ mod tests {
             solve_rows(
                 isa,
                 2,
-                Likes {
+                ImplicitFeedback {
                     offsets: &offsets,
                     columns: &liked,
                 },

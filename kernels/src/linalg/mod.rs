@@ -13,7 +13,7 @@ mod vector;
 pub use bf16::{Bf16, Pair, gemm_bf16, pair_columns, pair_rows};
 pub use gemm::{Strided, gemm, transpose};
 pub use invert::invert;
-pub use least_squares::{Likes, Weights, solve_rows};
+pub use least_squares::{ImplicitFeedback, Weights, solve_rows};
 pub use vector::{
     add_bias, add_scaled, column_sums, normalize_rows, normalize_rows_backward, relu, relu_backward, scale,
 };

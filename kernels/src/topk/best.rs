@@ -1,6 +1,6 @@
 //! The best items so far.
 
-use super::Hit;
+use super::score::Hit;
 
 /// The `k` best items so far. An item and its score are one number, greater where the item is better: the score's bits in
 /// an order that ascends with the score, above the complement of the place.

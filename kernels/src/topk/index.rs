@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::items::Items;
 use super::propose::Proposed;
 use super::proposer::Kernel;
+use super::score::Hit;
 use super::tile::Tile;
 use super::{BLOCK, Excluded, LANES, MOST_DIMENSIONS, Proposer, TopKError};
 use crate::in_parallel;
@@ -18,15 +19,6 @@ const GROUP: usize = 32;
 const FIRST_BYTES: (usize, usize) = (96, 4096);
 const FIRST_FLOATS: (usize, usize) = (48, 1024);
 const FIRST_SHARE: usize = 12;
-
-/// An item and its score.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Hit {
-    /// The place of the item in the order in which the items were given.
-    pub row: u32,
-    /// Its score: [`dot`](super::dot) of the two vectors.
-    pub score: f32,
-}
 
 /// What a search is asked for.
 pub struct Search<'a> {

@@ -69,9 +69,9 @@ mod tests;
 
 pub use error::TopKError;
 pub use exclude::Excluded;
-pub use index::{Found, Hit, ItemIndex, Search};
+pub use index::{Found, ItemIndex, Search};
 pub use proposer::Proposer;
-pub use score::dot;
+pub use score::{Hit, dot};
 
 /// Items of a block. A multiple of [`STRIP`] and of the 32 that AMX takes at once.
 const BLOCK: usize = 192;

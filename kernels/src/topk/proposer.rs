@@ -14,10 +14,10 @@ use crate::linalg::amx;
 
 /// How items are proposed. Values exist only for what this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proposer(Way);
+pub struct Proposer(ProposerLevel);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum ProposerLevel {
     Floats(Isa),
     #[cfg(target_arch = "x86_64")]
     Vnni,
@@ -33,7 +33,9 @@ impl Proposer {
 
     /// All that this processor has, the best last.
     pub fn available() -> Vec<Self> {
-        let found = Isa::available().into_iter().map(|isa| Proposer(Way::Floats(isa)));
+        let found = Isa::available()
+            .into_iter()
+            .map(|isa| Proposer(ProposerLevel::Floats(isa)));
         #[cfg_attr(
             not(target_arch = "x86_64"),
             expect(unused_mut, reason = "other processors have no more")
@@ -41,9 +43,9 @@ impl Proposer {
         let mut found: Vec<Self> = found.collect();
         #[cfg(target_arch = "x86_64")]
         if Isa::best().0 == Level::Avx512 && is_x86_feature_detected!("avx512vnni") {
-            found.push(Proposer(Way::Vnni));
+            found.push(Proposer(ProposerLevel::Vnni));
             if amx::available(amx::BYTES) {
-                found.push(Proposer(Way::Amx));
+                found.push(Proposer(ProposerLevel::Amx));
             }
         }
         found
@@ -54,8 +56,11 @@ impl Proposer {
     pub(crate) fn testable() -> Vec<Self> {
         let found = Self::available();
         #[cfg(target_arch = "x86_64")]
-        if found.contains(&Proposer(Way::Vnni)) {
-            return found.into_iter().chain([Proposer(Way::EmulatedAmx)]).collect();
+        if found.contains(&Proposer(ProposerLevel::Vnni)) {
+            return found
+                .into_iter()
+                .chain([Proposer(ProposerLevel::EmulatedAmx)])
+                .collect();
         }
         found
     }
@@ -66,31 +71,31 @@ impl Proposer {
         let fit = all
             .into_iter()
             .rfind(|proposer| !proposer.by_bytes() || dim <= MOST_DIMENSIONS);
-        fit.unwrap_or(Proposer(Way::Floats(Isa::PORTABLE)))
+        fit.unwrap_or(Proposer(ProposerLevel::Floats(Isa::PORTABLE)))
     }
 
     /// Its name, for a person.
     pub fn name(self) -> &'static str {
         match self.0 {
-            Way::Floats(isa) => isa.name(),
+            ProposerLevel::Floats(isa) => isa.name(),
             #[cfg(target_arch = "x86_64")]
-            Way::Vnni => Self::NAMES[3],
+            ProposerLevel::Vnni => Self::NAMES[3],
             #[cfg(target_arch = "x86_64")]
-            Way::Amx => Self::NAMES[4],
+            ProposerLevel::Amx => Self::NAMES[4],
             #[cfg(all(target_arch = "x86_64", test))]
-            Way::EmulatedAmx => "AMX in plain code",
+            ProposerLevel::EmulatedAmx => "AMX in plain code",
         }
     }
 
     /// Whether it reads items that are rounded to bytes.
     pub(crate) fn by_bytes(self) -> bool {
-        !matches!(self.0, Way::Floats(_))
+        !matches!(self.0, ProposerLevel::Floats(_))
     }
 
     /// The instruction set of all that is computed beside the proposals.
     pub(crate) fn isa(self) -> Isa {
         match self.0 {
-            Way::Floats(isa) => isa,
+            ProposerLevel::Floats(isa) => isa,
             #[cfg(target_arch = "x86_64")]
             _ => Isa::best(),
         }
@@ -99,18 +104,18 @@ impl Proposer {
     /// The kernel, set up on this thread.
     pub(crate) fn kernel(self) -> Kernel {
         match self.0 {
-            Way::Floats(isa) => Kernel::Floats(isa),
+            ProposerLevel::Floats(isa) => Kernel::Floats(isa),
             #[cfg(target_arch = "x86_64")]
-            Way::Vnni => Kernel::Vnni,
+            ProposerLevel::Vnni => Kernel::Vnni,
             #[cfg(target_arch = "x86_64")]
-            Way::Amx => {
+            ProposerLevel::Amx => {
                 // SAFETY: this way exists only where AMX is available.
                 #[expect(unsafe_code, reason = "the set-up of what was detected")]
                 let tiles = unsafe { amx::Tiles::new() };
                 Kernel::Amx(propose_amx::Multiply::Tiles(tiles))
             }
             #[cfg(all(target_arch = "x86_64", test))]
-            Way::EmulatedAmx => Kernel::Amx(propose_amx::Multiply::Emulated),
+            ProposerLevel::EmulatedAmx => Kernel::Amx(propose_amx::Multiply::Emulated),
         }
     }
 }

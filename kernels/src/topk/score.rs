@@ -2,6 +2,15 @@
 
 use crate::isa::by_isa;
 
+/// An item and its score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hit {
+    /// The index of the item in the order in which the items were given.
+    pub row: u32,
+    /// The [`dot`] product of the two vectors.
+    pub score: f32,
+}
+
 /// Sums that are kept side by side.
 const WIDTH: usize = 16;
 

@@ -2,9 +2,9 @@
 
 use super::best::Best;
 use super::bound::{BlockFacts, LONGEST, LaneFacts, UP, canonical, length, sequential, underflow};
-use super::index::Hit;
 use super::items::{Items, rounded, scale_for};
 use super::propose::{Maxima, Packed, Proposed, pack_bytes, pack_floats};
+use super::score::Hit;
 use super::score::{dot_body, dot_rows};
 use super::{BLOCK, Excluded, LANES, STRIP, TopKError};
 use crate::Isa;

@@ -18,4 +18,4 @@ pub mod torch_worker;
 pub mod towers;
 pub mod train;
 
-pub use data::Recency;
+pub use data::TimeDecay;

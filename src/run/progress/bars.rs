@@ -54,9 +54,9 @@ impl Subscriber for Bars {
             Event::Note { node, text } => self.with(node, |bar| bar.set_message(text.clone())),
             event => {
                 // A terminal that went away is no reason to stop a run.
-                lines::text(event)
-                    .into_iter()
-                    .for_each(|line| drop(self.terminal.println(line)));
+                for line in lines::text(event) {
+                    let _ = self.terminal.println(line);
+                }
             }
         }
     }

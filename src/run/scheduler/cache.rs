@@ -96,7 +96,7 @@ impl WorkCache {
             Err(still) if still.is_loss() => missing = still,
             Err(_) => {}
         }
-        if let Some(entry) = self.lookups.from_shared(&item, &key, FetchScope::Full) {
+        if let Some(entry) = self.lookups.fetch_shared(&item, &key, FetchScope::Full) {
             return Ok(self.hit(&item, entry, true, log));
         }
         log.note(|log| log.states.push(missing));

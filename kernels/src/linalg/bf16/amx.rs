@@ -33,7 +33,7 @@ pub(super) enum Multiply {
 }
 
 /// Where a product of 32 by 32 lies.
-struct Place {
+struct TileOperands {
     a: *const Pair,
     /// From a row to the next, in elements.
     a_stride: usize,
@@ -57,7 +57,7 @@ impl Multiply {
     ///
     /// # Safety
     /// All of them lie in their matrices, and those of `c` are nobody else's.
-    unsafe fn run(&self, place: &Place, steps: usize) {
+    unsafe fn run(&self, place: &TileOperands, steps: usize) {
         match self {
             // SAFETY: the caller vouches for the bounds.
             Multiply::Tiles(_) => unsafe {
@@ -159,7 +159,7 @@ pub(super) unsafe fn multiply(multiply: &Multiply, strip: &Strip<'_, Pair>, c: &
                 let lines = c[row * strip.c_stride + column..].chunks_mut(strip.c_stride);
                 lines.take(SIDE).for_each(|line| line[..SIDE].fill(0.0));
             }
-            let place = Place {
+            let place = TileOperands {
                 a: strip.a.data[row * strip.a.row_stride..].as_ptr(),
                 a_stride: strip.a.row_stride,
                 b: strip.b[column..].as_ptr(),

@@ -44,10 +44,10 @@ fn rounded(x: f32) -> u32 {
 
 /// How pairs are multiplied. Values exist only for what this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bf16(Way);
+pub struct Bf16(Bf16Level);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Bf16Level {
     /// As single precision, which every processor has.
     Widened(Isa),
     #[cfg(target_arch = "x86_64")]
@@ -61,12 +61,14 @@ enum Way {
 impl Bf16 {
     /// The best that this processor has.
     pub fn best() -> Self {
-        Bf16::available().pop().unwrap_or(Bf16(Way::Widened(Isa::PORTABLE)))
+        Bf16::available()
+            .pop()
+            .unwrap_or(Bf16(Bf16Level::Widened(Isa::PORTABLE)))
     }
 
     /// All that this processor has, the best last.
     pub fn available() -> Vec<Self> {
-        let found = Isa::available().into_iter().map(|isa| Bf16(Way::Widened(isa)));
+        let found = Isa::available().into_iter().map(|isa| Bf16(Bf16Level::Widened(isa)));
         #[cfg_attr(
             not(target_arch = "x86_64"),
             expect(unused_mut, reason = "other processors have no more")
@@ -74,9 +76,9 @@ impl Bf16 {
         let mut found: Vec<Self> = found.collect();
         #[cfg(target_arch = "x86_64")]
         if Isa::best().0 == Level::Avx512 && is_x86_feature_detected!("avx512bf16") {
-            found.push(Bf16(Way::Avx512));
+            found.push(Bf16(Bf16Level::Avx512));
             if amx::available() {
-                found.push(Bf16(Way::Amx));
+                found.push(Bf16(Bf16Level::Amx));
             }
         }
         found
@@ -85,13 +87,13 @@ impl Bf16 {
     /// Its name, for a person.
     pub fn name(self) -> &'static str {
         match self.0 {
-            Way::Widened(isa) => isa.name(),
+            Bf16Level::Widened(isa) => isa.name(),
             #[cfg(target_arch = "x86_64")]
-            Way::Avx512 => "AVX-512 BF16",
+            Bf16Level::Avx512 => "AVX-512 BF16",
             #[cfg(target_arch = "x86_64")]
-            Way::Amx => "AMX",
+            Bf16Level::Amx => "AMX",
             #[cfg(all(target_arch = "x86_64", test))]
-            Way::EmulatedAmx => "AMX in plain code",
+            Bf16Level::EmulatedAmx => "AMX in plain code",
         }
     }
 }
@@ -124,19 +126,19 @@ pub fn gemm_bf16(
     accumulate: bool,
 ) {
     in_strips((m, pairs, n), a, b, c, accumulate, |strip, c| match way.0 {
-        Way::Widened(isa) => widened(isa, strip, c),
+        Bf16Level::Widened(isa) => widened(isa, strip, c),
         // SAFETY: this way exists only where the processor was found to have AVX-512 BF16.
         #[cfg(target_arch = "x86_64")]
         #[expect(unsafe_code, reason = "the dispatch to what was detected")]
-        Way::Avx512 => unsafe { crate::linalg::gemm_x86::avx512_bf16(strip, c) },
+        Bf16Level::Avx512 => unsafe { crate::linalg::gemm_x86::avx512_bf16(strip, c) },
         // SAFETY: as above, and for AMX.
         #[cfg(target_arch = "x86_64")]
         #[expect(unsafe_code, reason = "the dispatch to what was detected")]
-        Way::Amx => unsafe { amx::multiply(&amx::Multiply::tiles(), strip, c) },
+        Bf16Level::Amx => unsafe { amx::multiply(&amx::Multiply::tiles(), strip, c) },
         // SAFETY: tests ask for it only beside AVX-512 BF16.
         #[cfg(all(target_arch = "x86_64", test))]
         #[expect(unsafe_code, reason = "the dispatch to what was detected")]
-        Way::EmulatedAmx => unsafe { amx::multiply(&amx::Multiply::Emulated, strip, c) },
+        Bf16Level::EmulatedAmx => unsafe { amx::multiply(&amx::Multiply::Emulated, strip, c) },
     });
 }
 

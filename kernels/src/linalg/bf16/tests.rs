@@ -20,8 +20,8 @@ fn near(x: f32) -> f64 {
 fn ways() -> Vec<Bf16> {
     let found = Bf16::available();
     #[cfg(target_arch = "x86_64")]
-    if found.contains(&Bf16(Way::Avx512)) {
-        return found.into_iter().chain([Bf16(Way::EmulatedAmx)]).collect();
+    if found.contains(&Bf16(Bf16Level::Avx512)) {
+        return found.into_iter().chain([Bf16(Bf16Level::EmulatedAmx)]).collect();
     }
     found
 }

@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use towline_kernels::{Isa, Likes, Weights, solve_rows};
+use towline_kernels::{ImplicitFeedback, Isa, Weights, solve_rows};
 
 use crate::model::embedding_model;
 use crate::model::interactions::{Interactions, interactions_type};
@@ -83,14 +83,14 @@ impl Operator for Als {
 }
 
 /// Positives of all users, or of all items, in one array with offsets.
-struct Lists {
+struct PositiveLists {
     offsets: Vec<usize>,
     columns: Vec<u32>,
 }
 
-impl Lists {
+impl PositiveLists {
     fn of<'a>(rows: impl Iterator<Item = &'a [u32]>) -> Self {
-        let mut lists = Lists {
+        let mut lists = PositiveLists {
             offsets: vec![0],
             columns: Vec::new(),
         };
@@ -101,8 +101,8 @@ impl Lists {
         lists
     }
 
-    fn likes(&self) -> Likes<'_> {
-        Likes {
+    fn likes(&self) -> ImplicitFeedback<'_> {
+        ImplicitFeedback {
             offsets: &self.offsets,
             columns: &self.columns,
         }
@@ -120,8 +120,8 @@ impl Task for Als {
                 liked_by[*item as usize].push(place as u32);
             }
         }
-        let by_user = Lists::of(histories.iter().map(|(_, items)| items.as_slice()));
-        let by_item = Lists::of(liked_by.iter().map(Vec::as_slice));
+        let by_user = PositiveLists::of(histories.iter().map(|(_, items)| items.as_slice()));
+        let by_item = PositiveLists::of(liked_by.iter().map(Vec::as_slice));
         let width = self.factors;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut items: Vec<f32> = (0..liked_by.len() * width)

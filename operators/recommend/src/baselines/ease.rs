@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use towline_kernels::{Isa, invert};
 
 use crate::model::interactions::{Interactions, interactions_type};
-use crate::model::item_weights::{Description, FILE, ItemWeights, KIND, Weights};
+use crate::model::item_weights::{Description, FILE, ItemWeights, KIND, WeightMatrix};
 use towline_api::{
     Artifact, Code, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, OperatorError, Output, Port,
     Problem, Purity, Result, Task, TypeContext, default_split,
@@ -101,7 +101,7 @@ impl Task for Ease {
         let model = ItemWeights {
             items,
             histories: histories.into_iter().collect(),
-            weights: Weights::Dense(weights),
+            weights: WeightMatrix::Dense(weights),
         };
         stored(&model, interactions, context)
     }

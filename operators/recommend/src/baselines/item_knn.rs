@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::baselines::ease::stored;
 use crate::model::interactions::{Interactions, interactions_type};
-use crate::model::item_weights::{ItemWeights, Weights};
+use crate::model::item_weights::{ItemWeights, WeightMatrix};
 use crate::towers::scoring::best;
 use towline_api::{
     Artifact, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity, Result,
@@ -101,7 +101,7 @@ impl Task for ItemKNN {
             offsets.push(offsets[offsets.len() - 1] + row.len() as u64);
         }
         let (columns, values) = counts_for.into_iter().flatten().unzip();
-        let weights = Weights::Sparse {
+        let weights = WeightMatrix::Sparse {
             offsets,
             columns,
             values,

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::id_mapping::Originals;
+use crate::data::id_mapping::IdMapping;
 use crate::model::embedding_model;
 use crate::model::interactions::{Interactions, interactions_type};
 use crate::synthetic::planted_rule::{PlantedRule, TASTES, suits, taste};
@@ -162,7 +162,7 @@ impl PlantedOptimum {
 }
 
 /// The source's id by encoded id; `None` for reserved ids.
-fn source_ids(originals: &Originals, size: usize) -> Result<Vec<Option<i64>>> {
+fn source_ids(originals: &IdMapping, size: usize) -> Result<Vec<Option<i64>>> {
     let ids: Vec<i64> = (0..size as i64).collect();
     let numbers = cast(&originals.decode(&ids)?, &DataType::Int64)?;
     let numbers = numbers.as_primitive_opt::<Int64Type>();

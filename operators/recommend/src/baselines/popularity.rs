@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::time_decay::Recency;
+use crate::data::time_decay::TimeDecay;
 use crate::model::embedding_model;
 use crate::model::interactions::{Interactions, interactions_type};
 use towline_api::{
@@ -23,7 +23,7 @@ pub struct Popularity {
     pub segment: Option<String>,
     /// Exponential time decay of interactions, for example `{ column: timestamp, half_life: 604800 }`.
     #[serde(default)]
-    pub recency: Option<Recency>,
+    pub recency: Option<TimeDecay>,
     /// The split to count.
     #[serde(default = "default_split")]
     pub fit_on: String,

@@ -94,15 +94,15 @@ impl BestModel {
         best.map(|(place, _)| place)
     }
 
-    fn table(&self, standings: &[Standing<'_>], best: usize) -> ReportTable {
+    fn table(&self, scores: &[TrialScore<'_>], best: usize) -> ReportTable {
         let mut keys: Vec<&String> = Vec::new();
         for key in self.trials.iter().flat_map(Map::keys) {
             if !keys.contains(&key) {
                 keys.push(key);
             }
         }
-        let mut order: Vec<usize> = (0..standings.len()).collect();
-        let key = |place: usize| match (standings[place].1, self.direction) {
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        let key = |place: usize| match (scores[place].1, self.direction) {
             (Err(_), _) => (true, f64::INFINITY),
             (Ok(value), _) if value.is_nan() => (false, f64::INFINITY),
             (Ok(value), Direction::Max) => (false, -value),
@@ -112,9 +112,9 @@ impl BestModel {
             let ((failed, value), (other_failed, other)) = (key(a), key(b));
             failed.cmp(&other_failed).then(value.total_cmp(&other)).then(a.cmp(&b))
         });
-        let any_failed = standings.iter().any(|(_, value)| value.is_err());
+        let any_failed = scores.iter().any(|(_, value)| value.is_err());
         let row = |place: usize| {
-            let (name, value) = standings[place];
+            let (name, value) = scores[place];
             let mark = if place == best { " (best)" } else { "" };
             let parameters = keys
                 .iter()
@@ -132,7 +132,7 @@ impl BestModel {
         };
         let heads = keys.iter().map(|key| (*key).clone());
         ReportTable {
-            title: format!("{} models by {}", standings.len(), self.metric),
+            title: format!("{} models by {}", scores.len(), self.metric),
             columns: std::iter::once(String::new())
                 .chain(heads)
                 .chain([self.metric.clone()])
@@ -144,10 +144,10 @@ impl BestModel {
 }
 
 /// A model's name, and its metric or the error.
-type Standing<'a> = (&'a str, Result<f64, &'a str>);
+type TrialScore<'a> = (&'a str, Result<f64, &'a str>);
 
 /// A model with its metrics, or the error.
-type Contestant<'a> = Result<(&'a ModelFiles, &'a BTreeMap<String, f64>), &'a str>;
+type Trial<'a> = Result<(&'a ModelFiles, &'a BTreeMap<String, f64>), &'a str>;
 
 /// The common type of the models: facts that differ between them are not known before the run.
 fn common(models: &[&ModelType], metrics: Vec<String>) -> Result<ModelType, Vec<Problem>> {
@@ -206,12 +206,12 @@ impl Operator for BestModel {
 }
 
 /// The models by name.
-fn contestants(inputs: &Inputs<Artifact>) -> Result<Vec<(&str, Contestant<'_>)>> {
+fn trials(inputs: &Inputs<Artifact>) -> Result<Vec<(&str, Trial<'_>)>> {
     let evaluated = EVALUATIONS.is_connected(inputs);
     let mut evaluations = EVALUATIONS.all(inputs).map(|input| &input.value);
     let mut out = Vec::new();
     for input in MODELS.all(inputs) {
-        let contestant = match (&input.value, evaluations.next()) {
+        let trial = match (&input.value, evaluations.next()) {
             (Artifact::Failed(reason), _) | (_, Some(Artifact::Failed(reason))) => Err(reason.as_str()),
             (Artifact::Model(model), Some(Artifact::Metrics(metrics))) => Ok((model, metrics)),
             (Artifact::Model(model), None) if !evaluated => Ok((model, &model.metrics)),
@@ -222,30 +222,30 @@ fn contestants(inputs: &Inputs<Artifact>) -> Result<Vec<(&str, Contestant<'_>)>>
                 )));
             }
         };
-        out.push((input.label.as_str(), contestant));
+        out.push((input.label.as_str(), trial));
     }
     Ok(out)
 }
 
 impl Task for BestModel {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let contestants = contestants(inputs)?;
-        let mut standings: Vec<Standing<'_>> = Vec::with_capacity(contestants.len());
-        for (name, contestant) in &contestants {
-            let value = contestant.map(|(_, metrics)| metrics.get(&self.metric).copied());
+        let trials = trials(inputs)?;
+        let mut scores: Vec<TrialScore<'_>> = Vec::with_capacity(trials.len());
+        for (name, trial) in &trials {
+            let value = trial.map(|(_, metrics)| metrics.get(&self.metric).copied());
             let missing = || OperatorError::invalid(format!("`{name}` has no metric `{}`", self.metric));
-            standings.push(match value {
+            scores.push(match value {
                 Ok(value) => (name, Ok(value.ok_or_else(missing)?)),
                 Err(reason) => (name, Err(reason)),
             });
         }
-        let values: Vec<f64> = standings.iter().map(|(_, value)| value.unwrap_or(f64::NAN)).collect();
+        let values: Vec<f64> = scores.iter().map(|(_, value)| value.unwrap_or(f64::NAN)).collect();
         let place = self.best(&values);
-        let best = place.and_then(|place| Some((place, contestants[place].1.ok()?)));
+        let best = place.and_then(|place| Some((place, trials[place].1.ok()?)));
         let (place, (model, measured)) =
             best.ok_or_else(|| OperatorError::invalid(format!("`{}` is NaN for all models", self.metric)))?;
-        let all = standings.len();
-        let failed = standings.iter().filter(|(_, value)| value.is_err()).count();
+        let all = scores.len();
+        let failed = scores.iter().filter(|(_, value)| value.is_err()).count();
         let mut metrics = measured.clone();
         metrics.insert(COUNT.to_owned(), (all - failed) as f64);
         metrics.insert(FAILED.to_owned(), failed as f64);
@@ -256,12 +256,12 @@ impl Task for BestModel {
             )
         };
         let report = Report {
-            facts: vec![("best".to_owned(), standings[place].0.to_owned())],
-            tables: vec![self.table(&standings, place)],
+            facts: vec![("best".to_owned(), scores[place].0.to_owned())],
+            tables: vec![self.table(&scores, place)],
             warnings: (failed > 0).then(warning).into_iter().collect(),
         };
         Ok(Output {
-            result: handed_on(model, context)?,
+            result: copied(model, context)?,
             metrics,
             report,
         })
@@ -269,7 +269,7 @@ impl Task for BestModel {
 }
 
 /// Copies the selected model: files in the store are never moved.
-fn handed_on(model: &ModelFiles, context: &Context) -> Result<TaskResult> {
+fn copied(model: &ModelFiles, context: &Context) -> Result<TaskResult> {
     let mut files = BTreeMap::new();
     for (name, path) in &model.files {
         let copy = context.temp.join(name);

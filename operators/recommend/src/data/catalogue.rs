@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, UInt64Type};
 
-use crate::data::feature_table::EncodedTable;
-use crate::data::id_mapping::Originals;
+use crate::data::feature_table::FeatureTable;
+use crate::data::id_mapping::IdMapping;
 use towline_api::{Cancel, Column, OperatorError, Result, Schema, TableFile};
 use towline_tables::TableWriter;
 
@@ -19,16 +19,16 @@ const COUNT: &str = "_count";
 
 /// Distinct items by encoded id.
 #[derive(Debug, Clone)]
-pub(crate) struct Items {
-    table: EncodedTable,
+pub(crate) struct ItemTable {
+    table: FeatureTable,
     counts: Vec<u64>,
     columns: Schema,
     item_id: String,
 }
 
-impl Items {
+impl ItemTable {
     /// The items of `train`; features are taken from an item's first row.
-    pub(crate) fn collect(train: &EncodedTable, columns: &Schema, item_id: &str) -> Result<Self> {
+    pub(crate) fn collect(train: &FeatureTable, columns: &Schema, item_id: &str) -> Result<Self> {
         let mut found: BTreeMap<i64, (usize, u64)> = BTreeMap::new();
         for (row, &id) in train.single(item_id)?.iter().enumerate() {
             found.entry(id).or_insert((row, 0)).1 += 1;
@@ -36,7 +36,7 @@ impl Items {
         let rows: Vec<usize> = found.values().map(|(row, _)| *row).collect();
         let table = train.project(&columns.columns)?.select(&rows);
         let counts = found.values().map(|(_, count)| *count).collect();
-        Ok(Items {
+        Ok(ItemTable {
             table,
             counts,
             columns: columns.clone(),
@@ -45,8 +45,8 @@ impl Items {
     }
 
     /// A table of distinct items with these frequencies.
-    pub(crate) fn distinct(table: EncodedTable, counts: Vec<u64>, columns: &Schema, item_id: &str) -> Self {
-        Items {
+    pub(crate) fn distinct(table: FeatureTable, counts: Vec<u64>, columns: &Schema, item_id: &str) -> Self {
+        ItemTable {
             table,
             counts,
             columns: columns.clone(),
@@ -65,7 +65,7 @@ impl Items {
         let ids = table.single(&self.item_id)?;
         let mut order: Vec<usize> = (0..table.rows).collect();
         order.sort_by_key(|&row| ids[row]);
-        Ok(Items {
+        Ok(ItemTable {
             table: table.select(&order),
             counts: order.iter().map(|&row| counts[row]).collect(),
             columns: self.columns,
@@ -89,13 +89,13 @@ impl Items {
         writer.finish().map(|_| ())
     }
 
-    /// Reads a file written by [`Items::write`].
+    /// Reads a file written by [`ItemTable::write`].
     pub(crate) fn read(path: &Path, columns: &Schema, item_id: &str, cancel: &Cancel) -> Result<Self> {
         let file = TableFile {
             path: path.to_owned(),
             rows: 0,
         };
-        let table = EncodedTable::read([&file], &columns.columns.iter().collect::<Vec<_>>(), cancel)?;
+        let table = FeatureTable::read([&file], &columns.columns.iter().collect::<Vec<_>>(), cancel)?;
         let mut counts = Vec::with_capacity(table.rows);
         for batch in file.batches(Some(&[COUNT]))? {
             let batch = batch?;
@@ -106,7 +106,7 @@ impl Items {
                 column.ok_or_else(|| OperatorError::internal("the model's catalogue has no column of frequencies"))?;
             counts.extend_from_slice(column.values());
         }
-        Ok(Items {
+        Ok(ItemTable {
             table,
             counts,
             columns: columns.clone(),
@@ -119,18 +119,18 @@ impl Items {
 #[derive(Debug, Clone)]
 pub(crate) struct Catalogue {
     /// Item features.
-    pub(crate) table: EncodedTable,
+    pub(crate) table: FeatureTable,
     /// Original ids.
     pub(crate) original: ArrayRef,
     /// Row by encoded id.
     pub(crate) rows: HashMap<i64, u32>,
     counts: Vec<u64>,
-    originals: Originals,
+    originals: IdMapping,
 }
 
 impl Catalogue {
     /// Builds the catalogue.
-    pub(crate) fn new(items: &Items, originals: &Originals) -> Result<Self> {
+    pub(crate) fn new(items: &ItemTable, originals: &IdMapping) -> Result<Self> {
         let all = items.table.single(&items.item_id)?;
         let kept: Vec<usize> = (0..all.len()).filter(|&row| !originals.is_reserved(all[row])).collect();
         let ids: Vec<i64> = kept.iter().map(|&row| all[row]).collect();
@@ -152,7 +152,7 @@ impl Catalogue {
     }
 
     /// The mapping from encoded to original item ids.
-    pub(crate) fn originals(&self) -> &Originals {
+    pub(crate) fn originals(&self) -> &IdMapping {
         &self.originals
     }
 

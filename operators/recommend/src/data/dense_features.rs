@@ -18,7 +18,7 @@ pub(crate) fn lists(element: DataType, lengths: impl IntoIterator<Item = usize>,
 
 /// The dense features of one column.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Numbers {
+pub(crate) struct DenseFeatures {
     /// Numbers per row; 0 until the first row of a list column is added.
     pub(crate) width: usize,
     /// Whether the column holds lists, even of length one.
@@ -27,11 +27,11 @@ pub(crate) struct Numbers {
     pub(crate) values: Vec<f32>,
 }
 
-impl Numbers {
+impl DenseFeatures {
     /// A column with these values.
     #[cfg(test)]
     pub(crate) fn of(width: usize, values: Vec<f32>) -> Self {
-        Numbers {
+        DenseFeatures {
             width,
             list: width > 1,
             values,
@@ -40,7 +40,7 @@ impl Numbers {
 
     /// A column without rows.
     pub(crate) fn empty(list: bool) -> Self {
-        Numbers {
+        DenseFeatures {
             width: usize::from(!list),
             list,
             values: Vec::new(),
@@ -77,7 +77,7 @@ impl Numbers {
 
     /// Selects rows in the given order.
     pub(crate) fn select(&self, rows: &[usize]) -> Self {
-        Numbers {
+        DenseFeatures {
             values: rows.iter().flat_map(|&row| self.row(row)).copied().collect(),
             ..*self
         }
@@ -147,7 +147,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::feature_column::{Cells, Kind};
+    use crate::data::feature_column::{FeatureColumn, FeatureKind};
     use towline_api::{Column, Tag};
 
     fn vectors(data_type: DataType) -> Column {
@@ -161,25 +161,25 @@ mod tests {
             lists(DataType::Float32, rows.iter().map(|row| row.len()), values).unwrap()
         };
         let column = vectors(list(&[]).data_type().clone());
-        let mut cells = Cells::empty(&column);
+        let mut cells = FeatureColumn::empty(&column);
         cells.append(&list(&[]), &column).unwrap();
         cells.append(&list(&[&[1.0, 2.0], &[3.0, 4.0]]), &column).unwrap();
         // A sliced array must contribute its own rows only.
         cells
             .append(&list(&[&[9.0, 9.0], &[5.0, 6.0]]).slice(1, 1), &column)
             .unwrap();
-        let Cells::Numbers(numbers) = &cells else {
+        let FeatureColumn::Dense(numbers) = &cells else {
             panic!("{cells:?}")
         };
         assert_eq!((numbers.width, numbers.row(2)), (2, &[5.0, 6.0][..]));
-        let mut again = Cells::empty(&column);
+        let mut again = FeatureColumn::empty(&column);
         again.append(&cells.to_arrow(3).unwrap(), &column).unwrap();
         assert_eq!(again, cells);
         for rows in [&[&[1.0_f32][..]][..], &[&[1.0, 2.0], &[1.0]]] {
             let error = cells.clone().append(&list(rows), &column).unwrap_err();
             assert!(error.to_string().contains("same length"), "{error}");
             assert!(
-                Cells::empty(&column)
+                FeatureColumn::empty(&column)
                     .append(&list(&[&[1.0], &[1.0, 2.0]]), &column)
                     .is_err()
             );
@@ -195,10 +195,13 @@ mod tests {
             (Some(f64::INFINITY), "Clip"),
         ] {
             let array: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![Some(1.0), value]));
-            let error = Cells::empty(&column).append(&array, &column).unwrap_err().to_string();
+            let error = FeatureColumn::empty(&column)
+                .append(&array, &column)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("`age`") && error.contains(hint), "{error}");
         }
-        assert_eq!(Kind::of(&Column::new("age", DataType::Float64, true)), None);
-        assert_eq!(Kind::of(&Column::new("id", DataType::Int64, true)), None);
+        assert_eq!(FeatureKind::of(&Column::new("age", DataType::Float64, true)), None);
+        assert_eq!(FeatureKind::of(&Column::new("id", DataType::Int64, true)), None);
     }
 }

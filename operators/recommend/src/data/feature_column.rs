@@ -5,21 +5,21 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Int64Type};
 
-use crate::data::dense_features::{Numbers, lists};
+use crate::data::dense_features::{DenseFeatures, lists};
 use towline_api::{Column, OperatorError, Result, Tag};
 
 /// Input types of a tower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FeatureKind {
     /// Encoded categories, or lists of them.
-    Ids,
+    IdFeatures,
     /// One number per row.
     Number,
     /// Lists of numbers of equal length.
     Vector,
 }
 
-impl Kind {
+impl FeatureKind {
     /// The input type of a column, or `None` if a tower cannot read it. A number must have the tag `continuous`, so
     /// that an id that was not encoded is not read as a number.
     pub(crate) fn of(column: &Column) -> Option<Self> {
@@ -27,22 +27,22 @@ impl Kind {
         if column.is_list() {
             let of_ids = matches!(column.data_type, DataType::List(_)) && element == &DataType::Int64;
             return match element {
-                _ if of_ids && column.domain.is_some() => Some(Kind::Ids),
-                element if element.is_floating() => Some(Kind::Vector),
+                _ if of_ids && column.domain.is_some() => Some(FeatureKind::IdFeatures),
+                element if element.is_floating() => Some(FeatureKind::Vector),
                 _ => None,
             };
         }
         if element == &DataType::Int64 && column.domain.is_some() {
-            return Some(Kind::Ids);
+            return Some(FeatureKind::IdFeatures);
         }
         let number = element.is_integer() || element.is_floating();
-        (number && column.has(&[Tag::Continuous])).then_some(Kind::Number)
+        (number && column.has(&[Tag::Continuous])).then_some(FeatureKind::Number)
     }
 }
 
 /// The ids of an encoded column.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Ids {
+pub(crate) enum IdFeatures {
     /// One id per row.
     Single(Vec<i64>),
     /// Lists of ids: row `r` is `values[offsets[r]..offsets[r + 1]]`.
@@ -54,32 +54,32 @@ pub(crate) enum Ids {
     },
 }
 
-impl Ids {
+impl IdFeatures {
     fn empty(list: bool) -> Self {
         if list {
-            Ids::Lists {
+            IdFeatures::Lists {
                 offsets: vec![0],
                 values: Vec::new(),
             }
         } else {
-            Ids::Single(Vec::new())
+            IdFeatures::Single(Vec::new())
         }
     }
 
     /// The ids of a row.
     pub(crate) fn row(&self, row: usize) -> &[i64] {
         match self {
-            Ids::Single(ids) => &ids[row..=row],
-            Ids::Lists { offsets, values } => &values[offsets[row]..offsets[row + 1]],
+            IdFeatures::Single(ids) => &ids[row..=row],
+            IdFeatures::Lists { offsets, values } => &values[offsets[row]..offsets[row + 1]],
         }
     }
 
     fn extend(&mut self, other: &Self) -> Result<()> {
         match (self, other) {
-            (Ids::Single(ids), Ids::Single(more)) => ids.extend_from_slice(more),
+            (IdFeatures::Single(ids), IdFeatures::Single(more)) => ids.extend_from_slice(more),
             (
-                Ids::Lists { offsets, values },
-                Ids::Lists {
+                IdFeatures::Lists { offsets, values },
+                IdFeatures::Lists {
                     offsets: more_offsets,
                     values: more,
                 },
@@ -99,15 +99,15 @@ impl Ids {
 
     fn select(&self, rows: &[usize]) -> Self {
         match self {
-            Ids::Single(ids) => Ids::Single(rows.iter().map(|&row| ids[row]).collect()),
-            Ids::Lists { .. } => {
+            IdFeatures::Single(ids) => IdFeatures::Single(rows.iter().map(|&row| ids[row]).collect()),
+            IdFeatures::Lists { .. } => {
                 let mut offsets = vec![0];
                 let mut values = Vec::new();
                 for &row in rows {
                     values.extend_from_slice(self.row(row));
                     offsets.push(values.len());
                 }
-                Ids::Lists { offsets, values }
+                IdFeatures::Lists { offsets, values }
             }
         }
     }
@@ -122,12 +122,12 @@ impl Ids {
             ids.cloned().ok_or_else(wrong)
         };
         match self {
-            Ids::Single(ids) => {
+            IdFeatures::Single(ids) => {
                 let before = ids.len();
                 ids.extend_from_slice(whole(array)?.values());
                 Ok(before)
             }
-            Ids::Lists { offsets, values } => {
+            IdFeatures::Lists { offsets, values } => {
                 let lists = array.as_list_opt::<i32>().ok_or_else(wrong)?;
                 let before = values.len();
                 for row in 0..lists.len() {
@@ -143,7 +143,7 @@ impl Ids {
 
     fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
         let before = self.push(array, &column.name)?;
-        let (Ids::Single(values) | Ids::Lists { values, .. }) = self;
+        let (IdFeatures::Single(values) | IdFeatures::Lists { values, .. }) = self;
         // An id outside the domain would be read beyond the embedding table.
         let size = column
             .domain
@@ -164,8 +164,8 @@ impl Ids {
 
     fn to_arrow(&self) -> Result<ArrayRef> {
         Ok(match self {
-            Ids::Single(ids) => Arc::new(Int64Array::from(ids.clone())),
-            Ids::Lists { offsets, values } => {
+            IdFeatures::Single(ids) => Arc::new(Int64Array::from(ids.clone())),
+            IdFeatures::Lists { offsets, values } => {
                 let lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]);
                 lists(DataType::Int64, lengths, Arc::new(Int64Array::from(values.clone())))?
             }
@@ -175,36 +175,36 @@ impl Ids {
 
 /// A feature column.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Cells {
+pub(crate) enum FeatureColumn {
     /// Categorical ids.
-    Ids(Ids),
+    IdFeatures(IdFeatures),
     /// Dense features.
-    Numbers(Numbers),
+    Dense(DenseFeatures),
 }
 
-impl Cells {
+impl FeatureColumn {
     /// A column without rows.
     pub(crate) fn empty(column: &Column) -> Self {
-        match Kind::of(column) {
-            Some(Kind::Number) => Cells::Numbers(Numbers::empty(false)),
-            Some(Kind::Vector) => Cells::Numbers(Numbers::empty(true)),
-            Some(Kind::Ids) | None => Cells::Ids(Ids::empty(column.is_list())),
+        match FeatureKind::of(column) {
+            Some(FeatureKind::Number) => FeatureColumn::Dense(DenseFeatures::empty(false)),
+            Some(FeatureKind::Vector) => FeatureColumn::Dense(DenseFeatures::empty(true)),
+            Some(FeatureKind::IdFeatures) | None => FeatureColumn::IdFeatures(IdFeatures::empty(column.is_list())),
         }
     }
 
     /// Appends an Arrow array, after checking it against the column.
     pub(crate) fn append(&mut self, array: &ArrayRef, column: &Column) -> Result<()> {
         match self {
-            Cells::Ids(ids) => ids.append(array, column),
-            Cells::Numbers(numbers) => numbers.append(array, &column.name),
+            FeatureColumn::IdFeatures(ids) => ids.append(array, column),
+            FeatureColumn::Dense(numbers) => numbers.append(array, &column.name),
         }
     }
 
     /// Appends the column `name` of another table.
     pub(crate) fn extend(&mut self, other: &Self, name: &str) -> Result<()> {
         match (self, other) {
-            (Cells::Ids(ids), Cells::Ids(more)) => ids.extend(more),
-            (Cells::Numbers(numbers), Cells::Numbers(more)) => numbers.extend(more, name),
+            (FeatureColumn::IdFeatures(ids), FeatureColumn::IdFeatures(more)) => ids.extend(more),
+            (FeatureColumn::Dense(numbers), FeatureColumn::Dense(more)) => numbers.extend(more, name),
             _ => Err(OperatorError::internal(format!(
                 "`{name}` holds ids in one table and numbers in another"
             ))),
@@ -214,16 +214,16 @@ impl Cells {
     /// Selects rows in the given order.
     pub(crate) fn select(&self, rows: &[usize]) -> Self {
         match self {
-            Cells::Ids(ids) => Cells::Ids(ids.select(rows)),
-            Cells::Numbers(numbers) => Cells::Numbers(numbers.select(rows)),
+            FeatureColumn::IdFeatures(ids) => FeatureColumn::IdFeatures(ids.select(rows)),
+            FeatureColumn::Dense(numbers) => FeatureColumn::Dense(numbers.select(rows)),
         }
     }
 
     /// Whether row `a` equals row `b` of `other`.
     pub(crate) fn same(&self, a: usize, other: &Self, b: usize) -> bool {
         match (self, other) {
-            (Cells::Ids(x), Cells::Ids(y)) => x.row(a) == y.row(b),
-            (Cells::Numbers(x), Cells::Numbers(y)) => x.row(a) == y.row(b),
+            (FeatureColumn::IdFeatures(x), FeatureColumn::IdFeatures(y)) => x.row(a) == y.row(b),
+            (FeatureColumn::Dense(x), FeatureColumn::Dense(y)) => x.row(a) == y.row(b),
             _ => false,
         }
     }
@@ -231,49 +231,49 @@ impl Cells {
     /// Appends a row to a key: ids preceded by their number, or the bits of the numbers.
     pub(crate) fn add_to_key(&self, row: usize, key: &mut Vec<i64>) {
         match self {
-            Cells::Ids(ids) => {
+            FeatureColumn::IdFeatures(ids) => {
                 let ids = ids.row(row);
                 key.push(ids.len() as i64);
                 key.extend_from_slice(ids);
             }
-            Cells::Numbers(numbers) => key.extend(numbers.row(row).iter().map(|x| i64::from(x.to_bits()))),
+            FeatureColumn::Dense(numbers) => key.extend(numbers.row(row).iter().map(|x| i64::from(x.to_bits()))),
         }
     }
 
     /// Memory use in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Cells::Ids(Ids::Single(ids)) => 8 * ids.len(),
-            Cells::Ids(Ids::Lists { offsets, values }) => 8 * (offsets.len() + values.len()),
-            Cells::Numbers(numbers) => 4 * numbers.values.len(),
+            FeatureColumn::IdFeatures(IdFeatures::Single(ids)) => 8 * ids.len(),
+            FeatureColumn::IdFeatures(IdFeatures::Lists { offsets, values }) => 8 * (offsets.len() + values.len()),
+            FeatureColumn::Dense(numbers) => 4 * numbers.values.len(),
         }
     }
 
     /// Keeps the first `rows` rows.
     pub(crate) fn truncate(&mut self, rows: usize) {
         match self {
-            Cells::Ids(Ids::Single(ids)) => ids.truncate(rows),
-            Cells::Ids(Ids::Lists { offsets, values }) => {
+            FeatureColumn::IdFeatures(IdFeatures::Single(ids)) => ids.truncate(rows),
+            FeatureColumn::IdFeatures(IdFeatures::Lists { offsets, values }) => {
                 offsets.truncate(rows + 1);
                 values.truncate(offsets.last().copied().unwrap_or(0));
             }
-            Cells::Numbers(numbers) => numbers.values.truncate(rows * numbers.width),
+            FeatureColumn::Dense(numbers) => numbers.values.truncate(rows * numbers.width),
         }
     }
 
     /// Appends an array that [`Self::to_arrow`] made of a column of the same type.
     pub(crate) fn append_stored(&mut self, array: &ArrayRef, name: &str) -> Result<()> {
         match self {
-            Cells::Ids(ids) => ids.push(array, name).map(|_| ()),
-            Cells::Numbers(numbers) => numbers.append(array, name),
+            FeatureColumn::IdFeatures(ids) => ids.push(array, name).map(|_| ()),
+            FeatureColumn::Dense(numbers) => numbers.append(array, name),
         }
     }
 
     /// Converts `rows` rows to an Arrow array.
     pub(crate) fn to_arrow(&self, rows: usize) -> Result<ArrayRef> {
         match self {
-            Cells::Ids(ids) => ids.to_arrow(),
-            Cells::Numbers(numbers) => numbers.to_arrow(rows),
+            FeatureColumn::IdFeatures(ids) => ids.to_arrow(),
+            FeatureColumn::Dense(numbers) => numbers.to_arrow(rows),
         }
     }
 }

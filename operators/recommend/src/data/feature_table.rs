@@ -2,27 +2,27 @@
 
 use arrow::array::ArrayRef;
 
-use crate::data::dense_features::Numbers;
-use crate::data::feature_column::{Cells, Ids};
+use crate::data::dense_features::DenseFeatures;
+use crate::data::feature_column::{FeatureColumn, IdFeatures};
 use towline_api::{Cancel, Column, OperatorError, Result, TableFile};
 
 /// Feature columns of the same rows.
 #[derive(Debug, Clone)]
-pub(crate) struct EncodedTable {
-    columns: Vec<(String, Cells)>,
+pub(crate) struct FeatureTable {
+    columns: Vec<(String, FeatureColumn)>,
     /// Number of rows.
     pub(crate) rows: usize,
 }
 
-impl EncodedTable {
+impl FeatureTable {
     /// Reads the columns from all `tables`, concatenated.
     pub(crate) fn read<'a>(
         tables: impl IntoIterator<Item = &'a TableFile>,
         columns: &[&Column],
         cancel: &Cancel,
     ) -> Result<Self> {
-        let mut all = EncodedTable::empty(columns);
-        EncodedTable::scan(tables, columns, cancel, |batch| all.append(&batch))?;
+        let mut all = FeatureTable::empty(columns);
+        FeatureTable::scan(tables, columns, cancel, |batch| all.append(&batch))?;
         Ok(all)
     }
 
@@ -38,7 +38,7 @@ impl EncodedTable {
             for batch in table.batches(Some(&names))? {
                 cancel.check()?;
                 let batch = batch?;
-                let mut encoded = EncodedTable::empty(columns);
+                let mut encoded = FeatureTable::empty(columns);
                 encoded.rows = batch.num_rows();
                 for (column, (name, cells)) in columns.iter().zip(&mut encoded.columns) {
                     let array = batch.column_by_name(name);
@@ -53,8 +53,11 @@ impl EncodedTable {
 
     /// A table without rows.
     pub(crate) fn empty(columns: &[&Column]) -> Self {
-        EncodedTable {
-            columns: columns.iter().map(|c| (c.name.clone(), Cells::empty(c))).collect(),
+        FeatureTable {
+            columns: columns
+                .iter()
+                .map(|c| (c.name.clone(), FeatureColumn::empty(c)))
+                .collect(),
             rows: 0,
         }
     }
@@ -75,12 +78,12 @@ impl EncodedTable {
 
     /// A table with these columns.
     #[cfg(test)]
-    pub(crate) fn of(columns: Vec<(String, Cells)>, rows: usize) -> Self {
-        EncodedTable { columns, rows }
+    pub(crate) fn of(columns: Vec<(String, FeatureColumn)>, rows: usize) -> Self {
+        FeatureTable { columns, rows }
     }
 
     /// A column by name.
-    pub(crate) fn cells(&self, name: &str) -> Result<&Cells> {
+    pub(crate) fn cells(&self, name: &str) -> Result<&FeatureColumn> {
         let found = self.columns.iter().find(|(column, _)| column == name);
         found
             .map(|(_, cells)| cells)
@@ -88,30 +91,30 @@ impl EncodedTable {
     }
 
     /// A categorical column by name.
-    pub(crate) fn get(&self, name: &str) -> Result<&Ids> {
+    pub(crate) fn get(&self, name: &str) -> Result<&IdFeatures> {
         match self.cells(name)? {
-            Cells::Ids(ids) => Ok(ids),
-            Cells::Numbers(_) => Err(OperatorError::internal(format!("`{name}` holds numbers, not ids"))),
+            FeatureColumn::IdFeatures(ids) => Ok(ids),
+            FeatureColumn::Dense(_) => Err(OperatorError::internal(format!("`{name}` holds numbers, not ids"))),
         }
     }
 
     /// A dense column by name; it must have `width` numbers per row.
-    pub(crate) fn numbers(&self, name: &str, width: usize) -> Result<&Numbers> {
+    pub(crate) fn numbers(&self, name: &str, width: usize) -> Result<&DenseFeatures> {
         match self.cells(name)? {
-            Cells::Numbers(numbers) if numbers.width == width || self.rows == 0 => Ok(numbers),
-            Cells::Numbers(numbers) => Err(OperatorError::invalid(format!(
+            FeatureColumn::Dense(numbers) if numbers.width == width || self.rows == 0 => Ok(numbers),
+            FeatureColumn::Dense(numbers) => Err(OperatorError::invalid(format!(
                 "`{name}` has {} numbers per row, but the model was trained on {width}",
                 numbers.width
             ))),
-            Cells::Ids(_) => Err(OperatorError::internal(format!("`{name}` holds ids, not numbers"))),
+            FeatureColumn::IdFeatures(_) => Err(OperatorError::internal(format!("`{name}` holds ids, not numbers"))),
         }
     }
 
     /// A categorical column with one id per row, by name.
     pub(crate) fn single(&self, name: &str) -> Result<&[i64]> {
         match self.get(name)? {
-            Ids::Single(ids) => Ok(ids),
-            Ids::Lists { .. } => Err(OperatorError::internal(format!(
+            IdFeatures::Single(ids) => Ok(ids),
+            IdFeatures::Lists { .. } => Err(OperatorError::internal(format!(
                 "`{name}` holds lists; an id column cannot"
             ))),
         }
@@ -124,7 +127,7 @@ impl EncodedTable {
             .iter()
             .map(|(name, cells)| (name.clone(), cells.select(rows)))
             .collect();
-        EncodedTable {
+        FeatureTable {
             columns,
             rows: rows.len(),
         }
@@ -137,7 +140,7 @@ impl EncodedTable {
             cells.extend(other.cells(name)?, name)?;
             Ok((name.clone(), cells))
         });
-        Ok(EncodedTable {
+        Ok(FeatureTable {
             columns: columns.collect::<Result<_>>()?,
             rows: self.rows + other.rows,
         })
@@ -148,7 +151,7 @@ impl EncodedTable {
         let columns = columns
             .iter()
             .map(|column| Ok((column.name.clone(), self.cells(&column.name)?.clone())));
-        Ok(EncodedTable {
+        Ok(FeatureTable {
             columns: columns.collect::<Result<_>>()?,
             rows: self.rows,
         })

@@ -12,18 +12,18 @@ use towline_api::{Column, NULL_ID, OperatorError, Result, Vocabulary, Vocabulary
 
 /// Decodes the ids of a column; without a vocabulary, ids are original ids already.
 #[derive(Debug, Clone)]
-pub(crate) struct Originals(Option<Arc<VocabularyTable>>);
+pub(crate) struct IdMapping(Option<Arc<VocabularyTable>>);
 
-impl Originals {
+impl IdMapping {
     /// The mapping of `column`, from the vocabularies of its dataset.
     pub(crate) fn of(column: &Column, vocabularies: &BTreeMap<String, Vocabulary>) -> Result<Self> {
         let Some(digest) = column.domain.as_ref().and_then(|domain| domain.vocabulary.as_ref()) else {
-            return Ok(Originals(None));
+            return Ok(IdMapping(None));
         };
         let vocabulary = vocabularies
             .get(digest)
             .ok_or_else(|| OperatorError::internal(format!("the dataset has no vocabulary of `{}`", column.name)))?;
-        Ok(Originals(Some(vocabulary.load()?)))
+        Ok(IdMapping(Some(vocabulary.load()?)))
     }
 
     /// Whether the id is reserved: padding, null or an out-of-vocabulary bucket.

@@ -13,4 +13,4 @@ pub(crate) mod time_decay;
 pub(crate) mod tower_columns;
 pub(crate) mod training_rows;
 
-pub use time_decay::Recency;
+pub use time_decay::TimeDecay;

@@ -16,7 +16,7 @@ const PENDING: usize = 1 << 18;
 
 /// Collects (user, item) pairs.
 #[derive(Debug)]
-pub(crate) enum Gathering {
+pub(crate) enum PositivesBuilder {
     /// All pairs in memory.
     Memory(Vec<(u32, u32)>),
     /// Sorted runs in files.
@@ -32,7 +32,7 @@ pub(crate) enum Gathering {
 
 /// The positives of each user.
 #[derive(Debug)]
-pub(crate) enum Liked {
+pub(crate) enum UserPositives {
     /// In memory.
     Memory(Positives),
     /// A file of items ordered by user, and the positives of the current batch.
@@ -48,10 +48,10 @@ pub(crate) enum Liked {
     },
 }
 
-impl Gathering {
+impl PositivesBuilder {
     /// Collects pairs in spill files in `folder`.
     pub(crate) fn in_files(folder: &Path) -> Self {
-        Gathering::Runs {
+        PositivesBuilder::Runs {
             folder: folder.to_owned(),
             pending: Vec::new(),
             runs: SortedRuns::in_folder(folder),
@@ -61,8 +61,8 @@ impl Gathering {
     /// Adds a pair.
     pub(crate) fn add(&mut self, user: u32, item: u32) -> Result<()> {
         match self {
-            Gathering::Memory(pairs) => pairs.push((user, item)),
-            Gathering::Runs { pending, runs, .. } => {
+            PositivesBuilder::Memory(pairs) => pairs.push((user, item)),
+            PositivesBuilder::Runs { pending, runs, .. } => {
                 pending.push((i64::from(user), u64::from(item)));
                 if pending.len() == PENDING {
                     runs.write(std::mem::take(pending))?;
@@ -73,10 +73,10 @@ impl Gathering {
     }
 
     /// Removes duplicates and finishes.
-    pub(crate) fn finish(self) -> Result<Liked> {
+    pub(crate) fn finish(self) -> Result<UserPositives> {
         let (folder, pending, mut runs) = match self {
-            Gathering::Memory(pairs) => return Ok(Liked::Memory(ordered(pairs))),
-            Gathering::Runs { folder, pending, runs } => (folder, pending, runs),
+            PositivesBuilder::Memory(pairs) => return Ok(UserPositives::Memory(ordered(pairs))),
+            PositivesBuilder::Runs { folder, pending, runs } => (folder, pending, runs),
         };
         runs.write(pending)?;
         let file = tempfile::tempfile_in(&folder).map_err(OperatorError::io(&folder))?;
@@ -96,7 +96,7 @@ impl Gathering {
         let file = out
             .into_inner()
             .map_err(|error| OperatorError::io(&folder)(error.into_error()))?;
-        Ok(Liked::File {
+        Ok(UserPositives::File {
             file,
             folder,
             offsets,
@@ -112,12 +112,12 @@ fn ordered(mut pairs: Vec<(u32, u32)>) -> Positives {
     Positives::new(users, &pairs)
 }
 
-impl Liked {
+impl UserPositives {
     /// The positives of these users in ascending order, and the index of each user in them.
     pub(crate) fn of(&mut self, users: &[Option<u32>]) -> Result<(&Positives, Vec<Option<u32>>)> {
         match self {
-            Liked::Memory(positives) => Ok((positives, users.to_vec())),
-            Liked::File {
+            UserPositives::Memory(positives) => Ok((positives, users.to_vec())),
+            UserPositives::File {
                 file,
                 folder,
                 offsets,
@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn in_a_file_it_is_what_it_is_in_memory() {
         let folder = tempfile::tempdir().unwrap();
-        let mut memory = Gathering::Memory(Vec::new());
-        let mut files = Gathering::in_files(folder.path());
+        let mut memory = PositivesBuilder::Memory(Vec::new());
+        let mut files = PositivesBuilder::in_files(folder.path());
         for number in 0..3000_u32 {
             let (user, item) = (number * 37 % 499, number * 11 % 40);
             if user % 7 != 3 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::datatypes::{DataType, Field, Float32Type, Schema, UInt32Type};
 
-use crate::data::feature_table::EncodedTable;
+use crate::data::feature_table::FeatureTable;
 use towline_api::{OperatorError, Result};
 use towline_tables::spill::spill_file::{SpillFile, SpillWriter};
 
@@ -15,25 +15,25 @@ pub(crate) const NONE: u32 = u32::MAX;
 
 /// Consecutive training rows.
 #[derive(Debug, Clone)]
-pub(crate) struct Block {
+pub(crate) struct RowBlock {
     /// Query features.
-    pub(crate) queries: EncodedTable,
+    pub(crate) queries: FeatureTable,
     /// The user of each row, or [`NONE`].
     pub(crate) users: Vec<u32>,
     /// The catalogue row of each row's item, or [`NONE`] for the next row of `variants`.
     pub(crate) places: Vec<u32>,
     /// Item features that differ from those of the item's first row.
-    pub(crate) variants: EncodedTable,
+    pub(crate) variants: FeatureTable,
     /// The items of `variants`.
     pub(crate) variant_items: Vec<u32>,
     /// The sample weight of each row; empty if all are equal.
     pub(crate) weights: Vec<f32>,
 }
 
-impl Block {
+impl RowBlock {
     /// An empty block with the same columns.
-    pub(crate) fn like(queries: &EncodedTable, items: &EncodedTable) -> Self {
-        Block {
+    pub(crate) fn like(queries: &FeatureTable, items: &FeatureTable) -> Self {
+        RowBlock {
             queries: queries.select(&[]),
             users: Vec::new(),
             places: Vec::new(),
@@ -95,7 +95,7 @@ impl Block {
 }
 
 /// A batch of these columns and the features of a table.
-fn batch<const N: usize>(columns: [ArrayRef; N], features: &EncodedTable) -> Result<RecordBatch> {
+fn batch<const N: usize>(columns: [ArrayRef; N], features: &FeatureTable) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = columns.into_iter().chain(features.to_arrow()?).collect();
     let fields = (0..).zip(&columns);
     let fields: Vec<Field> = fields
@@ -121,7 +121,7 @@ impl BlockWriter {
     }
 
     /// Appends a block.
-    pub(crate) fn push(&mut self, block: &Block) -> Result<()> {
+    pub(crate) fn push(&mut self, block: &RowBlock) -> Result<()> {
         let batches = [block.rows_batch()?, block.variants_batch()?];
         let files = match &mut self.files {
             Some(files) => files,
@@ -159,7 +159,7 @@ pub(crate) struct BlockFile {
 
 impl BlockFile {
     /// Reads a block; `empty` provides the columns.
-    pub(crate) fn block(&mut self, index: usize, empty: Block) -> Result<Block> {
+    pub(crate) fn block(&mut self, index: usize, empty: RowBlock) -> Result<RowBlock> {
         let block = empty.filled(&self.rows.batch(index)?, &self.variants.batch(index)?)?;
         block.ok_or_else(|| OperatorError::invalid("a spill file of training rows has other columns"))
     }

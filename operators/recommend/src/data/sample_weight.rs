@@ -23,19 +23,19 @@ pub(crate) fn problem(name: &str, schema: &Schema) -> Option<Problem> {
 }
 
 /// Sample weights of the rows of tables, batch by batch.
-pub(crate) struct Weights<'a> {
+pub(crate) struct SampleWeights<'a> {
     name: &'a str,
     batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + 'a>,
     /// Rows before the next batch.
     before: usize,
 }
 
-impl<'a> Weights<'a> {
+impl<'a> SampleWeights<'a> {
     /// Reads the column `name`.
     pub(crate) fn of(tables: Vec<&'a TableFile>, name: &'a str) -> Result<Self> {
         let readers = tables.into_iter().map(|table| table.batches(Some(&[name])));
         let readers = readers.collect::<Result<Vec<_>>>()?;
-        Ok(Weights {
+        Ok(SampleWeights {
             name,
             batches: Box::new(readers.into_iter().flatten()),
             before: 0,

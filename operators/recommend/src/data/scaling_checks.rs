@@ -1,7 +1,7 @@
 //! Checks that dense features are scaled for training.
 
-use crate::data::feature_column::{Cells, Kind};
-use crate::data::feature_table::EncodedTable;
+use crate::data::feature_column::{FeatureColumn, FeatureKind};
+use crate::data::feature_table::FeatureTable;
 use towline_api::{Column, OperatorError, Result};
 
 /// Maximum absolute mean of a column.
@@ -13,7 +13,7 @@ const SMALLEST_DEVIATION: f64 = 0.01;
 
 /// Mean and standard deviation of dense columns; vectors over all components.
 #[derive(Debug, Clone)]
-pub(crate) struct Scales(Vec<(String, Moments)>);
+pub(crate) struct FeatureScales(Vec<(String, Moments)>);
 
 /// Welford's algorithm: numerically stable for large numbers with a small spread.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,18 +36,19 @@ impl Moments {
     }
 }
 
-impl Scales {
+impl FeatureScales {
     /// Starts with the dense columns among `columns`.
     pub(crate) fn of<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Self {
-        let numbers = |column: &&Column| matches!(Kind::of(column), Some(Kind::Number | Kind::Vector));
+        let numbers =
+            |column: &&Column| matches!(FeatureKind::of(column), Some(FeatureKind::Number | FeatureKind::Vector));
         let columns = columns.into_iter().filter(numbers);
-        Scales(columns.map(|c| (c.name.clone(), Moments::default())).collect())
+        FeatureScales(columns.map(|c| (c.name.clone(), Moments::default())).collect())
     }
 
     /// Adds rows.
-    pub(crate) fn add(&mut self, table: &EncodedTable) -> Result<()> {
+    pub(crate) fn add(&mut self, table: &FeatureTable) -> Result<()> {
         for (name, moments) in &mut self.0 {
-            if let Cells::Numbers(numbers) = table.cells(name)? {
+            if let FeatureColumn::Dense(numbers) = table.cells(name)? {
                 numbers.values.iter().for_each(|x| moments.add(f64::from(*x)));
             }
         }

@@ -11,7 +11,7 @@ use towline_api::{Cancel, Code, OperatorError, Problem, Result, Schema, TableFil
 /// Exponential time decay: an interaction has the weight `0.5 ^ (age / half_life)`, where the latest one has age 0.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Recency {
+pub struct TimeDecay {
     /// Time column: a timestamp, a date or a number, for example `timestamp`.
     pub column: String,
     /// Half-life: the age at which an interaction has half the weight, in the unit of `column` if that is numeric, else
@@ -20,7 +20,7 @@ pub struct Recency {
     pub half_life: f64,
 }
 
-impl Recency {
+impl TimeDecay {
     /// A problem if the column is unknown or is not a time.
     pub(crate) fn problem(&self, schema: &Schema) -> Option<Problem> {
         if !(self.half_life.is_finite() && self.half_life > 0.0) {

@@ -1,12 +1,12 @@
 //! Assigns columns to the query tower and the item tower.
 
-use crate::data::feature_column::Kind;
+use crate::data::feature_column::FeatureKind;
 use crate::model::retrieval_type::{RetrievalType, Score};
 use towline_api::{Code, Column, DatasetFiles, OperatorError, Problem, Result, Schema, Tag};
 
 /// The columns of the two towers.
 #[derive(Debug, Clone)]
-pub(crate) struct Sides {
+pub(crate) struct TowerColumns {
     /// Columns of the query tower, including the user id.
     pub(crate) query: Vec<Column>,
     /// Columns of the item tower, including the item id.
@@ -17,7 +17,7 @@ pub(crate) struct Sides {
     pub(crate) item_id: String,
 }
 
-impl Sides {
+impl TowerColumns {
     /// Assigns a dataset's columns by tags, or returns all problems that prevent training.
     pub(crate) fn of(schema: &Schema) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
@@ -56,7 +56,7 @@ impl Sides {
         let (query, user_id) = side(Tag::User);
         let (item, item_id) = side(Tag::Item);
         if problems.is_empty() {
-            Ok(Sides {
+            Ok(TowerColumns {
                 query,
                 item,
                 user_id,
@@ -86,14 +86,14 @@ impl Sides {
 }
 
 fn unusable(column: &Column) -> Option<Problem> {
-    let (kind, id) = (Kind::of(column), column.has(&[Tag::Id]));
-    if id && kind == Some(Kind::Ids) && column.is_list() {
+    let (kind, id) = (FeatureKind::of(column), column.has(&[Tag::Id]));
+    if id && kind == Some(FeatureKind::IdFeatures) && column.is_list() {
         return Some(Problem::new(
             Code::BadInput,
             format!("the id column `{}` holds lists", column.name),
         ));
     }
-    if kind == Some(Kind::Ids) || (kind.is_some() && !id) {
+    if kind == Some(FeatureKind::IdFeatures) || (kind.is_some() && !id) {
         return None;
     }
     let message = format!("`{}` ({}) is not an encoded category", column.name, column.data_type);

@@ -6,8 +6,8 @@
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::data::feature_table::EncodedTable;
-use crate::data::row_blocks::{Block, BlockFile, BlockWriter, NONE};
+use crate::data::feature_table::FeatureTable;
+use crate::data::row_blocks::{BlockFile, BlockWriter, NONE, RowBlock};
 use towline_api::{OperatorError, Result};
 
 /// Blocks per window.
@@ -15,11 +15,11 @@ const BLOCKS: usize = 64;
 
 /// The rows in memory.
 #[derive(Debug)]
-pub(crate) struct Chunk {
+pub(crate) struct RowWindow {
     /// Query features of each row.
-    pub(crate) queries: EncodedTable,
+    pub(crate) queries: FeatureTable,
     /// Item features: the catalogue, followed by the rows that differ from it.
-    pub(crate) items: EncodedTable,
+    pub(crate) items: FeatureTable,
     /// The item of each row of `items`.
     pub(crate) item_ids: Vec<u32>,
     /// The user of each row, if known.
@@ -32,10 +32,10 @@ pub(crate) struct Chunk {
     pub(crate) catalogue: usize,
 }
 
-impl Chunk {
+impl RowWindow {
     /// Without training rows, and with this catalogue.
-    pub(crate) fn new(queries: EncodedTable, items: EncodedTable, item_ids: Vec<u32>) -> Self {
-        Chunk {
+    pub(crate) fn new(queries: FeatureTable, items: FeatureTable, item_ids: Vec<u32>) -> Self {
+        RowWindow {
             queries,
             catalogue: items.rows,
             items,
@@ -60,7 +60,7 @@ impl Chunk {
         self.weights.clear();
     }
 
-    fn push(&mut self, block: &Block) -> Result<()> {
+    fn push(&mut self, block: &RowBlock) -> Result<()> {
         let mut next = self.items.rows;
         for &place in &block.places {
             let variant = place == NONE;
@@ -83,31 +83,31 @@ pub(crate) struct TrainingRows {
     /// Number of rows.
     pub(crate) rows: usize,
     /// The rows in memory.
-    pub(crate) chunk: Chunk,
+    pub(crate) chunk: RowWindow,
     of_block: usize,
     /// The spill file, if not all rows are in memory.
     file: Option<BlockFile>,
     /// A block without rows.
-    empty: Block,
+    empty: RowBlock,
     /// The first row of each block in memory, if not all are.
     held: Vec<usize>,
 }
 
 /// Collects training rows.
 #[derive(Debug)]
-pub(crate) struct Gathered {
-    blocks: Vec<Block>,
-    pending: Block,
+pub(crate) struct TrainingRowsBuilder {
+    blocks: Vec<RowBlock>,
+    pending: RowBlock,
     of_block: usize,
     rows: usize,
     file: Option<BlockWriter>,
     sizes: Vec<usize>,
 }
 
-impl Gathered {
+impl TrainingRowsBuilder {
     /// Starts empty; at most `window` rows are shuffled together. With `file`, blocks are spilled.
-    pub(crate) fn new(empty: Block, window: usize, file: Option<BlockWriter>) -> Self {
-        Gathered {
+    pub(crate) fn new(empty: RowBlock, window: usize, file: Option<BlockWriter>) -> Self {
+        TrainingRowsBuilder {
             blocks: Vec::new(),
             pending: empty,
             of_block: window.div_ceil(BLOCKS).max(1),
@@ -121,7 +121,7 @@ impl Gathered {
     pub(crate) fn extend(
         &mut self,
         rows: usize,
-        mut add: impl FnMut(&mut Block, std::ops::Range<usize>) -> Result<()>,
+        mut add: impl FnMut(&mut RowBlock, std::ops::Range<usize>) -> Result<()>,
     ) -> Result<()> {
         let mut first = 0;
         while first < rows {
@@ -138,7 +138,7 @@ impl Gathered {
     }
 
     fn close(&mut self) -> Result<()> {
-        let next = Block::like(&self.pending.queries, &self.pending.variants);
+        let next = RowBlock::like(&self.pending.queries, &self.pending.variants);
         let block = std::mem::replace(&mut self.pending, next);
         self.sizes.push(block.bytes());
         match &mut self.file {
@@ -153,7 +153,7 @@ impl Gathered {
     /// Finishes with this catalogue. If the rows exceed `limit` bytes, only a window of them is kept in memory.
     pub(crate) fn finish(
         mut self,
-        items: EncodedTable,
+        items: FeatureTable,
         item_ids: Vec<u32>,
         limit: Option<usize>,
     ) -> Result<TrainingRows> {
@@ -163,7 +163,7 @@ impl Gathered {
         let empty = self.pending;
         let mut rows = TrainingRows {
             rows: self.rows,
-            chunk: Chunk::new(empty.queries.clone(), items, item_ids),
+            chunk: RowWindow::new(empty.queries.clone(), items, item_ids),
             of_block: self.of_block,
             file: None,
             empty,

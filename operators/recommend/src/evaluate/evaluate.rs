@@ -5,29 +5,18 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::id_mapping::Originals;
+use crate::data::id_mapping::IdMapping;
 use crate::data::tower_columns::{interaction_columns, mismatches};
+use crate::evaluate::averaging_unit::Per;
 use crate::evaluate::bootstrap::intervals;
-use crate::evaluate::metrics::{Average, NAMES, OF_QUERY};
-use crate::evaluate::ranked_lists::{Ranked, longest};
+use crate::evaluate::metrics::{AverageMetrics, NAMES, OF_QUERY};
+use crate::evaluate::ranked_lists::{DATA, ModelRankings, RankedQueries, SEEN, longest};
 use crate::model::distinct_users::unknown_split;
 use crate::model::retrieval_type::RetrievalType;
 use towline_api::{
-    Artifact, Code, Context, DEFAULT_SPLIT, DatasetFiles, DatasetPort, Describe, Form, Inputs, ModelPort, NodeType,
-    Operator, OperatorError, Optional, Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult,
-    TypeContext,
+    Artifact, Code, Context, DEFAULT_SPLIT, DatasetFiles, Describe, Form, Inputs, ModelPort, NodeType, Operator,
+    OperatorError, Optional, Output, Port, Problem, Purity, Report, ReportTable, Result, Task, TaskResult, TypeContext,
 };
-
-/// Unit that metrics are averaged over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Per {
-    /// Users: all items of a user in the split are relevant. Users without a known id are skipped.
-    #[default]
-    User,
-    /// Rows: only the row's item is relevant.
-    Interaction,
-}
 
 /// Evaluates a model's ranking of the interactions of a split over the full catalogue, beside two baselines: the most
 /// popular items and random items. If the optimal model is known, as for synthetic data, connect it to `optimal`; it is
@@ -88,7 +77,7 @@ fn default_split() -> String {
 }
 
 /// Rows of every report, with their metric prefixes.
-const LINES: [(&str, &str); 6] = [
+const REPORT_ROWS: [(&str, &str); 6] = [
     ("model", ""),
     ("popularity", "popularity."),
     ("random", "random."),
@@ -109,11 +98,6 @@ const RESAMPLES: std::ops::RangeInclusive<usize> = 20..=100_000;
 const MOST_SEGMENTS: usize = 20;
 
 pub(crate) const MODEL: ModelPort = ModelPort::required("model", "The model to measure.");
-pub(crate) const DATA: DatasetPort = DatasetPort::required("data", "Interactions, encoded like the training data.");
-pub(crate) const SEEN: DatasetPort<Optional> = DatasetPort::optional(
-    "seen",
-    "Earlier interactions, for `exclude_seen`; the split `train` of `data` by default.",
-);
 pub(crate) const OPTIMAL_MODEL: ModelPort<Optional> = ModelPort::optional(
     "optimal",
     "The best possible model, where it is known: `PlantedOptimum` for data of `SyntheticAliCcp`.",
@@ -176,7 +160,7 @@ impl Operator for Evaluate {
                 .iter()
                 .flat_map(move |k| NAMES.map(|name| format!("{prefix}{name}_at_{k}")))
         };
-        let lines = LINES.iter().chain(optimal.map(|_| &OPTIMAL));
+        let lines = REPORT_ROWS.iter().chain(optimal.map(|_| &OPTIMAL));
         let mut names: Vec<String> = lines.flat_map(|(_, prefix)| at(prefix)).collect();
         if self.bootstrap > 0 {
             let bounds = |k: &usize| OF_QUERY.map(|name| BOUNDS.map(|bound| format!("{name}_at_{k}_{bound}")));
@@ -191,10 +175,10 @@ impl Operator for Evaluate {
 }
 
 /// A row of the report: name, metric prefix, and metrics at each k.
-struct Line<'a> {
+struct ReportRow<'a> {
     name: &'static str,
     prefix: &'static str,
-    averages: Vec<Average>,
+    averages: Vec<AverageMetrics>,
     /// Relative frequency of each item in the training data.
     shares: &'a [f64],
 }
@@ -210,8 +194,8 @@ impl Evaluate {
     }
 
     /// The metrics of the standard rows, in order.
-    fn averages(&self, ranked: &Ranked, shares: &[f64]) -> Result<[Vec<Average>; LINES.len()]> {
-        let Ranked {
+    fn averages(&self, ranked: &ModelRankings, shares: &[f64]) -> Result<[Vec<AverageMetrics>; REPORT_ROWS.len()]> {
+        let ModelRankings {
             model,
             seen,
             cases,
@@ -236,23 +220,29 @@ impl Evaluate {
 
 impl Task for Evaluate {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        let ranked = Ranked::of(self, MODEL.files(inputs)?, inputs, context)?;
+        let queries = RankedQueries {
+            split: &self.split,
+            per: self.per,
+            exclude_seen: self.exclude_seen,
+            k: &self.k,
+        };
+        let ranked = ModelRankings::of(&queries, MODEL.files(inputs)?, inputs, context)?;
         let shares = ranked.model.catalogue.shares();
-        let names = LINES.iter().zip(self.averages(&ranked, &shares)?);
-        let line = |(&(name, prefix), averages)| Line {
+        let names = REPORT_ROWS.iter().zip(self.averages(&ranked, &shares)?);
+        let line = |(&(name, prefix), averages)| ReportRow {
             name,
             prefix,
             averages,
             shares: &shares,
         };
-        let mut lines: Vec<Line<'_>> = names.map(line).collect();
+        let mut lines: Vec<ReportRow<'_>> = names.map(line).collect();
         let optimal_shares: Vec<f64>;
         if let Some(optimal) = OPTIMAL_MODEL.files(inputs)? {
-            let optimal = Ranked::of(self, optimal, inputs, context)?;
+            let optimal = ModelRankings::of(&queries, optimal, inputs, context)?;
             optimal_shares = optimal.model.catalogue.shares();
             let averages = optimal.averages(&self.k);
             let (name, prefix) = OPTIMAL;
-            let line = Line {
+            let line = ReportRow {
                 name,
                 prefix,
                 averages,
@@ -289,7 +279,7 @@ impl Task for Evaluate {
 
 impl Evaluate {
     /// The report table for the k with this index; its metrics are added to `metrics`.
-    fn table(&self, place: usize, lines: &[Line<'_>], metrics: &mut BTreeMap<String, f64>) -> ReportTable {
+    fn table(&self, place: usize, lines: &[ReportRow<'_>], metrics: &mut BTreeMap<String, f64>) -> ReportTable {
         let k = self.k[place];
         let mut columns = vec![format!("at {k}")];
         columns.extend(NAMES.map(str::to_owned));
@@ -325,12 +315,12 @@ impl Evaluate {
     }
 
     /// The model's metrics per value of a column, at the first k.
-    fn segment_table(&self, segment: &str, ranked: &Ranked, data: &DatasetFiles) -> Result<ReportTable> {
+    fn segment_table(&self, segment: &str, ranked: &ModelRankings, data: &DatasetFiles) -> Result<ReportTable> {
         let model = &ranked.model;
         let k = self.k.first().copied().unwrap_or(1);
         let column = model.model_type.query.get(segment);
         let column = column.ok_or_else(|| OperatorError::internal(format!("there is no column `{segment}`")))?;
-        let mut found: Vec<(i64, Average)> = ranked
+        let mut found: Vec<(i64, AverageMetrics)> = ranked
             .cases
             .by_column(&ranked.lists, k, model.catalogue.len(), segment)?
             .into_iter()
@@ -338,7 +328,7 @@ impl Evaluate {
         found.sort_by_key(|(_, average)| std::cmp::Reverse(average.queries.len()));
         found.truncate(MOST_SEGMENTS);
         let ids: Vec<i64> = found.iter().map(|(id, _)| *id).collect();
-        let values = Originals::of(column, &data.vocabularies)?.decode(&ids)?;
+        let values = IdMapping::of(column, &data.vocabularies)?.decode(&ids)?;
         let mut rows = Vec::new();
         for (place, (_, average)) in found.iter().enumerate() {
             let value = arrow::util::display::array_value_to_string(&values, place)?;

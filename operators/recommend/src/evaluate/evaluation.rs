@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::data::catalogue::Catalogue;
-use crate::data::feature_table::EncodedTable;
-use crate::data::id_mapping::{Originals, numbers};
-use crate::evaluate::metrics::Average;
-use crate::model::interaction_history::Seen;
+use crate::data::feature_table::FeatureTable;
+use crate::data::id_mapping::{IdMapping, numbers};
+use crate::evaluate::metrics::AverageMetrics;
+use crate::model::interaction_history::InteractionHistory;
 use crate::model::ranker::Ranker;
 use crate::model::retrieval_type::RetrievalType;
 use towline_api::{Context, Result};
 
 /// An evaluation query with its relevant items.
 #[derive(Debug, Clone)]
-pub(crate) struct Case {
-    /// Row of the query in [`Cases::queries`].
+pub(crate) struct EvaluationQuery {
+    /// Row of the query in [`EvaluationQueries::queries`].
     query: usize,
     /// Relevant catalogue rows in ascending order.
     relevant: Vec<u32>,
@@ -24,25 +24,25 @@ pub(crate) struct Case {
 
 /// Evaluation queries with their relevant items.
 #[derive(Debug)]
-pub(crate) struct Cases {
+pub(crate) struct EvaluationQueries {
     /// Distinct queries: rows that a tower cannot distinguish are ranked once.
-    queries: EncodedTable,
+    queries: FeatureTable,
     /// The user of each query.
     users: Vec<i64>,
-    cases: Vec<Case>,
+    cases: Vec<EvaluationQuery>,
     /// Number of relevant items outside the catalogue, which are always misses.
     pub(crate) outside: u64,
     /// Number of interactions excluded, because the user is unknown or has seen the item.
     pub(crate) left_out: u64,
 }
 
-impl Cases {
+impl EvaluationQueries {
     /// One query per row of `table`.
     pub(crate) fn per_interaction(
-        table: &EncodedTable,
+        table: &FeatureTable,
         model: &RetrievalType,
         catalogue: &Catalogue,
-        seen: &Seen,
+        seen: &InteractionHistory,
     ) -> Result<Self> {
         let (users, items) = (table.single(&model.user_id)?, table.single(&model.item_id)?);
         let mut places: HashMap<Vec<i64>, usize> = HashMap::new();
@@ -62,14 +62,14 @@ impl Cases {
                 rows.push(row);
                 rows.len() - 1
             });
-            cases.push(Case {
+            cases.push(EvaluationQuery {
                 query,
                 relevant,
                 count: 1,
             });
         }
         let users = rows.iter().map(|&row| users[row]).collect();
-        Ok(Cases {
+        Ok(EvaluationQueries {
             queries: table.select(&rows),
             users,
             cases,
@@ -80,11 +80,11 @@ impl Cases {
 
     /// One query per known user; features are taken from the user's last row.
     pub(crate) fn per_user(
-        table: &EncodedTable,
+        table: &FeatureTable,
         model: &RetrievalType,
         catalogue: &Catalogue,
-        originals: &Originals,
-        seen: &Seen,
+        originals: &IdMapping,
+        seen: &InteractionHistory,
     ) -> Result<Self> {
         let mut answers: BTreeMap<i64, (usize, Vec<i64>)> = BTreeMap::new();
         let (mut outside, mut left_out) = (0, 0);
@@ -113,7 +113,7 @@ impl Cases {
                 .collect();
             relevant.sort_unstable();
             outside += (items.len() - relevant.len()) as u64;
-            cases.push(Case {
+            cases.push(EvaluationQuery {
                 query: rows.len(),
                 relevant,
                 count: items.len(),
@@ -121,7 +121,7 @@ impl Cases {
             rows.push(row);
             users.push(user);
         }
-        Ok(Cases {
+        Ok(EvaluationQueries {
             queries: table.select(&rows),
             users,
             cases,
@@ -154,7 +154,7 @@ impl Cases {
         &self,
         ranker: &Ranker<'_>,
         k: usize,
-        seen: &Seen,
+        seen: &InteractionHistory,
         context: &Context,
     ) -> Result<Vec<Vec<u32>>> {
         let exclude = |query: usize| seen.by(self.users[query]);
@@ -166,7 +166,7 @@ impl Cases {
     }
 
     /// Ranks by popularity: the most frequent items that the user has not seen.
-    pub(crate) fn by_popularity(&self, catalogue: &Catalogue, k: usize, seen: &Seen) -> Vec<Vec<u32>> {
+    pub(crate) fn by_popularity(&self, catalogue: &Catalogue, k: usize, seen: &InteractionHistory) -> Vec<Vec<u32>> {
         let popular = catalogue.by_popularity();
         let list = |user: &i64| {
             let seen = seen.by(*user);
@@ -185,9 +185,9 @@ impl Cases {
     pub(crate) fn by_chance(
         &self,
         catalogue: &Catalogue,
-        originals: &Originals,
+        originals: &IdMapping,
         k: usize,
-        seen: &Seen,
+        seen: &InteractionHistory,
         seed: u64,
     ) -> Result<Vec<Vec<u32>>> {
         let items = numbers(&catalogue.original)?;
@@ -197,7 +197,7 @@ impl Cases {
     }
 
     /// The metrics of these rankings at each k.
-    pub(crate) fn average(&self, rankings: &[Vec<u32>], ks: &[usize], catalogue: usize) -> Vec<Average> {
+    pub(crate) fn average(&self, rankings: &[Vec<u32>], ks: &[usize], catalogue: usize) -> Vec<AverageMetrics> {
         self.average_of(rankings, ks, catalogue, |_| true)
     }
 
@@ -209,8 +209,8 @@ impl Cases {
         ks: &[usize],
         catalogue: usize,
         wanted: impl Fn(Option<u32>) -> bool,
-    ) -> Vec<Average> {
-        let mut averages: Vec<Average> = ks.iter().map(|&k| Average::new(k, catalogue)).collect();
+    ) -> Vec<AverageMetrics> {
+        let mut averages: Vec<AverageMetrics> = ks.iter().map(|&k| AverageMetrics::new(k, catalogue)).collect();
         for case in &self.cases {
             let relevant: Vec<u32> = case.relevant.iter().copied().filter(|row| wanted(Some(*row))).collect();
             let outside = if wanted(None) {
@@ -234,13 +234,13 @@ impl Cases {
         k: usize,
         catalogue: usize,
         column: &str,
-    ) -> Result<BTreeMap<i64, Average>> {
+    ) -> Result<BTreeMap<i64, AverageMetrics>> {
         let values = self.queries.single(column)?;
         let mut segments = BTreeMap::new();
         for case in &self.cases {
             let average = segments
                 .entry(values[case.query])
-                .or_insert_with(|| Average::new(k, catalogue));
+                .or_insert_with(|| AverageMetrics::new(k, catalogue));
             average.add(&rankings[case.query], &case.relevant, case.count);
         }
         Ok(segments)

@@ -54,7 +54,7 @@ pub(crate) fn at_k(ranked: &[u32], relevant: &[u32], count: usize, k: usize) -> 
 
 /// Accumulates metrics of queries at one k.
 #[derive(Debug, Clone)]
-pub(crate) struct Average {
+pub(crate) struct AverageMetrics {
     k: usize,
     /// The metrics of each query.
     pub(crate) queries: Vec<[f64; 6]>,
@@ -62,10 +62,10 @@ pub(crate) struct Average {
     shown: Vec<u64>,
 }
 
-impl Average {
+impl AverageMetrics {
     /// Starts empty, for a catalogue of this size.
     pub(crate) fn new(k: usize, catalogue: usize) -> Self {
-        Average {
+        AverageMetrics {
             k,
             queries: Vec::new(),
             shown: vec![0; catalogue],

@@ -24,7 +24,7 @@ fn metrics_match_values_computed_by_hand() {
 
 #[test]
 fn lists_that_show_one_item_are_uneven_and_popular() {
-    let mut average = Average::new(1, 4);
+    let mut average = AverageMetrics::new(1, 4);
     average.add(&[0, 5], &[0], 1);
     average.add(&[0], &[3], 1);
     let values = average.values(&[0.7, 0.1, 0.1, 0.1]);
@@ -100,7 +100,7 @@ proptest! {
         k in 1..25_usize,
     ) {
         let shares: Vec<f64> = (0..40).map(|item| f64::from(item) / 780.0).collect();
-        let mut average = Average::new(k, 40);
+        let mut average = AverageMetrics::new(k, 40);
         let (mut lists, mut relevant, mut outside) = (Vec::new(), Vec::new(), Vec::new());
         for (mut list, wanted, more, length) in queries {
             list.truncate(length);

@@ -4,25 +4,25 @@ use std::collections::BTreeMap;
 
 use arrow::array::ArrayRef;
 
-use crate::data::feature_table::EncodedTable;
+use crate::data::feature_table::FeatureTable;
 use crate::data::tower_columns::columns_of;
 use crate::model::stored_model::{LoadedModel, tables};
 use towline_api::{BATCH_ROWS, Cancel, Code, Column, DatasetFiles, Problem, Result};
 
 /// Distinct users with their features, ordered by original id.
 #[derive(Debug)]
-pub(crate) struct Users {
+pub(crate) struct DistinctUsers {
     /// Encoded ids.
     pub(crate) ids: Vec<i64>,
     /// Original ids.
     pub(crate) original: ArrayRef,
     /// Query features of each user's last row.
-    pub(crate) table: EncodedTable,
+    pub(crate) table: FeatureTable,
     /// Number of rows whose user id is null or out of vocabulary; an output cannot name these users.
-    pub(crate) nameless_rows: u64,
+    pub(crate) rows_without_user_id: u64,
 }
 
-impl Users {
+impl DistinctUsers {
     /// Reads the users of a split, or of all splits in order, with memory proportional to the number of users.
     pub(crate) fn read(
         dataset: &DatasetFiles,
@@ -33,14 +33,14 @@ impl Users {
     ) -> Result<Self> {
         let wanted: Vec<&Column> = model.model_type.query.columns.iter().collect();
         let columns = columns_of(&wanted, dataset, port)?;
-        let mut held = EncodedTable::empty(&columns);
+        let mut held = FeatureTable::empty(&columns);
         let mut last: BTreeMap<i64, usize> = BTreeMap::new();
-        let mut nameless_rows = 0;
-        EncodedTable::scan(tables(dataset, split)?, &columns, cancel, |batch| {
+        let mut rows_without_user_id = 0;
+        FeatureTable::scan(tables(dataset, split)?, &columns, cancel, |batch| {
             let start = held.rows;
             for (row, &id) in batch.single(&model.model_type.user_id)?.iter().enumerate() {
                 if model.users.is_reserved(id) {
-                    nameless_rows += 1;
+                    rows_without_user_id += 1;
                 } else {
                     last.insert(id, start + row);
                 }
@@ -57,11 +57,11 @@ impl Users {
         let order = model.users.ascending(&ids)?;
         let ids: Vec<i64> = order.iter().map(|&place| ids[place]).collect();
         let rows: Vec<usize> = order.iter().map(|&place| rows[place]).collect();
-        Ok(Users {
+        Ok(DistinctUsers {
             original: model.users.decode(&ids)?,
             ids,
             table: held.select(&rows),
-            nameless_rows,
+            rows_without_user_id,
         })
     }
 }

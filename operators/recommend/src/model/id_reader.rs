@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 
-use crate::data::id_mapping::{Originals, original_type};
+use crate::data::id_mapping::{IdMapping, original_type};
 use crate::data::tower_columns::mismatches;
 use crate::model::stored_model::tables;
 use towline_api::{Cancel, Code, Column, DatasetFiles, OperatorError, Problem, Result, Schema};
@@ -33,7 +33,7 @@ pub(crate) fn is_text(data_type: &DataType) -> bool {
 
 /// Maps original ids to encoded ids.
 #[derive(Debug)]
-pub(crate) enum Lookup {
+pub(crate) enum IdEncoder {
     /// Ids are not encoded.
     Same,
     /// Integer ids.
@@ -42,21 +42,21 @@ pub(crate) enum Lookup {
     Text(HashMap<String, i64>),
 }
 
-impl Lookup {
+impl IdEncoder {
     /// The inverse of `originals`.
-    pub(crate) fn new(originals: &Originals) -> Result<Self> {
+    pub(crate) fn new(originals: &IdMapping) -> Result<Self> {
         let Some((first, values)) = originals.values() else {
-            return Ok(Lookup::Same);
+            return Ok(IdEncoder::Same);
         };
         let ids = first..;
         if values.data_type().is_integer() {
             let known = whole_numbers(&values)?.into_iter().zip(ids);
-            return Ok(Lookup::Whole(
+            return Ok(IdEncoder::Whole(
                 known.filter_map(|(value, id)| Some((value?, id))).collect(),
             ));
         }
         let known = texts(&values)?.into_iter().zip(ids);
-        Ok(Lookup::Text(
+        Ok(IdEncoder::Text(
             known.filter_map(|(value, id)| Some((value?, id))).collect(),
         ))
     }
@@ -64,18 +64,18 @@ impl Lookup {
     /// Encodes original ids; `None` for unknown ids.
     pub(crate) fn encode(&self, original: &ArrayRef) -> Result<Vec<Option<i64>>> {
         Ok(match self {
-            Lookup::Same => {
+            IdEncoder::Same => {
                 let values = whole_numbers(original)?;
                 values
                     .into_iter()
                     .map(|id| id.and_then(|id| i64::try_from(id).ok()))
                     .collect()
             }
-            Lookup::Whole(ids) => {
+            IdEncoder::Whole(ids) => {
                 let values = whole_numbers(original)?;
                 values.into_iter().map(|id| ids.get(&id?).copied()).collect()
             }
-            Lookup::Text(ids) => {
+            IdEncoder::Text(ids) => {
                 let values = texts(original)?;
                 values.into_iter().map(|id| ids.get(id?.as_str()).copied()).collect()
             }
@@ -114,7 +114,7 @@ pub(crate) fn texts(values: &ArrayRef) -> Result<Vec<Option<String>>> {
 pub(crate) struct IdReader<'a> {
     dataset: &'a DatasetFiles,
     port: &'a str,
-    columns: Vec<(String, Option<Lookup>)>,
+    columns: Vec<(String, Option<IdEncoder>)>,
     beside: Vec<String>,
 }
 
@@ -134,7 +134,7 @@ impl<'a> IdReader<'a> {
     }
 
     /// Also reads this column of the model.
-    pub(crate) fn column(&mut self, wanted: Option<&Column>, originals: &Originals) -> Result<()> {
+    pub(crate) fn column(&mut self, wanted: Option<&Column>, originals: &IdMapping) -> Result<()> {
         let wanted = wanted.ok_or_else(|| OperatorError::internal("the model has no id columns"))?;
         if let Some(problem) = id_problem(Some(wanted), &self.dataset.schema, self.port) {
             return Err(OperatorError::invalid(format!("{}: {}", self.port, problem.message)));
@@ -144,7 +144,11 @@ impl<'a> IdReader<'a> {
             .schema
             .get(&wanted.name)
             .is_some_and(|column| column.domain.is_none() && wanted.domain.is_some());
-        let lookup = if original { Some(Lookup::new(originals)?) } else { None };
+        let lookup = if original {
+            Some(IdEncoder::new(originals)?)
+        } else {
+            None
+        };
         self.columns.push((wanted.name.clone(), lookup));
         Ok(())
     }
@@ -170,7 +174,7 @@ impl<'a> IdReader<'a> {
                 let ids = self.columns.iter().map(|(name, lookup)| {
                     let missing = || OperatorError::internal(format!("there is no column `{name}`"));
                     let array = batch.column_by_name(name).ok_or_else(missing)?;
-                    lookup.as_ref().unwrap_or(&Lookup::Same).encode(array)
+                    lookup.as_ref().unwrap_or(&IdEncoder::Same).encode(array)
                 });
                 let ids = ids.collect::<Result<Vec<_>>>()?;
                 each(&batch, &ids)?;

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::data::catalogue::Catalogue;
-use crate::data::feature_table::EncodedTable;
-use crate::data::id_mapping::Originals;
+use crate::data::feature_table::FeatureTable;
+use crate::data::id_mapping::IdMapping;
 use crate::model::id_reader::IdReader;
 use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
@@ -12,9 +12,9 @@ use towline_api::{Cancel, Column, DatasetFiles, Result};
 
 /// The catalogue rows that each user has interacted with.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(HashMap<i64, Vec<u32>>);
+pub(crate) struct InteractionHistory(HashMap<i64, Vec<u32>>);
 
-impl Seen {
+impl InteractionHistory {
     /// Reads histories from pairs in a split, or in all splits, with encoded or original ids. Unknown users have no
     /// history.
     pub(crate) fn read(
@@ -27,7 +27,7 @@ impl Seen {
         let mut reader = IdReader::new(dataset, port);
         reader.column(model.model_type.user_column(), &model.users)?;
         reader.column(model.model_type.item_column(), model.catalogue.originals())?;
-        let mut seen = Seen::default();
+        let mut seen = InteractionHistory::default();
         reader.scan(split, cancel, |_, ids| {
             for (user, item) in ids[0].iter().zip(&ids[1]) {
                 if let (Some(user), Some(item)) = (user, item) {
@@ -42,12 +42,12 @@ impl Seen {
 
     /// Histories from these interactions.
     pub(crate) fn of(
-        table: &EncodedTable,
+        table: &FeatureTable,
         model: &RetrievalType,
         catalogue: &Catalogue,
-        users: &Originals,
+        users: &IdMapping,
     ) -> Result<Self> {
-        let mut seen = Seen::default();
+        let mut seen = InteractionHistory::default();
         let pairs = table.single(&model.user_id)?.iter().zip(table.single(&model.item_id)?);
         for (user, item) in pairs {
             seen.add(*user, *item, catalogue, users);
@@ -62,12 +62,12 @@ impl Seen {
         split: &str,
         model: &RetrievalType,
         catalogue: &Catalogue,
-        (users, wanted): (&Originals, &HashSet<i64>),
+        (users, wanted): (&IdMapping, &HashSet<i64>),
         cancel: &Cancel,
     ) -> Result<Self> {
         let columns: Vec<&Column> = model.user_column().into_iter().chain(model.item_column()).collect();
-        let mut seen = Seen::default();
-        EncodedTable::scan(
+        let mut seen = InteractionHistory::default();
+        FeatureTable::scan(
             crate::model::stored_model::tables(dataset, Some(split))?,
             &columns,
             cancel,
@@ -83,7 +83,7 @@ impl Seen {
         Ok(seen)
     }
 
-    fn add(&mut self, user: i64, item: i64, catalogue: &Catalogue, users: &Originals) {
+    fn add(&mut self, user: i64, item: i64, catalogue: &Catalogue, users: &IdMapping) {
         if let (false, Some(&row)) = (users.is_reserved(user), catalogue.rows.get(&item)) {
             self.0.entry(user).or_default().push(row);
         }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::data::catalogue::{Catalogue, ITEMS, Items};
-use crate::data::feature_table::EncodedTable;
-use crate::data::id_mapping::Originals;
-use crate::data::tower_columns::Sides;
+use crate::data::catalogue::{Catalogue, ITEMS, ItemTable};
+use crate::data::feature_table::FeatureTable;
+use crate::data::id_mapping::IdMapping;
+use crate::data::tower_columns::TowerColumns;
 use crate::model::distinct_users::unknown_split;
 use crate::model::retrieval_type::{RetrievalType, Score};
 use towline_api::{
@@ -18,17 +18,17 @@ pub(crate) struct Interactions<'a> {
     /// The type of a model trained on them.
     pub(crate) model_type: RetrievalType,
     /// The model's columns.
-    pub(crate) table: EncodedTable,
+    pub(crate) table: FeatureTable,
     /// Mapping from encoded to original user ids.
-    pub(crate) users: Originals,
+    pub(crate) users: IdMapping,
     /// All items, including reserved ids.
-    items: Items,
+    items: ItemTable,
     /// Recommendable items.
     pub(crate) catalogue: Catalogue,
 }
 
 /// The type of a model with the two id columns and the named user columns.
-fn model_type(sides: &Sides, of_user: &[&str], dim: Option<usize>) -> RetrievalType {
+fn model_type(sides: &TowerColumns, of_user: &[&str], dim: Option<usize>) -> RetrievalType {
     let keep = |columns: &[Column], id: &str, more: &[&str]| Schema {
         columns: columns
             .iter()
@@ -57,7 +57,7 @@ pub(crate) fn interactions_type(
     let mut problems: Vec<Problem> = unknown_split(Some(fit_on), &dataset.splits, "fit_on")
         .into_iter()
         .collect();
-    match Sides::of(&dataset.schema) {
+    match TowerColumns::of(&dataset.schema) {
         Ok(sides) if problems.is_empty() => Ok(model_type(&sides, of_user, dim)),
         Ok(_) => Err(problems),
         Err(more) => {
@@ -76,7 +76,7 @@ impl<'a> Interactions<'a> {
         dim: Option<usize>,
         context: &Context,
     ) -> Result<Self> {
-        let sides = Sides::of(&dataset.schema).map_err(|problems| {
+        let sides = TowerColumns::of(&dataset.schema).map_err(|problems| {
             let texts: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
             OperatorError::invalid(texts.join("; "))
         })?;
@@ -87,7 +87,7 @@ impl<'a> Interactions<'a> {
             .iter()
             .chain(&model_type.item.columns)
             .collect();
-        let table = EncodedTable::read(
+        let table = FeatureTable::read(
             crate::model::stored_model::tables(dataset, Some(fit_on))?,
             &columns,
             &context.cancel,
@@ -95,9 +95,9 @@ impl<'a> Interactions<'a> {
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
             return Err(OperatorError::internal("there are no id columns"));
         };
-        let users = Originals::of(user, &dataset.vocabularies)?;
-        let items = Items::collect(&table, &model_type.item, &model_type.item_id)?;
-        let catalogue = Catalogue::new(&items, &Originals::of(item, &dataset.vocabularies)?)?;
+        let users = IdMapping::of(user, &dataset.vocabularies)?;
+        let items = ItemTable::collect(&table, &model_type.item, &model_type.item_id)?;
+        let catalogue = Catalogue::new(&items, &IdMapping::of(item, &dataset.vocabularies)?)?;
         if catalogue.len() == 0 {
             return Err(OperatorError::invalid(format!(
                 "the split `{fit_on}` has no item to recommend"
@@ -115,8 +115,12 @@ impl<'a> Interactions<'a> {
 
     /// The positives of each user by encoded id, as ascending distinct catalogue rows. Unknown users are excluded.
     pub(crate) fn histories(&self) -> Result<Vec<(i64, Vec<u32>)>> {
-        let seen =
-            crate::model::interaction_history::Seen::of(&self.table, &self.model_type, &self.catalogue, &self.users)?;
+        let seen = crate::model::interaction_history::InteractionHistory::of(
+            &self.table,
+            &self.model_type,
+            &self.catalogue,
+            &self.users,
+        )?;
         Ok(seen.into_ordered())
     }
 

@@ -25,7 +25,7 @@ pub(crate) struct Description {
 
 /// Item-to-item weights; rows and columns are catalogue rows.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Weights {
+pub(crate) enum WeightMatrix {
     /// Row-major [items, items].
     Dense(Vec<f32>),
     /// Compressed sparse rows: row `r` has `values[offsets[r]..offsets[r + 1]]` in the corresponding `columns`.
@@ -47,7 +47,7 @@ pub(crate) struct ItemWeights {
     /// Each user's history as ascending catalogue rows, by encoded id.
     pub(crate) histories: HashMap<i64, Vec<u32>>,
     /// Item-to-item weights.
-    pub(crate) weights: Weights,
+    pub(crate) weights: WeightMatrix,
 }
 
 impl ItemWeights {
@@ -56,11 +56,11 @@ impl ItemWeights {
         scores.fill(0.0);
         for &item in self.histories.get(&user).map_or(&[][..], Vec::as_slice) {
             match &self.weights {
-                Weights::Dense(weights) => {
+                WeightMatrix::Dense(weights) => {
                     let row = &weights[item as usize * self.items..][..self.items];
                     scores.iter_mut().zip(row).for_each(|(score, weight)| *score += weight);
                 }
-                Weights::Sparse {
+                WeightMatrix::Sparse {
                     offsets,
                     columns,
                     values,
@@ -77,8 +77,8 @@ impl ItemWeights {
     /// Memory use in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let weights = match &self.weights {
-            Weights::Dense(weights) => 4 * weights.len(),
-            Weights::Sparse { offsets, values, .. } => 8 * (offsets.len() + values.len()),
+            WeightMatrix::Dense(weights) => 4 * weights.len(),
+            WeightMatrix::Sparse { offsets, values, .. } => 8 * (offsets.len() + values.len()),
         };
         weights + self.histories.values().map(|items| 32 + 4 * items.len()).sum::<usize>()
     }
@@ -145,7 +145,7 @@ impl ItemWeights {
             met.iter().flat_map(|x| x.to_le_bytes()).collect(),
         );
         match &self.weights {
-            Weights::Dense(weights) => {
+            WeightMatrix::Dense(weights) => {
                 put(
                     "weights",
                     Dtype::F32,
@@ -153,7 +153,7 @@ impl ItemWeights {
                     weights.iter().flat_map(|x| x.to_le_bytes()).collect(),
                 );
             }
-            Weights::Sparse {
+            WeightMatrix::Sparse {
                 offsets,
                 columns,
                 values,
@@ -196,9 +196,9 @@ impl ItemWeights {
         );
         let met = numbers(&file, "met", u32::from_le_bytes)?;
         let weights = if file.tensor("weights").is_ok() {
-            Weights::Dense(numbers(&file, "weights", f32::from_le_bytes)?)
+            WeightMatrix::Dense(numbers(&file, "weights", f32::from_le_bytes)?)
         } else {
-            Weights::Sparse {
+            WeightMatrix::Sparse {
                 offsets: numbers(&file, "offsets", u64::from_le_bytes)?,
                 columns: numbers(&file, "columns", u32::from_le_bytes)?,
                 values: numbers(&file, "values", f32::from_le_bytes)?,
@@ -209,8 +209,8 @@ impl ItemWeights {
         };
         let inside = |rows: &[u32]| rows.iter().all(|row| (*row as usize) < items);
         let sound = match &weights {
-            Weights::Dense(weights) => weights.len() == items * items,
-            Weights::Sparse {
+            WeightMatrix::Dense(weights) => weights.len() == items * items,
+            WeightMatrix::Sparse {
                 offsets,
                 columns,
                 values,
@@ -248,8 +248,8 @@ mod tests {
 
     #[test]
     fn scores_add_up_over_the_history_and_survive_being_stored() {
-        let dense = Weights::Dense(vec![0.0, 1.0, 2.0, 0.5, 0.0, 4.0, 0.0, 0.0, 0.0]);
-        let sparse = Weights::Sparse {
+        let dense = WeightMatrix::Dense(vec![0.0, 1.0, 2.0, 0.5, 0.0, 4.0, 0.0, 0.0, 0.0]);
+        let sparse = WeightMatrix::Sparse {
             offsets: vec![0, 2, 4, 4],
             columns: vec![1, 2, 0, 2],
             values: vec![1.0, 2.0, 0.5, 4.0],

@@ -6,7 +6,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use towline_kernels::{Excluded, ItemIndex, Proposer, Search, TopKError};
 
 use crate::data::catalogue::Catalogue;
-use crate::data::feature_table::EncodedTable;
+use crate::data::feature_table::FeatureTable;
 use crate::model::item_weights::ItemWeights;
 use crate::towers::Side;
 use crate::towers::scoring::Scored;
@@ -16,7 +16,7 @@ use towline_api::{Context, OperatorError, Result};
 /// A model prepared to rank its catalogue or a part of it.
 #[derive(Debug)]
 pub(crate) struct Ranker<'a> {
-    way: Way<'a>,
+    way: Scoring<'a>,
     catalogue: &'a Catalogue,
     /// The eligible catalogue rows in ascending order, `None` for all.
     eligible: Option<Vec<u32>>,
@@ -24,7 +24,7 @@ pub(crate) struct Ranker<'a> {
 }
 
 #[derive(Debug)]
-enum Way<'a> {
+enum Scoring<'a> {
     /// Dot products with the eligible items.
     Embeddings { towers: &'a Towers, items: ItemIndex },
     /// Item-to-item weights.
@@ -50,7 +50,7 @@ impl<'a> Ranker<'a> {
         let items = ItemIndex::new(Proposer::best(dim), embeddings, dim, threads)
             .map_err(|error| explained(error, catalogue, eligible.as_deref()))?;
         Ok(Ranker {
-            way: Way::Embeddings { towers, items },
+            way: Scoring::Embeddings { towers, items },
             catalogue,
             eligible,
             scored: AtomicU64::new(0),
@@ -64,7 +64,7 @@ impl<'a> Ranker<'a> {
         eligible: Option<Vec<u32>>,
     ) -> Self {
         Ranker {
-            way: Way::ItemWeights(model),
+            way: Scoring::ItemWeights(model),
             catalogue,
             eligible,
             scored: AtomicU64::new(0),
@@ -79,24 +79,24 @@ impl<'a> Ranker<'a> {
     /// Memory of the items in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match &self.way {
-            Way::Embeddings { towers, .. } => self.len() * (5 * towers.dim() + 8),
-            Way::ItemWeights(model) => model.bytes(),
+            Scoring::Embeddings { towers, .. } => self.len() * (5 * towers.dim() + 8),
+            Scoring::ItemWeights(model) => model.bytes(),
         }
     }
 
     /// Memory of a query during ranking in bytes, without its list of `k` items.
     pub(crate) fn bytes_of_query(&self) -> usize {
         match &self.way {
-            Way::Embeddings { towers, .. } => 9 * towers.dim(),
-            Way::ItemWeights(_) => 0,
+            Scoring::Embeddings { towers, .. } => 9 * towers.dim(),
+            Scoring::ItemWeights(_) => 0,
         }
     }
 
     /// The algorithm that proposes candidates and the number scored so far, if not all items are scored.
     pub(crate) fn proposals(&self) -> Option<(&'static str, u64)> {
         match &self.way {
-            Way::Embeddings { items, .. } => Some((items.proposer().name(), self.scored.load(Ordering::Relaxed))),
-            Way::ItemWeights(_) => None,
+            Scoring::Embeddings { items, .. } => Some((items.proposer().name(), self.scored.load(Ordering::Relaxed))),
+            Scoring::ItemWeights(_) => None,
         }
     }
 
@@ -104,7 +104,7 @@ impl<'a> Ranker<'a> {
     /// `queries` belongs to `users[i]`. `done` reports finished queries.
     pub(crate) fn top_k<'e>(
         &self,
-        queries: &EncodedTable,
+        queries: &FeatureTable,
         users: &[i64],
         k: usize,
         exclude: &(dyn Fn(usize) -> &'e [u32] + Sync),
@@ -112,8 +112,8 @@ impl<'a> Ranker<'a> {
         done: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<Vec<Scored>>> {
         let (towers, items) = match &self.way {
-            Way::Embeddings { towers, items } => (towers, items),
-            Way::ItemWeights(model) => {
+            Scoring::Embeddings { towers, items } => (towers, items),
+            Scoring::ItemWeights(model) => {
                 let mut listed = vec![self.eligible.is_none(); self.catalogue.len()];
                 for row in self.eligible.iter().flatten() {
                     listed[*row as usize] = true;

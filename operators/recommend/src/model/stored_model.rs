@@ -1,7 +1,7 @@
 //! Loads stored retrieval models.
 
-use crate::data::catalogue::{Catalogue, ITEMS, Items};
-use crate::data::id_mapping::Originals;
+use crate::data::catalogue::{Catalogue, ITEMS, ItemTable};
+use crate::data::id_mapping::IdMapping;
 use crate::model::item_weights;
 use crate::model::item_weights::ItemWeights;
 use crate::model::ranker::Ranker;
@@ -27,7 +27,7 @@ pub(crate) struct LoadedModel {
     /// Recommendable items.
     pub(crate) catalogue: Catalogue,
     /// Mapping from encoded to original user ids.
-    pub(crate) users: Originals,
+    pub(crate) users: IdMapping,
     /// The model's type: columns and score.
     pub(crate) model_type: RetrievalType,
 }
@@ -46,9 +46,9 @@ impl LoadedModel {
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
             return Err(OperatorError::internal("the model has no id columns"));
         };
-        let users = Originals::of(user, &files.vocabularies)?;
-        let items = Items::read(file(ITEMS)?, &model_type.item, &model_type.item_id, cancel)?;
-        let catalogue = Catalogue::new(&items, &Originals::of(item, &files.vocabularies)?)?;
+        let users = IdMapping::of(user, &files.vocabularies)?;
+        let items = ItemTable::read(file(ITEMS)?, &model_type.item, &model_type.item_id, cancel)?;
+        let catalogue = Catalogue::new(&items, &IdMapping::of(item, &files.vocabularies)?)?;
         let unknown = |error: serde_json::Error| OperatorError::invalid(format!("not a model of Towline: {error}"));
         let scorer = if files.description.get("kind").and_then(serde_json::Value::as_str) == Some(item_weights::KIND) {
             Scorer::ItemWeights(ItemWeights::read(file(item_weights::FILE)?, catalogue.len())?)

@@ -14,7 +14,7 @@ use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 use crate::data::id_mapping::numbers;
 use crate::data::tower_columns::mismatches;
-use crate::model::distinct_users::Users;
+use crate::model::distinct_users::DistinctUsers;
 use crate::model::retrieval_type::{RetrievalType, Score};
 use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
@@ -227,7 +227,7 @@ impl AnnIndex {
         index: &Index,
         embeddings: &[f32],
         model: &LoadedModel,
-        users: &Users,
+        users: &DistinctUsers,
         context: &Context,
     ) -> Result<f64> {
         let rows = self.sample(users)?;
@@ -251,7 +251,7 @@ impl AnnIndex {
     }
 
     /// A sample of users by a hash of their original ids, independent of other users.
-    fn sample(&self, users: &Users) -> Result<Vec<usize>> {
+    fn sample(&self, users: &DistinctUsers) -> Result<Vec<usize>> {
         let mut order: Vec<(u64, usize)> = numbers(&users.original)?
             .into_iter()
             .enumerate()
@@ -302,7 +302,7 @@ impl Sink for AnnIndex {
         let files = MODEL.files(inputs)?;
         let model = LoadedModel::load(files, &context.cancel)?;
         let towers = model.towers()?;
-        let users = Users::read(QUERIES.files(inputs)?, None, &model, QUERIES.name(), &context.cancel)?;
+        let users = DistinctUsers::read(QUERIES.files(inputs)?, None, &model, QUERIES.name(), &context.cancel)?;
         let dim = towers.dim();
         let embeddings = towers.embed(Side::Item, &model.catalogue.table, context.threads)?;
         let index = self.build(towers.normalize.score(), &embeddings, dim, context)?;

@@ -9,19 +9,19 @@ use arrow::compute::take;
 use arrow::datatypes::Field;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use crate::model::distinct_users::Users;
+use crate::model::distinct_users::DistinctUsers;
 use crate::model::id_reader::texts;
-use crate::model::interaction_history::Seen;
+use crate::model::interaction_history::InteractionHistory;
 use crate::model::ranker::Ranker;
 use crate::model::stored_model::LoadedModel;
 use crate::retrieve::cold_start::{COUNTS, ColdLists, ColdStart};
-use crate::retrieve::item_filter::ItemChoice;
-use crate::retrieve::target_users::{Audience, Rules, Service, last_values, listed};
+use crate::retrieve::item_filter::ItemSelection;
+use crate::retrieve::target_users::{ListSource, ServingRules, TargetUsers, last_values, listed};
 use crate::retrieve::top_k_encode::{METRICS, MODEL, QUERIES, SEEN, TopKEncode, USERS, schema};
 use crate::towers::scoring::Scored;
 use towline_api::{
     Artifact, BATCH_ROWS, Context, DEFAULT_SPLIT, DatasetFiles, Inputs, OperatorError, Output, Report, ReportTable,
-    Result, TaskResult,
+    Result, Task, TaskResult,
 };
 use towline_tables::TableWriter;
 
@@ -38,54 +38,55 @@ const MOST_LOOKED_AT: usize = 1 << 20;
 /// Memory per list item, including copies until it is written, in bytes.
 const BYTES_PER_ITEM: usize = 40;
 
-/// Runs the operator.
-pub(crate) fn run(operator: &TopKEncode, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-    let files = MODEL.files(inputs)?;
-    let model = LoadedModel::load(files, &context.cancel)?;
-    let queries = QUERIES.files(inputs)?;
-    let split = operator.split.as_deref();
-    let users = Users::read(queries, split, &model, QUERIES.name(), &context.cancel)?;
-    let history = SEEN.files(inputs)?;
-    let needed = operator.exclude_seen || history.is_some() && operator.cold_start.is_some();
-    let (past, port) = history.map_or((queries, QUERIES.name()), |history| (history, SEEN.name()));
-    let seen = if needed {
-        Seen::read(past, None, &model, port, &context.cancel)?
-    } else {
-        Seen::default()
-    };
-    let rules = Rules {
-        cold_start: operator.cold_start.is_some(),
-        history: history.is_some().then_some(&seen),
-    };
-    let audience = match (&operator.users, USERS.files(inputs)?) {
-        (Some(ids), _) => Audience::listed(&listed(ids, users.original.data_type())?, &users, &model, &rules)?,
-        (None, Some(table)) => Audience::of_table(table, USERS.name(), &users, &model, &rules, &context.cancel)?,
-        (None, None) => Audience::everybody(&users, &rules),
-    };
-    let choice = operator
-        .rules()
-        .apply(inputs, files, &model, &context.session, &context.cancel)?;
-    let mut work = Work {
-        operator,
-        model: &model,
-        users: &users,
-        seen: &seen,
-        ranker: model.ranker(choice.rows(), context.threads)?,
-        cold: None,
-        choice: &choice,
-        context,
-    };
-    work.cold = cold(&work, inputs, &audience, (past, port))?;
-    work.write(&audience)
+impl Task for TopKEncode {
+    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
+        let files = MODEL.files(inputs)?;
+        let model = LoadedModel::load(files, &context.cancel)?;
+        let queries = QUERIES.files(inputs)?;
+        let split = self.split.as_deref();
+        let users = DistinctUsers::read(queries, split, &model, QUERIES.name(), &context.cancel)?;
+        let history = SEEN.files(inputs)?;
+        let needed = self.exclude_seen || history.is_some() && self.cold_start.is_some();
+        let (past, port) = history.map_or((queries, QUERIES.name()), |history| (history, SEEN.name()));
+        let seen = if needed {
+            InteractionHistory::read(past, None, &model, port, &context.cancel)?
+        } else {
+            InteractionHistory::default()
+        };
+        let rules = ServingRules {
+            cold_start: self.cold_start.is_some(),
+            history: history.is_some().then_some(&seen),
+        };
+        let audience = match (&self.users, USERS.files(inputs)?) {
+            (Some(ids), _) => TargetUsers::listed(&listed(ids, users.original.data_type())?, &users, &model, &rules)?,
+            (None, Some(table)) => TargetUsers::of_table(table, USERS.name(), &users, &model, &rules, &context.cancel)?,
+            (None, None) => TargetUsers::everybody(&users, &rules),
+        };
+        let choice = self
+            .rules()
+            .apply(inputs, files, &model, &context.session, &context.cancel)?;
+        let mut work = BatchRetrieval {
+            operator: self,
+            model: &model,
+            users: &users,
+            seen: &seen,
+            ranker: model.ranker(choice.rows(), context.threads)?,
+            cold: None,
+            choice: &choice,
+            context,
+        };
+        work.cold = cold(&work, inputs, &audience, (past, port))?;
+        work.write(&audience)
+    }
 }
 
 /// The cold-start lists, and the segment of each cold-start user.
-struct Cold {
+struct ColdStartUsers {
     lists: ColdLists,
     segments: HashMap<String, String>,
 }
 
-impl Cold {
+impl ColdStartUsers {
     /// Memory use in bytes.
     fn bytes(&self) -> usize {
         let entry = 2 * size_of::<String>() + 16;
@@ -98,12 +99,12 @@ impl Cold {
 }
 
 fn cold(
-    work: &Work<'_>,
+    work: &BatchRetrieval<'_>,
     inputs: &Inputs<Artifact>,
-    audience: &Audience,
+    audience: &TargetUsers,
     (past, port): (&DatasetFiles, &str),
-) -> Result<Option<Cold>> {
-    let Work {
+) -> Result<Option<ColdStartUsers>> {
+    let BatchRetrieval {
         operator,
         model,
         choice,
@@ -114,14 +115,14 @@ fn cold(
         return Ok(None);
     }
     let Some(ColdStart::Segment(column)) = &operator.cold_start else {
-        return Ok(Some(Cold {
+        return Ok(Some(ColdStartUsers {
             lists: ColdLists::overall(model, choice, operator.k),
             segments: HashMap::new(),
         }));
     };
     let names = texts(&audience.original)?.into_iter().zip(&audience.service);
     let wanted: BTreeSet<String> = names
-        .filter(|(_, service)| **service == Service::ColdStart)
+        .filter(|(_, service)| **service == ListSource::ColdStart)
         .filter_map(|(name, _)| name)
         .collect();
     let (table, split, of_users) = match USERS.files(inputs)? {
@@ -137,24 +138,24 @@ fn cold(
     };
     let (k, cancel) = (operator.k, &context.cancel);
     let lists = ColdLists::by_segment(past, port, column, &values, model, choice, k, room, cancel)?;
-    Ok(Some(Cold { lists, segments }))
+    Ok(Some(ColdStartUsers { lists, segments }))
 }
 
 /// Inputs of the lists.
-struct Work<'a> {
+struct BatchRetrieval<'a> {
     operator: &'a TopKEncode,
     model: &'a LoadedModel,
-    users: &'a Users,
-    seen: &'a Seen,
+    users: &'a DistinctUsers,
+    seen: &'a InteractionHistory,
     ranker: Ranker<'a>,
-    cold: Option<Cold>,
-    choice: &'a ItemChoice,
+    cold: Option<ColdStartUsers>,
+    choice: &'a ItemSelection,
     context: &'a Context,
 }
 
-impl Work<'_> {
+impl BatchRetrieval<'_> {
     /// Writes the lists of all users.
-    fn write(&self, audience: &Audience) -> Result<Output> {
+    fn write(&self, audience: &TargetUsers) -> Result<Output> {
         let original = &self.model.catalogue.original;
         let schema = schema(
             &self.model.model_type.user_id,
@@ -185,7 +186,7 @@ impl Work<'_> {
         writer.finish()?;
         let values = [
             count as u64,
-            audience.nameless_rows,
+            audience.rows_without_user_id,
             short,
             audience.cold(),
             audience.unknown,
@@ -218,7 +219,7 @@ impl Work<'_> {
             return Ok(BATCH_ROWS);
         };
         let list = self.operator.k.min(self.ranker.len()) * BYTES_PER_ITEM;
-        let cold = self.cold.as_ref().map_or(0, Cold::bytes);
+        let cold = self.cold.as_ref().map_or(0, ColdStartUsers::bytes);
         let written = group.min(self.users.ids.len()) * self.operator.k * 12;
         let fixed = self.held() + cold + written;
         let of_query = self.ranker.bytes_of_query() + list;
@@ -239,11 +240,11 @@ impl Work<'_> {
     }
 
     /// The lists of these users, in order.
-    fn lists(&self, names: &ArrayRef, services: &[Service]) -> Result<Vec<Vec<Scored>>> {
+    fn lists(&self, names: &ArrayRef, services: &[ListSource]) -> Result<Vec<Vec<Scored>>> {
         let rows: Vec<usize> = services
             .iter()
             .filter_map(|service| {
-                if let Service::Model(row) = service {
+                if let ListSource::Model(row) = service {
                     Some(*row)
                 } else {
                     None
@@ -255,9 +256,9 @@ impl Work<'_> {
             return Ok(served.collect());
         };
         let names = texts(names)?;
-        let list = |(service, name): (&Service, Option<String>)| match service {
-            Service::Model(_) => served.next().unwrap_or_default(),
-            Service::ColdStart => {
+        let list = |(service, name): (&ListSource, Option<String>)| match service {
+            ListSource::Model(_) => served.next().unwrap_or_default(),
+            ListSource::ColdStart => {
                 self.context.progress.advance(1);
                 cold.lists.of(name.and_then(|name| cold.segments.get(&name))).to_vec()
             }
@@ -310,11 +311,11 @@ impl Work<'_> {
         self.ranker.top_k(&table, &ids, k, &exclude, self.context, done)
     }
 
-    fn report(&self, [users, nameless, short, cold, unknown]: &[u64; 5], sample: Vec<Vec<String>>) -> Report {
+    fn report(&self, [users, without_user_id, short, cold, unknown]: &[u64; 5], sample: Vec<Vec<String>>) -> Report {
         let mut facts = vec![
             ("users".to_owned(), users.to_string()),
             ("items".to_owned(), self.ranker.len().to_string()),
-            ("rows with an unknown user".to_owned(), nameless.to_string()),
+            ("rows with an unknown user".to_owned(), without_user_id.to_string()),
             (format!("lists shorter than {}", self.operator.k), short.to_string()),
         ];
         if self.operator.cold_start.is_some() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::catalogue::by_count;
 use crate::model::id_reader::IdReader;
 use crate::model::stored_model::LoadedModel;
-use crate::retrieve::item_filter::ItemChoice;
+use crate::retrieve::item_filter::ItemSelection;
 use crate::retrieve::target_users::{column_of, decoded};
 use crate::towers::scoring::Scored;
 use towline_api::{Cancel, Code, Column, DatasetFiles, OperatorError, Problem, Result, Schema};
@@ -56,7 +56,7 @@ pub(crate) struct ColdLists {
 
 impl ColdLists {
     /// One list, from the frequencies of the catalogue.
-    pub(crate) fn overall(model: &LoadedModel, choice: &ItemChoice, k: usize) -> Self {
+    pub(crate) fn overall(model: &LoadedModel, choice: &ItemSelection, k: usize) -> Self {
         ColdLists {
             overall: list(model.catalogue.counts(), model.catalogue.counts(), choice, k),
             segments: HashMap::new(),
@@ -73,7 +73,7 @@ impl ColdLists {
         column: &str,
         wanted: &BTreeSet<String>,
         model: &LoadedModel,
-        choice: &ItemChoice,
+        choice: &ItemSelection,
         k: usize,
         room: usize,
         cancel: &Cancel,
@@ -140,7 +140,7 @@ impl ColdLists {
 
 /// The `k` items with the highest counts; ties by overall count, then by smaller id. An item's score is its relative
 /// frequency.
-fn list(counts: &[u64], overall: &[u64], choice: &ItemChoice, k: usize) -> Vec<Scored> {
+fn list(counts: &[u64], overall: &[u64], choice: &ItemSelection, k: usize) -> Vec<Scored> {
     let mut rows = by_count(overall);
     rows.sort_by_key(|&row| std::cmp::Reverse(counts[row as usize]));
     let total = counts.iter().sum::<u64>().max(1) as f64;

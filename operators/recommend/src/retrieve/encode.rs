@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::id_mapping::original_type;
 use crate::data::tower_columns::mismatches;
-use crate::model::distinct_users::Users;
+use crate::model::distinct_users::DistinctUsers;
 use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::Side;
@@ -94,7 +94,7 @@ impl Task for Encode {
     fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
         let model = LoadedModel::load(MODEL.files(inputs)?, &context.cancel)?;
         let towers = model.towers()?;
-        let (id, tag, original, embeddings, nameless) = match self.side {
+        let (id, tag, original, embeddings, without_id) = match self.side {
             Side::Item => {
                 let embeddings = towers.embed(self.side, &model.catalogue.table, context.threads)?;
                 (
@@ -107,14 +107,14 @@ impl Task for Encode {
             }
             Side::Query => {
                 let queries = DATA.needed_files(inputs)?;
-                let users = Users::read(queries, None, &model, DATA.name(), &context.cancel)?;
+                let users = DistinctUsers::read(queries, None, &model, DATA.name(), &context.cancel)?;
                 let embeddings = towers.embed(self.side, &users.table, context.threads)?;
                 (
                     &model.model_type.user_id,
                     Tag::User,
                     users.original,
                     embeddings,
-                    users.nameless_rows,
+                    users.rows_without_user_id,
                 )
             }
         };
@@ -134,7 +134,7 @@ impl Task for Encode {
         writer.finish()?;
         let facts = vec![
             ("embeddings".to_owned(), rows.to_string()),
-            ("rows with an unknown id".to_owned(), nameless.to_string()),
+            ("rows with an unknown id".to_owned(), without_id.to_string()),
         ];
         Ok(Output {
             result: TaskResult::Dataset {

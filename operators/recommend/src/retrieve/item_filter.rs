@@ -11,7 +11,7 @@ use datafusion::common::{DFSchema, DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::prelude::SessionContext;
 
-use crate::data::id_mapping::{Originals, original_type};
+use crate::data::id_mapping::{IdMapping, original_type};
 use crate::model::id_reader::{IdReader, id_problem};
 use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
@@ -95,7 +95,7 @@ impl ItemRules<'_> {
         model: &LoadedModel,
         session: &SessionContext,
         cancel: &Cancel,
-    ) -> Result<ItemChoice> {
+    ) -> Result<ItemSelection> {
         let mut eligible = vec![true; model.catalogue.len()];
         for (port, listed) in [(EXCLUDE, false), (ONLY, true)] {
             if let Some(dataset) = port.files(inputs)? {
@@ -106,7 +106,7 @@ impl ItemRules<'_> {
             }
         }
         if self.predicates().next().is_none() && self.max_per.is_empty() {
-            return Ok(ItemChoice::new(eligible, Vec::new()));
+            return Ok(ItemSelection::new(eligible, Vec::new()));
         }
         let features = match ITEMS.files(inputs)? {
             Some(items) => of_table(items, model, cancel)?,
@@ -127,12 +127,12 @@ impl ItemRules<'_> {
         let caps = self.max_per.iter().map(|(column, most)| {
             let missing = || OperatorError::internal(format!("there is no column `{column}`"));
             let values = features.column_by_name(column).ok_or_else(missing)?;
-            Ok(Cap {
+            Ok(GroupCap {
                 most: *most,
                 groups: groups(values)?,
             })
         });
-        Ok(ItemChoice::new(eligible, caps.collect::<Result<_>>()?))
+        Ok(ItemSelection::new(eligible, caps.collect::<Result<_>>()?))
     }
 }
 
@@ -165,7 +165,7 @@ fn of_catalogue(model: &LoadedModel, files: &ModelFiles) -> Result<RecordBatch> 
         let encoded =
             encoded.ok_or_else(|| OperatorError::internal(format!("there is no column `{}`", column.name)))?;
         let ids = model.catalogue.table.single(&column.name)?;
-        let original = Originals::of(encoded, &files.vocabularies)?.decode(ids)?;
+        let original = IdMapping::of(encoded, &files.vocabularies)?.decode(ids)?;
         Ok(cast(&original, &column.data_type)?)
     });
     let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
@@ -256,7 +256,7 @@ fn groups(values: &ArrayRef) -> Result<Vec<Option<u32>>> {
 
 /// A cap on the number of items per group.
 #[derive(Debug)]
-struct Cap {
+struct GroupCap {
     most: usize,
     /// The group of each catalogue row; items without a group are not capped.
     groups: Vec<Option<u32>>,
@@ -264,15 +264,15 @@ struct Cap {
 
 /// The result of the filters.
 #[derive(Debug)]
-pub(crate) struct ItemChoice {
+pub(crate) struct ItemSelection {
     /// Whether each catalogue row is eligible.
     eligible: Vec<bool>,
-    caps: Vec<Cap>,
+    caps: Vec<GroupCap>,
 }
 
-impl ItemChoice {
-    fn new(eligible: Vec<bool>, caps: Vec<Cap>) -> Self {
-        ItemChoice { eligible, caps }
+impl ItemSelection {
+    fn new(eligible: Vec<bool>, caps: Vec<GroupCap>) -> Self {
+        ItemSelection { eligible, caps }
     }
 
     /// The eligible catalogue rows in ascending order, `None` for all.
@@ -296,7 +296,7 @@ impl ItemChoice {
 
     /// Maximum list length under the caps.
     pub(crate) fn longest(&self) -> usize {
-        let under = |cap: &Cap| {
+        let under = |cap: &GroupCap| {
             let mut sizes: HashMap<u32, usize> = HashMap::new();
             let mut free = 0;
             for (group, _) in cap.groups.iter().zip(&self.eligible).filter(|(_, eligible)| **eligible) {
@@ -320,7 +320,7 @@ impl ItemChoice {
                 break;
             }
             let groups = || {
-                let of = |(cap, rule): (usize, &Cap)| Some((cap, rule.groups[scored.row as usize]?));
+                let of = |(cap, rule): (usize, &GroupCap)| Some((cap, rule.groups[scored.row as usize]?));
                 self.caps.iter().enumerate().filter_map(of)
             };
             let fits = groups().all(|group| taken.get(&group).is_none_or(|count| *count < self.caps[group.0].most));

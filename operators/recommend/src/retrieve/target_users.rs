@@ -9,9 +9,9 @@ use arrow::datatypes::DataType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::distinct_users::Users;
-use crate::model::id_reader::{IdReader, Lookup, is_text};
-use crate::model::interaction_history::Seen;
+use crate::model::distinct_users::DistinctUsers;
+use crate::model::id_reader::{IdEncoder, IdReader, is_text};
+use crate::model::interaction_history::InteractionHistory;
 use crate::model::stored_model::LoadedModel;
 use towline_api::{Cancel, Code, DatasetFiles, OperatorError, Problem, Result};
 
@@ -82,8 +82,8 @@ fn as_ids(values: &ArrayRef, original: &DataType) -> Result<ArrayRef> {
 
 /// Source of a user's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Service {
-    /// The model, with this row of [`Users`].
+pub(crate) enum ListSource {
+    /// The model, with this row of [`DistinctUsers`].
     Model(usize),
     /// The cold-start list.
     ColdStart,
@@ -91,66 +91,71 @@ pub(crate) enum Service {
 
 /// Distinct target users, ordered by original id.
 #[derive(Debug)]
-pub(crate) struct Audience {
+pub(crate) struct TargetUsers {
     /// Original ids.
     pub(crate) original: ArrayRef,
     /// The source of each user's list.
-    pub(crate) service: Vec<Service>,
+    pub(crate) service: Vec<ListSource>,
     /// Number of requested users who cannot be served.
     pub(crate) unknown: u64,
     /// Number of rows of the table of users without a known id.
-    pub(crate) nameless_rows: u64,
+    pub(crate) rows_without_user_id: u64,
 }
 
 /// Rules that decide the source of a list.
-pub(crate) struct Rules<'a> {
+pub(crate) struct ServingRules<'a> {
     /// Whether users without history get a list.
     pub(crate) cold_start: bool,
     /// Histories, if a dataset of interactions is connected.
-    pub(crate) history: Option<&'a Seen>,
+    pub(crate) history: Option<&'a InteractionHistory>,
 }
 
-impl Audience {
+impl TargetUsers {
     /// All users with known features.
-    pub(crate) fn everybody(users: &Users, rules: &Rules<'_>) -> Self {
+    pub(crate) fn everybody(users: &DistinctUsers, rules: &ServingRules<'_>) -> Self {
         let service = (0..users.ids.len()).map(|row| rules.service(users, row));
-        Audience {
+        TargetUsers {
             original: Arc::clone(&users.original),
             service: service.collect(),
             unknown: 0,
-            nameless_rows: users.nameless_rows,
+            rows_without_user_id: users.rows_without_user_id,
         }
     }
 
     /// The users with the listed original ids; null is ignored.
-    pub(crate) fn listed(ids: &ArrayRef, users: &Users, model: &LoadedModel, rules: &Rules<'_>) -> Result<Self> {
-        let encoded = Lookup::new(&model.users)?.encode(ids)?;
-        let mut choice = Choice::default();
+    pub(crate) fn listed(
+        ids: &ArrayRef,
+        users: &DistinctUsers,
+        model: &LoadedModel,
+        rules: &ServingRules<'_>,
+    ) -> Result<Self> {
+        let encoded = IdEncoder::new(&model.users)?.encode(ids)?;
+        let mut choice = RequestedUsers::default();
         for (place, id) in (0_u32..).zip(encoded) {
             match id.filter(|id| !model.users.is_reserved(*id)) {
                 Some(id) => _ = choice.known.insert(id),
-                None if ids.is_valid(place as usize) => choice.strangers.push(place),
-                None => choice.nameless += 1,
+                None if ids.is_valid(place as usize) => choice.unknown_users.push(place),
+                None => choice.without_user_id += 1,
             }
         }
-        let strangers = take(ids, &UInt32Array::from(std::mem::take(&mut choice.strangers)), None)?;
-        choice.serve(vec![strangers], users, model, rules)
+        let unknown_users = take(ids, &UInt32Array::from(std::mem::take(&mut choice.unknown_users)), None)?;
+        choice.serve(vec![unknown_users], users, model, rules)
     }
 
     /// The users of a table, with original or encoded ids.
     pub(crate) fn of_table(
         dataset: &DatasetFiles,
         port: &str,
-        users: &Users,
+        users: &DistinctUsers,
         model: &LoadedModel,
-        rules: &Rules<'_>,
+        rules: &ServingRules<'_>,
         cancel: &Cancel,
     ) -> Result<Self> {
         let mut reader = IdReader::new(dataset, port);
         reader.column(model.model_type.user_column(), &model.users)?;
         let encoded = reader.is_encoded();
-        let mut choice = Choice::default();
-        let mut strangers = Vec::new();
+        let mut choice = RequestedUsers::default();
+        let mut unknown_users = Vec::new();
         reader.scan(None, cancel, |batch, ids| {
             let values = batch.column_by_name(&model.model_type.user_id);
             let values = values.ok_or_else(|| OperatorError::internal("the table has no user ids"))?;
@@ -160,66 +165,66 @@ impl Audience {
                     Some(id) => _ = choice.known.insert(id),
                     // An encoded id that is out of vocabulary does not identify a user.
                     None if !encoded && values.is_valid(row as usize) => rows.push(row),
-                    None => choice.nameless += 1,
+                    None => choice.without_user_id += 1,
                 }
             }
-            strangers.push(as_ids(
+            unknown_users.push(as_ids(
                 &take(values, &UInt32Array::from(rows), None)?,
                 users.original.data_type(),
             )?);
             Ok(())
         })?;
         if encoded {
-            strangers.clear();
+            unknown_users.clear();
         }
-        choice.serve(strangers, users, model, rules)
+        choice.serve(unknown_users, users, model, rules)
     }
 
     /// Number of users with a cold-start list.
     pub(crate) fn cold(&self) -> u64 {
         self.service
             .iter()
-            .filter(|service| **service == Service::ColdStart)
+            .filter(|service| **service == ListSource::ColdStart)
             .count() as u64
     }
 }
 
-impl Rules<'_> {
-    fn service(&self, users: &Users, row: usize) -> Service {
-        let without = |seen: &Seen| !seen.has(users.ids[row]);
+impl ServingRules<'_> {
+    fn service(&self, users: &DistinctUsers, row: usize) -> ListSource {
+        let without = |seen: &InteractionHistory| !seen.has(users.ids[row]);
         if self.cold_start && self.history.is_some_and(without) {
-            Service::ColdStart
+            ListSource::ColdStart
         } else {
-            Service::Model(row)
+            ListSource::Model(row)
         }
     }
 }
 
 /// Requested users.
 #[derive(Debug, Default)]
-struct Choice {
+struct RequestedUsers {
     /// Encoded ids of known users.
     known: BTreeSet<i64>,
     /// Indexes of unknown users.
-    strangers: Vec<u32>,
-    nameless: u64,
+    unknown_users: Vec<u32>,
+    without_user_id: u64,
 }
 
-impl Choice {
+impl RequestedUsers {
     fn serve(
         self,
-        strangers: Vec<ArrayRef>,
-        users: &Users,
+        unknown_users: Vec<ArrayRef>,
+        users: &DistinctUsers,
         model: &LoadedModel,
-        rules: &Rules<'_>,
-    ) -> Result<Audience> {
+        rules: &ServingRules<'_>,
+    ) -> Result<TargetUsers> {
         let rows: HashMap<i64, usize> = users.ids.iter().enumerate().map(|(row, id)| (*id, row)).collect();
         let (mut service, mut ids) = (Vec::new(), Vec::new());
         let mut unknown = 0;
         for id in self.known {
             match rows.get(&id) {
                 Some(row) => service.push(rules.service(users, *row)),
-                None if rules.cold_start => service.push(Service::ColdStart),
+                None if rules.cold_start => service.push(ListSource::ColdStart),
                 None => {
                     unknown += 1;
                     continue;
@@ -228,23 +233,23 @@ impl Choice {
             ids.push(id);
         }
         let mut parts = vec![as_ids(&model.users.decode(&ids)?, users.original.data_type())?];
-        let all = strangers.iter().filter(|values| !values.is_empty());
+        let all = unknown_users.iter().filter(|values| !values.is_empty());
         let distinct = distinct(&all.map(AsRef::as_ref).collect::<Vec<_>>())?;
-        if let Some(strangers) = distinct {
+        if let Some(unknown_users) = distinct {
             if rules.cold_start {
-                service.extend(std::iter::repeat_n(Service::ColdStart, strangers.len()));
-                parts.push(strangers);
+                service.extend(std::iter::repeat_n(ListSource::ColdStart, unknown_users.len()));
+                parts.push(unknown_users);
             } else {
-                unknown += strangers.len() as u64;
+                unknown += unknown_users.len() as u64;
             }
         }
         let all = concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?;
         let order = sort_to_indices(&all, None, None)?;
-        Ok(Audience {
+        Ok(TargetUsers {
             original: take(&all, &order, None)?,
             service: order.values().iter().map(|place| service[*place as usize]).collect(),
             unknown,
-            nameless_rows: self.nameless,
+            rows_without_user_id: self.without_user_id,
         })
     }
 }

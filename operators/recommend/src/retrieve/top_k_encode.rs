@@ -12,13 +12,12 @@ use crate::data::tower_columns::mismatches;
 use crate::model::distinct_users::unknown_split;
 use crate::model::id_reader::id_problem;
 use crate::model::retrieval_type::RetrievalType;
-use crate::retrieve::batch_retrieval;
 use crate::retrieve::cold_start::{ColdStart, segment_problem};
 use crate::retrieve::item_filter::{EXCLUDE, ITEMS, ItemRules, ONLY};
 use crate::retrieve::target_users::{UserId, mismatched};
 use towline_api::{
-    Artifact, Code, Column, Context, DEFAULT_SPLIT, DatasetPort, DatasetType, Describe, Form, Inputs, ModelPort,
-    NodeType, Operator, Optional, Output, Port, Problem, Purity, Result, Schema, Tag, Task, TypeContext, byte_size,
+    Code, Column, DEFAULT_SPLIT, DatasetPort, DatasetType, Describe, Form, Inputs, ModelPort, NodeType, Operator,
+    Optional, Port, Problem, Purity, Result, Schema, Tag, TypeContext, byte_size,
 };
 
 /// Retrieves the `k` highest-scoring items for every user by exact search over the model's full catalogue.
@@ -240,11 +239,5 @@ pub(crate) fn schema(user_id: &str, user: DataType, item: DataType) -> Schema {
             Column::new("recommendations", list(item), false).with_tag(Tag::List),
             Column::new("scores", list(DataType::Float32), false).with_tag(Tag::List),
         ],
-    }
-}
-
-impl Task for TopKEncode {
-    fn run(&self, inputs: &Inputs<Artifact>, context: &Context) -> Result<Output> {
-        batch_retrieval::run(self, inputs, context)
     }
 }

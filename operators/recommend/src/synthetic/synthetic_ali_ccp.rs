@@ -81,24 +81,24 @@ fn splits() -> BTreeMap<String, f64> {
 
 /// Smallest and largest id of users or items.
 #[derive(Debug, Clone, Copy)]
-struct Range {
+struct IdRange {
     low: i64,
     high: i64,
 }
 
-impl Range {
+impl IdRange {
     fn of(ids: &[i64]) -> Self {
         ids.iter().fold(
-            Range {
+            IdRange {
                 low: i64::MAX,
                 high: i64::MIN,
             },
-            |r, &id| r.with(Range { low: id, high: id }),
+            |r, &id| r.with(IdRange { low: id, high: id }),
         )
     }
 
-    fn with(self, other: Range) -> Self {
-        Range {
+    fn with(self, other: IdRange) -> Self {
+        IdRange {
             low: self.low.min(other.low),
             high: self.high.max(other.high),
         }
@@ -114,7 +114,7 @@ impl Range {
 }
 
 /// The ids of a chunk, and the random stream for its other columns.
-struct Ids {
+struct ChunkIds {
     users: Vec<i64>,
     items: Vec<i64>,
     random: ChaCha8Rng,
@@ -151,7 +151,7 @@ impl SyntheticAliCcp {
         }
     }
 
-    fn ids(&self, chunk: u64) -> Ids {
+    fn ids(&self, chunk: u64) -> ChunkIds {
         let rows = CHUNK.min(self.rows - chunk * CHUNK) as usize;
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         random.set_stream(chunk);
@@ -168,11 +168,11 @@ impl SyntheticAliCcp {
                 }
             }
         }
-        Ids { users, items, random }
+        ChunkIds { users, items, random }
     }
 
-    fn batch(&self, chunk: u64, ranges: (Range, Range), schema: &SchemaRef) -> Result<RecordBatch> {
-        let Ids {
+    fn batch(&self, chunk: u64, ranges: (IdRange, IdRange), schema: &SchemaRef) -> Result<RecordBatch> {
+        let ChunkIds {
             users,
             items,
             mut random,
@@ -283,10 +283,10 @@ impl Task for SyntheticAliCcp {
         let chunks = self.rows.div_ceil(CHUNK);
         // Features depend on the range of all ids, which is known only after all are drawn; drawing them again is
         // cheaper than storing them.
-        let mut ranges: Option<(Range, Range)> = None;
+        let mut ranges: Option<(IdRange, IdRange)> = None;
         let measure = |chunk| {
             let ids = self.ids(chunk);
-            (Range::of(&ids.users), Range::of(&ids.items))
+            (IdRange::of(&ids.users), IdRange::of(&ids.items))
         };
         in_waves(chunks, context, measure, |(users, items)| {
             ranges = Some(ranges.map_or((users, items), |(u, i)| (u.with(users), i.with(items))));

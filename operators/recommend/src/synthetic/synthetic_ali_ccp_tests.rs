@@ -83,7 +83,7 @@ fn ids_are_skewed_and_features_follow_from_them() {
     sorted.sort_unstable();
     assert!((18..=22).contains(&sorted[10_000]), "median {}", sorted[10_000]);
     let (low, high) = (i64::from(sorted[0]), i64::from(sorted[19_999]));
-    let range = Range { low, high };
+    let range = IdRange { low, high };
     for (user, group) in users.iter().zip(column("user_group")) {
         assert_eq!(range.cut(i64::from(*user), 13), i64::from(group));
     }
@@ -94,7 +94,7 @@ fn ids_are_skewed_and_features_follow_from_them() {
 #[test]
 fn cuts_are_those_of_the_reference() {
     // From Merlin's own output: ids 1..=2162 in 97 and 13 parts, and the shops of ids 2 and 3.
-    let range = Range { low: 1, high: 2162 };
+    let range = IdRange { low: 1, high: 2162 };
     assert_eq!([1, 23, 24, 45, 46].map(|id| range.cut(id, 97)), [1, 1, 2, 2, 3]);
     assert_eq!([167, 168, 333, 334].map(|id| range.cut(id, 13)), [1, 2, 2, 3]);
     assert_eq!([1, 2, 3, 2162].map(|id| range.cut(id, 116_740)), [1, 55, 109, 116_740]);

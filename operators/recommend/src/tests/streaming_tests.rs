@@ -7,8 +7,8 @@ use arrow::array::{Float32Array, Int64Array};
 use arrow::datatypes::DataType;
 use serde_json::{Value, json};
 
-use crate::data::id_mapping::Originals;
-use crate::data::tower_columns::Sides;
+use crate::data::id_mapping::IdMapping;
+use crate::data::tower_columns::TowerColumns;
 use crate::data::training_rows::TrainingRows;
 use crate::tests::fixture::*;
 use crate::tests::mixed_input_tests::{everything, through_and_resumed};
@@ -32,8 +32,8 @@ fn run(fixture: &Fixture, name: &str, data: &DatasetFiles, more: &Value) -> Resu
 
 /// The training rows that a training would read.
 fn rows(fixture: &Fixture, data: &DatasetFiles, more: &Value, name: &str) -> TrainingRows {
-    let sides = Sides::of(&data.schema).unwrap();
-    let users = Originals::of(data.schema.get("user").unwrap(), &data.vocabularies).unwrap();
+    let sides = TowerColumns::of(&data.schema).unwrap();
+    let users = IdMapping::of(data.schema.get("user").unwrap(), &data.vocabularies).unwrap();
     let operator: TwoTowerTrain = parse(&settings(more)).unwrap();
     let scan = operator.survey(data, &sides, &users, &fixture.context(name));
     scan.unwrap().rows

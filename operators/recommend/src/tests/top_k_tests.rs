@@ -219,7 +219,7 @@ fn items_can_be_named_by_tables_and_pairs_by_original_ids_of_another_width() {
 }
 
 #[test]
-fn listed_users_are_served_in_order_and_strangers_get_the_list_of_their_segment() {
+fn listed_users_are_served_in_order_and_unknown_users_get_the_list_of_their_segment() {
     let fixture = Fixture::new();
     let ports = vec![
         ("model", Artifact::Model(trained::<Popularity>(&fixture, json!({})))),
@@ -292,16 +292,16 @@ fn lists_of_many_segments_keep_to_the_limit_of_memory_and_stay_the_same() {
     let all = run(&fixture, json!({ "k": 20 }), &ports).unwrap();
     let items = names(&all.lists[0]);
     let countries = || -> ArrayRef { Arc::new(StringArray::from_iter_values((0..SEGMENTS).map(|i| format!("c{i}")))) };
-    let strangers = |from: i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(from..from + SEGMENTS)) };
+    let unknown_users = |from: i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(from..from + SEGMENTS)) };
     let users = table(
         &fixture,
-        "strangers",
-        vec![("user", strangers(1000)), ("country", countries())],
+        "unknown",
+        vec![("user", unknown_users(1000)), ("country", countries())],
     );
     let liked: ArrayRef = Arc::new(StringArray::from_iter_values(
         (0..SEGMENTS as usize).map(|i| items[i % items.len()]),
     ));
-    let history = vec![("user", strangers(5000)), ("item", liked), ("country", countries())];
+    let history = vec![("user", unknown_users(5000)), ("item", liked), ("country", countries())];
     let seen = table(&fixture, "past", history);
     let more = vec![("users", Artifact::Dataset(users)), ("seen", Artifact::Dataset(seen))];
     let ports = [ports, more].concat();

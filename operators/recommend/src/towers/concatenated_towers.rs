@@ -169,9 +169,9 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::data::dense_features::Numbers;
-    use crate::data::feature_column::{Cells, Ids};
-    use crate::data::feature_table::EncodedTable;
+    use crate::data::dense_features::DenseFeatures;
+    use crate::data::feature_column::{FeatureColumn, IdFeatures};
+    use crate::data::feature_table::FeatureTable;
     use crate::towers::Side;
     use crate::towers::activation::Activation;
     use crate::towers::scoring::dot;
@@ -179,14 +179,18 @@ mod tests {
 
     const ROWS: usize = 12;
 
-    fn table(rng: &mut ChaCha8Rng) -> EncodedTable {
-        let mut ids = || Cells::Ids(Ids::Single((0..ROWS).map(|_| rng.random_range(1..7)).collect()));
+    fn table(rng: &mut ChaCha8Rng) -> FeatureTable {
+        let mut ids =
+            || FeatureColumn::IdFeatures(IdFeatures::Single((0..ROWS).map(|_| rng.random_range(1..7)).collect()));
         let (user, group, item) = (ids(), ids(), ids());
-        let list = Cells::Ids(Ids::Lists {
+        let list = FeatureColumn::IdFeatures(IdFeatures::Lists {
             offsets: (0..=ROWS).map(|row| 2 * row).collect(),
             values: (0..2 * ROWS).map(|_| rng.random_range(0..7)).collect(),
         });
-        let age = Cells::Numbers(Numbers::of(1, (0..ROWS).map(|_| rng.random_range(-1.0..1.0)).collect()));
+        let age = FeatureColumn::Dense(DenseFeatures::of(
+            1,
+            (0..ROWS).map(|_| rng.random_range(-1.0..1.0)).collect(),
+        ));
         let columns = [
             ("user", user),
             ("group", group),
@@ -194,7 +198,7 @@ mod tests {
             ("last", list),
             ("age", age),
         ];
-        EncodedTable::of(columns.map(|(name, cells)| (name.to_owned(), cells)).to_vec(), ROWS)
+        FeatureTable::of(columns.map(|(name, cells)| (name.to_owned(), cells)).to_vec(), ROWS)
     }
 
     fn towers(rng: &mut ChaCha8Rng, dim: usize, layers: &[usize], normalize: Normalize, pooling: Pool) -> Towers {

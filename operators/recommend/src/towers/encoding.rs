@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::data::dense_features::Numbers;
-use crate::data::feature_column::Ids;
-use crate::data::feature_table::EncodedTable;
+use crate::data::dense_features::DenseFeatures;
+use crate::data::feature_column::IdFeatures;
+use crate::data::feature_table::FeatureTable;
 use crate::towers::Side;
 use crate::towers::activation::Activation;
 use crate::towers::forward_pass::{Columns, ROWS, TowerOps, forward};
@@ -24,8 +24,8 @@ struct FixedOrder<'a> {
 /// The columns that a tower reads.
 struct Inputs<'a> {
     /// The embedding table and the ids of each column with embeddings.
-    ids: Vec<(&'a [f32], &'a Ids)>,
-    numbers: Vec<&'a Numbers>,
+    ids: Vec<(&'a [f32], &'a IdFeatures)>,
+    numbers: Vec<&'a DenseFeatures>,
 }
 
 impl TowerOps for FixedOrder<'_> {
@@ -129,7 +129,7 @@ fn attend(table: &[f32], ids: &[i64], query: &[f32], out: &mut [f32]) {
 
 impl Towers {
     /// The embeddings of the rows of `table`, row-major [rows, dim].
-    pub(crate) fn embed(&self, side: Side, table: &EncodedTable, threads: usize) -> Result<Vec<f32>> {
+    pub(crate) fn embed(&self, side: Side, table: &FeatureTable, threads: usize) -> Result<Vec<f32>> {
         let tower = self.tower(side);
         let ids = tower.shape.embeddings.iter().zip(&tower.tables);
         let ids = ids.map(|(shape, place)| Ok((self.tables[*place].as_slice(), table.get(&shape.column)?)));

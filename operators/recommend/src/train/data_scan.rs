@@ -1,13 +1,13 @@
 //! One pass over the training split: its rows, its catalogue, its positives, and warnings about it.
 
-use crate::data::feature_table::EncodedTable;
-use crate::data::id_mapping::Originals;
-use crate::data::positives::{Gathering, Liked};
-use crate::data::row_blocks::{Block, BlockWriter, NONE};
-use crate::data::sample_weight::Weights;
-use crate::data::scaling_checks::Scales;
-use crate::data::tower_columns::Sides;
-use crate::data::training_rows::{Gathered, TrainingRows};
+use crate::data::feature_table::FeatureTable;
+use crate::data::id_mapping::IdMapping;
+use crate::data::positives::{PositivesBuilder, UserPositives};
+use crate::data::row_blocks::{BlockWriter, NONE, RowBlock};
+use crate::data::sample_weight::SampleWeights;
+use crate::data::scaling_checks::FeatureScales;
+use crate::data::tower_columns::TowerColumns;
+use crate::data::training_rows::{TrainingRows, TrainingRowsBuilder};
 use crate::train::config::training_warnings::Warnings;
 use crate::train::two_tower_train::TwoTowerTrain;
 use towline_api::byte_size::byte_size;
@@ -18,7 +18,7 @@ pub(crate) struct DataScan {
     /// Training rows, with the catalogue in order of first occurrence.
     pub(crate) rows: TrainingRows,
     /// Positives of the users.
-    pub(crate) liked: Liked,
+    pub(crate) liked: UserPositives,
     /// Number of interactions of each item of the catalogue.
     pub(crate) counts: Vec<u64>,
     /// Warnings for the report.
@@ -27,7 +27,7 @@ pub(crate) struct DataScan {
 
 /// The items so far, with the features of their first row.
 struct Found {
-    table: EncodedTable,
+    table: FeatureTable,
     ids: Vec<u32>,
     counts: Vec<u64>,
     /// Index of each item plus 1, by encoded id.
@@ -41,7 +41,7 @@ fn narrow(id: i64) -> Result<u32> {
 
 impl Found {
     /// Index of the item of a row, or [`NONE`] if its features differ from those of its first row.
-    fn place(&mut self, items: &EncodedTable, row: usize, id: u32) -> Result<u32> {
+    fn place(&mut self, items: &FeatureTable, row: usize, id: u32) -> Result<u32> {
         if self.places.len() <= id as usize {
             self.places.resize(id as usize + 1, 0);
         }
@@ -64,23 +64,23 @@ impl TwoTowerTrain {
     pub(crate) fn survey(
         &self,
         dataset: &DatasetFiles,
-        sides: &Sides,
-        users: &Originals,
+        sides: &TowerColumns,
+        users: &IdMapping,
         context: &Context,
     ) -> Result<DataScan> {
         let tables = || crate::model::stored_model::tables(dataset, Some(&self.fit_on));
         let columns: Vec<&Column> = sides.query.iter().chain(&sides.item).collect();
-        let empty = EncodedTable::empty(&columns);
+        let empty = FeatureTable::empty(&columns);
         let (of_query, of_item) = (empty.project(&sides.query)?, empty.project(&sides.item)?);
         let limit = self.memory_limit.as_deref().and_then(byte_size);
         let (file, mut liked) = match limit {
             Some(_) => {
                 let folder = context.temp();
-                (Some(BlockWriter::in_folder(folder)), Gathering::in_files(folder))
+                (Some(BlockWriter::in_folder(folder)), PositivesBuilder::in_files(folder))
             }
-            None => (None, Gathering::Memory(Vec::new())),
+            None => (None, PositivesBuilder::Memory(Vec::new())),
         };
-        let mut gathered = Gathered::new(Block::like(&of_query, &of_item), self.shuffle_rows, file);
+        let mut gathered = TrainingRowsBuilder::new(RowBlock::like(&of_query, &of_item), self.shuffle_rows, file);
         let mut found = Found {
             table: of_item,
             ids: Vec::new(),
@@ -88,12 +88,12 @@ impl TwoTowerTrain {
             places: Vec::new(),
         };
         let mut weights = match &self.sample_weight {
-            Some(name) => Some(Weights::of(tables()?, name)?),
+            Some(name) => Some(SampleWeights::of(tables()?, name)?),
             None => None,
         };
-        let (mut scales, mut warnings) = (Scales::of(columns.iter().copied()), Warnings::new(sides));
+        let (mut scales, mut warnings) = (FeatureScales::of(columns.iter().copied()), Warnings::new(sides));
         let mut counts_for_something = weights.is_none();
-        EncodedTable::scan(tables()?, &columns, &context.cancel, |batch| {
+        FeatureTable::scan(tables()?, &columns, &context.cancel, |batch| {
             scales.add(&batch)?;
             warnings.add(&batch)?;
             let (queries, items) = (batch.project(&sides.query)?, batch.project(&sides.item)?);

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use towline_kernels::{Mask, Step};
 
-use crate::data::feature_column::Ids;
-use crate::data::feature_table::EncodedTable;
+use crate::data::feature_column::IdFeatures;
+use crate::data::feature_table::FeatureTable;
 use crate::towers::towers::Towers;
 use crate::train::config::training_options::Precision;
 use crate::train::network::dropout::Dropout;
@@ -29,7 +29,7 @@ pub struct TrainingConfig {
 /// Input rows of one tower for one step.
 #[derive(Debug, Clone, Copy)]
 pub struct TowerRows<'a> {
-    pub(crate) table: &'a EncodedTable,
+    pub(crate) table: &'a FeatureTable,
     pub(crate) rows: &'a [usize],
 }
 
@@ -42,8 +42,8 @@ impl TowerRows<'_> {
     /// The ids of a column, row-major, and how many there are of each row; lists are padded to the longest.
     pub fn ids(&self, column: &str) -> Result<(Vec<i64>, usize)> {
         let (values, offsets) = match self.table.get(column)? {
-            Ids::Single(ids) => return Ok((self.rows.iter().map(|&row| ids[row]).collect(), 1)),
-            Ids::Lists { offsets, values } => (values, offsets),
+            IdFeatures::Single(ids) => return Ok((self.rows.iter().map(|&row| ids[row]).collect(), 1)),
+            IdFeatures::Lists { offsets, values } => (values, offsets),
         };
         let list = |row: usize| &values[offsets[row]..offsets[row + 1]];
         let longest = self.rows.iter().map(|&row| list(row).len()).max().unwrap_or(0).max(1);

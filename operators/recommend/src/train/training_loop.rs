@@ -5,8 +5,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use towline_kernels::Mask;
 
-use crate::data::positives::Liked;
-use crate::data::training_rows::{Chunk, TrainingRows};
+use crate::data::positives::UserPositives;
+use crate::data::training_rows::{RowWindow, TrainingRows};
 use crate::train::config::training_options::Loss;
 use crate::train::losses::hard_negatives::{Frozen, Hard};
 use crate::train::losses::sampling::{Batch, Sampling};
@@ -33,7 +33,7 @@ pub(crate) struct Training<'a> {
     /// The training rows.
     pub(crate) rows: TrainingRows,
     /// Positives of the users.
-    pub(crate) liked: Liked,
+    pub(crate) liked: UserPositives,
     /// Sampling of negatives.
     pub(crate) sampling: Sampling,
     /// Mask of the present batch.
@@ -41,7 +41,7 @@ pub(crate) struct Training<'a> {
 }
 
 /// A batch of these rows, with the positives of their users.
-fn batch<'a>(chunk: &'a Chunk, liked: &'a mut Liked, rows: &'a [usize]) -> Result<Batch<'a>> {
+fn batch<'a>(chunk: &'a RowWindow, liked: &'a mut UserPositives, rows: &'a [usize]) -> Result<Batch<'a>> {
     let users: Vec<Option<u32>> = rows.iter().map(|&row| chunk.users[row]).collect();
     let (positives, users) = liked.of(&users)?;
     Ok(Batch {

@@ -6,15 +6,15 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use towline_kernels::Mask;
 
-use crate::data::catalogue::{Catalogue, Items};
-use crate::data::feature_table::EncodedTable;
-use crate::data::id_mapping::Originals;
-use crate::data::positives::Liked;
-use crate::data::tower_columns::{Sides, columns_of};
+use crate::data::catalogue::{Catalogue, ItemTable};
+use crate::data::feature_table::FeatureTable;
+use crate::data::id_mapping::IdMapping;
+use crate::data::positives::UserPositives;
+use crate::data::tower_columns::{TowerColumns, columns_of};
 use crate::data::training_rows::TrainingRows;
-use crate::evaluate::evaluate::Per;
-use crate::evaluate::evaluation::Cases;
-use crate::model::interaction_history::Seen;
+use crate::evaluate::averaging_unit::Per;
+use crate::evaluate::evaluation::EvaluationQueries;
+use crate::model::interaction_history::InteractionHistory;
 use crate::model::retrieval_type::RetrievalType;
 use crate::model::stored_model::LoadedModel;
 use crate::towers::towers::Towers;
@@ -38,11 +38,11 @@ const CHECKPOINT: &str = "training.checkpoint";
 /// Inputs of a training besides its rows.
 pub(super) struct TrainingData<'a> {
     pub(super) dataset: &'a DatasetFiles,
-    sides: Sides,
+    sides: TowerColumns,
     pub(super) model_type: RetrievalType,
     pub(super) interactions: usize,
-    users: Originals,
-    pub(super) items: Items,
+    users: IdMapping,
+    pub(super) items: ItemTable,
     pub(super) catalogue: Catalogue,
     pub(super) warnings: Vec<String>,
 }
@@ -50,7 +50,7 @@ pub(super) struct TrainingData<'a> {
 /// Training rows, positives and negative sampling.
 struct TrainingSamples {
     rows: TrainingRows,
-    liked: Liked,
+    liked: UserPositives,
     sampling: Sampling,
 }
 
@@ -94,9 +94,9 @@ impl TwoTowerTrain {
         self.stored(&data, validation.as_ref(), trained, context)
     }
 
-    fn read(dataset: &DatasetFiles, sides: &Sides, split: &str, context: &Context) -> Result<EncodedTable> {
+    fn read(dataset: &DatasetFiles, sides: &TowerColumns, split: &str, context: &Context) -> Result<FeatureTable> {
         let columns: Vec<&Column> = sides.query.iter().chain(&sides.item).collect();
-        EncodedTable::read(
+        FeatureTable::read(
             crate::model::stored_model::tables(dataset, Some(split))?,
             &columns,
             &context.cancel,
@@ -109,7 +109,7 @@ impl TwoTowerTrain {
         context: &Context,
     ) -> Result<(TrainingData<'a>, TrainingSamples)> {
         let dataset = INPUT.files(inputs)?;
-        let sides = Sides::of(&dataset.schema).map_err(|problems| {
+        let sides = TowerColumns::of(&dataset.schema).map_err(|problems| {
             let texts: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
             OperatorError::invalid(texts.join("; "))
         })?;
@@ -118,7 +118,7 @@ impl TwoTowerTrain {
         let (Some(user), Some(item)) = (model_type.user_column(), model_type.item_column()) else {
             return Err(OperatorError::internal("there are no id columns"));
         };
-        let users = Originals::of(user, &dataset.vocabularies)?;
+        let users = IdMapping::of(user, &dataset.vocabularies)?;
         let DataScan {
             rows,
             liked,
@@ -127,7 +127,7 @@ impl TwoTowerTrain {
         } = self.survey(dataset, &sides, &users, context)?;
         let sampling = Sampling::new(&rows.chunk.item_ids[..counts.len()], &counts);
         let order = sampling.catalogue();
-        let mut items = Items::distinct(
+        let mut items = ItemTable::distinct(
             rows.chunk.items.select(order),
             order.iter().map(|&row| counts[row]).collect(),
             &model_type.item,
@@ -135,14 +135,14 @@ impl TwoTowerTrain {
         );
         if let Some(more) = NEW_ITEMS.files(inputs)? {
             let columns = columns_of(&sides.item.iter().collect::<Vec<_>>(), more, NEW_ITEMS.name())?;
-            let more = EncodedTable::read(
+            let more = FeatureTable::read(
                 crate::model::stored_model::tables(more, None)?,
                 &columns,
                 &context.cancel,
             )?;
-            items = items.and(&Items::collect(&more, &model_type.item, &sides.item_id)?)?;
+            items = items.and(&ItemTable::collect(&more, &model_type.item, &sides.item_id)?)?;
         }
-        let catalogue = Catalogue::new(&items, &Originals::of(item, &dataset.vocabularies)?)?;
+        let catalogue = Catalogue::new(&items, &IdMapping::of(item, &dataset.vocabularies)?)?;
         let data = TrainingData {
             dataset,
             sides,
@@ -172,13 +172,13 @@ impl TwoTowerTrain {
         let seen = if self.exclude_seen {
             let wanted = table.single(&sides.user_id)?.iter().copied().collect();
             let people = (users, &wanted);
-            Seen::of_users(dataset, &self.fit_on, model_type, catalogue, people, &context.cancel)?
+            InteractionHistory::of_users(dataset, &self.fit_on, model_type, catalogue, people, &context.cancel)?
         } else {
-            Seen::default()
+            InteractionHistory::default()
         };
         let cases = match self.validate_per {
-            Per::User => Cases::per_user(&table, model_type, catalogue, users, &seen)?,
-            Per::Interaction => Cases::per_interaction(&table, model_type, catalogue, &seen)?,
+            Per::User => EvaluationQueries::per_user(&table, model_type, catalogue, users, &seen)?,
+            Per::Interaction => EvaluationQueries::per_interaction(&table, model_type, catalogue, &seen)?,
         };
         let hopeless = cases.hopeless(split, table.rows);
         if let (Some(why), true) = (&hopeless, self.early_stopping.is_some()) {

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::sample_weight;
-use crate::data::tower_columns::{Sides, mismatches};
-use crate::evaluate::evaluate::Per;
+use crate::data::tower_columns::{TowerColumns, mismatches};
+use crate::evaluate::averaging_unit::Per;
 use crate::model::distinct_users::unknown_split;
 use crate::model::retrieval_type::RetrievalType;
 use crate::towers::activation::Activation;
@@ -285,7 +285,7 @@ impl Operator for TwoTowerTrain {
         if let Some(name) = &self.sample_weight {
             problems.extend(sample_weight::problem(name, &dataset.schema));
         }
-        match Sides::of(&dataset.schema) {
+        match TowerColumns::of(&dataset.schema) {
             Ok(sides) => {
                 problems.extend(self.inputs_of_towers(&sides));
                 if let Some(items) = NEW_ITEMS.input_type(inputs)? {
@@ -321,7 +321,7 @@ impl TwoTowerTrain {
     }
 
     /// The type of the model.
-    pub(crate) fn model_type(&self, sides: &Sides, validation: Option<&str>) -> RetrievalType {
+    pub(crate) fn model_type(&self, sides: &TowerColumns, validation: Option<&str>) -> RetrievalType {
         let mut metrics = vec!["loss".to_owned()];
         if self.learn_temperature {
             metrics.push(TEMPERATURE.to_owned());

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::data::catalogue::Catalogue;
-use crate::evaluate::evaluation::Cases;
-use crate::model::interaction_history::Seen;
+use crate::evaluate::evaluation::EvaluationQueries;
+use crate::model::interaction_history::InteractionHistory;
 use crate::model::ranker::Ranker;
 use crate::towers::towers::Towers;
 use towline_api::{Context, Result};
@@ -17,9 +17,9 @@ pub(crate) struct Validation<'a> {
     /// The name of the split.
     pub(crate) split: &'a str,
     /// Its queries.
-    pub(crate) cases: Cases,
-    /// Items that are excluded from the lists.
-    pub(crate) seen: Seen,
+    pub(crate) cases: EvaluationQueries,
+    /// ItemTable that are excluded from the lists.
+    pub(crate) seen: InteractionHistory,
     /// Why the metrics are meaningless, if they are.
     pub(crate) hopeless: Option<String>,
     /// Lengths of the lists.

@@ -9,7 +9,7 @@ use towline_api::{Column, Domain, Schema, Tag};
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Feature {
     pub(crate) name: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: MerlinType,
     pub(crate) tags: Vec<String>,
     /// Name and largest id of the vocabulary.
     pub(crate) domain: Option<(String, u64)>,
@@ -21,23 +21,23 @@ pub(crate) struct Feature {
 
 /// Merlin's value types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MerlinType {
     Int,
     Float,
     Bytes,
 }
 
-impl Kind {
+impl MerlinType {
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Kind::Int => "INT",
-            Kind::Float => "FLOAT",
-            Kind::Bytes => "BYTES",
+            MerlinType::Int => "INT",
+            MerlinType::Float => "FLOAT",
+            MerlinType::Bytes => "BYTES",
         }
     }
 
     pub(crate) fn of_word(word: &str) -> Option<Self> {
-        [Kind::Int, Kind::Float, Kind::Bytes]
+        [MerlinType::Int, MerlinType::Float, MerlinType::Bytes]
             .into_iter()
             .find(|kind| kind.word() == word)
     }
@@ -53,11 +53,11 @@ impl Feature {
     pub(crate) fn of(column: &Column, vocabulary: bool) -> Self {
         let element = column.element_type();
         let kind = if element.is_floating() {
-            Kind::Float
+            MerlinType::Float
         } else if element.is_integer() || element.is_temporal() || *element == DataType::Boolean {
-            Kind::Int
+            MerlinType::Int
         } else {
-            Kind::Bytes
+            MerlinType::Bytes
         };
         let bits = element.primitive_width().map_or(0.0, |bytes| bytes as f64 * 8.0);
         let size = column.domain.as_ref().and_then(|domain| domain.size);

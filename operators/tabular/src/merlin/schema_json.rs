@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::merlin::feature::{Feature, Kind};
+use crate::merlin::feature::{Feature, MerlinType};
 use towline_api::{OperatorError, Result};
 
 /// Writes the schema in Merlin's format.
@@ -55,7 +55,7 @@ pub(crate) fn read(text: &str, place: &str) -> Result<Vec<Feature>> {
     let read = |value: &Value| {
         let text = |key: &str| value.get(key).and_then(Value::as_str);
         let name = text("name").ok_or_else(|| wrong("a feature has no name"))?;
-        let kind = text("type").and_then(Kind::of_word);
+        let kind = text("type").and_then(MerlinType::of_word);
         let domain = value.get("intDomain").and_then(|domain| {
             let own = domain.get("name").and_then(Value::as_str).unwrap_or(name);
             let categorical = domain.get("isCategorical").and_then(Value::as_bool).unwrap_or(false);

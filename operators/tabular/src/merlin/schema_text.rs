@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::merlin::feature::{Feature, Kind};
+use crate::merlin::feature::{Feature, MerlinType};
 use crate::merlin::metadata;
 use towline_api::{OperatorError, Result};
 
@@ -56,27 +56,27 @@ fn quoted(bytes: &[u8]) -> String {
 }
 
 /// A field of a message: its name, and its scalar value or nested fields.
-struct Field {
+struct MessageField {
     name: String,
-    value: Content,
+    value: FieldValue,
 }
 
-enum Content {
+enum FieldValue {
     Text(Vec<u8>),
-    Fields(Vec<Field>),
+    Fields(Vec<MessageField>),
 }
 
-fn fields<'a>(of: &'a [Field], name: &str) -> Vec<&'a [Field]> {
-    let nested = |field: &'a Field| match &field.value {
-        Content::Fields(fields) if field.name == name => Some(fields.as_slice()),
+fn fields<'a>(of: &'a [MessageField], name: &str) -> Vec<&'a [MessageField]> {
+    let nested = |field: &'a MessageField| match &field.value {
+        FieldValue::Fields(fields) if field.name == name => Some(fields.as_slice()),
         _ => None,
     };
     of.iter().filter_map(nested).collect()
 }
 
-fn texts(of: &[Field], name: &str) -> Vec<String> {
-    let text = |field: &Field| match &field.value {
-        Content::Text(text) if field.name == name => Some(String::from_utf8_lossy(text).into_owned()),
+fn texts(of: &[MessageField], name: &str) -> Vec<String> {
+    let text = |field: &MessageField| match &field.value {
+        FieldValue::Text(text) if field.name == name => Some(String::from_utf8_lossy(text).into_owned()),
         _ => None,
     };
     of.iter().filter_map(text).collect()
@@ -84,18 +84,19 @@ fn texts(of: &[Field], name: &str) -> Vec<String> {
 
 /// Parses the text format; NVTabular's additions are ignored.
 pub(crate) fn read(text: &str, place: &str) -> Result<Vec<Feature>> {
-    let mut reader = Reader {
+    let mut reader = TextParser {
         rest: text.as_bytes(),
         line: 1,
         place,
     };
     let schema = reader.message(0)?;
-    let number = |fields: &[Field], name: &str| texts(fields, name).first().and_then(|text| text.parse::<u64>().ok());
-    let feature = |fields_of: &[Field]| {
+    let number =
+        |fields: &[MessageField], name: &str| texts(fields, name).first().and_then(|text| text.parse::<u64>().ok());
+    let feature = |fields_of: &[MessageField]| {
         let wrong = |what: String| OperatorError::invalid(format!("{place}: not a schema of Merlin: {what}"));
         let one = |name: &str| texts(fields_of, name).into_iter().next();
         let name = one("name").ok_or_else(|| wrong("a feature has no name".to_owned()))?;
-        let kind = one("type").and_then(|word| Kind::of_word(&word));
+        let kind = one("type").and_then(|word| MerlinType::of_word(&word));
         let kind = kind.ok_or_else(|| wrong(format!("`{name}` has no known type")))?;
         let domain = fields(fields_of, "int_domain").first().and_then(|domain| {
             let own = texts(domain, "name").into_iter().next().unwrap_or_else(|| name.clone());
@@ -126,15 +127,15 @@ pub(crate) fn read(text: &str, place: &str) -> Result<Vec<Feature>> {
 /// Maximum nesting depth; a schema needs five levels.
 const DEEPEST: usize = 32;
 
-struct Reader<'a> {
+struct TextParser<'a> {
     rest: &'a [u8],
     line: usize,
     place: &'a str,
 }
 
-impl Reader<'_> {
+impl TextParser<'_> {
     /// Parses fields up to the end of the text or of the message.
-    fn message(&mut self, depth: usize) -> Result<Vec<Field>> {
+    fn message(&mut self, depth: usize) -> Result<Vec<MessageField>> {
         let mut out = Vec::new();
         loop {
             self.space();
@@ -150,7 +151,7 @@ impl Reader<'_> {
         }
     }
 
-    fn field(&mut self, depth: usize) -> Result<Field> {
+    fn field(&mut self, depth: usize) -> Result<MessageField> {
         let name = self.word();
         if name.is_empty() {
             return Err(self.wrong("a field has no name"));
@@ -164,14 +165,14 @@ impl Reader<'_> {
         let value = match self.rest.first() {
             Some(b'{') if depth < DEEPEST => {
                 self.rest = &self.rest[1..];
-                Content::Fields(self.message(depth + 1)?)
+                FieldValue::Fields(self.message(depth + 1)?)
             }
             Some(b'{') => return Err(self.wrong("messages are nested too deeply")),
-            Some(b'"') if colon => Content::Text(self.string()?),
-            Some(_) if colon => Content::Text(self.word().into_bytes()),
+            Some(b'"') if colon => FieldValue::Text(self.string()?),
+            Some(_) if colon => FieldValue::Text(self.word().into_bytes()),
             _ => return Err(self.wrong(&format!("`{name}` has no value"))),
         };
-        Ok(Field { name, value })
+        Ok(MessageField { name, value })
     }
 
     fn space(&mut self) {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::features::categorical::categorify::Categorify;
 use crate::harness::{Data, Ran, run, try_run};
-use crate::merlin::feature::{Feature, Kind};
+use crate::merlin::feature::{Feature, MerlinType};
 use crate::merlin::{MerlinExport, MerlinSource, schema_json, schema_text};
 use towline_api::{Column, Schema, TableFile, Tag};
 
@@ -55,9 +55,9 @@ fn what_is_written_is_read_again() {
         metadata: json!({ "is_list": true }),
     };
     let features = vec![
-        feature("a", Kind::Int, Some(("a".to_owned(), 9)), None),
-        feature("strange \"name\" \u{e4}\\", Kind::Bytes, None, Some((0, 0))),
-        feature("v", Kind::Float, None, Some((8, 8))),
+        feature("a", MerlinType::Int, Some(("a".to_owned(), 9)), None),
+        feature("strange \"name\" \u{e4}\\", MerlinType::Bytes, None, Some((0, 0))),
+        feature("v", MerlinType::Float, None, Some((8, 8))),
     ];
     assert_eq!(
         schema_json::read(&schema_json::write(&features), "x").unwrap(),

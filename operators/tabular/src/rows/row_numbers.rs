@@ -26,15 +26,15 @@ const NUMBER_BYTES: usize = size_of::<u32>();
 pub(crate) const MISSING: u32 = u32::MAX;
 
 /// Assigns codes to values in order of first occurrence.
-pub(crate) struct Numbering {
+pub(crate) struct ValueCodes {
     converter: RowConverter,
     numbers: HashMap<Box<[u8]>, u32>,
     value_bytes: usize,
 }
 
-impl Numbering {
+impl ValueCodes {
     pub(crate) fn of_type(data_type: &DataType) -> Result<Self> {
-        Ok(Numbering {
+        Ok(ValueCodes {
             converter: RowConverter::new(vec![SortField::new(data_type.clone())])?,
             numbers: HashMap::new(),
             value_bytes: 0,
@@ -71,7 +71,7 @@ impl Numbering {
 }
 
 /// The codes of a column on disk: a 32-bit integer for each row of all splits.
-pub(crate) struct Numbers {
+pub(crate) struct CodedColumn {
     file: File,
     folder: PathBuf,
     pub(crate) rows: usize,
@@ -80,7 +80,7 @@ pub(crate) struct Numbers {
     pub(crate) distinct: usize,
 }
 
-impl Numbers {
+impl CodedColumn {
     /// Encodes the column `name`, with spill files in `folder` and at most `limit` bytes of memory. Null, and the id of
     /// null in an encoded column, is [`MISSING`].
     pub(crate) fn read(input: &DatasetFiles, name: &str, limit: usize, folder: &Path, cancel: &Cancel) -> Result<Self> {
@@ -98,8 +98,8 @@ impl Numbers {
         folder: &Path,
         cancel: &Cancel,
     ) -> Result<Option<Self>> {
-        let mut numbering = Numbering::of_type(data_type(input, name)?)?;
-        let mut out = NumberWriter::in_folder(folder)?;
+        let mut numbering = ValueCodes::of_type(data_type(input, name)?)?;
+        let mut out = CodeWriter::in_folder(folder)?;
         for (_, table) in &input.splits {
             for batch in table.batches(Some(&[name]))? {
                 cancel.check()?;
@@ -156,7 +156,7 @@ impl Numbers {
         if distinct >= MISSING as usize {
             return Err(OperatorError::invalid("there are more than 2^32 different values"));
         }
-        let mut out = NumberWriter::in_folder(folder)?;
+        let mut out = CodeWriter::in_folder(folder)?;
         by_row.totals(|place: i64, number| {
             out.pad(place as usize)?;
             out.push(number as u32)
@@ -166,21 +166,21 @@ impl Numbers {
     }
 
     /// Random access to the codes; they are held in memory if they fit into `limit` bytes.
-    pub(crate) fn at_random(&mut self, limit: usize) -> Result<AtRandom> {
+    pub(crate) fn at_random(&mut self, limit: usize) -> Result<RandomAccessCodes> {
         if self.rows.saturating_mul(NUMBER_BYTES) > limit {
             let file = self.file.try_clone().map_err(OperatorError::io(&self.folder))?;
-            return Ok(AtRandom::Disk(file, self.folder.clone()));
+            return Ok(RandomAccessCodes::Disk(file, self.folder.clone()));
         }
         let mut reader = self.reader()?;
         let all = (0..self.rows).map(|_| reader.next());
-        Ok(AtRandom::Memory(all.collect::<Result<_>>()?))
+        Ok(RandomAccessCodes::Memory(all.collect::<Result<_>>()?))
     }
 
     /// Reads the codes from the first row on.
-    pub(crate) fn reader(&mut self) -> Result<NumberReader> {
+    pub(crate) fn reader(&mut self) -> Result<CodeReader> {
         let fail = OperatorError::io(&self.folder);
         let file = self.file.rewind().and_then(|()| self.file.try_clone()).map_err(fail)?;
-        Ok(NumberReader {
+        Ok(CodeReader {
             file: BufReader::with_capacity(1 << 16, file),
             folder: self.folder.clone(),
         })
@@ -188,20 +188,20 @@ impl Numbers {
 }
 
 /// Random access to the codes of a column.
-pub(crate) enum AtRandom {
+pub(crate) enum RandomAccessCodes {
     Memory(Vec<u32>),
     Disk(File, PathBuf),
 }
 
-impl AtRandom {
+impl RandomAccessCodes {
     /// The code of a row.
     pub(crate) fn get(&self, row: usize) -> Result<u32> {
         match self {
-            AtRandom::Memory(numbers) => numbers
+            RandomAccessCodes::Memory(numbers) => numbers
                 .get(row)
                 .copied()
                 .ok_or_else(|| OperatorError::internal(format!("there is no row {row}"))),
-            AtRandom::Disk(file, folder) => {
+            RandomAccessCodes::Disk(file, folder) => {
                 let mut bytes = [0; NUMBER_BYTES];
                 file.read_exact_at(&mut bytes, (row * NUMBER_BYTES) as u64)
                     .map_err(|error| OperatorError::io(folder)(error))?;
@@ -212,12 +212,12 @@ impl AtRandom {
 }
 
 /// Sequential reader of the codes of a column.
-pub(crate) struct NumberReader {
+pub(crate) struct CodeReader {
     file: BufReader<File>,
     folder: PathBuf,
 }
 
-impl NumberReader {
+impl CodeReader {
     pub(crate) fn next(&mut self) -> Result<u32> {
         let mut bytes = [0; NUMBER_BYTES];
         self.file
@@ -228,18 +228,18 @@ impl NumberReader {
 }
 
 /// Sequential writer of codes.
-pub(crate) struct NumberWriter {
+pub(crate) struct CodeWriter {
     file: BufWriter<File>,
     folder: PathBuf,
     rows: usize,
     missing: usize,
 }
 
-impl NumberWriter {
+impl CodeWriter {
     pub(crate) fn in_folder(folder: &Path) -> Result<Self> {
         // An unnamed file is deleted with its handle, however the process ends.
         let file = tempfile::tempfile_in(folder).map_err(OperatorError::io(folder))?;
-        Ok(NumberWriter {
+        Ok(CodeWriter {
             file: BufWriter::with_capacity(1 << 16, file),
             folder: folder.to_owned(),
             rows: 0,
@@ -264,9 +264,9 @@ impl NumberWriter {
     }
 
     /// Finishes the column, which has `distinct` different codes.
-    pub(crate) fn finish(self, distinct: usize) -> Result<Numbers> {
+    pub(crate) fn finish(self, distinct: usize) -> Result<CodedColumn> {
         let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error);
-        Ok(Numbers {
+        Ok(CodedColumn {
             file: file.map_err(OperatorError::io(&self.folder))?,
             folder: self.folder,
             rows: self.rows,

@@ -2,22 +2,22 @@
 
 use std::collections::HashMap;
 
-use crate::data::feature_table::EncodedTable;
-use crate::data::tower_columns::Sides;
+use crate::data::feature_table::FeatureTable;
+use crate::data::tower_columns::TowerColumns;
 use towline_api::Result;
 
 /// Constant columns, and ids with a single interaction.
 pub(crate) struct Warnings {
     /// The columns, and whether each is the same in every row so far.
     columns: Vec<(String, bool)>,
-    first: Option<EncodedTable>,
+    first: Option<FeatureTable>,
     /// The id columns, with how often each id was seen.
     ids: [(String, HashMap<i64, u64>); 2],
 }
 
 impl Warnings {
     /// About the columns of these sides.
-    pub(crate) fn new(sides: &Sides) -> Self {
+    pub(crate) fn new(sides: &TowerColumns) -> Self {
         let columns = sides.query.iter().chain(&sides.item);
         let ids = [&sides.user_id, &sides.item_id];
         Warnings {
@@ -28,7 +28,7 @@ impl Warnings {
     }
 
     /// Looks at more rows.
-    pub(crate) fn add(&mut self, rows: &EncodedTable) -> Result<()> {
+    pub(crate) fn add(&mut self, rows: &FeatureTable) -> Result<()> {
         if rows.rows == 0 {
             return Ok(());
         }

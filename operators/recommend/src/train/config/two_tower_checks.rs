@@ -1,7 +1,7 @@
 //! Static checks of `TwoTowerTrain`.
 
-use crate::data::feature_column::Kind;
-use crate::data::tower_columns::Sides;
+use crate::data::feature_column::FeatureKind;
+use crate::data::tower_columns::TowerColumns;
 use crate::model::retrieval_type::RetrievalType;
 use crate::train::config::training_options::Loss;
 use crate::train::config::two_tower_shape::one_domain;
@@ -110,7 +110,7 @@ impl TwoTowerTrain {
     }
 
     /// Problems of towers of these columns.
-    pub(crate) fn inputs_of_towers(&self, sides: &Sides) -> Vec<Problem> {
+    pub(crate) fn inputs_of_towers(&self, sides: &TowerColumns) -> Vec<Problem> {
         let (query, item) = self.tower_columns(sides);
         let mut problems = Vec::new();
         for (side, columns) in [("user", &query), ("item", &item)] {
@@ -125,7 +125,9 @@ impl TwoTowerTrain {
         problems.extend(self.settings_per_column(&all));
         problems.extend(self.initial_problems(sides));
         if self.layers.is_empty()
-            && let Some(column) = all.iter().find(|column| Kind::of(column) != Some(Kind::Ids))
+            && let Some(column) = all
+                .iter()
+                .find(|column| FeatureKind::of(column) != Some(FeatureKind::IdFeatures))
         {
             let text = format!("the numbers of `{}` cannot be added to embeddings", column.name);
             let help = "give the towers `layers`, or leave the column out";
@@ -140,8 +142,8 @@ impl TwoTowerTrain {
             let found = columns.iter().filter(|column| wanted(column));
             found.map(|column| column.name.as_str()).collect()
         };
-        let embedded = with(&|column| Kind::of(column) == Some(Kind::Ids));
-        let lists = with(&|column| Kind::of(column) == Some(Kind::Ids) && column.is_list());
+        let embedded = with(&|column| FeatureKind::of(column) == Some(FeatureKind::IdFeatures));
+        let lists = with(&|column| FeatureKind::of(column) == Some(FeatureKind::IdFeatures) && column.is_list());
         let mut known = |key: &str, names: Vec<&String>, known: &[&str], what: &str| {
             for name in names.into_iter().filter(|name| !known.contains(&name.as_str())) {
                 let help = towline_api::suggest::sentence(name, known, "columns");

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use towline_kernels::{Decay, Rule, Schedule, Step};
 
-use crate::data::feature_column::{Cells, Kind};
-use crate::data::feature_table::EncodedTable;
-use crate::data::tower_columns::Sides;
+use crate::data::feature_column::{FeatureColumn, FeatureKind};
+use crate::data::feature_table::FeatureTable;
+use crate::data::tower_columns::TowerColumns;
 use crate::towers::Side;
 use crate::towers::tower_shape::{EmbeddingShape, Normalize, NumbersShape, Pool, TowerShape, own_table};
 use crate::train::config::training_options::{LearningRateSchedule, Optimizer};
@@ -27,7 +27,7 @@ pub(crate) fn one_domain(a: &Column, b: &Column) -> bool {
 
 impl TwoTowerTrain {
     /// The columns of the tower of the users and of that of the items.
-    pub(crate) fn tower_columns(&self, sides: &Sides) -> (Vec<Column>, Vec<Column>) {
+    pub(crate) fn tower_columns(&self, sides: &TowerColumns) -> (Vec<Column>, Vec<Column>) {
         let (user, item) = self.id_embedding.of_sides();
         let columns = |all: &[Column], id: &str, with_id: bool| {
             let kept = all.iter().filter(|column| with_id || column.name != id);
@@ -49,13 +49,13 @@ impl TwoTowerTrain {
     /// The shapes of the towers; `rows` of users and of items say how long vectors are.
     pub(crate) fn shapes(
         &self,
-        sides: &Sides,
-        rows: (&EncodedTable, &EncodedTable),
+        sides: &TowerColumns,
+        rows: (&FeatureTable, &FeatureTable),
     ) -> Result<(TowerShape, TowerShape)> {
         let (query, item) = self.tower_columns(sides);
         let all: Vec<(Side, &Column)> = (query.iter().map(|column| (Side::Query, column)))
             .chain(item.iter().map(|column| (Side::Item, column)))
-            .filter(|(_, column)| Kind::of(column) == Some(Kind::Ids))
+            .filter(|(_, column)| FeatureKind::of(column) == Some(FeatureKind::IdFeatures))
             .collect();
         let widths = self.initial_widths(rows.1)?;
         Ok((
@@ -69,11 +69,11 @@ impl TwoTowerTrain {
         &self,
         (side, columns): (Side, &[Column]),
         (all, widths): (&[(Side, &Column)], &BTreeMap<&str, usize>),
-        rows: &EncodedTable,
+        rows: &FeatureTable,
     ) -> Result<TowerShape> {
         let (mut embeddings, mut numbers) = (Vec::new(), Vec::new());
         for column in columns {
-            if let Cells::Numbers(found) = rows.cells(&column.name)? {
+            if let FeatureColumn::Dense(found) = rows.cells(&column.name)? {
                 if found.width == 0 {
                     let text = format!("the vectors of `{}` have no numbers", column.name);
                     return Err(OperatorError::invalid(text));

@@ -12,7 +12,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use towline_kernels::{Excluded, ItemIndex, Proposer, Search, TopKError};
 
-use crate::data::feature_table::EncodedTable;
+use crate::data::feature_table::FeatureTable;
 use crate::towers::Side;
 use crate::towers::towers::Towers;
 use crate::train::config::training_options::HardNegatives;
@@ -40,7 +40,7 @@ impl Frozen {
     pub(crate) fn new(
         settings: HardNegatives,
         towers: Towers,
-        items: &EncodedTable,
+        items: &FeatureTable,
         context: &Context,
     ) -> Result<Self> {
         let (dim, threads) = (towers.dim(), context.threads);
@@ -57,7 +57,7 @@ impl Frozen {
     /// ascending for each row.
     pub(crate) fn draw(
         &self,
-        queries: &EncodedTable,
+        queries: &FeatureTable,
         known: &[Vec<u32>],
         context: &Context,
         rng: &mut ChaCha8Rng,

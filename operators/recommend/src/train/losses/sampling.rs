@@ -7,7 +7,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use towline_kernels::{Mask, Positives};
 
-use crate::data::training_rows::Chunk;
+use crate::data::training_rows::RowWindow;
 use crate::train::losses::hard_negatives::Hard;
 
 /// How often an item that is unknown to the user is looked for.
@@ -18,7 +18,7 @@ const DRAWS: usize = 64;
 pub(crate) struct Sampling {
     /// The share of the rows that hold an item, by encoded id.
     share: Vec<f64>,
-    /// The row of each in [`Chunk::items`].
+    /// The row of each in [`RowWindow::items`].
     catalogue: Vec<usize>,
     /// The place of an encoded id in `catalogue`.
     places: Vec<u32>,
@@ -28,7 +28,7 @@ pub(crate) struct Sampling {
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
     /// The rows in memory.
-    pub(crate) chunk: &'a Chunk,
+    pub(crate) chunk: &'a RowWindow,
     /// Those of the batch.
     pub(crate) rows: &'a [usize],
     /// What their users have interacted with.
@@ -171,14 +171,19 @@ impl Sampling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::feature_column::{Cells, Ids};
-    use crate::data::feature_table::EncodedTable;
+    use crate::data::feature_column::{FeatureColumn, IdFeatures};
+    use crate::data::feature_table::FeatureTable;
 
     /// Five rows: of the users 0, 0, 1 and of nobody, with the items 1, 2, 3, 1, 1; the last looks different.
-    fn chunk() -> Chunk {
-        let column = |ids: &[i64]| vec![("x".to_owned(), Cells::Ids(Ids::Single(ids.to_vec())))];
-        let items = EncodedTable::of(column(&[1, 2, 3, 4]), 4);
-        let mut chunk = Chunk::new(EncodedTable::of(column(&[0; 5]), 5), items, vec![1, 2, 3, 1]);
+    fn chunk() -> RowWindow {
+        let column = |ids: &[i64]| {
+            vec![(
+                "x".to_owned(),
+                FeatureColumn::IdFeatures(IdFeatures::Single(ids.to_vec())),
+            )]
+        };
+        let items = FeatureTable::of(column(&[1, 2, 3, 4]), 4);
+        let mut chunk = RowWindow::new(FeatureTable::of(column(&[0; 5]), 5), items, vec![1, 2, 3, 1]);
         chunk.users = vec![Some(0), Some(0), Some(1), None, None];
         chunk.places = vec![0, 1, 2, 0, 3];
         chunk

@@ -4,9 +4,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use towline_kernels::{Decay, Rule, Schedule, Step};
 
-use crate::data::dense_features::Numbers;
-use crate::data::feature_column::{Cells, Ids};
-use crate::data::feature_table::EncodedTable;
+use crate::data::dense_features::DenseFeatures;
+use crate::data::feature_column::{FeatureColumn, IdFeatures};
+use crate::data::feature_table::FeatureTable;
 use crate::towers::tower_shape::{EmbeddingShape, NumbersShape, TowerShape};
 use crate::towers::towers::Towers;
 use crate::towers::{Activation, Normalize, Pool, Side};
@@ -19,7 +19,7 @@ use crate::train::train_backend::{TowerRows, TrainingConfig};
 /// More than what one thread pools at a time.
 const ROWS: usize = 700;
 
-fn table(rng: &mut ChaCha8Rng) -> EncodedTable {
+fn table(rng: &mut ChaCha8Rng) -> FeatureTable {
     let mut offsets = vec![0];
     let mut values = Vec::new();
     for row in 0..ROWS {
@@ -27,14 +27,17 @@ fn table(rng: &mut ChaCha8Rng) -> EncodedTable {
         values.extend((0..row % 4).map(|_| rng.random_range(0..9_i64)));
         offsets.push(values.len());
     }
-    let single = Ids::Single((0..ROWS).map(|_| rng.random_range(1..12)).collect());
+    let single = IdFeatures::Single((0..ROWS).map(|_| rng.random_range(1..12)).collect());
     let numbers = (0..2 * ROWS).map(|_| rng.random_range(-1.0..1.0)).collect();
     let columns = vec![
-        ("id".to_owned(), Cells::Ids(single)),
-        ("list".to_owned(), Cells::Ids(Ids::Lists { offsets, values })),
-        ("age".to_owned(), Cells::Numbers(Numbers::of(2, numbers))),
+        ("id".to_owned(), FeatureColumn::IdFeatures(single)),
+        (
+            "list".to_owned(),
+            FeatureColumn::IdFeatures(IdFeatures::Lists { offsets, values }),
+        ),
+        ("age".to_owned(), FeatureColumn::Dense(DenseFeatures::of(2, numbers))),
     ];
-    EncodedTable::of(columns, ROWS)
+    FeatureTable::of(columns, ROWS)
 }
 
 fn shape(pooling: Pool, layers: &[usize], activation: Activation) -> TowerShape {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::data::feature_column::{Cells, Kind};
-use crate::data::feature_table::EncodedTable;
-use crate::data::tower_columns::Sides;
+use crate::data::feature_column::{FeatureColumn, FeatureKind};
+use crate::data::feature_table::FeatureTable;
+use crate::data::tower_columns::TowerColumns;
 use crate::towers::towers::Towers;
 use crate::train::two_tower_train::TwoTowerTrain;
 use towline_api::{Code, OperatorError, PADDING_ID, Problem, Result, suggest};
@@ -16,17 +16,17 @@ impl TwoTowerTrain {
     }
 
     /// Problems of `initial` with these columns.
-    pub(crate) fn initial_problems(&self, sides: &Sides) -> Vec<Problem> {
+    pub(crate) fn initial_problems(&self, sides: &TowerColumns) -> Vec<Problem> {
         let mut problems = Vec::new();
         let (_, item) = self.tower_columns(sides);
         let ids = item
             .iter()
-            .filter(|column| Kind::of(column) == Some(Kind::Ids) && !column.is_list());
+            .filter(|column| FeatureKind::of(column) == Some(FeatureKind::IdFeatures) && !column.is_list());
         let ids: Vec<&str> = ids.map(|column| column.name.as_str()).collect();
         let vectors = sides
             .item
             .iter()
-            .filter(|column| Kind::of(column) == Some(Kind::Vector));
+            .filter(|column| FeatureKind::of(column) == Some(FeatureKind::Vector));
         let vectors: Vec<&str> = vectors.map(|column| column.name.as_str()).collect();
         for (of, from) in &self.initial {
             for (name, known, what) in [
@@ -48,10 +48,10 @@ impl TwoTowerTrain {
     }
 
     /// Widths of the embeddings that vectors of `items` initialise.
-    pub(crate) fn initial_widths(&self, items: &EncodedTable) -> Result<BTreeMap<&str, usize>> {
+    pub(crate) fn initial_widths(&self, items: &FeatureTable) -> Result<BTreeMap<&str, usize>> {
         let mut widths = BTreeMap::new();
         for (of, from) in &self.initial {
-            if let Cells::Numbers(vectors) = items.cells(from)? {
+            if let FeatureColumn::Dense(vectors) = items.cells(from)? {
                 if self.layers.is_empty() && vectors.width != self.added_width() {
                     return Err(OperatorError::invalid(format!(
                         "the vectors of `{from}` have {} numbers, but without layers all embeddings are {} wide: set \
@@ -67,7 +67,7 @@ impl TwoTowerTrain {
     }
 
     /// Initialises embedding tables with vectors of `items`. Of several rows with one id the first counts.
-    pub(crate) fn initialise_tables(&self, towers: &mut Towers, items: &EncodedTable) -> Result<()> {
+    pub(crate) fn initialise_tables(&self, towers: &mut Towers, items: &FeatureTable) -> Result<()> {
         for (of, from) in &self.initial {
             let shapes = towers.item.shape.embeddings.iter().zip(&towers.item.tables);
             let Some((dim, place)) = shapes
@@ -142,7 +142,7 @@ mod tests {
         let data = with_vectors(&fixture, "vectors");
         let problems = |settings: Value| -> Vec<String> {
             let operator: TwoTowerTrain = config(crate::tests::input_tests::settings(&settings));
-            let sides = Sides::of(&data.schema).unwrap();
+            let sides = TowerColumns::of(&data.schema).unwrap();
             let problems = operator.inputs_of_towers(&sides).into_iter();
             problems.map(|problem| problem.message).collect()
         };

@@ -6,8 +6,8 @@ use towline_kernels::{
     Bag, Isa, Numbers, Pooling, Step, Table, Touched, normalize_rows, normalize_rows_backward, update,
 };
 
-use crate::data::feature_column::Ids;
-use crate::data::feature_table::EncodedTable;
+use crate::data::feature_column::IdFeatures;
+use crate::data::feature_table::FeatureTable;
 use crate::towers::activation::Activation;
 use crate::towers::forward_pass::{self, Columns, TowerOps};
 use crate::towers::tower_shape::{Normalize, Pool, TowerShape};
@@ -202,11 +202,11 @@ impl TrainableTower {
     }
 
     /// Takes these rows of `data` as the next batch.
-    pub(crate) fn fill(&mut self, data: &EncodedTable, rows: &[usize]) -> Result<()> {
+    pub(crate) fn fill(&mut self, data: &FeatureTable, rows: &[usize]) -> Result<()> {
         for input in &mut self.inputs {
             match data.get(&input.column)? {
-                Ids::Single(ids) => input.bag.fill(rows, ids, PADDING_ID),
-                Ids::Lists { offsets, values } => input.bag.fill_lists(rows, offsets, values, PADDING_ID),
+                IdFeatures::Single(ids) => input.bag.fill(rows, ids, PADDING_ID),
+                IdFeatures::Lists { offsets, values } => input.bag.fill_lists(rows, offsets, values, PADDING_ID),
             }
         }
         for input in &mut self.numbers {

@@ -94,7 +94,7 @@ impl Stateful for DropLowCardinality {
     }
 
     fn fitter(&self, input: &Schema, _: &FitContext<'_>) -> Result<Box<dyn Fitter>> {
-        let column = |(name, values)| Seen {
+        let column = |(name, values)| DistinctValues {
             name,
             values,
             distinct: HashSet::new(),
@@ -119,7 +119,7 @@ impl Stateful for DropLowCardinality {
 }
 
 /// Distinct values of a column, counted up to the minimum.
-struct Seen {
+struct DistinctValues {
     name: String,
     values: Values,
     distinct: HashSet<Option<Box<[u8]>>>,
@@ -127,7 +127,7 @@ struct Seen {
 
 struct Fit {
     operator: DropLowCardinality,
-    columns: Vec<Seen>,
+    columns: Vec<DistinctValues>,
 }
 
 impl Fitter for Fit {

@@ -195,14 +195,14 @@ impl Stateful for FillMissing {
 
     fn fitter(&self, input: &Schema, _: &FitContext<'_>) -> Result<Box<dyn Fitter>> {
         let learner = |column: &Column| match self.with {
-            Filler::Constant | Filler::Mean => Learner::Mean {
+            Filler::Constant | Filler::Mean => ColumnFit::Mean {
                 sum: 0.0,
                 carry: 0.0,
                 count: 0,
             },
-            Filler::Median => Learner::Median(Vec::new()),
-            Filler::ApproximateMedian => Learner::Approximate(Bins::default()),
-            Filler::Mode => Learner::Mode(column.data_type.clone(), HashMap::new()),
+            Filler::Median => ColumnFit::Median(Vec::new()),
+            Filler::ApproximateMedian => ColumnFit::Approximate(Bins::default()),
+            Filler::Mode => ColumnFit::Mode(column.data_type.clone(), HashMap::new()),
         };
         let columns = self.fit_columns(input).into_iter();
         let columns = columns
@@ -278,18 +278,18 @@ fn fill(array: &ArrayRef, value: &Value, data_type: &DataType) -> Result<ArrayRe
     Ok(zip(&missing(array)?, &arrow::array::Scalar::new(filler), &kept)?)
 }
 
-enum Learner {
+enum ColumnFit {
     Mean { sum: f64, carry: f64, count: u64 },
     Median(Vec<f64>),
     Approximate(Bins),
     Mode(DataType, HashMap<Box<str>, u64>),
 }
 
-struct Fit(Vec<(String, Learner)>);
+struct Fit(Vec<(String, ColumnFit)>);
 
-impl Learner {
+impl ColumnFit {
     fn update(&mut self, array: &ArrayRef) -> Result<()> {
-        if let Learner::Mode(_, counts) = self {
+        if let ColumnFit::Mode(_, counts) = self {
             let missing = missing(array)?;
             let text = cast(array, &DataType::Utf8)?;
             for (value, missing) in text.as_string::<i32>().iter().zip(missing.values()) {
@@ -312,7 +312,7 @@ impl Learner {
             .filter(|v| !v.is_nan())
         {
             match self {
-                Learner::Mean { sum, carry, count } => {
+                ColumnFit::Mean { sum, carry, count } => {
                     // Neumaier summation: the rounding error is added at the end.
                     let next = *sum + value;
                     *carry += if sum.abs() >= value.abs() {
@@ -323,9 +323,9 @@ impl Learner {
                     *sum = next;
                     *count += 1;
                 }
-                Learner::Median(values) => values.push(value),
-                Learner::Approximate(bins) => bins.add(value),
-                Learner::Mode(..) => {}
+                ColumnFit::Median(values) => values.push(value),
+                ColumnFit::Approximate(bins) => bins.add(value),
+                ColumnFit::Mode(..) => {}
             }
         }
         Ok(())
@@ -333,11 +333,11 @@ impl Learner {
 
     fn value(self) -> Result<Value> {
         Ok(match self {
-            Learner::Mean { count: 0, .. } => Value::Null,
-            Learner::Mean { sum, carry, count } => finite(Some((sum + carry) / count as f64))?,
-            Learner::Median(mut values) => finite(exact(&mut values, 0.5))?,
-            Learner::Approximate(bins) => finite(bins.quantile(0.5))?,
-            Learner::Mode(data_type, counts) => mode(&data_type, counts)?.map_or(Value::Null, Value::String),
+            ColumnFit::Mean { count: 0, .. } => Value::Null,
+            ColumnFit::Mean { sum, carry, count } => finite(Some((sum + carry) / count as f64))?,
+            ColumnFit::Median(mut values) => finite(exact(&mut values, 0.5))?,
+            ColumnFit::Approximate(bins) => finite(bins.quantile(0.5))?,
+            ColumnFit::Mode(data_type, counts) => mode(&data_type, counts)?.map_or(Value::Null, Value::String),
         })
     }
 }

@@ -98,9 +98,9 @@ impl Stateful for Normalize {
 
     fn fitter(&self, input: &Schema, _: &FitContext<'_>) -> Result<Box<dyn Fitter>> {
         let learner = || match self.method {
-            Method::Standard => Learner::Moments(Moments::default()),
-            Method::MinMax => Learner::Range(f64::INFINITY, f64::NEG_INFINITY),
-            Method::Robust => Learner::Values(Vec::new()),
+            Method::Standard => ColumnFit::Moments(Moments::default()),
+            Method::MinMax => ColumnFit::Range(f64::INFINITY, f64::NEG_INFINITY),
+            Method::Robust => ColumnFit::Values(Vec::new()),
         };
         Ok(Box::new(Fit(input
             .names()
@@ -171,28 +171,28 @@ impl Moments {
     }
 }
 
-enum Learner {
+enum ColumnFit {
     Moments(Moments),
     Range(f64, f64),
     Values(Vec<f64>),
 }
 
-impl Learner {
+impl ColumnFit {
     fn add(&mut self, value: f64) {
         match self {
-            Learner::Moments(moments) => moments.add(value),
-            Learner::Range(low, high) => (*low, *high) = (low.min(value), high.max(value)),
-            Learner::Values(values) => values.push(value),
+            ColumnFit::Moments(moments) => moments.add(value),
+            ColumnFit::Range(low, high) => (*low, *high) = (low.min(value), high.max(value)),
+            ColumnFit::Values(values) => values.push(value),
         }
     }
 
     /// The offset and the scale; a scale of 0 marks a constant column.
     fn scale(self) -> (f64, f64) {
         match self {
-            Learner::Moments(moments) => moments.mean_and_deviation(),
-            Learner::Range(low, high) if low <= high => (low, high - low),
-            Learner::Range(..) => (0.0, 0.0),
-            Learner::Values(mut values) => {
+            ColumnFit::Moments(moments) => moments.mean_and_deviation(),
+            ColumnFit::Range(low, high) if low <= high => (low, high - low),
+            ColumnFit::Range(..) => (0.0, 0.0),
+            ColumnFit::Values(mut values) => {
                 let quantile = |values: &mut [f64], q| exact(values, q).unwrap_or(0.0);
                 let width = quantile(&mut values, 0.75) - quantile(&mut values, 0.25);
                 // `values` is sorted by now. If the quartiles are equal but the column is not constant, values are only
@@ -207,7 +207,7 @@ impl Learner {
     }
 }
 
-struct Fit(Vec<(String, Learner)>);
+struct Fit(Vec<(String, ColumnFit)>);
 
 impl Fitter for Fit {
     fn update(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -226,7 +226,7 @@ impl Fitter for Fit {
     }
 
     fn finish(self: Box<Self>, _: &Path) -> Result<FitOutput> {
-        let fact = |(name, learner): (String, Learner)| {
+        let fact = |(name, learner): (String, ColumnFit)| {
             let (center, scale) = learner.scale();
             if !(center.is_finite() && scale.is_finite()) {
                 let message =

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 use hashbrown::HashSet;
 
 use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
-use crate::features::target::join_group_stats::Stat;
+use crate::features::target::group_statistic::Stat;
 use towline_api::{OperatorError, Result};
 
 /// Running statistics of one column in one group.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::features::categorical::categorify::keys::value_type;
 use crate::features::columns_of::{column, type_of, unknown};
 use crate::features::fit_split::{default_split, unknown_split};
+use crate::features::target::group_statistic::Stat;
 use crate::features::target::group_summaries::Summaries;
 use crate::features::target::groups::{GroupTable, Groups};
 use towline_api::{
@@ -39,56 +40,6 @@ pub struct JoinGroupStats {
     /// The split to fit on.
     #[serde(default = "default_split")]
     pub fit_on: String,
-}
-
-/// A group statistic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Stat {
-    /// Number of values.
-    Count,
-    /// Sum.
-    Sum,
-    /// Arithmetic mean.
-    Mean,
-    /// Sample standard deviation.
-    Std,
-    /// Sample variance.
-    Var,
-    /// Minimum.
-    Min,
-    /// Maximum.
-    Max,
-    /// Number of distinct values.
-    Nunique,
-}
-
-impl Stat {
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Stat::Count => "count",
-            Stat::Sum => "sum",
-            Stat::Mean => "mean",
-            Stat::Std => "std",
-            Stat::Var => "var",
-            Stat::Min => "min",
-            Stat::Max => "max",
-            Stat::Nunique => "nunique",
-        }
-    }
-
-    fn counts(self) -> bool {
-        matches!(self, Stat::Count | Stat::Nunique)
-    }
-
-    pub(crate) fn data_type(self, of: &DataType) -> DataType {
-        match self {
-            Stat::Count | Stat::Nunique => DataType::Int64,
-            Stat::Sum | Stat::Min | Stat::Max if *of == DataType::UInt64 => DataType::UInt64,
-            Stat::Sum | Stat::Min | Stat::Max if of.is_integer() => DataType::Int64,
-            _ => DataType::Float64,
-        }
-    }
 }
 
 impl JoinGroupStats {

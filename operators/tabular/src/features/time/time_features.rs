@@ -50,7 +50,7 @@ pub enum TimeFeature {
 
 /// A column of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum OutputFeature {
     Hour,
     Weekday,
     Day,
@@ -62,39 +62,39 @@ enum Part {
     Recency,
 }
 
-impl Part {
+impl OutputFeature {
     /// The suffix of the column name, and the size of the domain if there is one.
     fn describe(self) -> (&'static str, Option<u64>) {
         match self {
-            Part::Hour => ("hour", Some(24)),
-            Part::Weekday => ("weekday", Some(7)),
-            Part::Day => ("day", Some(32)),
-            Part::Month => ("month", Some(13)),
-            Part::HourSin => ("hour_sin", None),
-            Part::HourCos => ("hour_cos", None),
-            Part::WeekdaySin => ("weekday_sin", None),
-            Part::WeekdayCos => ("weekday_cos", None),
-            Part::Recency => ("recency", None),
+            OutputFeature::Hour => ("hour", Some(24)),
+            OutputFeature::Weekday => ("weekday", Some(7)),
+            OutputFeature::Day => ("day", Some(32)),
+            OutputFeature::Month => ("month", Some(13)),
+            OutputFeature::HourSin => ("hour_sin", None),
+            OutputFeature::HourCos => ("hour_cos", None),
+            OutputFeature::WeekdaySin => ("weekday_sin", None),
+            OutputFeature::WeekdayCos => ("weekday_cos", None),
+            OutputFeature::Recency => ("recency", None),
         }
     }
 }
 
 impl TimeFeature {
-    fn parts(self) -> &'static [Part] {
+    fn parts(self) -> &'static [OutputFeature] {
         match self {
-            TimeFeature::Hour => &[Part::Hour],
-            TimeFeature::Weekday => &[Part::Weekday],
-            TimeFeature::Day => &[Part::Day],
-            TimeFeature::Month => &[Part::Month],
-            TimeFeature::HourCyclical => &[Part::HourSin, Part::HourCos],
-            TimeFeature::WeekdayCyclical => &[Part::WeekdaySin, Part::WeekdayCos],
-            TimeFeature::Recency => &[Part::Recency],
+            TimeFeature::Hour => &[OutputFeature::Hour],
+            TimeFeature::Weekday => &[OutputFeature::Weekday],
+            TimeFeature::Day => &[OutputFeature::Day],
+            TimeFeature::Month => &[OutputFeature::Month],
+            TimeFeature::HourCyclical => &[OutputFeature::HourSin, OutputFeature::HourCos],
+            TimeFeature::WeekdayCyclical => &[OutputFeature::WeekdaySin, OutputFeature::WeekdayCos],
+            TimeFeature::Recency => &[OutputFeature::Recency],
         }
     }
 }
 
 impl TimeFeatures {
-    fn parts(&self) -> impl Iterator<Item = Part> + '_ {
+    fn parts(&self) -> impl Iterator<Item = OutputFeature> + '_ {
         self.features.iter().flat_map(|feature| feature.parts().iter().copied())
     }
 
@@ -123,7 +123,7 @@ fn micros(array: &ArrayRef) -> Result<Int64Array> {
 const HOUR: i64 = 3_600_000_000;
 const DAY: i64 = 24 * HOUR;
 
-fn feature(array: &ArrayRef, part: Part, reference: i64) -> Result<ArrayRef> {
+fn feature(array: &ArrayRef, part: OutputFeature, reference: i64) -> Result<ArrayRef> {
     let micros = micros(array)?;
     // 1970 began on a Thursday, three days after a Monday.
     let weekday = |v: i64| (v.div_euclid(DAY) + 3).rem_euclid(7);
@@ -132,10 +132,10 @@ fn feature(array: &ArrayRef, part: Part, reference: i64) -> Result<ArrayRef> {
     let circle = |share: f64| share * std::f64::consts::TAU;
     let hours = |v: i64| circle(v.rem_euclid(DAY) as f64 / DAY as f64);
     Ok(match part {
-        Part::Hour => whole(&|v| v.rem_euclid(DAY) / HOUR),
-        Part::Weekday => whole(&weekday),
-        Part::Day | Part::Month => {
-            let part = if part == Part::Day {
+        OutputFeature::Hour => whole(&|v| v.rem_euclid(DAY) / HOUR),
+        OutputFeature::Weekday => whole(&weekday),
+        OutputFeature::Day | OutputFeature::Month => {
+            let part = if part == OutputFeature::Day {
                 DatePart::Day
             } else {
                 DatePart::Month
@@ -143,11 +143,11 @@ fn feature(array: &ArrayRef, part: Part, reference: i64) -> Result<ArrayRef> {
             let time = cast(&micros, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
             cast(date_part(&time, part)?.as_primitive::<Int32Type>(), &DataType::Int64)?
         }
-        Part::HourSin => real(&|v| hours(v).sin()),
-        Part::HourCos => real(&|v| hours(v).cos()),
-        Part::WeekdaySin => real(&|v| circle(weekday(v) as f64 / 7.0).sin()),
-        Part::WeekdayCos => real(&|v| circle(weekday(v) as f64 / 7.0).cos()),
-        Part::Recency => real(&|v| (reference - v) as f64 / DAY as f64),
+        OutputFeature::HourSin => real(&|v| hours(v).sin()),
+        OutputFeature::HourCos => real(&|v| hours(v).cos()),
+        OutputFeature::WeekdaySin => real(&|v| circle(weekday(v) as f64 / 7.0).sin()),
+        OutputFeature::WeekdayCos => real(&|v| circle(weekday(v) as f64 / 7.0).cos()),
+        OutputFeature::Recency => real(&|v| (reference - v) as f64 / DAY as f64),
     })
 }
 

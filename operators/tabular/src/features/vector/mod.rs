@@ -1,5 +1,6 @@
 //! Vector columns: pretrained embeddings and similarities.
 
+pub(crate) mod embedding_table;
 pub(crate) mod pretrained_embedding;
 pub(crate) mod safe_tensors;
 pub(crate) mod similarity;

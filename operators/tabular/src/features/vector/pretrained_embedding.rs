@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::features::categorical::categorify::keys::{Keys, Values, value_type};
-use crate::features::vector::vectors::{Vectors, width};
+use crate::features::vector::embedding_table::Vectors;
+use crate::features::vector::vectors::width;
 use towline_api::{
     Code, Column, Columns, DatasetPort, DatasetType, Describe, Form, Inputs, NamedExpr, NodeType, Operator,
     OperatorError, Outside, Port, Problem, Purity, Result, Schema, Tag, TypeContext,
@@ -109,7 +110,7 @@ impl Columns for PretrainedEmbedding {
             .first()
             .ok_or_else(|| OperatorError::internal("there is no column of ids"))?;
         let digest = file_digest(&self.path)?;
-        let table = Arc::new(Table::of(Vectors::read(&self.path, self.tensor.as_deref())?)?);
+        let table = Arc::new(VectorTable::of(Vectors::read(&self.path, self.tensor.as_deref())?)?);
         let name = match &self.tensor {
             Some(tensor) => format!("pretrained_{digest}_{tensor}"),
             None => format!("pretrained_{digest}"),
@@ -131,7 +132,7 @@ fn file_digest(path: &Path) -> Result<String> {
 }
 
 /// Vectors, and the row of each id.
-struct Table {
+struct VectorTable {
     width: usize,
     numbers: Vec<f32>,
     values: Option<Values>,
@@ -149,11 +150,11 @@ fn key_bytes(keys: &Keys) -> Vec<Option<Box<[u8]>>> {
     }
 }
 
-impl Table {
+impl VectorTable {
     fn of(vectors: Vectors) -> Result<Self> {
         let Vectors { width, numbers, ids } = vectors;
         let Some(ids) = ids else {
-            return Ok(Table {
+            return Ok(VectorTable {
                 width,
                 numbers,
                 values: None,
@@ -171,7 +172,7 @@ impl Table {
                 return Err(OperatorError::invalid("`id` has a duplicate value"));
             }
         }
-        Ok(Table {
+        Ok(VectorTable {
             width,
             numbers,
             values: Some(values),

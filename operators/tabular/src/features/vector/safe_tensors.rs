@@ -16,14 +16,14 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
-use crate::features::vector::vectors::{Vectors, wrong};
+use crate::features::vector::embedding_table::{Vectors, wrong};
 use towline_api::{OperatorError, Result};
 
 /// Maximum header length of the format.
 const LONGEST: u64 = 100_000_000;
 
 #[derive(Deserialize)]
-struct Entry {
+struct TensorInfo {
     dtype: String,
     shape: Vec<usize>,
 }
@@ -45,7 +45,7 @@ fn tables(path: &Path) -> Result<BTreeMap<String, usize>> {
     let header: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(&header).map_err(|_| wrong(path, "its safetensors header is invalid"))?;
     let table = |(name, entry): (String, serde_json::Value)| {
-        let entry: Entry = serde_json::from_value(entry).ok()?;
+        let entry: TensorInfo = serde_json::from_value(entry).ok()?;
         let [_, width] = entry.shape[..] else { return None };
         let number = ["F64", "F32", "F16", "BF16"].contains(&entry.dtype.as_str());
         (number && width > 0 && i32::try_from(width).is_ok()).then_some((name, width))

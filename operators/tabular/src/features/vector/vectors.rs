@@ -8,43 +8,33 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
 
+use crate::features::vector::embedding_table::{Vectors, wrong};
 use crate::features::vector::safe_tensors;
 use towline_api::{OperatorError, Result, TableFile};
 
-/// Vectors of equal width in row-major order, with ids if the file has them.
-pub(crate) struct Vectors {
-    pub(crate) width: usize,
-    pub(crate) numbers: Vec<f32>,
-    pub(crate) ids: Option<ArrayRef>,
-}
-
-pub(crate) fn wrong(path: &Path, what: &str) -> OperatorError {
-    OperatorError::invalid(format!("{}: not an embedding table: {what}", path.display()))
-}
-
 /// File formats, by extension.
-enum Format {
+enum VectorFormat {
     Parquet,
     SafeTensors,
     NumPy,
 }
 
-impl Format {
+impl VectorFormat {
     fn of(path: &Path) -> Self {
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("parquet") => Format::Parquet,
-            Some("safetensors") => Format::SafeTensors,
-            _ => Format::NumPy,
+            Some("parquet") => VectorFormat::Parquet,
+            Some("safetensors") => VectorFormat::SafeTensors,
+            _ => VectorFormat::NumPy,
         }
     }
 }
 
 /// Vector width, from the file's header or its first row.
 pub(crate) fn width(path: &Path, tensor: Option<&str>) -> Result<usize> {
-    match Format::of(path) {
-        Format::NumPy => return Ok(Header::read(path)?.0.width),
-        Format::SafeTensors => return safe_tensors::width(path, tensor),
-        Format::Parquet => {}
+    match VectorFormat::of(path) {
+        VectorFormat::NumPy => return Ok(NumpyHeader::read(path)?.0.width),
+        VectorFormat::SafeTensors => return safe_tensors::width(path, tensor),
+        VectorFormat::Parquet => {}
     }
     let table = TableFile {
         path: path.to_owned(),
@@ -81,10 +71,10 @@ fn list_width(path: &Path, vectors: &ArrayRef) -> Result<usize> {
 impl Vectors {
     /// Reads a file; `tensor` selects one of several tensors.
     pub(crate) fn read(path: &Path, tensor: Option<&str>) -> Result<Self> {
-        match Format::of(path) {
-            Format::Parquet => Self::in_parquet(path),
-            Format::SafeTensors => safe_tensors::read(path, tensor),
-            Format::NumPy => Self::in_numpy(path),
+        match VectorFormat::of(path) {
+            VectorFormat::Parquet => Self::in_parquet(path),
+            VectorFormat::SafeTensors => safe_tensors::read(path, tensor),
+            VectorFormat::NumPy => Self::in_numpy(path),
         }
     }
 
@@ -124,7 +114,7 @@ impl Vectors {
     }
 
     fn in_numpy(path: &Path) -> Result<Self> {
-        let (header, mut file) = Header::read(path)?;
+        let (header, mut file) = NumpyHeader::read(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(OperatorError::io(path))?;
         let size = if header.double { 8 } else { 4 };
@@ -144,13 +134,13 @@ impl Vectors {
 }
 
 /// The header of a NumPy file.
-struct Header {
+struct NumpyHeader {
     double: bool,
     rows: usize,
     width: usize,
 }
 
-impl Header {
+impl NumpyHeader {
     /// Reads the header and leaves the file at the first value. Format: NumPy's NEP 1, versions 1 to 3.
     fn read(path: &Path) -> Result<(Self, File)> {
         let mut file = File::open(path).map_err(OperatorError::io(path))?;
@@ -188,7 +178,7 @@ impl Header {
             .collect();
         match shape.as_slice() {
             [rows, width] if *width > 0 && i32::try_from(*width).is_ok() => Ok((
-                Header {
+                NumpyHeader {
                     double,
                     rows: *rows,
                     width: *width,

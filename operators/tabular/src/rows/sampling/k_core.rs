@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rows::memory_limit::MemoryLimit;
 use crate::rows::per_split::unknown;
-use crate::rows::row_numbers::{MISSING, Numbers};
+use crate::rows::row_numbers::{CodedColumn, MISSING};
 use crate::rows::task_rows::{dataset, write_split};
 use towline_api::{
     Artifact, Code, Context, DatasetPort, Describe, Form, Inputs, NodeType, Operator, Output, Port, Problem, Purity,
@@ -84,7 +84,7 @@ impl Task for KCore {
         let limit = MemoryLimit::of(self.memory_limit.as_deref());
         let mut columns = Vec::new();
         for (name, least) in &self.min_count {
-            let numbers = Numbers::read(input, name, limit.bytes() / 2, &context.temp, &context.cancel)?;
+            let numbers = CodedColumn::read(input, name, limit.bytes() / 2, &context.temp, &context.cancel)?;
             columns.push((numbers, *least));
         }
         let distinct: usize = columns.iter().map(|(numbers, _)| numbers.distinct).sum();
@@ -127,7 +127,7 @@ impl Task for KCore {
 }
 
 /// The rows that remain when no more can be dropped.
-fn core(mut columns: Vec<(Numbers, u64)>, context: &Context) -> Result<BooleanBuffer> {
+fn core(mut columns: Vec<(CodedColumn, u64)>, context: &Context) -> Result<BooleanBuffer> {
     let rows = columns.first().map_or(0, |(numbers, _)| numbers.rows);
     let mut counts: Vec<Vec<u64>> = Vec::new();
     for (numbers, _) in &mut columns {
@@ -154,7 +154,7 @@ fn core(mut columns: Vec<(Numbers, u64)>, context: &Context) -> Result<BooleanBu
             }
             let mut found = numbers.iter().zip(&counts).zip(&columns);
             // Missing values are not counted.
-            let rare = |((number, counts), (_, least)): ((&u32, &Vec<u64>), &(Numbers, u64))| {
+            let rare = |((number, counts), (_, least)): ((&u32, &Vec<u64>), &(CodedColumn, u64))| {
                 counts.get(*number as usize).is_none_or(|count| count < least)
             };
             if !kept.get_bit(row) || !found.any(rare) {

@@ -10,7 +10,7 @@ use hashbrown::HashSet;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::rows::row_numbers::{AtRandom, MISSING, NumberReader, NumberWriter, Numbers};
+use crate::rows::row_numbers::{CodeReader, CodeWriter, CodedColumn, MISSING, RandomAccessCodes};
 use towline_api::{Cancel, OperatorError, Result};
 use towline_tables::spill::external_sort::{Merged, SortedRuns};
 
@@ -28,9 +28,9 @@ const LOOK_EVERY: usize = 1 << 16;
 /// The candidates to draw from: the rows of a split that have an item, or the first row of each item.
 pub(crate) struct Candidates {
     /// Row number of each candidate in the split; `None` if every row is a candidate.
-    pub(crate) rows: Option<Numbers>,
+    pub(crate) rows: Option<CodedColumn>,
     /// Item codes: of the candidates, or of all rows of all splits.
-    items: AtRandom,
+    items: RandomAccessCodes,
     /// Index of the first candidate in `items`.
     first: usize,
     count: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Candidates {
 impl Candidates {
     /// Candidates from the rows `range`; with `once`, one per item.
     pub(crate) fn of(
-        items: &mut Numbers,
+        items: &mut CodedColumn,
         range: std::ops::Range<usize>,
         once: bool,
         limit: usize,
@@ -61,7 +61,7 @@ impl Candidates {
             reader.next()?;
         }
         let mut seen = vec![0_u64; if once { items.distinct.div_ceil(64) } else { 0 }];
-        let (mut rows, mut own) = (NumberWriter::in_folder(folder)?, NumberWriter::in_folder(folder)?);
+        let (mut rows, mut own) = (CodeWriter::in_folder(folder)?, CodeWriter::in_folder(folder)?);
         for row in 0..range.len() as u32 {
             let item = reader.next()?;
             if item == MISSING {
@@ -131,7 +131,7 @@ pub(crate) enum Draws {
     Now {
         drawing: Drawing,
         chosen: HashSet<(u32, u32)>,
-        users: NumberReader,
+        users: CodeReader,
     },
     /// Spilled before, sorted by row.
     Before(Peekable<Merged<i64>>),
@@ -141,8 +141,8 @@ impl Draws {
     /// Draws for all rows with about `limit` bytes of memory.
     pub(crate) fn of(
         drawing: Drawing,
-        users: &mut Numbers,
-        items: &mut Numbers,
+        users: &mut CodedColumn,
+        items: &mut CodedColumn,
         limit: usize,
         folder: &Path,
         cancel: &Cancel,
@@ -200,8 +200,8 @@ impl Draws {
 
 /// The user-item pairs in the rows of one partition of the users.
 fn chosen(
-    users: &mut Numbers,
-    items: &mut Numbers,
+    users: &mut CodedColumn,
+    items: &mut CodedColumn,
     (part, parts): (u32, u32),
     cancel: &Cancel,
 ) -> Result<HashSet<(u32, u32)>> {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rows::memory_limit::MemoryLimit;
-use crate::rows::row_numbers::Numbers;
+use crate::rows::row_numbers::CodedColumn;
 use crate::rows::sampling::negative_draws::{Candidates, Drawing, Draws};
 use crate::rows::sampling::random_rows::RandomRows;
 use crate::rows::task_rows::{dataset, write_split};
@@ -139,8 +139,8 @@ impl Task for NegativeSample {
             let column = id(&input.schema, side);
             column.map_err(|problem| OperatorError::invalid(problem.message))
         };
-        let mut users = Numbers::read(input, &name(Tag::User)?.name, limit / 2, folder, cancel)?;
-        let mut items = Numbers::read(input, &name(Tag::Item)?.name, limit / 2, folder, cancel)?;
+        let mut users = CodedColumn::read(input, &name(Tag::User)?.name, limit / 2, folder, cancel)?;
+        let mut items = CodedColumn::read(input, &name(Tag::Item)?.name, limit / 2, folder, cancel)?;
         let table = input.split(&self.from);
         let table = table.ok_or_else(|| OperatorError::internal(format!("there is no split `{}`", self.from)))?;
         let features: Vec<&str> = input

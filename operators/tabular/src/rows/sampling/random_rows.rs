@@ -10,7 +10,7 @@ use arrow::compute::{concat_batches, take_arrays, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
-use crate::rows::row_numbers::{NumberReader, Numbers};
+use crate::rows::row_numbers::{CodeReader, CodedColumn};
 use towline_api::{Cancel, OperatorError, Result, TableFile};
 
 /// Columns of a table with random access to rows.
@@ -31,21 +31,21 @@ enum Kept {
 }
 
 /// The rows of a table to load, consumed batch by batch.
-struct Choice {
+struct RowSelection {
     /// Remaining row numbers and the next one; `None` if all rows are loaded.
-    rows: Option<(NumberReader, usize, u32)>,
+    rows: Option<(CodeReader, usize, u32)>,
     /// Number of rows in earlier batches.
     before: usize,
 }
 
-impl Choice {
-    fn of(rows: Option<&mut Numbers>) -> Result<Self> {
+impl RowSelection {
+    fn of(rows: Option<&mut CodedColumn>) -> Result<Self> {
         let Some(rows) = rows else {
-            return Ok(Choice { rows: None, before: 0 });
+            return Ok(RowSelection { rows: None, before: 0 });
         };
         let mut reader = rows.reader()?;
         let first = if rows.rows > 0 { reader.next()? } else { 0 };
-        Ok(Choice {
+        Ok(RowSelection {
             rows: Some((reader, rows.rows, first)),
             before: 0,
         })
@@ -75,7 +75,7 @@ impl RandomRows {
     pub(crate) fn read(
         table: &TableFile,
         columns: &[&str],
-        mut rows: Option<&mut Numbers>,
+        mut rows: Option<&mut CodedColumn>,
         limit: usize,
         folder: &Path,
         cancel: &Cancel,
@@ -83,14 +83,14 @@ impl RandomRows {
         let (mut batches, mut taken) = (Vec::new(), 0);
         let reader = table.batches(Some(columns))?;
         let schema = arrow::array::RecordBatchReader::schema(&reader);
-        let mut choice = Choice::of(rows.as_deref_mut())?;
+        let mut choice = RowSelection::of(rows.as_deref_mut())?;
         for batch in reader {
             cancel.check()?;
             let batch = choice.out_of(batch?)?;
             // The batches as read, and their concatenation.
             taken += 2 * batch.get_array_memory_size();
             if taken > limit {
-                let choice = Choice::of(rows)?;
+                let choice = RowSelection::of(rows)?;
                 return Self::on_disk(table, columns, schema, choice, folder, cancel);
             }
             batches.push(batch);
@@ -103,7 +103,7 @@ impl RandomRows {
         table: &TableFile,
         columns: &[&str],
         schema: SchemaRef,
-        mut choice: Choice,
+        mut choice: RowSelection,
         folder: &Path,
         cancel: &Cancel,
     ) -> Result<Self> {

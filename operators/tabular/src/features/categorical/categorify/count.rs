@@ -10,7 +10,6 @@ use hashbrown::HashMap;
 use towline_kernels::IntegerCounts;
 
 use crate::features::categorical::categorify::keys::{Keys, Values};
-use crate::features::categorical::categorify::spill::Frequencies;
 use towline_api::{OperatorError, Result};
 use towline_tables::spill::external_sort::{SortedRuns, SpillKey};
 
@@ -64,6 +63,13 @@ enum Counts {
         taken: usize,
         runs: SortedRuns<Box<[u8]>>,
     },
+}
+
+/// Complete frequencies: in memory in any order, or spilled to runs that are sorted by key and may repeat a key.
+pub(crate) enum Frequencies<K> {
+    Memory(Vec<(K, u64)>),
+    /// The runs, and the maximum number of entries in memory.
+    Disk(SortedRuns<K>, usize),
 }
 
 /// Complete frequencies, by the kind of key.

@@ -28,7 +28,7 @@ pub(crate) fn encoded_type(is_list: bool) -> DataType {
 
 /// A lookup table from values to ids.
 #[derive(Debug)]
-struct Lookup {
+struct EncodingTable {
     values: Values,
     oov_buckets: u64,
     ids: Ids,
@@ -40,7 +40,7 @@ enum Ids {
     Bytes(HashMap<Box<[u8]>, i64>),
 }
 
-impl Lookup {
+impl EncodingTable {
     fn new(vocabulary: &Vocabulary) -> Result<Self> {
         let mut first_id = NULL_ID;
         let (mut numbers, mut texts) = (Vec::new(), HashMap::new());
@@ -71,7 +71,7 @@ impl Lookup {
         } else {
             Ids::Bytes(texts)
         };
-        Ok(Lookup {
+        Ok(EncodingTable {
             values,
             oov_buckets: (first_id - OOV_ID).max(1) as u64,
             ids,
@@ -129,20 +129,20 @@ impl Lookup {
 
 /// `categorify_<digest>(columns...)`: encodes one column's values, or tuples of values.
 #[derive(Debug)]
-pub(crate) struct Encode {
+pub(crate) struct EncodeFunction {
     name: String,
     columns: Vec<String>,
-    lookup: Arc<Lookup>,
+    lookup: Arc<EncodingTable>,
     signature: Signature,
 }
 
-impl Encode {
+impl EncodeFunction {
     /// The function for these columns and the vocabulary with this digest.
     pub(crate) fn new(columns: &[String], digest: &str, vocabulary: &Vocabulary) -> Result<Self> {
-        Ok(Encode {
+        Ok(EncodeFunction {
             name: format!("categorify_{digest}"),
             columns: columns.to_vec(),
-            lookup: vocabulary.derived(Lookup::new)?,
+            lookup: vocabulary.derived(EncodingTable::new)?,
             signature: Signature::variadic_any(Volatility::Immutable),
         })
     }
@@ -182,22 +182,22 @@ impl Encode {
 }
 
 // The name contains the vocabulary's digest, which determines the function.
-impl PartialEq for Encode {
+impl PartialEq for EncodeFunction {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.columns == other.columns
     }
 }
 
-impl Eq for Encode {}
+impl Eq for EncodeFunction {}
 
-impl Hash for Encode {
+impl Hash for EncodeFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
         self.columns.hash(state);
     }
 }
 
-impl ScalarUDFImpl for Encode {
+impl ScalarUDFImpl for EncodeFunction {
     fn name(&self) -> &str {
         &self.name
     }

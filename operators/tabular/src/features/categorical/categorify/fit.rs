@@ -7,26 +7,26 @@ use std::thread::JoinHandle;
 use arrow::array::{ArrayRef, RecordBatch};
 
 use crate::features::categorical::categorify::count::Counter;
-use crate::features::categorical::categorify::rank::{Given, Limits, write};
+use crate::features::categorical::categorify::rank::{GivenValues, VocabularyLimits, write};
 use towline_api::{FitOutput, Fitter, OperatorError, Result};
 
 /// Capacity of a thread's queue of batches: enough to balance the load, small enough to bound memory.
 const WAITING: usize = 8;
 
 /// A vocabulary that is being counted.
-pub(crate) struct Counting {
+pub(crate) struct VocabularyFit {
     pub(crate) name: String,
     /// Input columns: their index in the batches, and their name.
     pub(crate) columns: Vec<(usize, String)>,
     pub(crate) combo: bool,
-    pub(crate) limits: Limits,
+    pub(crate) limits: VocabularyLimits,
     pub(crate) counter: Counter,
-    pub(crate) given: Option<Given>,
+    pub(crate) given: Option<GivenValues>,
     /// The file of a vocabulary that is used unchanged; nothing is counted.
     pub(crate) taken: Option<PathBuf>,
 }
 
-impl Counting {
+impl VocabularyFit {
     fn update(&mut self, batch: &RecordBatch) -> Result<()> {
         if self.taken.is_some() {
             return Ok(());
@@ -76,7 +76,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(units: Vec<Counting>, folder: PathBuf) -> Self {
+    fn start(units: Vec<VocabularyFit>, folder: PathBuf) -> Self {
         let (batches, receiver) = sync_channel(WAITING);
         let thread = std::thread::spawn(move || count(units, &receiver, &folder));
         Worker {
@@ -96,7 +96,7 @@ impl Worker {
     }
 }
 
-fn count(mut units: Vec<Counting>, batches: &Receiver<RecordBatch>, folder: &Path) -> Written {
+fn count(mut units: Vec<VocabularyFit>, batches: &Receiver<RecordBatch>, folder: &Path) -> Written {
     for batch in batches {
         for unit in &mut units {
             unit.update(&batch)?;
@@ -112,9 +112,9 @@ pub(crate) struct Fit {
 
 impl Fit {
     /// Starts counting on at most `threads` threads; vocabularies are written to `folder`.
-    pub(crate) fn start(units: Vec<Counting>, threads: usize, folder: &Path) -> Self {
+    pub(crate) fn start(units: Vec<VocabularyFit>, threads: usize, folder: &Path) -> Self {
         let threads = threads.clamp(1, units.len().max(1));
-        let mut shares: Vec<Vec<Counting>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<VocabularyFit>> = (0..threads).map(|_| Vec::new()).collect();
         for (index, unit) in units.into_iter().enumerate() {
             shares[index % threads].push(unit);
         }

@@ -10,12 +10,12 @@ use hashbrown::HashSet;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::features::categorical::categorify::keys::{Keys, Values};
-use crate::features::categorical::categorify::rank::Limits;
+use crate::features::categorical::categorify::rank::VocabularyLimits;
 use towline_api::{OOV_ID, OperatorError, Result, Vocabulary};
 
 /// A given vocabulary as read.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct VocabularyFile {
     /// The values, in order of their ids.
     values: ArrayRef,
     /// The id of the first value, if the file states it.
@@ -26,13 +26,13 @@ pub(crate) struct Found {
     place: String,
 }
 
-impl Found {
+impl VocabularyFile {
     /// The vocabulary of another node's column.
     pub(crate) fn in_node(vocabulary: &Vocabulary, column: &str) -> Result<Self> {
         let table = vocabulary.load()?;
         let reserved = (table.first_value_id() - 1) as usize;
         let values = table.values();
-        Ok(Found {
+        Ok(VocabularyFile {
             values: values.slice(reserved, values.len() - reserved),
             first_id: Some(table.first_value_id()),
             own: Some(vocabulary.path().to_owned()),
@@ -49,7 +49,7 @@ impl Found {
             .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
         if csv {
             let values = csv_values(path)?;
-            return Ok(Found {
+            return Ok(VocabularyFile {
                 values,
                 first_id: None,
                 own: None,
@@ -68,9 +68,9 @@ impl Found {
             .iter()
             .all(|name| names.iter().any(|n| n == name))
         {
-            return Ok(Found {
+            return Ok(VocabularyFile {
                 place,
-                ..Found::in_node(&Vocabulary::at(path), column)?
+                ..VocabularyFile::in_node(&Vocabulary::at(path), column)?
             });
         }
         let metadata = builder.metadata().file_metadata().key_value_metadata();
@@ -99,7 +99,7 @@ impl Found {
         let parts = reader
             .map(|batch| Ok(batch?.column(index).clone()))
             .collect::<Result<Vec<ArrayRef>>>()?;
-        Ok(Found {
+        Ok(VocabularyFile {
             values: join(&parts, &data_type)?,
             first_id,
             own: None,
@@ -108,7 +108,7 @@ impl Found {
     }
 
     /// The values as keys. Fails on a type mismatch, duplicates, nulls, or a different first id.
-    pub(crate) fn keys(&self, values: &Values, limits: Limits) -> Result<Keys> {
+    pub(crate) fn keys(&self, values: &Values, limits: VocabularyLimits) -> Result<Keys> {
         let first = limits.first_value_id();
         if let Some(found) = self.first_id.filter(|found| *found != first) {
             let (has, wants) = (found - OOV_ID, limits.oov_buckets);

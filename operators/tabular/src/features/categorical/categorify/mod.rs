@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use self::count::Counter;
 use self::encode::encoded_type;
-use self::fit::Counting;
-use self::given::Found;
-use self::rank::{Given, Limits};
-use self::units::{Unit, units};
+use self::fit::VocabularyFit;
+use self::given::VocabularyFile;
+use self::rank::{GivenValues, VocabularyLimits};
+use self::units::{VocabularySpec, units};
 use crate::features::fit_split::{default_split, unknown_split};
 use crate::features::per_column::{PerColumn, few_buckets, occurrences, sizes};
 use crate::features::tags::tagging::tagged;
@@ -144,20 +144,20 @@ impl Describe for Categorify {
 }
 
 impl Categorify {
-    fn limits(&self, name: &str) -> Limits {
-        Limits {
+    fn limits(&self, name: &str) -> VocabularyLimits {
+        VocabularyLimits {
             min_count: self.min_count.of(name).unwrap_or(1),
             max_size: self.max_size.as_ref().and_then(|size| size.of(name)),
             oov_buckets: self.oov_buckets.of(name).unwrap_or(1),
         }
     }
 
-    fn units(&self, schema: &Schema) -> Result<Vec<Unit>, Vec<Problem>> {
+    fn units(&self, schema: &Schema) -> Result<Vec<VocabularySpec>, Vec<Problem>> {
         units(schema, &self.joint, &self.combo)
     }
 
     /// Names in the parameters that match no vocabulary.
-    fn unknown_names(&self, units: &[Unit], schema: &Schema) -> Vec<Problem> {
+    fn unknown_names(&self, units: &[VocabularySpec], schema: &Schema) -> Vec<Problem> {
         let sizes = self.max_size.as_ref().map(PerColumn::names).unwrap_or_default();
         let settings = [
             ("min_count", self.min_count.names()),
@@ -197,7 +197,7 @@ impl Categorify {
     }
 
     /// The domain of a vocabulary: the one of the node it comes from if it is unchanged.
-    fn domain(&self, unit: &Unit, others: Option<&Schema>) -> Domain {
+    fn domain(&self, unit: &VocabularySpec, others: Option<&Schema>) -> Domain {
         let taken = others
             .filter(|_| !self.grow)
             .and_then(|schema| schema.get(&unit.name)?.domain.clone());
@@ -212,16 +212,16 @@ impl Categorify {
 
     fn counting(
         &self,
-        unit: &Unit,
+        unit: &VocabularySpec,
         input: &Schema,
         context: &FitContext<'_>,
         share: Option<usize>,
-    ) -> Result<Counting> {
+    ) -> Result<VocabularyFit> {
         let limits = self.limits(&unit.name);
         let values = unit.values()?;
         let mut found = self
             .file(&unit.name)
-            .map(|path| Found::in_file(path, &unit.name))
+            .map(|path| VocabularyFile::in_file(path, &unit.name))
             .transpose()?;
         if let Some(other) = VOCABULARY.lazy(context.inputs)
             && let Some(domain) = other.schema.get(&unit.name).and_then(|column| column.domain.as_ref())
@@ -232,7 +232,7 @@ impl Categorify {
                 .ok_or_else(|| {
                     OperatorError::invalid(format!("the column `{}` on `vocabulary` has no vocabulary", unit.name))
                 })?;
-            found = Some(Found::in_node(vocabulary, &unit.name)?);
+            found = Some(VocabularyFile::in_node(vocabulary, &unit.name)?);
         }
         let keys = found.as_ref().map(|found| found.keys(&values, limits)).transpose()?;
         let taken = found.and_then(|found| found.own).filter(|_| !self.grow);
@@ -241,13 +241,13 @@ impl Categorify {
             let place = place.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
             Ok((place, name.clone()))
         };
-        Ok(Counting {
+        Ok(VocabularyFit {
             name: unit.name.clone(),
             columns: unit.columns.iter().map(place).collect::<Result<_>>()?,
             combo: unit.combo,
             limits,
             counter: Counter::new(values, share, context.temp),
-            given: keys.map(|keys| Given { keys, grow: self.grow }),
+            given: keys.map(|keys| GivenValues { keys, grow: self.grow }),
             taken,
         })
     }
@@ -265,7 +265,7 @@ impl Operator for Categorify {
             }
         };
         problems.extend(self.unknown_names(&units, &input.schema));
-        let missing = |unit: &&Unit| {
+        let missing = |unit: &&VocabularySpec| {
             self.vocabulary
                 .get(&unit.name)
                 .is_some_and(|path| !Path::new(path).exists())

@@ -7,9 +7,9 @@ use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt64Array, new_nu
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
 use hashbrown::HashMap;
 
-use crate::features::categorical::categorify::count::{Counted, Key};
+use crate::features::categorical::categorify::count::{Counted, Frequencies, Key};
 use crate::features::categorical::categorify::keys::{Keys, Values};
-use crate::features::categorical::categorify::spill::{ByRank, Frequencies, write_ranked};
+use crate::features::categorical::categorify::spill::{ByRank, write_ranked};
 use towline_api::{NULL_ID, OOV_ID, OperatorError, Result};
 use towline_tables::TableWriter;
 use towline_tables::spill::external_sort::SortedRuns;
@@ -19,13 +19,13 @@ const BLOCK: usize = 1 << 16;
 
 /// Limits of a vocabulary.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct VocabularyLimits {
     pub(crate) min_count: u64,
     pub(crate) max_size: Option<u64>,
     pub(crate) oov_buckets: u64,
 }
 
-impl Limits {
+impl VocabularyLimits {
     /// The first id of the vocabulary's own values, after the reserved ids.
     pub(crate) fn first_value_id(self) -> i64 {
         OOV_ID + self.oov_buckets as i64
@@ -42,7 +42,7 @@ impl Limits {
 
 /// Given values, in order of their ids.
 #[derive(Debug)]
-pub(crate) struct Given {
+pub(crate) struct GivenValues {
     pub(crate) keys: Keys,
     /// Whether other values are appended.
     pub(crate) grow: bool,
@@ -51,8 +51,8 @@ pub(crate) struct Given {
 /// Writes the vocabulary. Its bytes depend on the counts alone, because ids are assigned by a total order.
 pub(crate) fn write(
     (values, nulls, counted): (Values, u64, Counted),
-    limits: Limits,
-    given: Option<Given>,
+    limits: VocabularyLimits,
+    given: Option<GivenValues>,
     path: &Path,
     folder: &Path,
 ) -> Result<()> {
@@ -79,7 +79,7 @@ pub(crate) fn write(
 struct Ranking<'a> {
     reserved: Vec<u64>,
     values: Values,
-    limits: Limits,
+    limits: VocabularyLimits,
     path: &'a Path,
     folder: &'a Path,
 }
@@ -88,7 +88,7 @@ impl Ranking<'_> {
     fn write<K: Key + std::hash::Hash>(
         mut self,
         tally: Frequencies<K>,
-        given: Option<Given>,
+        given: Option<GivenValues>,
         keys_of: impl Fn(&Keys) -> Vec<K>,
     ) -> Result<()> {
         let grow = given.as_ref().is_none_or(|given| given.grow);

@@ -6,13 +6,6 @@ use crate::features::categorical::categorify::count::Key;
 use towline_api::Result;
 use towline_tables::spill::external_sort::{RecordOrder, SortedRuns};
 
-/// Complete frequencies: in memory in any order, or spilled to runs that are sorted by key and may repeat a key.
-pub(crate) enum Frequencies<K> {
-    Memory(Vec<(K, u64)>),
-    /// The runs, and the maximum number of entries in memory.
-    Disk(SortedRuns<K>, usize),
-}
-
 /// The order of a vocabulary: count descending, then value ascending.
 pub(crate) struct ByRank;
 

@@ -3,9 +3,9 @@
 use datafusion::logical_expr::ScalarUDF;
 
 use crate::features::categorical::categorify::Categorify;
-use crate::features::categorical::categorify::encode::Encode;
+use crate::features::categorical::categorify::encode::EncodeFunction;
 use crate::features::categorical::categorify::fit::Fit;
-use crate::features::categorical::categorify::units::Unit;
+use crate::features::categorical::categorify::units::VocabularySpec;
 use towline_api::byte_size::byte_size;
 use towline_api::{
     Domain, FitContext, Fitter, NamedExpr, OperatorError, Problem, Result, Schema, State, StateTable, Stateful,
@@ -38,9 +38,9 @@ impl Stateful for Categorify {
             let column = column.ok_or_else(|| OperatorError::internal(format!("there is no column `{name}`")))?;
             Ok(column.expr.clone())
         };
-        let encoded = |name: &str, unit: &Unit, columns: &[String]| -> Result<NamedExpr> {
+        let encoded = |name: &str, unit: &VocabularySpec, columns: &[String]| -> Result<NamedExpr> {
             let table = table(state, &unit.name)?;
-            let encode = Encode::new(columns, &table.digest, &table.vocabulary)?;
+            let encode = EncodeFunction::new(columns, &table.digest, &table.vocabulary)?;
             let types: Vec<_> = columns
                 .iter()
                 .filter_map(|name| Some(input.get(name)?.element_type()))

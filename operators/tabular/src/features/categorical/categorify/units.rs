@@ -9,7 +9,7 @@ use towline_api::{Code, Column, Problem, Result, Schema};
 
 /// The definition of a vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unit {
+pub(crate) struct VocabularySpec {
     /// Name of the vocabulary and of its domain; also the output column of a combination.
     pub(crate) name: String,
     /// The input columns.
@@ -20,7 +20,7 @@ pub(crate) struct Unit {
     pub(crate) combo: bool,
 }
 
-impl Unit {
+impl VocabularySpec {
     pub(crate) fn values(&self) -> Result<Values> {
         match self.kept.as_slice() {
             [kept] if !self.combo => Ok(Values::of(kept)),
@@ -37,7 +37,7 @@ pub(crate) fn units(
     schema: &Schema,
     joint: &BTreeMap<String, Vec<String>>,
     combo: &BTreeMap<String, Vec<String>>,
-) -> Result<Vec<Unit>, Vec<Problem>> {
+) -> Result<Vec<VocabularySpec>, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut taken: BTreeSet<&str> = BTreeSet::new();
     for (key, groups) in [("joint", joint), ("combo", combo)] {
@@ -64,7 +64,7 @@ pub(crate) fn units(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut units: Vec<Unit> = Vec::new();
+    let mut units: Vec<VocabularySpec> = Vec::new();
     for column in &schema.columns {
         let group = joint.iter().find(|(_, columns)| columns.contains(&column.name));
         let name = group.map_or(&column.name, |(name, _)| name);
@@ -78,7 +78,7 @@ pub(crate) fn units(
         let unit = units.iter_mut().find(|unit| group.is_some() && unit.name == *name);
         let Some(unit) = unit else {
             let (name, columns) = (name.clone(), vec![column.name.clone()]);
-            units.push(Unit {
+            units.push(VocabularySpec {
                 name,
                 columns,
                 kept: vec![kept],
@@ -114,7 +114,7 @@ pub(crate) fn units(
             .iter()
             .filter_map(|column| value_type(&column.data_type))
             .collect();
-        units.push(Unit {
+        units.push(VocabularySpec {
             name: name.clone(),
             columns: columns.clone(),
             kept,
