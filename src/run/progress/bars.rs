@@ -54,7 +54,7 @@ impl Subscriber for Bars {
             Event::Note { node, text } => self.with(node, |bar| bar.set_message(text.clone())),
             event => {
                 // A terminal that went away is no reason to stop a run.
-                for line in lines::text(event) {
+                if let Some(line) = lines::text(event) {
                     let _ = self.terminal.println(line);
                 }
             }
