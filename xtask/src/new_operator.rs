@@ -72,7 +72,7 @@ pub(crate) fn write(arguments: &Arguments) -> Result<()> {
     cargo(&["fmt", "--all"], &[])?;
     println!(
         "written: operators/{package}/src/{room}/{file}.rs\n\
-         next: write the operator and its test in that file; give it a node in tests/it/golden/pipeline.yaml;\n\
+         next: write the operator and its test in that file; give it a node in tests/it/operating/golden/pipeline.yaml;\n\
          then `cargo xtask docs`, and `cargo test --workspace --all-targets`"
     );
     Ok(())

@@ -1,0 +1,5 @@
+//! The project itself: documentation, words, structure.
+
+pub(crate) mod documentation;
+pub(crate) mod structure;
+pub(crate) mod vocabulary;
