@@ -1,5 +1,10 @@
 //! The behaviour of the whole, in one binary.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a test fails by a panic, also in what its functions share"
+)]
+
 mod checking;
 mod command_line;
 mod fixture;

@@ -55,11 +55,10 @@ fn pack_groups(values: &[u32], width: u32, out: &mut Vec<u8>) {
         return;
     }
     varint((values.len().div_ceil(GROUP) as u64) << 1 | 1, out);
-    let mut blocks = values.chunks_exact(AT_ONCE);
-    for block in &mut blocks {
-        pack_block(block.try_into().expect("a chunk of this length"), width, out);
+    let (blocks, rest) = values.as_chunks::<AT_ONCE>();
+    for block in blocks {
+        pack_block(block, width, out);
     }
-    let rest = blocks.remainder();
     if !rest.is_empty() {
         let mut block = [0; AT_ONCE];
         block[..rest.len()].copy_from_slice(rest);
